@@ -1,0 +1,157 @@
+"""Plain Python. Hyper-parameters: typed, described, checked all at once; files and the command line derive from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from bellmax import schedules
+from bellmax.types import ConfigError, unknown
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any, text: str, *, low: float = -math.inf, high: float = math.inf, choices: Sequence[str] = ()
+) -> Any:
+    """A dataclass field with a sentence, a closed range and, for names, the valid ones."""
+    return dataclasses.field(
+        default=default, metadata={"text": text, "low": low, "high": high, "choices": tuple(choices)}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """What every agent has: a discount, and ε-greedy exploration on a schedule over the run's steps."""
+
+    name: ClassVar[str] = ""
+
+    gamma: float = setting(0.99, "discount factor γ per step", low=0.0, high=1.0)
+    exploration_schedule: str = setting(
+        "linear", "how ε falls from its initial to its final value", choices=("linear", "exponential")
+    )
+    exploration_fraction: float = setting(
+        0.1,
+        "share of the run's steps over which ε falls (linear), or in which it halves ten times (exponential)",
+        low=0.0,
+        high=1.0,
+    )
+    exploration_initial_eps: float = setting(1.0, "ε at the first step", low=0.0, high=1.0)
+    exploration_final_eps: float = setting(0.05, "ε at the end of the schedule", low=0.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        problems = find_problems(self) or self.conflicts()
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, each one line; overridden by agents that have such rules."""
+        return []
+
+    def exploration_duration(self, steps: int) -> float:
+        """The `duration` of the linear or the `half_life` of the exponential schedule, environment steps."""
+        falling = max(1.0, self.exploration_fraction * steps)
+        return falling if self.exploration_schedule == "linear" else falling / 10.0
+
+    def epsilon(self, t: Any, steps: int) -> Any:
+        """ε at environment step `t` of a run of `steps`; `t` may be a JAX tracer."""
+        fall = schedules.linear if self.exploration_schedule == "linear" else schedules.exponential
+        return fall(
+            t, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_duration(steps)
+        )
+
+
+def hints(cls: type) -> dict[str, Any]:
+    """Field name -> type, with the annotations evaluated."""
+    types = typing.get_type_hints(cls)
+    return {field.name: types[field.name] for field in dataclasses.fields(cls)}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether `value` is of the annotated type; an int passes for a float, a bool never for a number."""
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, typing.get_args(kind)[0]) for item in value)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def find_problems(config: Any) -> list[str]:
+    """Every wrong type, range or name of a config, each as one line with the field, the value and the remedy."""
+    problems = []
+    types = hints(type(config))
+    for field in dataclasses.fields(config):
+        value, kind, meta = getattr(config, field.name), types[field.name], field.metadata
+        if not _fits(value, kind):
+            wanted = getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
+            problems.append(f"{field.name}={value!r} is not of type {wanted}")
+        elif meta["choices"] and value not in meta["choices"]:
+            problems.append(unknown(field.name, value, meta["choices"]))
+        else:
+            low, high = meta["low"], meta["high"]
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, (int, float)) and not low <= number <= high:  # false for NaN too
+                    problems.append(f"{field.name}={value!r} is outside {_interval(low, high)}")
+    return problems
+
+
+def _interval(low: float, high: float) -> str:
+    left = "(-inf" if low == -math.inf else f"[{low:g}"
+    right = "inf)" if high == math.inf else f"{high:g}]"
+    return f"{left}, {right}"
+
+
+def build(cls: type[T], values: Mapping[str, Any], what: str = "hyper-parameter") -> T:
+    """`cls(**values)`, with strings read as the field's type.
+
+    Raises:
+        ConfigError: every unknown name (with the nearest valid one), wrong type and range, in one message.
+    """
+    types = hints(cls)
+    problems, good = [], {}
+    for key, value in values.items():
+        if key not in types:
+            problems.append(unknown(what, key, types))
+            continue
+        try:
+            good[key] = parse(value, types[key])
+        except ValueError as error:
+            problems.append(f"{key}={value!r}: {error}")
+    try:
+        made = cls(**good)
+    except ConfigError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return made
+
+
+def parse(value: Any, kind: Any) -> Any:
+    """A string (from the command line) or a JSON value as `kind`; other values as they are."""
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        parts = value.strip("()[] ").split(",") if isinstance(value, str) else value
+        if isinstance(parts, (list, tuple)):
+            return tuple(parse(part, item) for part in parts if part != "")
+        return value
+    if not isinstance(value, str):
+        return value
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise ValueError("write true or false")
+        return value.lower() == "true"
+    if kind is int:
+        return int(float(value)) if float(value).is_integer() else int(value)
+    return kind(value)
+
+
+def describe(cls: type) -> list[tuple[str, str, str]]:
+    """(name, default, sentence) of every field, for help texts and documents."""
+    return [(f.name, str(f.default), f.metadata["text"]) for f in dataclasses.fields(cls)]  # type: ignore[arg-type]

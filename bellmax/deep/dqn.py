@@ -1,0 +1,52 @@
+"""JAX. Deep Q-network: Mnih et al. (2015), "Human-level control through deep reinforcement learning", equation 2.
+
+    L(θ) = E [ℓ(r + γ max_b Q(s', b; θ⁻) - Q(s, a; θ))]
+
+with ℓ the Huber or squared loss and θ⁻ a frozen copy of θ. With `double` (van Hasselt et al., 2016, equation 4)
+the network chooses b and its copy values it.
+
+Differs from the paper in: Adam for RMSProp; the copy may follow softly (`tau` < 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from bellmax import bellman
+from bellmax.config import setting
+from bellmax.deep.learner import DeepConfig, make_agent
+from bellmax.types import Agent, Array, Space, Transition
+
+LOSSES = {"huber": bellman.huber_loss, "squared": bellman.squared_loss}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DQN(DeepConfig):
+    """DQN: a network, a replay memory, a frozen copy for the targets, ε-greedy. Mnih et al. (2015)."""
+
+    name: ClassVar[str] = "dqn"
+
+    double: bool = setting(False, "choose the target's action by the network, value it by the copy")
+    loss: str = setting("huber", "what is done to the TD error", choices=tuple(LOSSES))
+
+    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
+        """The agent for these spaces, on a run of `steps` environment steps."""
+        return make_agent(self, loss, space, n_actions, steps)
+
+
+def loss(
+    net: Any, target_net: Any, transition: Transition, weight: Array, key: Array, config: DQN
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Loss, priority |TD error| and metrics of ONE transition."""
+    del key
+    obs, action, reward, discount, next_obs = transition
+    q_tm1, q_t = net(obs), target_net(next_obs)
+    if config.double:
+        target = bellman.double_target(reward, discount, q_t, net(next_obs))
+    else:
+        target = bellman.max_target(reward, discount, q_t)
+    error = bellman.td_error(q_tm1, action, target)
+    return weight * LOSSES[config.loss](error), jnp.abs(error), {"q": bellman.value_of(q_tm1, action)}

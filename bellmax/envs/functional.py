@@ -1,0 +1,29 @@
+"""JAX. The compiled-world protocol: a world is two pure functions and what they promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from bellmax.types import Array, Space
+
+
+class World(NamedTuple):
+    """A world that compiles. `state` is a pytree of arrays and carries its own step counter.
+
+    Attributes:
+        name: what the world is called; the Gymnasium id where it is the twin of one.
+        reset: `reset(key) -> (state, obs)`.
+        step: `step(state, action, key) -> (state, obs, reward, terminated, truncated)`. It never resets
+            itself: `obs` is the true final observation when the episode ends.
+        observation_space: `Box` or `Discrete`.
+        n_actions: actions are the integers 0 to n_actions - 1.
+        max_episode_steps: the time limit after which `truncated` is true, or None.
+    """
+
+    name: str
+    reset: Callable[[Array], tuple[Any, Array]]
+    step: Callable[[Any, Array, Array], tuple[Any, Array, Array, Array, Array]]
+    observation_space: Space
+    n_actions: int
+    max_episode_steps: int | None

@@ -1,0 +1,79 @@
+"""NumPy and SciPy sparse. The transition table of a Gymnasium world, if it has one that is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bellmax.mdp.model import Labels
+from bellmax.types import ConfigError
+
+ACTION_NAMES = {
+    "FrozenLakeEnv": ("left", "down", "right", "up"),
+    "CliffWalkingEnv": ("up", "right", "down", "left"),
+    "TaxiEnv": ("south", "north", "east", "west", "pickup", "dropoff"),
+}
+
+
+def read_table(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Labels]:
+    """`(P, start distribution [S], labels)` of a world, or of `gymnasium.make(env, **kwargs)` for an id.
+
+    Raises:
+        ConfigError: the world cannot be made, has no table, or behaves otherwise than its table.
+    """
+    import gymnasium
+
+    if not isinstance(env, str):
+        if kwargs:
+            raise ConfigError(
+                f"{sorted(kwargs)} are for gymnasium.make: give them with an id, not with a world"
+            )
+        return _read(env)
+    try:
+        made = gymnasium.make(env, **kwargs)
+    except (gymnasium.error.Error, TypeError) as error:
+        raise ConfigError(f"cannot make {env!r}: {error}") from error
+    try:
+        return _read(made)
+    finally:
+        made.close()
+
+
+def _read(env: Any) -> tuple[Any, Any, Labels]:
+    world, name = env.unwrapped, _name(env)
+    if not hasattr(world, "P"):
+        raise ConfigError(
+            f"{name!r} has no transition table (`unwrapped.P`), so it is not a finite MDP that can be read; "
+            "FrozenLake-v1, CliffWalking-v1 and Taxi-v4 have one"
+        )
+    if not hasattr(world, "initial_state_distrib"):
+        raise ConfigError(
+            f"{name!r} has a transition table, but no `unwrapped.initial_state_distrib`; "
+            "use FiniteMDP.from_successors(env.unwrapped.P, start=...)"
+        )
+    _refuse_untrue_table(env, name)
+    labels = Labels(name=name, action_names=ACTION_NAMES.get(type(world).__name__, ()))
+    labels["max_episode_steps"] = env.spec.max_episode_steps if env.spec is not None else None
+    return world.P, world.initial_state_distrib, labels
+
+
+def _refuse_untrue_table(env: Any, name: str) -> None:
+    """A wrapper, or a fickle Taxi passenger, acts outside `P`: the answer would be to another question."""
+    import gymnasium
+
+    if getattr(env.unwrapped, "fickle_passenger", False):
+        raise ConfigError(
+            f"{name!r} with fickle_passenger=True changes its goal outside its transition table"
+        )
+    changing = (gymnasium.ObservationWrapper, gymnasium.ActionWrapper, gymnasium.RewardWrapper)
+    layer = env
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, changing):
+            raise ConfigError(
+                f"{name!r} is wrapped in {type(layer).__name__}, which its transition table does not show; "
+                "pass env.unwrapped to read the world below"
+            )
+        layer = layer.env
+
+
+def _name(env: Any) -> str:
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__

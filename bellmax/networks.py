@@ -1,0 +1,62 @@
+"""JAX. Networks: the one file that imports Equinox. A network maps ONE observation to q [A]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from bellmax.types import Array, Box, Discrete, Space
+
+
+class MLP(eqx.Module):
+    """Linear layers with ReLU between them; weights start as in PyTorch, uniform in ±1/sqrt(fan in)."""
+
+    layers: tuple[eqx.nn.Linear, ...]
+
+    def __init__(self, sizes: Sequence[int], key: Array) -> None:
+        keys = jax.random.split(key, len(sizes) - 1)
+        self.layers = tuple(
+            eqx.nn.Linear(n_in, n_out, key=k) for n_in, n_out, k in zip(sizes, sizes[1:], keys, strict=False)
+        )
+
+    def __call__(self, features: Array) -> Array:
+        """Features [F] to values [A]."""
+        for layer in self.layers[:-1]:
+            features = jax.nn.relu(layer(features))
+        return self.layers[-1](features)
+
+
+def n_features(space: Space) -> int:
+    """How many numbers `encode` makes of one observation."""
+    if isinstance(space, Discrete):
+        return space.n
+    count = 1
+    for size in space.shape:
+        count *= size
+    return count
+
+
+def encode(space: Space, obs: Array) -> Array:
+    """One observation as features [F] float32: one-hot if discrete, else flat."""
+    if isinstance(space, Discrete):
+        return jax.nn.one_hot(obs, space.n, dtype=jnp.float32)
+    return jnp.ravel(obs).astype(jnp.float32)
+
+
+def q_network(space: Box | Discrete, n_actions: int, hidden: Sequence[int], key: Array) -> Any:
+    """A fresh MLP for observations of `space`; an Equinox module of arrays only."""
+    return MLP([n_features(space), *hidden, n_actions], key)
+
+
+def flatten(network: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """All parameters as one vector [P], and the function back.
+
+    One vector makes the optimiser three kernels a step instead of three for each array.
+    """
+    vector, unflatten = ravel_pytree(network)
+    return vector, unflatten

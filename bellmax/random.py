@@ -1,0 +1,75 @@
+"""JAX. Random keys for compiled loops: JAX's own Threefry numbers, several times sooner inside a `scan`.
+
+On a CPU, JAX lowers Threefry to a loop of small kernels, about 6 µs a draw when the draw stands in the body of a
+`scan`. Here its twenty rounds are written out, so that XLA fuses a draw with what uses it. The numbers are the
+same, bit for bit, as those of `jax.random.key`; a test compares them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.random import define_prng_impl
+
+from bellmax.types import Array
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
+    """Threefry-2x32, 20 rounds, of the counter (high, low): Salmon et al. (2011), "as easy as 1, 2, 3"."""
+    words = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(_PARITY))
+    x, y = high + words[0], low + words[1]
+    for group in range(5):
+        for distance in _ROTATIONS[group % 2]:
+            x = x + y
+            y = ((y << jnp.uint32(distance)) | (y >> jnp.uint32(32 - distance))) ^ x
+        x = x + words[(group + 1) % 3]
+        y = y + words[(group + 2) % 3] + jnp.uint32(group + 1)
+    return x, y
+
+
+def _counters(shape: tuple[int, ...]) -> tuple[Array, Array]:
+    count = jax.lax.iota(jnp.uint32, math.prod(shape))
+    return jnp.zeros_like(count), count
+
+
+def _seed(seed: Array) -> Array:
+    """The two words of an integer seed, the high one first."""
+    high = (seed >> 32).astype(jnp.uint32) if seed.dtype.itemsize > 4 else jnp.zeros_like(seed, jnp.uint32)
+    return jnp.stack([high, seed.astype(jnp.uint32)])
+
+
+def _split(key: Array, shape: tuple[int, ...]) -> Array:
+    return jnp.stack(_threefry(key, *_counters(shape)), axis=-1).reshape(*shape, 2)
+
+
+def _random_bits(key: Array, bit_width: int, shape: tuple[int, ...]) -> Array:
+    x, y = _threefry(key, *_counters(shape))
+    if bit_width == 64:
+        return ((x.astype(jnp.uint64) << 32) | y.astype(jnp.uint64)).reshape(shape)
+    return (x ^ y).astype(jnp.dtype(f"uint{bit_width}")).reshape(shape)
+
+
+def _fold_in(key: Array, data: Array) -> Array:
+    return jnp.stack(_threefry(key, *_seed(jnp.asarray(data))))
+
+
+_FUSED_THREEFRY = define_prng_impl(
+    key_shape=(2,),
+    seed=_seed,
+    split=_split,
+    random_bits=_random_bits,
+    fold_in=_fold_in,
+    name="bellmax_threefry",
+    tag="bmf",
+)
+
+
+def make_key(seed: int) -> Any:
+    """The root key of one seed's run."""
+    return jax.random.key(seed, impl=_FUSED_THREEFRY)

@@ -1,0 +1,84 @@
+"""Numba. How a kernel is compiled, and the random numbers that kernels draw."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+from bellmax import schedules
+from bellmax.caching import cache_directory
+
+
+def _source_digest() -> bytes:
+    """A hash of everything that can be inlined into a kernel: a changed line must not find an old cache entry."""
+    here = Path(__file__).parent
+    sources = [*sorted(here.glob("*.py")), Path(schedules.__file__)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+
+
+_DIGEST = _source_digest()
+
+
+_CACHE = cache_directory(f"numba/{_DIGEST.hex()[:16]}")
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile for the inner loop: no Python objects, no GIL, no reference counts, IEEE division, kept on disk.
+
+    Numba keeps a loop on disk under the identity of the kernels that it was given, and draws that identity anew
+    in each process: such a loop would compile every time. An identity made from the source keeps the cache
+    warm, and a folder per version of the source keeps it true.
+    """
+    shared, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_CACHE)
+    try:
+        compiled = numba.njit(
+            function, cache=_CACHE is not None, nogil=True, error_model="numpy", _nrt=False
+        )
+    finally:
+        numba.config.CACHE_DIR = shared  # other people's functions keep their own place
+    name = f"{function.__module__}.{function.__qualname__}".encode()
+    if hasattr(compiled, "_set_uuid"):  # without it the only loss is a second of compilation
+        compiled._set_uuid(str(uuid.UUID(bytes=hashlib.sha256(_DIGEST + name).digest()[:16])))
+    return compiled
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_LOW = np.uint64(0xFFFFFFFF)
+_S11, _S27, _S30, _S31, _S32 = (np.uint64(shift) for shift in (11, 27, 30, 31, 32))
+
+
+def new_generator(seed: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """State of one SplitMix64 generator [1], spread from an integer seed by NumPy's SeedSequence."""
+    return np.random.SeedSequence(seed).generate_state(1, np.uint64)
+
+
+@kernel
+def random_bits(generator: Any) -> Any:
+    """64 random bits; advances the generator. SplitMix64: Steele, Lea and Flood (2014), figure 17."""
+    state = generator[0] + _GOLDEN
+    generator[0] = state
+    z = (state ^ (state >> _S30)) * _MIX_1
+    z = (z ^ (z >> _S27)) * _MIX_2
+    return z ^ (z >> _S31)
+
+
+@kernel
+def uniform(generator: Any) -> Any:
+    """One number in [0, 1), of 53 bits."""
+    return np.float64(np.int64(random_bits(generator) >> _S11)) * 2.0**-53
+
+
+@kernel
+def coin_and_choice(generator: Any, n: int) -> Any:
+    """A number in [0, 1) and an integer in 0..n-1 from the two halves of one draw, 32 bits each."""
+    bits = random_bits(generator)
+    coin = np.float64(np.int64(bits >> _S32)) * 2.0**-32
+    return coin, np.intp(((bits & _LOW) * np.uint64(n)) >> _S32)

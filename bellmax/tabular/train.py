@@ -1,0 +1,228 @@
+"""Numba. The one loop that runs every tabular learner: over a model's arrays, or one transition at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bellmax import schedules
+from bellmax.config import AgentConfig, setting
+from bellmax.mdp.model import FiniteMDP, successor_table
+from bellmax.tabular.kernel import kernel, new_generator, uniform
+from bellmax.types import FloatArray, IntArray
+
+_linear = kernel(schedules.linear)
+_exponential = kernel(schedules.exponential)
+_inverse = kernel(schedules.inverse)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularConfig(AgentConfig):
+    """What every tabular learner has besides: step sizes and the table's first values."""
+
+    learning_rate: float = setting(0.1, "step size α at a pair's first visit", low=0.0, high=1.0)
+    learning_rate_decay: float = setting(
+        0.0, "α = learning_rate / (1 + decay * visits of the pair); 0 keeps it constant", low=0.0
+    )
+    initial_q: float = setting(0.0, "value of every pair before its first visit")
+    exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
+
+    def make(self, n_states: int, n_actions: int) -> TabularAgent:
+        """The learner for tables of [n_states, n_actions]."""
+        raise NotImplementedError
+
+
+class TabularAgent(NamedTuple):
+    """A tabular learner: what it remembers and two kernels.
+
+    Attributes:
+        extra: `extra() -> arrays`, a NamedTuple of what the learner remembers besides its table, or ().
+        act: `act(q, obs, epsilon, generator) -> action`.
+        update: `update(q, extra, obs, action, reward, discount, next_obs, step_size, epsilon, generator)
+            -> td_error`, in place. `discount` is γ, or 0 where the world terminated.
+    """
+
+    extra: Callable[[], Any]
+    act: Any
+    update: Any
+
+
+class Model(NamedTuple):
+    """A finite MDP as the loop reads it; entry k of pair i stands at i * width + k.
+
+    Shapes: successor, threshold, reward, continues [S * A * width]; start_threshold [S].
+    """
+
+    successor: IntArray
+    threshold: FloatArray
+    reward: FloatArray
+    continues: FloatArray
+    start_threshold: FloatArray
+    width: int
+    time_limit: int
+
+
+class Rates(NamedTuple):
+    """The schedules of a run, as plain numbers."""
+
+    gamma: float
+    exponential: bool
+    initial_eps: float
+    final_eps: float
+    duration: float
+    learning_rate: float
+    learning_rate_decay: float
+
+
+class TabularState(NamedTuple):
+    """Everything of one seed's run that evolves.
+
+    Attributes:
+        q: the table [S, A].
+        extra: what else the learner remembers.
+        visits: how often each pair was updated [S, A].
+        clock: environment steps so far, present observation, steps and (in `episode_return`) rewards of the
+            running episode [3].
+        episode_return: undiscounted [1].
+        generator: state of the random numbers [1].
+    """
+
+    q: FloatArray
+    extra: Any
+    visits: IntArray
+    clock: IntArray
+    episode_return: FloatArray
+    generator: np.ndarray[Any, np.dtype[np.uint64]]
+
+
+TIME, OBS, LENGTH = 0, 1, 2
+NO_LIMIT = np.iinfo(np.int64).max
+
+
+def build_model(mdp: FiniteMDP, time_limit: int | None) -> Model:
+    """Lay the successor lists out in rows of equal width, so that the loop needs no offsets."""
+    table = successor_table(mdp)
+    start = np.cumsum(mdp.start)
+    start[np.flatnonzero(mdp.start)[-1] :] = 2.0  # a draw just below 1 must not run over
+    return Model(
+        successor=table.successor.ravel(),
+        threshold=table.cumulative.ravel(),
+        reward=table.reward.ravel(),
+        continues=table.continues.ravel(),
+        start_threshold=start,
+        width=table.successor.shape[1],
+        time_limit=time_limit or NO_LIMIT,
+    )
+
+
+def build_rates(config: TabularConfig, steps: int) -> Rates:
+    """The schedules of `config` over a run of `steps` environment steps."""
+    return Rates(
+        gamma=float(config.gamma),
+        exponential=config.exploration_schedule == "exponential",
+        initial_eps=float(config.exploration_initial_eps),
+        final_eps=float(config.exploration_final_eps),
+        duration=float(config.exploration_duration(steps)),
+        learning_rate=float(config.learning_rate),
+        learning_rate_decay=float(config.learning_rate_decay),
+    )
+
+
+def init_state(
+    agent: TabularAgent, n_states: int, n_actions: int, initial_q: float, seed: int
+) -> TabularState:
+    """A fresh run; `clock[OBS]` is -1 until the first reset."""
+    return TabularState(
+        q=np.full((n_states, n_actions), float(initial_q)),
+        extra=agent.extra(),
+        visits=np.zeros((n_states, n_actions), np.int64),
+        clock=np.array([0, -1, 0]),
+        episode_return=np.zeros(1),
+        generator=new_generator(seed),
+    )
+
+
+@kernel
+def epsilon_at(t: Any, rates: Any) -> Any:
+    """ε at environment step t."""
+    if rates.exponential:
+        return _exponential(t, rates.initial_eps, rates.final_eps, rates.duration)
+    return _linear(t, rates.initial_eps, rates.final_eps, rates.duration)
+
+
+@kernel
+def step_size(visits: Any, obs: Any, action: Any, rates: Any) -> Any:
+    """α for this update of the pair, which it counts."""
+    seen = visits[obs, action]
+    visits[obs, action] = seen + 1
+    if rates.learning_rate_decay > 0.0:
+        return _inverse(seen, rates.learning_rate, rates.learning_rate_decay)
+    return rates.learning_rate
+
+
+@kernel
+def reset(start_threshold: Any, generator: Any) -> Any:
+    """Draw a start state by inverting the cumulative start distribution [S]."""
+    draw = uniform(generator)
+    obs = 0
+    while draw >= start_threshold[obs]:
+        obs += 1
+    return obs
+
+
+@kernel
+def outcome(threshold: Any, first: Any, width: Any, generator: Any) -> Any:
+    """Draw which of the `width` outcomes that begin at `first` happens."""
+    draw = uniform(generator)
+    k = 0
+    for i in range(width - 1):
+        k += draw >= threshold[first + i]
+    return k
+
+
+@kernel
+def run(
+    act: Any, update: Any, model: Any, rates: Any, state: Any, steps: int, returns: Any, lengths: Any
+) -> Any:  # fmt: skip
+    """Act, step and learn for `steps` environment steps, in place.
+
+    Finished episodes go to `returns` and `lengths` [>= steps]. Returns their number and the mean absolute TD
+    error. Arrays are taken out of their tuples before the loop: inside it each look-up would cost.
+    """
+    q, extra, visits, generator = state.q, state.extra, state.visits, state.generator
+    successor, threshold, rewards, continuing = model.successor, model.threshold, model.reward, model.continues
+    width, time_limit, n_actions, gamma = model.width, model.time_limit, q.shape[1], rates.gamma
+    t, obs, length = state.clock[0], state.clock[1], state.clock[2]
+    total = state.episode_return[0]
+    episodes = 0
+    error = 0.0
+    if obs < 0:
+        obs = reset(model.start_threshold, generator)
+    for _ in range(steps):
+        epsilon = epsilon_at(t, rates)
+        action = act(q, obs, epsilon, generator)
+        entry = (obs * n_actions + action) * width
+        if width > 1:
+            entry += outcome(threshold, entry, width, generator)
+        next_obs, reward, continues = successor[entry], rewards[entry], continuing[entry]
+        alpha = step_size(visits, obs, action, rates)
+        error += abs(
+            update(q, extra, obs, action, reward, gamma * continues, next_obs, alpha, epsilon, generator)
+        )
+        t += 1
+        length += 1
+        total += reward
+        obs = next_obs
+        if continues == 0.0 or length >= time_limit:
+            returns[episodes] = total
+            lengths[episodes] = length
+            episodes += 1
+            total = 0.0
+            length = 0
+            obs = reset(model.start_threshold, generator)
+    state.clock[0], state.clock[1], state.clock[2] = t, obs, length
+    state.episode_return[0] = total
+    return episodes, error / steps

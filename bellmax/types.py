@@ -1,0 +1,129 @@
+"""Plain Python, no arrays library at import: the words that every floor shares, and the errors it raises."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import jax
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+Array: TypeAlias = "jax.Array"
+PyTree: TypeAlias = Any
+
+
+class Transition(NamedTuple):
+    """One step of experience; with a leading axis, a batch of them.
+
+    `discount` is γ (γ^n over n steps), or 0 where the world *terminated*. A time limit leaves it at γ, so a
+    truncated episode bootstraps by construction. `next_obs` is the observation in which the step ended, also
+    when the world then reset itself.
+    """
+
+    obs: Any
+    action: Any
+    reward: Any
+    discount: Any
+    next_obs: Any
+
+
+class Discrete(NamedTuple):
+    """The integers 0 to n - 1."""
+
+    n: int
+
+
+class Box(NamedTuple):
+    """Arrays of one shape and dtype; bounds are left to the world."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+Space: TypeAlias = Discrete | Box
+
+
+class Agent(NamedTuple):
+    """A deep agent: pure functions on one state pytree. `t` counts environment steps and belongs to the loop.
+
+    Attributes:
+        init: `init(key) -> state`.
+        act: `act(state, carry, obs, key, t) -> (action, carry)`, exploring, for ONE observation. `carry` is ()
+            unless the agent is recurrent.
+        learn: `learn(state, (batch, weight [B]), key) -> (state, learned)`, one gradient step.
+        q_values: `q_values(state, obs) -> q [A]`, for ONE observation.
+    """
+
+    init: Callable[..., Any]
+    act: Callable[..., Any]
+    learn: Callable[..., Any]
+    q_values: Callable[..., Any]
+
+
+class BellmaxError(Exception):
+    """The root of all errors that bellmax raises on purpose. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(BellmaxError):
+    """A name, type, range or combination that cannot run; all of them at once, before the first step."""
+
+    exit_code = 2
+
+
+class EnvContractError(BellmaxError):
+    """The environment broke Gymnasium's contract (space, shape, dtype, API)."""
+
+
+class EnvCrashed(BellmaxError):
+    """The environment raised; the message says where and the original is the `__cause__`."""
+
+
+class EnvTimeout(BellmaxError):
+    """The environment did not answer in time."""
+
+
+class NonFiniteError(BellmaxError):
+    """A NaN or an infinity in a reward, an observation, a loss or the parameters."""
+
+
+class ResourceError(BellmaxError):
+    """Memory, disk or permission is not enough."""
+
+
+class RunLocked(BellmaxError):
+    """Another live process is writing to this run."""
+
+
+class CheckpointError(BellmaxError):
+    """A saved file cannot be used."""
+
+
+class CorruptCheckpoint(CheckpointError):
+    """A saved file is damaged or incomplete."""
+
+
+class IncompatibleCheckpoint(CheckpointError):
+    """A saved file is sound, but was made for another version, agent or world."""
+
+
+class UnsafeFile(CheckpointError):
+    """A file that could run code or escape its folder; it was not opened further."""
+
+
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """One line for an unknown name: what, the value, and the nearest valid name or the list of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    return f"unknown {kind} {str(name)!r}; {remedy}"
