@@ -60,3 +60,21 @@ def flatten(network: Any) -> tuple[Array, Callable[[Array], Any]]:
     """
     vector, unflatten = ravel_pytree(network)
     return vector, unflatten
+
+
+def to_named(network: Any) -> dict[str, Array]:
+    """Parameters by their path, such as "layers.0.weight"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(network)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def from_named(skeleton: Any, arrays: dict[str, Any]) -> Any:
+    """`skeleton` with the parameters of `to_named`.
+
+    Raises:
+        ValueError: a name or a shape differs.
+    """
+    expected = to_named(skeleton)
+    if {name: leaf.shape for name, leaf in expected.items()} != {k: v.shape for k, v in arrays.items()}:
+        raise ValueError(f"parameters {sorted(arrays)} do not fit a network of {sorted(expected)}")
+    return jax.tree.unflatten(jax.tree.structure(skeleton), [arrays[name] for name in expected])

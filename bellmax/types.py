@@ -59,12 +59,16 @@ class Agent(NamedTuple):
             unless the agent is recurrent.
         learn: `learn(state, (batch, weight [B]), key) -> (state, learned)`, one gradient step.
         q_values: `q_values(state, obs) -> q [A]`, for ONE observation.
+        actor: `actor(state) -> state`, without what only learning needs.
+        parameters: `parameters(state) -> arrays` of NumPy, by name.
     """
 
     init: Callable[..., Any]
     act: Callable[..., Any]
     learn: Callable[..., Any]
     q_values: Callable[..., Any]
+    actor: Callable[..., Any]
+    parameters: Callable[..., Any]
 
 
 class BellmaxError(Exception):

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from bellmax.config import AgentConfig, setting
 from bellmax.exploration import epsilon_greedy
-from bellmax.networks import encode, flatten, q_network
+from bellmax.networks import encode, flatten, q_network, to_named
 from bellmax.types import Agent, Array, Space, Transition
 
 
@@ -111,4 +112,10 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
         target_params = jnp.where(updates % period == 0, mixed, state.target_params)
         return LearnerState(params, target_params, optimiser_state, updates), learned
 
-    return Agent(init, act, learn, q_values)
+    def actor(state: LearnerState) -> LearnerState:
+        return state._replace(target_params=None, optimiser=None, updates=None)
+
+    def parameters(state: LearnerState) -> dict[str, Any]:
+        return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(state.params)).items()}
+
+    return Agent(init, act, learn, q_values, actor, parameters)

@@ -88,7 +88,7 @@ class FiniteMDP:
         start: int | npt.ArrayLike = 0,
         **labels: Unpack[Labels],
     ) -> FiniteMDP:
-        """Five [E] columns, outcomes in any order; `pair` is `s * A + a`, `start` a state or a distribution [S].
+        """Five [E] columns, in any order; `pair` is `s * A + a`, `start` a state or probabilities [S].
 
         Outcomes of a pair with equal successor, reward and end are merged; those of probability 0 dropped.
         """
@@ -180,12 +180,12 @@ def expected_reward(mdp: FiniteMDP) -> FloatArray:
 def continuation(mdp: FiniteMDP) -> sp.csr_array[np.float64]:
     """[S*A, S]: the probability to be in a state next *and* go on; a row sums to 1 minus that of the end."""
     goes_on = ~mdp.terminated
-    small = max(mdp.indptr[-1], mdp.n_states) < 2**31
-    index: type[np.int32] | type[np.int64] = np.int32 if small else np.int64  # half the memory, and faster
+    small = max(int(mdp.indptr[-1]), mdp.n_states) < 2**31
+    index = np.dtype(np.int32 if small else np.int64)  # half the memory, and faster
     indptr = np.concatenate([[0], np.cumsum(goes_on)])[mdp.indptr].astype(index)
-    weight: FloatArray = mdp.probability[goes_on]
-    entries = (weight, mdp.successor[goes_on].astype(index), indptr)
-    matrix = sp.csr_array(entries, shape=(mdp.n_states * mdp.n_actions, mdp.n_states), dtype=np.float64)
+    successor = mdp.successor[goes_on].astype(index)
+    shape = (mdp.n_states * mdp.n_actions, mdp.n_states)
+    matrix = sp.csr_array((mdp.probability[goes_on], successor, indptr), shape=shape, dtype=np.float64)
     matrix.sum_duplicates()
     return matrix
 

@@ -23,7 +23,8 @@ class Solution(NamedTuple):
     Attributes:
         v: [S] float64.
         q: [S, A] float64.
-        policy: [S] int64, greedy; of actions that the computation cannot tell apart, the lowest index.
+        policy: [S] int64, greedy; of actions that the computation cannot tell apart, the lowest index. Where
+            all values of a state are smaller than `bound`, lower `tolerance` before trusting it.
         bound: no value of `v` or `q` is further than this from the exact one.
         iterations: Bellman backups.
         start_value: `v` averaged over the start distribution: the best expected discounted return.

@@ -44,9 +44,9 @@ def distribution(start: int | npt.ArrayLike, n_states: int) -> npt.NDArray[Any]:
     """The start distribution [S] of one state, or the given one as it is."""
     if not isinstance(start, int | np.integer):
         return column(start, "start")
-    if not 0 <= start < n_states:
+    if n_states and not 0 <= start < n_states:
         raise ConfigError(f"start state {start} is outside 0 to {n_states - 1}")
-    return np.eye(1, n_states, int(start))[0]
+    return column(np.arange(n_states) == start, "start")
 
 
 def flatten(successors: Any) -> tuple[int, int, list[tuple[Any, ...]]]:

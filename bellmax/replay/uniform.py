@@ -18,7 +18,8 @@ class Memory(NamedTuple):
 
     Attributes:
         init: `init() -> state`, empty.
-        add: `add(state, transitions) -> state`, for a batch of as many transitions as there are worlds.
+        add: `add(state, transitions, valid=None) -> state`, for one transition of every world [N]; rows that are
+            not `valid` [N] are left out.
         sample: `sample(state, key) -> (batch, weight [B], index [B])`.
         update: `update(state, index, priority) -> state`, after learning.
     """
@@ -48,11 +49,17 @@ def uniform_replay(example: Transition, capacity: int, batch_size: int, n_worlds
     def init() -> RingState:
         return RingState(jnp.zeros((capacity, width), jnp.uint32), jnp.int32(0), jnp.int32(0))
 
-    def add(state: RingState, transitions: Transition) -> RingState:
-        rows = jax.lax.dynamic_update_slice(state.rows, jax.vmap(pack)(transitions), (state.position, 0))
-        position = state.position + n_worlds
-        position = jnp.where(position == capacity, 0, position)
-        return RingState(rows, position, jnp.minimum(state.size + n_worlds, capacity))
+    def add(state: RingState, transitions: Transition, valid: Array | None = None) -> RingState:
+        words = jax.vmap(pack)(transitions)
+        if valid is None:  # the fast way: all rows in one slice
+            rows, count = jax.lax.dynamic_update_slice(state.rows, words, (state.position, 0)), n_worlds
+        else:
+            count = jnp.sum(valid, dtype=jnp.int32)
+            slot = (state.position + jnp.cumsum(valid, dtype=jnp.int32) - 1) % capacity
+            rows = state.rows.at[jnp.where(valid, slot, capacity)].set(words, mode="drop")
+        position = state.position + count
+        position = jnp.where(position >= capacity, position - capacity, position)
+        return RingState(rows, position, jnp.minimum(state.size + count, capacity))
 
     def sample(state: RingState, key: Array) -> tuple[Transition, Array, Array]:
         index = (jax.random.uniform(key, (batch_size,)) * state.size).astype(jnp.int32)

@@ -226,3 +226,31 @@ def run(
     state.clock[0], state.clock[1], state.clock[2] = t, obs, length
     state.episode_return[0] = total
     return episodes, error / steps
+
+
+@kernel
+def observe(
+    act: Any, update: Any, rates: Any, state: Any, obs: Any, action: Any, reward: Any, continues: Any,
+    next_obs: Any, valid: Any, acting_obs: Any, chosen: Any,
+) -> Any:  # fmt: skip
+    """The host loop's step: learn from one transition of every world [N], then choose `chosen` [N], in place.
+
+    Rows that are not `valid` are no experience; before the first step there are none. `acting_obs` differs from `next_obs` where a world has reset.
+    Returns the sum of absolute TD errors.
+    """
+    error = 0.0
+    epsilon = epsilon_at(state.clock[0], rates)
+    for i in range(obs.shape[0]):
+        if valid[i]:
+            alpha = step_size(state.visits, obs[i], action[i], rates)
+            error += abs(
+                update(
+                    state.q, state.extra, obs[i], action[i], np.float64(reward[i]), rates.gamma * continues[i],
+                    next_obs[i], alpha, epsilon, state.generator,
+                )
+            )  # fmt: skip
+    state.clock[0] += obs.shape[0]
+    epsilon = epsilon_at(state.clock[0], rates)
+    for i in range(acting_obs.shape[0]):
+        chosen[i] = act(state.q, acting_obs[i], epsilon, state.generator)
+    return error

@@ -57,7 +57,6 @@ def make_round(world: World, agent: Agent, memory: Memory, config: DeepConfig) -
     """One round: `train_freq` steps of every world, then `gradient_steps` gradient steps.
 
     `round_(state, (t, key)) -> (state, (StepRecord, metrics))`; t counts environment steps before the round.
-    Metrics are NaN while nothing is learnt yet.
     """
     n, rounds = config.num_envs, config.train_freq
 
@@ -92,42 +91,57 @@ def make_round(world: World, agent: Agent, memory: Memory, config: DeepConfig) -
         )
         return state, StepRecord(over, returns, lengths)
 
-    def learn(state: RunState, key: Array) -> tuple[RunState, dict[str, Array]]:
-        sample_key, learn_key = jax.random.split(key)
-        batch, weight, index = memory.sample(state.memory, sample_key)
-        learner, learned = agent.learn(state.learner, (batch, weight), learn_key)
-        return (
-            state._replace(learner=learner, memory=memory.update(state.memory, index, learned.priority)),
-            learned.metrics,
-        )
-
-    def improve(state: RunState, key: Array) -> tuple[RunState, dict[str, Array]]:
-        keys = jax.random.split(key, config.gradient_steps)
-        state, metrics = jax.lax.scan(learn, state, keys, unroll=config.gradient_steps == 1)
-        return state, jax.tree.map(jnp.mean, metrics)
-
-    def wait(state: RunState, key: Array) -> tuple[RunState, dict[str, Array]]:
-        shapes = jax.eval_shape(improve, state, key)[1]
-        return state, jax.tree.map(lambda shape: jnp.full(shape.shape, jnp.nan, shape.dtype), shapes)
+    improve = make_improver(agent, memory, config)
 
     def round_(state: RunState, clock: tuple[Array, Array]) -> tuple[RunState, Any]:
         t, key = clock
         step_key, learn_key = jax.random.split(key)
         clocks = (t + n * jnp.arange(rounds), jax.random.split(step_key, rounds))
         state, record = jax.lax.scan(step, state, clocks, unroll=rounds == 1)
-        late = t + n * rounds > config.learning_starts
-        state, metrics = jax.lax.cond(late, improve, wait, state, learn_key)
-        return state, (record, metrics)
+        mind, metrics = improve((state.learner, state.memory), t + n * rounds, learn_key)
+        return state._replace(learner=mind[0], memory=mind[1]), (record, metrics)
 
     return round_
 
 
+def make_improver(agent: Agent, memory: Memory, config: DeepConfig) -> Callable[..., Any]:
+    """`improve((learner, ring), t, key) -> ((learner, ring), metrics)`: the gradient steps of one round.
+
+    Nothing happens until the clock has passed `learning_starts`; until then all metrics are 0, "learnt" among them.
+    Both loops use it.
+    """
+
+    def learn(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
+        learner, ring = mind
+        sample_key, learn_key = jax.random.split(key)
+        batch, weight, index = memory.sample(ring, sample_key)
+        learner, learned = agent.learn(learner, (batch, weight), learn_key)
+        mind = learner, memory.update(ring, index, learned.priority)
+        return mind, {**learned.metrics, "learnt": jnp.ones(())}
+
+    def learn_all(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
+        keys = jax.random.split(key, config.gradient_steps)
+        mind, metrics = jax.lax.scan(learn, mind, keys, unroll=config.gradient_steps == 1)
+        return mind, jax.tree.map(jnp.mean, metrics)
+
+    def wait(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
+        shapes = jax.eval_shape(learn_all, mind, key)[1]
+        return mind, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+    def improve(mind: tuple[Any, Any], t: Array, key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
+        # the clock is shared by all seeds, so that this stays a branch when seeds are stacked by vmap
+        return jax.lax.cond(t > config.learning_starts, learn_all, wait, mind, key)  # type: ignore[no-any-return]
+
+    return improve
+
+
 def make_chunk(
-    world: World, agent: Agent, memory: Memory, config: DeepConfig, rounds: int
+    world: World, agent: Agent, memory: Memory, config: DeepConfig, rounds: int, stacked: bool = False
 ) -> Callable[[RunState, Array], tuple[RunState, tuple[StepRecord, dict[str, Array]]]]:
     """`chunk(state, t) -> (state, records)`: `rounds` rounds in one call; `state` is overwritten.
 
     The key of a round is the run's key folded with the clock, so that runs do not depend on where chunks end.
+    If `stacked`, `state` and `records` have a leading axis of seeds; the clock is shared.
     """
     round_ = make_round(world, agent, memory, config)
 
@@ -136,7 +150,41 @@ def make_chunk(
         keys = jax.vmap(jax.random.fold_in, (None, 0))(state.key, clocks)
         return jax.lax.scan(round_, state, (clocks, keys))
 
-    return jax.jit(chunk, donate_argnums=0, compiler_options=compiler_options())
+    body = jax.vmap(chunk, in_axes=(0, None)) if stacked else chunk
+    return jax.jit(body, donate_argnums=0, compiler_options=compiler_options())
+
+
+def make_actor(agent: Agent, n: int) -> Callable[..., Array]:
+    """`act(actor, obs [N, ...], key, t) -> actions [N]`: the host loop's one call per vector step."""
+
+    def act(actor: Any, obs: Array, key: Array, t: Array) -> Array:
+        keys = jax.random.split(jax.random.fold_in(key, 2 * t), n)  # even numbers act, odd ones learn
+        return jax.vmap(lambda o, k: agent.act(actor, (), o, k, t)[0])(obs, keys)
+
+    return jax.jit(act, compiler_options=compiler_options())
+
+
+def make_block(agent: Agent, memory: Memory, config: DeepConfig) -> Callable[..., Any]:
+    """`learn((learner, ring), steps, valid, key, t) -> ((learner, ring), actor, metrics)`, of a block of host steps.
+
+    `steps` is a Transition of columns [T, N, ...], `valid` [T, N]; `t` counts environment steps before the first.
+    `actor` is a copy that outlives the next call, which overwrites the learner.
+    """
+    improve = make_improver(agent, memory, config)
+    stride = config.num_envs * config.train_freq
+
+    def learn(mind: tuple[Any, Any], steps: Transition, valid: Array, key: Array, t: Array) -> Any:
+        def round_(mind: tuple[Any, Any], now: tuple[Any, Array]) -> tuple[tuple[Any, Any], dict[str, Array]]:
+            columns, t = now
+            ring, _ = jax.lax.scan(lambda r, c: (memory.add(r, *c), None), mind[1], columns)
+            return improve((mind[0], ring), t, jax.random.fold_in(key, 2 * t + 1))  # type: ignore[no-any-return]
+
+        rounds = valid.shape[0] // config.train_freq
+        columns = jax.tree.map(lambda x: x.reshape(rounds, config.train_freq, *x.shape[1:]), (steps, valid))
+        mind, metrics = jax.lax.scan(round_, mind, (columns, t + stride * (1 + jnp.arange(rounds))))
+        return mind, jax.tree.map(jnp.copy, agent.actor(mind[0])), metrics
+
+    return jax.jit(learn, donate_argnums=0, compiler_options=compiler_options())
 
 
 def compiler_options() -> dict[str, str | bool]:

@@ -1,0 +1,87 @@
+"""Q-learning, from the table to the network: compiled, with error bars, with the exact answer beside the learnt one.
+
+    import bellmax as bx
+
+    run = bx.train("FrozenLake-v1", "q-learning", steps=1_000_000, seeds=10)
+    print(run.summary())
+
+Names load when first used, so that importing bellmax takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bellmax.types import (
+    BellmaxError,
+    CheckpointError,
+    ConfigError,
+    CorruptCheckpoint,
+    EnvContractError,
+    EnvCrashed,
+    EnvTimeout,
+    IncompatibleCheckpoint,
+    NonFiniteError,
+    ResourceError,
+    RunLocked,
+    UnsafeFile,
+)
+
+if TYPE_CHECKING:
+    from bellmax.deep.dqn import DQN
+    from bellmax.envs.functional import World
+    from bellmax.envs.tabulated import TabulatedEnv
+    from bellmax.mdp.gallery import cliff, corridor, random_garnet
+    from bellmax.mdp.model import FiniteMDP
+    from bellmax.mdp.solve import Solution, evaluate_policy, greedy_policy, horizon_return, solve
+    from bellmax.statistics import Summary
+    from bellmax.tabular.td import QLearning
+    from bellmax.training.evaluate import Evaluation, evaluate
+    from bellmax.training.policy import Policy
+    from bellmax.training.run import Run, train
+    from bellmax.training.saving import load
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DQN": "bellmax.deep.dqn",
+    "Evaluation": "bellmax.training.evaluate",
+    "FiniteMDP": "bellmax.mdp.model",
+    "Policy": "bellmax.training.policy",
+    "QLearning": "bellmax.tabular.td",
+    "Run": "bellmax.training.run",
+    "Solution": "bellmax.mdp.solve",
+    "Summary": "bellmax.statistics",
+    "TabulatedEnv": "bellmax.envs.tabulated",
+    "World": "bellmax.envs.functional",
+    "cliff": "bellmax.mdp.gallery",
+    "corridor": "bellmax.mdp.gallery",
+    "evaluate": "bellmax.training.evaluate",
+    "evaluate_policy": "bellmax.mdp.solve",
+    "greedy_policy": "bellmax.mdp.solve",
+    "horizon_return": "bellmax.mdp.solve",
+    "load": "bellmax.training.saving",
+    "random_garnet": "bellmax.mdp.gallery",
+    "solve": "bellmax.mdp.solve",
+    "train": "bellmax.training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'bellmax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+__all__ = [  # noqa: RUF022 - what is used first comes first
+    "train", "evaluate", "load", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run", "Policy", "Evaluation",
+    "Solution", "Summary", "QLearning", "DQN", "corridor", "cliff", "random_garnet", "evaluate_policy",
+    "greedy_policy", "horizon_return", "BellmaxError", "ConfigError", "EnvContractError", "EnvCrashed",
+    "EnvTimeout", "NonFiniteError", "ResourceError", "RunLocked", "CheckpointError", "CorruptCheckpoint",
+    "IncompatibleCheckpoint", "UnsafeFile", "__version__",
+]  # fmt: skip

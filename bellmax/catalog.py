@@ -1,0 +1,48 @@
+"""Plain Python. The names: of agents, of their settings for known worlds. To add an agent, add its line here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from bellmax.config import AgentConfig, build
+from bellmax.types import ConfigError, unknown
+
+# name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
+AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "q-learning": ("bellmax.tabular.td", "QLearning", {}),
+    "dqn": ("bellmax.deep.dqn", "DQN", {}),
+    "double-dqn": ("bellmax.deep.dqn", "DQN", {"double": True}),
+}
+
+# (world, class): settings that differ from the class's defaults, found by the commands in baselines/
+WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {}
+
+
+def agent_class(name: str) -> type[AgentConfig]:
+    """The config class behind an agent's name.
+
+    Raises:
+        ConfigError: no agent has this name; the message offers the nearest.
+    """
+    if name not in AGENTS:
+        raise ConfigError(unknown("agent", name, AGENTS))
+    module, cls, _ = AGENTS[name]
+    return getattr(importlib.import_module(module), cls)  # type: ignore[no-any-return]
+
+
+def make_agent(agent: str | AgentConfig, world: str, values: Mapping[str, Any]) -> AgentConfig:
+    """The config of an agent for a world: class defaults, then the world's, then `values`.
+
+    Raises:
+        ConfigError: an unknown agent or hyper-parameter, or values that do not fit; all in one message.
+    """
+    if isinstance(agent, AgentConfig):
+        if values:
+            raise ConfigError(f"give {', '.join(values)} to {type(agent).__name__}(...), or name the agent by a string")
+        return agent
+    if not isinstance(agent, str):
+        raise ConfigError(f"agent is {agent!r}; give a name ({', '.join(AGENTS)}) or a config such as QLearning()")
+    cls = agent_class(agent)
+    return build(cls, {**WORLD_DEFAULTS.get((world, cls.__name__), {}), **AGENTS[agent][2], **values})

@@ -1,0 +1,60 @@
+"""Plain Python. What is installed, and whether the compilers work here: each is asked for one small answer."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+
+def examine() -> tuple[dict[str, Any], bool]:
+    """(findings by name, whether all is well); a failed check is a finding, not an exception."""
+    from bellmax.caching import cache_directory
+    from bellmax.training.saving import environment
+
+    facts = environment()
+    findings: dict[str, Any] = {k: facts[k] for k in ("bellmax", "python", "platform", "cpus")}
+    findings |= facts["packages"]
+    findings["cache"] = str(cache_directory("numba") or "nowhere to write: kernels compile in every process")
+    good = True
+    for name, check in (("numba works", _numba), ("jax works", _jax), ("gymnasium works", _gymnasium)):
+        begin = time.monotonic()
+        try:
+            findings[name] = f"yes, {check()} in {time.monotonic() - begin:.1f} s"
+        except Exception as error:  # the point is to report it, whatever it is
+            findings[name] = f"no: {type(error).__name__}: {error}"
+            good = False
+    return findings, good
+
+
+def _numba() -> str:
+    from bellmax.training.run import train
+
+    run = train("corridor", "q-learning", steps=20_000, gamma=0.9, exploration_final_eps=1.0, progress=False)
+    error = run.history["exact/q_error"][0, -1]
+    if not error < 0.01:
+        raise ArithmeticError(f"Q-learning on the corridor is {error:.3g} from the exact answer")
+    return f"corridor learnt to within {error:.1g}"
+
+
+def _jax() -> str:
+    import jax
+
+    from bellmax.training.run import train
+
+    run = train("probe:delay", "dqn", steps=2_000, learning_starts=100, progress=False)
+    loss = run.history["loss"][0, -1]
+    if not loss < 0.1:
+        raise ArithmeticError(f"DQN's loss on the delay probe stays at {loss:.3g}")
+    return f"{jax.default_backend()} with {jax.device_count()} device(s), probe learnt to a loss of {loss:.1g}"
+
+
+def _gymnasium() -> str:
+    from bellmax.envs.gymnasium import open_world
+
+    world = open_world("CartPole-v1")
+    world.reset(0)
+    step = world.step([1])
+    world.close()
+    return f"CartPole-v1 gives a reward of {step.reward[0]:g}"
+
+

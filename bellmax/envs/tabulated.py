@@ -1,0 +1,81 @@
+"""JAX and NumPy. One finite MDP as a compiled world and as a Gymnasium environment: the same numbers four ways."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium as gym
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bellmax.envs.functional import World
+from bellmax.mdp.model import FiniteMDP, successor_table
+from bellmax.types import Array, Discrete
+
+
+class TabulatedState(NamedTuple):
+    """The state of the chain and the steps taken in this episode; int32 scalars."""
+
+    obs: Array
+    time: Array
+
+
+def as_world(mdp: FiniteMDP) -> World:
+    """`mdp` as a compiled world with discrete observations; its time limit truncates."""
+    table = successor_table(mdp)
+    n_actions, width = mdp.n_actions, table.successor.shape[1]
+    successor = jnp.asarray(table.successor, jnp.int32)
+    cumulative = jnp.asarray(table.cumulative, jnp.float32)
+    rewards = jnp.asarray(table.reward, jnp.float32)
+    terminates = jnp.asarray(table.continues == 0.0)
+    start = np.cumsum(mdp.start)
+    start[np.flatnonzero(mdp.start)[-1] :] = 2.0  # a draw just below 1 must not run over
+    start_threshold = jnp.asarray(start, jnp.float32)
+
+    def reset(key: Array) -> tuple[TabulatedState, Array]:
+        obs = jnp.sum(jax.random.uniform(key) >= start_threshold, dtype=jnp.int32)
+        return TabulatedState(obs, jnp.int32(0)), obs
+
+    def step(
+        state: TabulatedState, action: Array, key: Array
+    ) -> tuple[TabulatedState, Array, Array, Array, Array]:
+        pair = state.obs * n_actions + action
+        k = jnp.int32(0)
+        if width > 1:
+            k = jnp.sum(jax.random.uniform(key) >= cumulative[pair], dtype=jnp.int32)
+        obs, time = successor[pair, k], state.time + 1
+        truncated = jnp.asarray(mdp.max_episode_steps is not None and time >= mdp.max_episode_steps)
+        return TabulatedState(obs, time), obs, rewards[pair, k], terminates[pair, k], truncated
+
+    return World(mdp.name, reset, step, Discrete(mdp.n_states), n_actions, mdp.max_episode_steps)
+
+
+class TabulatedEnv(gym.Env[Any, Any]):
+    """`mdp` as a Gymnasium environment, its time limit included."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(self, mdp: FiniteMDP) -> None:
+        self.mdp = mdp
+        self.table = successor_table(mdp)
+        self.observation_space = gym.spaces.Discrete(mdp.n_states)
+        self.action_space = gym.spaces.Discrete(mdp.n_actions)
+        self.obs = 0
+        self.time = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """Draw a start state."""
+        super().reset(seed=seed, options=options)
+        self.obs = int(self.np_random.choice(self.mdp.n_states, p=self.mdp.start))
+        self.time = 0
+        return self.obs, {}
+
+    def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        """Draw the outcome of (state, action)."""
+        pair = self.obs * self.mdp.n_actions + int(action)
+        k = int(np.sum(self.np_random.random() >= self.table.cumulative[pair]))
+        self.obs = int(self.table.successor[pair, k])
+        self.time += 1
+        truncated = self.mdp.max_episode_steps is not None and self.time >= self.mdp.max_episode_steps
+        return self.obs, float(self.table.reward[pair, k]), not self.table.continues[pair, k], truncated, {}

@@ -1,0 +1,47 @@
+"""Matplotlib (extra `plot`). Learning curves as PNG or SVG: every seed, their IQM, and its 95 % interval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bellmax.statistics import bootstrap_interval, iqm
+from bellmax.types import ConfigError
+
+
+def learning_curve(run: Any, path: str | Path, column: str | None = None, optimum: float | None = None) -> Path:
+    """Draw a column of the history over environment steps; the file's ending chooses the format.
+
+    `column` defaults to the evaluation's; `optimum` draws a line at the best possible value.
+
+    Raises:
+        ConfigError: Matplotlib is not installed, or the run has no such column.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("drawing needs Matplotlib: pip install 'bellmax[plot]'") from error
+    columns = run.history.columns
+    wanted = [column] if column else ["exact/policy_return", "eval/mean_reward", "rollout/ep_rew_mean"]
+    name = next((name for name in wanted if name in columns), None)
+    if name is None:
+        raise ConfigError(f"the run has no column {wanted[0]!r}; there are: {', '.join(columns)}")
+    steps, values = run.history["step"], run.history[name]
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(steps, values.T, color="#4878a8", alpha=0.25, linewidth=0.8)
+    axes.plot(steps, iqm(values, axis=0), color="#1f4e79", linewidth=2, label="IQM")
+    if len(run.seeds) > 1:
+        low, high = np.array([bootstrap_interval(values[:, t], resamples=500) for t in range(len(steps))]).T
+        axes.fill_between(steps, low, high, color="#4878a8", alpha=0.3, linewidth=0, label="95 % interval")
+    if optimum is not None:
+        axes.axhline(optimum, color="#a04030", linestyle="--", linewidth=1, label=f"optimum {optimum:.4g}")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel(name)
+    axes.set_title(f"{run.config.name} on {run.world}, {len(run.seeds)} seeds", loc="left", fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150, metadata={"Date": None} if str(path).endswith(".svg") else None)
+    return Path(path)

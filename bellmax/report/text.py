@@ -1,0 +1,120 @@
+"""Rich. Tables and curves in the terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.solve import Solution
+from bellmax.statistics import Summary
+
+
+def render(*parts: Any) -> str:
+    """Rich objects and strings as text: coloured in a terminal, plain elsewhere."""
+    console = Console()
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part, highlight=False)
+    return capture.get().rstrip("\n")
+
+
+def interval(middle: float, low: float, high: float) -> str:
+    """ "475.3 [471.0, 488.2]"; the interval is left out where there is none."""
+    return f"{middle:.4g}" if np.isnan(low) else f"{middle:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def describe_summary(summary: Summary) -> str:
+    """IQM and mean with their 95 % intervals, and the range."""
+    return (
+        f"IQM {interval(summary.iqm, summary.iqm_low, summary.iqm_high)}, "
+        f"mean {interval(summary.mean, summary.mean_low, summary.mean_high)}, "
+        f"range {summary.minimum:.4g} to {summary.maximum:.4g} over {summary.n} seed(s)"
+    )
+
+
+def describe_run(run: Any) -> str:
+    """What came out, where it is, and what to do next."""
+    parts: list[Any] = [curve(run)]
+    table = Table(title=f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop", title_justify="left")
+    for name in ("seed", "final score", "last ep_rew_mean"):
+        table.add_column(name, justify="right")
+    exact = "exact/q_error" in run.history.columns
+    if exact:
+        table.add_column("‖Q−Q*‖∞", justify="right")
+        table.add_column("policy / optimum", justify="right")
+    for i, seed in enumerate(run.seeds):
+        recent = run.history["return"][i, -1] if "rollout/ep_rew_mean" in run.history.columns else np.nan
+        row = [str(seed), f"{run.scores[i]:.4g}", f"{recent:.4g}"]
+        if exact:
+            value, best = (run.history[f"exact/{k}_return"][i, -1] for k in ("policy", "optimal"))
+            row += [f"{run.history['exact/q_error'][i, -1]:.2g}", f"{value:.5g} / {best:.5g}"]
+        table.add_row(*row)
+    parts += [table, describe_summary(run.summary())]
+    if run.folder is not None:
+        parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed)"]
+        parts += [f"next: bellmax eval {run.folder} --episodes 100"]
+    return render(*parts)
+
+
+def describe_evaluation(run: Any, which: str, results: list[Any], summary: Summary) -> str:
+    """Each seed's returns, and all seeds together."""
+    table = Table(title=f"{which} policies of {run.folder}", title_justify="left")
+    for name in ("seed", "mean", "min", "max", "mean length", "episodes"):
+        table.add_column(name, justify="right")
+    for seed, (returns, lengths) in zip(run.seeds, results, strict=True):
+        figures = (returns.mean(), returns.min(), returns.max(), lengths.mean())
+        table.add_row(str(seed), *(f"{figure:.4g}" for figure in figures), str(returns.size))
+    return render(table, describe_summary(summary))
+
+
+def describe_solution(mdp: FiniteMDP, solution: Solution, result: dict[str, Any]) -> str:
+    """The start value, its bound, and the first states' values."""
+    names = mdp.action_names or tuple(str(a) for a in range(mdp.n_actions))
+    table = Table(title=f"{result['world']}, γ = {result['gamma']}", title_justify="left")
+    for name in ("state", "v", "best", *(f"q({name})" for name in names)):
+        table.add_column(name, justify="right")
+    shown = min(mdp.n_states, 64)
+    for s in range(shown):
+        cells = [mdp.state_names[s] if mdp.state_names else str(s), f"{solution.v[s]:.6g}"]
+        table.add_row(*cells, names[solution.policy[s]], *(f"{q:.6g}" for q in solution.q[s]))
+    parts: list[Any] = [table]
+    if shown < mdp.n_states:
+        parts.append(f"... and {mdp.n_states - shown} more states; --json lists all")
+    parts.append(f"value of the start {solution.start_value:.7f}, every value within {solution.bound:.1e}")
+    if result["return_within_limit"] is not None:
+        limit = result["max_episode_steps"]
+        parts.append(f"expected return of the greedy policy within {limit} steps {result['return_within_limit']:.6f}")
+    return render(*parts)
+
+
+def curve(run: Any, width: int = 60, height: int = 10) -> str:
+    """The return over steps as a drawing in characters: the mean over seeds and the range of seeds."""
+    columns = run.history.columns
+    names = ("exact/policy_return", "eval/mean_reward", "rollout/ep_rew_mean")
+    name = next((name for name in names if name in columns), None)
+    if name is None or len(run.history) < 2:
+        return ""
+    values = run.history[name]
+    known = ~np.isnan(values).all(axis=0)
+    steps, values = run.history["step"][known], values[:, known]
+    low, mean, high = np.nanmin(values, axis=0), np.nanmean(values, axis=0), np.nanmax(values, axis=0)
+    bottom, top = float(low.min()), float(high.max())
+    top = top if top > bottom else bottom + 1.0
+    grid = np.full((height, width), " ")
+    at = np.linspace(steps[0], steps[-1], width)
+    row = lambda y: np.round((np.interp(at, steps, y) - bottom) / (top - bottom) * (height - 1)).astype(int)  # noqa: E731
+    rows = np.arange(height)[:, None]
+    grid[(rows >= row(low)) & (rows <= row(high))] = "░"
+    grid[row(mean), np.arange(width)] = "█"
+    out = io.StringIO()
+    for i in reversed(range(height)):
+        label = top if i == height - 1 else bottom if i == 0 else None
+        out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
+    out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
+    out.write(f"{'':>11}{name} over environment steps: mean (█) and range (░) of {len(run.seeds)} seed(s)")
+    return out.getvalue()

@@ -1,0 +1,120 @@
+"""NumPy and JAX. Evaluation: greedy, on seeds of its own, every return reported."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bellmax.training.policy import Policy, network_function
+from bellmax.training.worlds import Source, find_world
+from bellmax.types import ConfigError, FloatArray, IntArray
+
+STEP_CAP = 10_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
+SEED_OFFSET = 1_000_000  # evaluation during training never meets a training seed
+
+
+class Evaluation(NamedTuple):
+    """Undiscounted returns and lengths (environment steps) of all episodes [E]."""
+
+    returns: FloatArray
+    lengths: IntArray
+
+
+def evaluate(
+    policy: Policy,
+    world: Any = None,
+    *,
+    episodes: int = 100,
+    seed: int = 1,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Play `episodes` whole episodes greedily in `world` (the policy's own if None), in Gymnasium where it can.
+
+    Raises:
+        ConfigError: the world has other observations or actions than the policy.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes={episodes} is not positive")
+    source = find_world(policy.world if world is None else world, env_kwargs)
+    if (source.space, source.n_actions) != (policy.space, policy.n_actions):
+        raise ConfigError(
+            f"the policy knows {policy.space} with {policy.n_actions} actions; "
+            f"{source.name} has {source.space} with {source.n_actions}"
+        )
+    if source.open is None:
+        return play_compiled(policy, source, episodes, seed)
+    return play_host(policy.act, source, episodes, seed)
+
+
+def play_host(act: Callable[[Any], Any], source: Source, episodes: int, seed: int) -> Evaluation:
+    """Play in the host world, up to 32 side by side.
+
+    Each of the worlds plays its share whatever the lengths: to take the first that end would favour short ones.
+    """
+    assert source.open is not None  # noqa: S101 - the callers have looked
+    worlds = source.open(min(episodes, 32))
+    n, cap = worlds.n, source.max_episode_steps or STEP_CAP
+    share = np.full(n, episodes // n) + (np.arange(n) < episodes % n)
+    returns: list[float] = []
+    lengths: list[int] = []
+    total, length = np.zeros(n), np.zeros(n, np.int64)
+    try:
+        obs = worlds.reset(seed)
+        while share.any():
+            step = worlds.step(np.asarray(act(obs)))
+            total += step.reward * step.valid
+            length += step.valid
+            over = (step.terminated | step.truncated | (length >= cap)) & step.valid
+            for i in np.flatnonzero(over):
+                if share[i] and length[i]:
+                    share[i] -= 1
+                    returns.append(float(total[i]))
+                    lengths.append(int(length[i]))
+            total[over], length[over] = 0.0, 0
+            obs = step.obs
+    finally:
+        worlds.close()
+    return Evaluation(np.array(returns), np.array(lengths, np.int64))
+
+
+def play_compiled(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:
+    """Play in the compiled world, all episodes side by side."""
+    import jax
+
+    from bellmax.random import make_key
+
+    play = compiled_player(source.compile, policy.config, policy.space, policy.n_actions, episodes)
+    returns, lengths = jax.device_get(play(policy.arrays, make_key(seed)))
+    return Evaluation(np.asarray(returns, np.float64), np.asarray(lengths, np.int64))
+
+
+@functools.lru_cache(maxsize=16)
+def compiled_player(compile_: Callable[[], Any], config: Any, space: Any, n_actions: int, episodes: int) -> Any:
+    """`play(arrays, key) -> (returns [E], lengths [E])`, compiled once per world and kind of policy."""
+    import jax
+    import jax.numpy as jnp
+
+    world = compile_()
+    cap = world.max_episode_steps or STEP_CAP
+    q_values = network_function(config, space, n_actions)
+
+    def play(arrays: dict[str, Any], key: Any) -> Any:
+        def step(carry: Any) -> Any:
+            states, obs, returns, lengths, alive, key = carry
+            key, step_key = jax.random.split(key)
+            actions = jnp.argmax(q_values(arrays, obs), axis=1).astype(jnp.int32)
+            keys = jax.random.split(step_key, episodes)
+            states, obs, reward, terminated, truncated = jax.vmap(world.step)(states, actions, keys)
+            returns, lengths = returns + reward * alive, lengths + alive
+            return states, obs, returns, lengths, alive & ~terminated & ~truncated & (lengths < cap), key
+
+        reset_key, key = jax.random.split(key)
+        states, obs = jax.vmap(world.reset)(jax.random.split(reset_key, episodes))
+        zeros = jnp.zeros(episodes)
+        carry = (states, obs, zeros, zeros.astype(jnp.int32), jnp.ones(episodes, bool), key)
+        return jax.lax.while_loop(lambda c: c[4].any(), step, carry)[2:4]
+
+    return jax.jit(play)

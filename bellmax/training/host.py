@@ -1,0 +1,193 @@
+"""NumPy and JAX. The host loop: any Gymnasium world; learning runs beside stepping.
+
+A deep agent makes one dispatch per vector step, to act. Learning goes out in blocks of `BLOCK` rounds to a thread
+of its own, and the agent acts meanwhile with the parameters of the block before: at most 2 * BLOCK rounds old,
+and always equally old, so that a run does not depend on who was faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.training.records import Chunk, Episodes, Loop
+from bellmax.training.worlds import Source
+from bellmax.types import Transition
+
+BLOCK = 8
+
+
+@dataclass
+class Meter:
+    """Returns and lengths of the running episodes [N], and of those that ended."""
+
+    running_return: Any
+    running_length: Any
+    returns: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+
+    def record(self, step: HostStep) -> None:
+        """Count one vector step."""
+        self.running_return += step.reward * step.valid
+        self.running_length += step.valid
+        over = step.terminated | step.truncated
+        if over.any():
+            for i in np.flatnonzero(over & step.valid):
+                self.returns.append(float(self.running_return[i]))
+                self.lengths.append(int(self.running_length[i]))
+            self.running_return[over] = 0.0
+            self.running_length[over] = 0
+
+    def drain(self) -> Episodes:
+        """The episodes that ended since the last call."""
+        episodes = Episodes(np.array(self.returns, np.float64), np.array(self.lengths, np.int64))
+        self.returns, self.lengths = [], []
+        return episodes
+
+
+def meter(n: int) -> Meter:
+    """A meter for n worlds."""
+    return Meter(np.zeros(n), np.zeros(n, np.int64))
+
+
+@dataclass
+class TabularRun:
+    """One seed of a table on a Gymnasium world."""
+
+    world: HostWorld
+    table: Any
+    meter: Meter
+    obs: Any = None
+    actions: Any = None
+
+
+def tabular_loop(config: Any, source: Source, steps: int) -> Loop:
+    """A table on any world with discrete observations: one kernel call per step."""
+    from bellmax.tabular import train
+
+    n_states = source.space.n  # type: ignore[union-attr]
+    agent = config.make(n_states, source.n_actions)
+    rates = train.build_rates(config, steps)
+
+    def call(run: TabularRun, obs: Any, step: HostStep, chosen: Any) -> float:
+        return train.observe(
+            agent.act, agent.update, rates, run.table, obs, run.actions, step.reward,
+            1.0 - step.terminated, step.next_obs, step.valid, step.obs, chosen,
+        )  # type: ignore[no-any-return]  # fmt: skip
+
+    def start(seeds: Sequence[int]) -> TabularRun:
+        (seed,) = seeds
+        world = source.open(1)
+        table = train.init_state(agent, n_states, source.n_actions, config.initial_q, seed)
+        run = TabularRun(world, table, meter(world.n), world.reset(seed), np.zeros(world.n, np.int64))
+        none = np.zeros(0, bool)
+        nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none)
+        call(run, run.obs[:0], nothing, run.actions)
+        return run
+
+    def advance(run: TabularRun, t: int, n: int) -> tuple[TabularRun, list[Chunk]]:
+        del t
+        error = 0.0
+        for _ in range(n // run.world.n):
+            step = run.world.step(run.actions)
+            chosen = np.empty_like(run.actions)
+            error += call(run, run.obs, step, chosen)
+            run.obs, run.actions = step.obs, chosen
+            run.meter.record(step)
+        return run, [Chunk(run.meter.drain(), {"train/td_error": error / n})]
+
+    def snapshot(run: TabularRun) -> list[dict[str, Any]]:
+        return [{"q": run.table.q.copy()}]
+
+    return Loop("host", 1, 1, False, start, advance, snapshot, lambda run: run.world.close())
+
+
+@dataclass
+class DeepRun:
+    """One seed of a network on a Gymnasium world.
+
+    `block` is the block being learnt: a future of ((learner, ring), actor, metrics).
+    """
+
+    world: HostWorld
+    meter: Meter
+    key: Any
+    actor: Any
+    block: Future[Any]
+    thread: ThreadPoolExecutor
+    obs: Any
+    pending: list[Any] = field(default_factory=list)
+    metrics: list[Any] = field(default_factory=list)
+
+
+def deep_loop(config: Any, source: Source, steps: int) -> Loop:
+    """A network on any Gymnasium world with discrete actions."""
+    import jax
+    import jax.numpy as jnp
+
+    from bellmax.random import make_key
+    from bellmax.replay.uniform import uniform_replay
+    from bellmax.training import compiled
+    from bellmax.training.loops import mean_metrics
+
+    agent = config.make(source.space, source.n_actions, steps)
+    memory = uniform_replay(
+        compiled.example_transition(source.space), config.buffer_size, config.batch_size, config.num_envs
+    )
+    act = compiled.make_actor(agent, config.num_envs)
+    learn = compiled.make_block(agent, memory, config)
+    stride = config.train_freq * config.num_envs
+    length = BLOCK * config.train_freq
+
+    def start(seeds: Sequence[int]) -> DeepRun:
+        (seed,) = seeds
+        world = source.open(config.num_envs)
+        init_key, run_key = jax.random.split(make_key(seed))
+        learner = agent.init(init_key)
+        thread = ThreadPoolExecutor(1)
+        actor = jax.tree.map(jnp.copy, agent.actor(learner))
+        block = thread.submit(lambda: ((learner, memory.init()), actor, {}))
+        return DeepRun(world, meter(world.n), run_key, actor, block, thread, world.reset(seed))
+
+    def submit(run: DeepRun, t: int) -> None:
+        """Send the pending steps to learn; act from now on as the block before ended."""
+        mind, run.actor, metrics = run.block.result()
+        run.metrics.append(metrics)
+        *columns, valid = (np.stack(column) for column in zip(*run.pending, strict=True))
+        begin = np.int32(t - valid.size)
+        run.pending = []
+        run.block = run.thread.submit(
+            lambda: jax.block_until_ready(learn(mind, Transition(*columns), valid, run.key, begin))
+        )
+
+    def advance(run: DeepRun, t: int, n: int) -> tuple[DeepRun, list[Chunk]]:
+        for _ in range(n // config.num_envs):
+            actions = np.asarray(act(run.actor, run.obs, run.key, np.int32(t)))
+            step = run.world.step(actions)
+            discount = np.where(step.terminated, np.float32(0.0), np.float32(config.gamma))
+            run.pending.append((run.obs, actions, step.reward, discount, step.next_obs, step.valid))
+            run.obs = step.obs
+            run.meter.record(step)
+            t += config.num_envs
+            if len(run.pending) == length:
+                submit(run, t)
+        if run.pending:
+            submit(run, t)
+        gathered, run.metrics = [m for m in run.metrics if m], []
+        means = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
+        return run, [Chunk(run.meter.drain(), mean_metrics(means))]
+
+    def snapshot(run: DeepRun) -> list[dict[str, Any]]:
+        (learner, _), _, _ = run.block.result()
+        return [agent.parameters(learner)]
+
+    def close(run: DeepRun) -> None:
+        run.thread.shutdown()
+        run.world.close()
+
+    return Loop("host", stride, 1, False, start, advance, snapshot, close)

@@ -1,0 +1,135 @@
+"""Plain Python. The folder of a run: what was asked, on what it ran, the history, the policies, the result.
+
+    config.json       world, agent, hyper-parameters, steps, seeds, loop
+    environment.json  versions, platform, when
+    history.csv       one line per seed and record
+    policies/         seed-0-final.safetensors and .json, seed-0-best..., for every seed
+    result.json       scores, returns, summary; written last: a run without it did not end
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import bellmax
+from bellmax.catalog import agent_class
+from bellmax.config import build
+from bellmax.training import storage
+from bellmax.training.evaluate import Evaluation
+from bellmax.training.policy import load_policy
+from bellmax.training.records import History
+from bellmax.types import ConfigError, CorruptCheckpoint
+
+if TYPE_CHECKING:
+    from bellmax.training.run import Run
+
+FORMAT = 1
+PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
+
+
+def open_folder(run: Run) -> None:
+    """Make the folder and write what is known before the first step.
+
+    Raises:
+        ConfigError: it exists already or cannot be written.
+    """
+    folder = _folder(run)
+    storage.make_folder(folder)
+    (folder / "policies").mkdir()
+    storage.write_json(
+        folder / "config.json",
+        {
+            "format": FORMAT,
+            "world": run.world,
+            "env_kwargs": run.env_kwargs,
+            "agent": run.config.name,
+            "hyper_parameters": asdict(run.config),
+            "steps": run.steps,
+            "seeds": run.seeds,
+            "loop": run.loop,
+        },
+    )
+    storage.write_json(folder / "environment.json", environment())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    return {
+        "bellmax": bellmax.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "command": sys.argv,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def save(run: Run) -> None:
+    """History and policies as they are now; each file is the old one or the new one, never a torn one."""
+    folder = _folder(run)
+    for which, policies in run.policies.items():
+        for seed, policy in zip(run.seeds, policies, strict=True):
+            policy.save(folder / "policies" / f"seed-{seed}-{which}")
+    storage.write(folder / "history.csv", run.history.to_csv())
+
+
+def close_folder(run: Run) -> None:
+    """Write the result, the mark of a run that ended."""
+    storage.write_json(
+        _folder(run) / "result.json",
+        {
+            "summary": {k: v for k, v in run.summary()._asdict().items() if k != "scores"},
+            "scores": run.scores,
+            "evaluations": [
+                {"returns": e.returns.tolist(), "lengths": e.lengths.tolist()} for e in run.evaluations
+            ],
+        },
+    )
+
+
+def load(folder: str | os.PathLike[str]) -> Run:
+    """Read a run back from its folder, also one that did not end.
+
+    Raises:
+        ConfigError: there is no run in this folder.
+        CorruptCheckpoint: a file of it is missing or damaged.
+    """
+    from bellmax.training.run import Run
+
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise ConfigError(f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)")
+    card = storage.read_json(path / "config.json")
+    try:
+        config = build(agent_class(card["agent"]), card["hyper_parameters"])
+        run = Run(
+            card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
+            History.from_csv((path / "history.csv").read_text()), folder=path,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, IndexError, OSError, ConfigError) as error:
+        raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
+    for which in ("final", "best"):
+        run.policies[which] = [load_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
+    if (path / "result.json").is_file():
+        result = storage.read_json(path / "result.json")
+        run.scores = result["scores"]
+        run.evaluations = [
+            Evaluation(np.array(e["returns"], np.float64), np.array(e["lengths"], np.int64))
+            for e in result["evaluations"]
+        ]
+    return run
+
+
+def _folder(run: Run) -> Path:
+    assert run.folder is not None  # noqa: S101 - only saved runs come here
+    return run.folder

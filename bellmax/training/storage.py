@@ -1,0 +1,73 @@
+"""Plain Python. Every file that bellmax writes goes through here: the old content or the new, nothing between."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bellmax.types import ConfigError, CorruptCheckpoint, ResourceError
+
+
+def write(path: Path, data: bytes | str) -> None:
+    """Write to a temporary name beside `path`, sync, rename, sync the folder.
+
+    Raises:
+        ResourceError: the disk is full, read-only or otherwise refuses; `path` is then untouched.
+    """
+    data = data.encode() if isinstance(data, str) else data
+    temporary: str | None = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ResourceError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON; see `write`."""
+    write(path, json.dumps(value, indent=2, allow_nan=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        CorruptCheckpoint: it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise CorruptCheckpoint(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise CorruptCheckpoint(f"{path} is not the JSON that bellmax wrote: {error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """A new folder, proven writable.
+
+    Raises:
+        ConfigError: it exists and is not empty, is a file, or cannot be written.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        raise ConfigError(f"output folder {path} exists already; name another one, or remove it")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ConfigError(f"cannot write to output folder {path}: {error.strerror}; name another one") from error

@@ -1,0 +1,122 @@
+"""NumPy. From whatever names or is a world to its forms: a model, a compiled world, a Gymnasium environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from bellmax.mdp.gallery import GALLERY
+from bellmax.mdp.model import FiniteMDP
+from bellmax.types import ConfigError, Discrete, Space, unknown
+
+
+class Source(NamedTuple):
+    """A world in the forms that it has; a form that it has not is None.
+
+    Attributes:
+        name: what it is called.
+        space: of one observation.
+        n_actions: A.
+        max_episode_steps: its time limit (steps), or None.
+        mdp: its transition table.
+        compiled: makes its compiled twin.
+        open: `open(n)` makes n of it as a host world.
+    """
+
+    name: str
+    space: Space
+    n_actions: int
+    max_episode_steps: int | None
+    mdp: FiniteMDP | None = None
+    compiled: Callable[[], Any] | None = None
+    open: Callable[[int], Any] | None = None
+
+    def compile(self) -> Any:
+        """The compiled world: the twin, or the table as one."""
+        if self.mdp is None:
+            assert self.compiled is not None  # noqa: S101 - choose_loop has looked
+            return self.compiled()
+        from bellmax.envs.tabulated import as_world
+
+        return as_world(self.mdp)
+
+
+def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Source:
+    """The forms of `world`: a name (Gymnasium id, gallery, probe), a FiniteMDP, a compiled World, an environment.
+
+    Raises:
+        ConfigError: nothing has this name, or it cannot be used; the message offers the nearest.
+    """
+    from bellmax.envs.functional import World
+
+    kwargs = dict(env_kwargs or {})
+    if isinstance(world, str):
+        if world in GALLERY:
+            return from_mdp(_call(GALLERY[world], world, kwargs))
+        if world.startswith("probe:"):
+            return _probe(world)
+        return _from_gymnasium(world, kwargs)
+    if kwargs:
+        raise ConfigError(f"env_kwargs={kwargs} go with a world's name; build {world!r} with them instead")
+    if isinstance(world, FiniteMDP):
+        return from_mdp(world)
+    if isinstance(world, World):
+        return _from_compiled(world.name, world.observation_space, world.n_actions, world)
+    return _from_gymnasium(world, kwargs)
+
+
+def from_mdp(mdp: FiniteMDP) -> Source:
+    """A model of the user's own or of the gallery."""
+
+    def open_(n: int) -> Any:
+        from bellmax.envs.gymnasium import open_world
+        from bellmax.envs.tabulated import TabulatedEnv
+
+        return open_world(lambda: TabulatedEnv(mdp), n=n)
+
+    return Source(
+        mdp.name or "mdp", Discrete(mdp.n_states), mdp.n_actions, mdp.max_episode_steps, mdp=mdp, open=open_
+    )
+
+
+def _from_compiled(name: str, space: Space, n_actions: int, world: Any) -> Source:
+    return Source(name, space, n_actions, world.max_episode_steps, compiled=lambda: world)
+
+
+def _probe(name: str) -> Source:
+    from bellmax.envs.probes import PROBES
+
+    if name not in PROBES:
+        raise ConfigError(unknown("probe world", name, PROBES))
+    world = PROBES[name]().world
+    return _from_compiled(name, world.observation_space, world.n_actions, world)
+
+
+def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
+    """A Gymnasium id, factory or environment; its table and its twin where they exist."""
+    import gymnasium as gym
+
+    from bellmax.envs.classic import CLASSIC
+    from bellmax.envs.gymnasium import open_world
+
+    def open_(n: int) -> Any:
+        return open_world(env, n=n, env_kwargs=kwargs)
+
+    first = open_(1)
+    try:
+        name, space = first.name, first.observation_space
+        mdp = None
+        if isinstance(env, str) and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
+            mdp = FiniteMDP.from_gymnasium(env, **kwargs)
+        twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
+        return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_)
+    finally:
+        if not isinstance(env, (gym.Env, gym.vector.VectorEnv)):
+            first.close()
+
+
+def _call(function: Callable[..., FiniteMDP], name: str, kwargs: dict[str, Any]) -> FiniteMDP:
+    try:
+        return function(**kwargs)
+    except TypeError as error:
+        raise ConfigError(f"{name} cannot be made with {kwargs}: {error}") from error
