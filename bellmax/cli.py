@@ -55,12 +55,18 @@ def main(debug: bool) -> None:
 
 
 def _as_json(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(
+        function
+    )
 
 
 def _env_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
-        "--env", "env", multiple=True, metavar="KEY=VALUE", help="Argument of the world, e.g. is_slippery=false."
+        "--env",
+        "env",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Argument of the world, e.g. is_slippery=false.",
     )(function)
 
 
@@ -105,9 +111,13 @@ class TrainCommand(click.Command):
                 formatter.write_dl(rows)
         else:
             with formatter.section("Agents"):
-                formatter.write_text(", ".join(AGENTS) + "; `bellmax train --agent NAME --help` lists its settings.")
+                formatter.write_text(
+                    ", ".join(AGENTS) + "; `bellmax train --agent NAME --help` lists its settings."
+                )
         with formatter.section("Example"):
-            formatter.write_text("bellmax train CartPole-v1 --agent dqn --seeds 5 learning_rate=0.0005 double=true")
+            formatter.write_text(
+                "bellmax train CartPole-v1 --agent dqn --seeds 5 learning_rate=0.0005 double=true"
+            )
 
 
 @main.command(cls=TrainCommand, options_metavar="[OPTIONS]")
@@ -116,8 +126,12 @@ class TrainCommand(click.Command):
 @click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
 @click.option("--steps", default=100_000, show_default=True, help="Environment steps per seed.")
 @click.option("--seeds", default=1, show_default=True, help="How many seeds.")
-@click.option("--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]")
-@click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]"
+)
+@click.option(
+    "--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto."
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @_env_option
 @_as_json
@@ -131,11 +145,12 @@ def train(
     """
     from bellmax.training.run import train as run_training
 
+    settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
     folder = out or free_folder(Path("runs"), f"{world}-{agent}")
     run = run_training(
         world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=read_env(env),
         progress=None if quiet else True, say=lambda text: click.echo(text, err=True),
-        **read_pairs(hyper_parameters, "hyper-parameter"),
+        **settings,
     )  # fmt: skip
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "scores": run.scores, **numbers(run)}))
@@ -157,7 +172,9 @@ def free_folder(base: Path, name: str) -> Path:
 def numbers(run: Any) -> dict[str, Any]:
     """The summary of a run, and the last exact columns if there are any, for machines."""
     summary = {k: v for k, v in run.summary()._asdict().items() if k != "scores"}
-    last = {name: run.history[name][:, -1].tolist() for name in run.history.columns if name.startswith("exact/")}
+    last = {
+        name: run.history[name][:, -1].tolist() for name in run.history.columns if name.startswith("exact/")
+    }
     return {"loop": run.loop, "summary": summary, **last}
 
 
@@ -191,7 +208,11 @@ def evaluate(
     summary = summarise(np.array([result.returns.mean() for result in results]))
     if as_json:
         returns = {str(s): result.returns.tolist() for s, result in zip(run.seeds, results, strict=True)}
-        click.echo(json.dumps({"summary": {**summary._asdict(), "scores": summary.scores.tolist()}, "returns": returns}))
+        click.echo(
+            json.dumps(
+                {"summary": {**summary._asdict(), "scores": summary.scores.tolist()}, "returns": returns}
+            )
+        )
         return
     from bellmax.report.text import describe_evaluation
 
@@ -201,7 +222,9 @@ def evaluate(
 @main.command()
 @click.argument("world")
 @click.option("--gamma", default=0.99, show_default=True, help="Discount factor.")
-@click.option("--tolerance", default=1e-10, show_default=True, help="Largest error of a value that is accepted.")
+@click.option(
+    "--tolerance", default=1e-10, show_default=True, help="Largest error of a value that is accepted."
+)
 @_env_option
 @_as_json
 def solve(world: str, gamma: float, tolerance: float, env: tuple[str, ...], as_json: bool) -> None:
@@ -215,7 +238,9 @@ def solve(world: str, gamma: float, tolerance: float, env: tuple[str, ...], as_j
 
     source = find_world(world, read_env(env))
     if source.mdp is None:
-        raise ConfigError(f"{source.name} has no transition table, so there is no exact answer; train an agent instead")
+        raise ConfigError(
+            f"{source.name} has no transition table, so there is no exact answer; train an agent instead"
+        )
     solution = solve_exactly(source.mdp, gamma, tolerance=tolerance)
     limit = source.mdp.max_episode_steps
     result = {

@@ -1,4 +1,4 @@
-"""Plain Python. Hyper-parameters: typed, described, checked all at once; files and the command line derive from them."""
+"""Plain Python. Hyper-parameters: typed, described, checked all at once; files and the command line derive from it."""
 
 from __future__ import annotations
 
@@ -154,4 +154,4 @@ def parse(value: Any, kind: Any) -> Any:
 
 def describe(cls: type) -> list[tuple[str, str, str]]:
     """(name, default, sentence) of every field, for help texts and documents."""
-    return [(f.name, str(f.default), f.metadata["text"]) for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    return [(f.name, str(f.default), f.metadata["text"]) for f in dataclasses.fields(cls)]

@@ -45,7 +45,9 @@ def _jax() -> str:
     loss = run.history["loss"][0, -1]
     if not loss < 0.1:
         raise ArithmeticError(f"DQN's loss on the delay probe stays at {loss:.3g}")
-    return f"{jax.default_backend()} with {jax.device_count()} device(s), probe learnt to a loss of {loss:.1g}"
+    return (
+        f"{jax.default_backend()} with {jax.device_count()} device(s), probe learnt to a loss of {loss:.1g}"
+    )
 
 
 def _gymnasium() -> str:
@@ -56,5 +58,3 @@ def _gymnasium() -> str:
     step = world.step([1])
     world.close()
     return f"CartPole-v1 gives a reward of {step.reward[0]:g}"
-
-

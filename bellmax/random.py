@@ -64,7 +64,7 @@ _FUSED_THREEFRY = define_prng_impl(
     seed=_seed,
     split=_split,
     random_bits=_random_bits,
-    fold_in=_fold_in,
+    fold_in=_fold_in,  # type: ignore[arg-type]
     name="bellmax_threefry",
     tag="bmf",
 )

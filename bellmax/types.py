@@ -123,8 +123,6 @@ class UnsafeFile(CheckpointError):
     """A file that could run code or escape its folder; it was not opened further."""
 
 
-
-
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """One line for an unknown name: what, the value, and the nearest valid name or the list of them."""
     names = sorted(known)

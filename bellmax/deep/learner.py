@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,14 +23,21 @@ class DeepConfig(AgentConfig):
     """What every deep agent has besides; names and units as in Stable-Baselines3."""
 
     learning_rate: float = setting(1e-3, "step size of the optimiser (Adam)", low=0.0)
+    learning_rate_schedule: str = setting(
+        "constant", "linear: the step size falls to 0 over the run", choices=("constant", "linear")
+    )
     net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers", low=1)
     buffer_size: int = setting(10_000, "transitions that the replay memory holds", low=1)
     batch_size: int = setting(64, "transitions per gradient step", low=1)
     learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0)
     train_freq: int = setting(1, "steps of each world between rounds of learning", low=1)
     gradient_steps: int = setting(1, "gradient steps per round of learning", low=1)
-    target_update_interval: int = setting(500, "environment steps between updates of the target network", low=1)
-    tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0)
+    target_update_interval: int = setting(
+        500, "environment steps between updates of the target network", low=1
+    )
+    tau: float = setting(
+        1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0
+    )
     max_grad_norm: float = setting(10.0, "global norm to which gradients are clipped", low=0.0)
     num_envs: int = setting(1, "worlds stepped side by side", low=1)
 
@@ -51,9 +59,9 @@ class LearnerState(NamedTuple):
     """Parameters and their frozen copy as vectors [P], the optimiser's state, gradient steps so far."""
 
     params: Array
-    target_params: Array
+    target_params: Any
     optimiser: Any
-    updates: Array
+    updates: Any
 
 
 class Learned(NamedTuple):
@@ -61,6 +69,17 @@ class Learned(NamedTuple):
 
     priority: Array
     metrics: dict[str, Array]
+
+
+def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformation:
+    """Clip by global norm, then Adam, its step size on the config's schedule over the run."""
+    rate: Any = config.learning_rate
+    if config.learning_rate_schedule == "linear":
+        updates = (
+            (steps - config.learning_starts) * config.gradient_steps / (config.train_freq * config.num_envs)
+        )
+        rate = optax.linear_schedule(config.learning_rate, 0.0, max(1, math.ceil(updates)))
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate))
 
 
 Loss = Callable[..., tuple[Array, Array, dict[str, Array]]]
@@ -72,9 +91,11 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
     `loss(net, target_net, transition, weight, key, config) -> (loss, priority, metrics)`, where `net` maps one
     observation to q [A].
     """
-    optimiser = optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate))
+    optimiser = make_optimiser(config, steps)
     _, unflatten = flatten(q_network(space, n_actions, config.net_arch, jax.random.key(0)))
-    period = max(1, config.target_update_interval * config.gradient_steps // (config.train_freq * config.num_envs))
+    period = max(
+        1, config.target_update_interval * config.gradient_steps // (config.train_freq * config.num_envs)
+    )
 
     def network(params: Array) -> Callable[[Array], Array]:
         module = unflatten(params)
@@ -101,10 +122,10 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
         mean = jnp.mean(losses)
         return mean, Learned(priority, {"loss": mean, **jax.tree.map(jnp.mean, metrics)})
 
-    def learn(state: LearnerState, batch: tuple[Transition, Array], key: Array) -> tuple[LearnerState, Learned]:
-        gradient, learned = jax.grad(batch_loss, has_aux=True)(
-            state.params, state.target_params, *batch, key
-        )
+    def learn(
+        state: LearnerState, batch: tuple[Transition, Array], key: Array
+    ) -> tuple[LearnerState, Learned]:
+        gradient, learned = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)
         change, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         params = optax.apply_updates(state.params, change)
         updates = state.updates + 1
@@ -113,7 +134,7 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
         return LearnerState(params, target_params, optimiser_state, updates), learned
 
     def actor(state: LearnerState) -> LearnerState:
-        return state._replace(target_params=None, optimiser=None, updates=None)
+        return LearnerState(state.params, (), (), ())
 
     def parameters(state: LearnerState) -> dict[str, Any]:
         return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(state.params)).items()}

@@ -1,4 +1,4 @@
-"""NumPy. From an id, a class or an environment to Gymnasium environments whose spaces bellmax can learn in."""
+"""NumPy. From an id, a class or an environment to Gymnasium environments with spaces that bellmax can use."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def make(env: str | Env | Vector | Callable[..., Env | Vector], n: int, kwargs: 
     if isinstance(env, gym.Env | VectorEnv):
         name = _name(env)
         if kwargs:
-            raise ConfigError(
-                f"{name}: is made already, so env_kwargs {sorted(kwargs)} come too late; give its class"
-            )
+            raise ConfigError(f"{name}: is made already, so env_kwargs {sorted(kwargs)} come too late; give its class")
         return _make(name, n, kwargs, lambda: env)
     if not callable(env):
         raise ConfigError(
@@ -70,9 +68,7 @@ def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any]) ->
     first = _call(name, kwargs, call)
     if isinstance(first, VectorEnv):
         if n not in (1, first.num_envs):
-            raise ConfigError(
-                f"{_name(first)}: n is {n}, but this vector environment has {first.num_envs} worlds"
-            )
+            raise ConfigError(f"{_name(first)}: n is {n}, but this vector environment has {first.num_envs} worlds")
         return Made(_name(first), first, _vector_limit(first))
     if not isinstance(first, gym.Env):
         raise ConfigError(
@@ -99,7 +95,15 @@ def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
 
 
 def _name(env: Env | Vector) -> str:
-    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    if env.spec is not None:
+        return env.spec.id
+    parts = _parts(env)
+    return _name(parts[0]) if parts else type(env.unwrapped).__name__
+
+
+def _parts(env: Env | Vector) -> list[Env]:
+    """The environments in a vector environment of this process, else nothing."""
+    return getattr(env.unwrapped, "envs", []) if isinstance(env, VectorEnv) else []
 
 
 def _limit(env: Env) -> int | None:
@@ -113,8 +117,7 @@ def _limit(env: Env) -> int | None:
 
 
 def _vector_limit(env: Vector) -> int | None:
-    parts = getattr(env.unwrapped, "envs", None)
-    if parts:
+    if parts := _parts(env):
         return _limit(parts[0])
     if env.spec is None:
         return None
@@ -164,9 +167,7 @@ def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> S
     actions = int(action.n), int(action.start)
     if isinstance(observation, gym.spaces.Discrete):
         if observation.n > np.iinfo(np.int32).max:
-            raise ConfigError(
-                f"{name}: observation space {observation} has too many states to number in int32"
-            )
+            raise ConfigError(f"{name}: observation space {observation} has too many states to number in int32")
         return Spaces(Discrete(int(observation.n)), observation, int(observation.start), *actions)
     if isinstance(observation, gym.spaces.Box):
         return Spaces(Box(observation.shape), observation, 0, *actions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import jax
@@ -54,8 +54,6 @@ def as_world(mdp: FiniteMDP) -> World:
 class TabulatedEnv(gym.Env[Any, Any]):
     """`mdp` as a Gymnasium environment, its time limit included."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
-
     def __init__(self, mdp: FiniteMDP) -> None:
         self.mdp = mdp
         self.table = successor_table(mdp)
@@ -64,7 +62,9 @@ class TabulatedEnv(gym.Env[Any, Any]):
         self.obs = 0
         self.time = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         """Draw a start state."""
         super().reset(seed=seed, options=options)
         self.obs = int(self.np_random.choice(self.mdp.n_states, p=self.mdp.start))

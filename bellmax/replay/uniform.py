@@ -50,9 +50,9 @@ def uniform_replay(example: Transition, capacity: int, batch_size: int, n_worlds
         return RingState(jnp.zeros((capacity, width), jnp.uint32), jnp.int32(0), jnp.int32(0))
 
     def add(state: RingState, transitions: Transition, valid: Array | None = None) -> RingState:
-        words = jax.vmap(pack)(transitions)
+        words, count = jax.vmap(pack)(transitions), jnp.int32(n_worlds)
         if valid is None:  # the fast way: all rows in one slice
-            rows, count = jax.lax.dynamic_update_slice(state.rows, words, (state.position, 0)), n_worlds
+            rows = jax.lax.dynamic_update_slice(state.rows, words, (state.position, 0))
         else:
             count = jnp.sum(valid, dtype=jnp.int32)
             slot = (state.position + jnp.cumsum(valid, dtype=jnp.int32) - 1) % capacity
@@ -74,7 +74,9 @@ def uniform_replay(example: Transition, capacity: int, batch_size: int, n_worlds
     return Memory(init, add, sample, update)
 
 
-def row_codec(example: Transition) -> tuple[Callable[[Transition], Array], Callable[[Array], Transition], int]:
+def row_codec(
+    example: Transition,
+) -> tuple[Callable[[Transition], Array], Callable[[Array], Transition], int]:
     """How one transition becomes one row of 32-bit words and back, bit for bit.
 
     One row is one write and one gather a step, where five arrays would be five of each.

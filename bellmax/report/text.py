@@ -24,7 +24,7 @@ def render(*parts: Any) -> str:
 
 
 def interval(middle: float, low: float, high: float) -> str:
-    """ "475.3 [471.0, 488.2]"; the interval is left out where there is none."""
+    """Such as 475.3 [471.0, 488.2]; the interval is left out where there is none."""
     return f"{middle:.4g}" if np.isnan(low) else f"{middle:.4g} [{low:.4g}, {high:.4g}]"
 
 
@@ -40,7 +40,9 @@ def describe_summary(summary: Summary) -> str:
 def describe_run(run: Any) -> str:
     """What came out, where it is, and what to do next."""
     parts: list[Any] = [curve(run)]
-    table = Table(title=f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop", title_justify="left")
+    table = Table(
+        title=f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop", title_justify="left"
+    )
     for name in ("seed", "final score", "last ep_rew_mean"):
         table.add_column(name, justify="right")
     exact = "exact/q_error" in run.history.columns
@@ -88,7 +90,9 @@ def describe_solution(mdp: FiniteMDP, solution: Solution, result: dict[str, Any]
     parts.append(f"value of the start {solution.start_value:.7f}, every value within {solution.bound:.1e}")
     if result["return_within_limit"] is not None:
         limit = result["max_episode_steps"]
-        parts.append(f"expected return of the greedy policy within {limit} steps {result['return_within_limit']:.6f}")
+        parts.append(
+            f"expected return of the greedy policy within {limit} steps {result['return_within_limit']:.6f}"
+        )
     return render(*parts)
 
 
@@ -107,7 +111,10 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     top = top if top > bottom else bottom + 1.0
     grid = np.full((height, width), " ")
     at = np.linspace(steps[0], steps[-1], width)
-    row = lambda y: np.round((np.interp(at, steps, y) - bottom) / (top - bottom) * (height - 1)).astype(int)  # noqa: E731
+
+    def row(y: Any) -> Any:
+        return np.round((np.interp(at, steps, y) - bottom) / (top - bottom) * (height - 1)).astype(int)
+
     rows = np.arange(height)[:, None]
     grid[(rows >= row(low)) & (rows <= row(high))] = "░"
     grid[row(mean), np.arange(width)] = "█"
@@ -115,6 +122,8 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     for i in reversed(range(height)):
         label = top if i == height - 1 else bottom if i == 0 else None
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
-    out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
+    out.write(
+        f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n"
+    )
     out.write(f"{'':>11}{name} over environment steps: mean (█) and range (░) of {len(run.seeds)} seed(s)")
     return out.getvalue()

@@ -35,13 +35,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     in each process: such a loop would compile every time. An identity made from the source keeps the cache
     warm, and a folder per version of the source keeps it true.
     """
-    shared, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_CACHE)
+    options: Any = {"cache": _CACHE is not None, "nogil": True, "error_model": "numpy", "_nrt": False}
+    config: Any = numba.config
+    shared, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
     try:
-        compiled = numba.njit(
-            function, cache=_CACHE is not None, nogil=True, error_model="numpy", _nrt=False
-        )
+        compiled: Any = numba.njit(**options)(function)
     finally:
-        numba.config.CACHE_DIR = shared  # other people's functions keep their own place
+        config.CACHE_DIR = shared  # other people's functions keep their own place
     name = f"{function.__module__}.{function.__qualname__}".encode()
     if hasattr(compiled, "_set_uuid"):  # without it the only loss is a second of compilation
         compiled._set_uuid(str(uuid.UUID(bytes=hashlib.sha256(_DIGEST + name).digest()[:16])))
@@ -57,7 +57,7 @@ _S11, _S27, _S30, _S31, _S32 = (np.uint64(shift) for shift in (11, 27, 30, 31, 3
 
 def new_generator(seed: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """State of one SplitMix64 generator [1], spread from an integer seed by NumPy's SeedSequence."""
-    return np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    return np.random.SeedSequence(seed).generate_state(1, np.uint64).astype(np.uint64)
 
 
 @kernel

@@ -28,7 +28,9 @@ class TabularConfig(AgentConfig):
         0.0, "α = learning_rate / (1 + decay * visits of the pair); 0 keeps it constant", low=0.0
     )
     initial_q: float = setting(0.0, "value of every pair before its first visit")
-    exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
+    exploration_fraction: float = setting(
+        0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0
+    )
 
     def make(self, n_states: int, n_actions: int) -> TabularAgent:
         """The learner for tables of [n_states, n_actions]."""
@@ -193,7 +195,12 @@ def run(
     error. Arrays are taken out of their tuples before the loop: inside it each look-up would cost.
     """
     q, extra, visits, generator = state.q, state.extra, state.visits, state.generator
-    successor, threshold, rewards, continuing = model.successor, model.threshold, model.reward, model.continues
+    successor, threshold, rewards, continuing = (
+        model.successor,
+        model.threshold,
+        model.reward,
+        model.continues,
+    )
     width, time_limit, n_actions, gamma = model.width, model.time_limit, q.shape[1], rates.gamma
     t, obs, length = state.clock[0], state.clock[1], state.clock[2]
     total = state.episode_return[0]
@@ -235,8 +242,8 @@ def observe(
 ) -> Any:  # fmt: skip
     """The host loop's step: learn from one transition of every world [N], then choose `chosen` [N], in place.
 
-    Rows that are not `valid` are no experience; before the first step there are none. `acting_obs` differs from `next_obs` where a world has reset.
-    Returns the sum of absolute TD errors.
+    Rows that are not `valid` are no experience; before the first step there are none. `acting_obs` differs from
+    `next_obs` where a world has reset. Returns the sum of absolute TD errors.
     """
     error = 0.0
     epsilon = epsilon_at(state.clock[0], rates)

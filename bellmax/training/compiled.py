@@ -48,9 +48,7 @@ def start(world: World, agent: Agent, memory: Memory, config: DeepConfig, key: A
     init_key, reset_key, run_key = jax.random.split(key, 3)
     worlds, obs = jax.vmap(world.reset)(jax.random.split(reset_key, config.num_envs))
     zeros = jnp.zeros(config.num_envs)
-    return RunState(
-        agent.init(init_key), memory.init(), worlds, obs, zeros, zeros.astype(jnp.int32), run_key
-    )
+    return RunState(agent.init(init_key), memory.init(), worlds, obs, zeros, zeros.astype(jnp.int32), run_key)
 
 
 def make_round(world: World, agent: Agent, memory: Memory, config: DeepConfig) -> Callable[..., Any]:
@@ -70,7 +68,9 @@ def make_round(world: World, agent: Agent, memory: Memory, config: DeepConfig) -
             transition = Transition(obs, action, reward, jnp.where(terminated, 0.0, config.gamma), next_obs)
             over = terminated | truncated
             following = jax.tree.map(
-                lambda fresh, old: jnp.where(over, fresh, old), world.reset(reset_key), (world_state, next_obs)
+                lambda fresh, old: jnp.where(over, fresh, old),
+                world.reset(reset_key),
+                (world_state, next_obs),
             )
             return *following, transition, over
 
@@ -159,7 +159,7 @@ def make_actor(agent: Agent, n: int) -> Callable[..., Array]:
 
     def act(actor: Any, obs: Array, key: Array, t: Array) -> Array:
         keys = jax.random.split(jax.random.fold_in(key, 2 * t), n)  # even numbers act, odd ones learn
-        return jax.vmap(lambda o, k: agent.act(actor, (), o, k, t)[0])(obs, keys)
+        return jax.vmap(lambda o, k: agent.act(actor, (), o, k, t)[0])(obs, keys)  # type: ignore[no-any-return]
 
     return jax.jit(act, compiler_options=compiler_options())
 
@@ -195,4 +195,7 @@ def compiler_options() -> dict[str, str | bool]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED", "xla_cpu_multi_thread_eigen": False}
+    return {
+        "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+        "xla_cpu_multi_thread_eigen": False,
+    }

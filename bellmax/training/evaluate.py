@@ -92,7 +92,9 @@ def play_compiled(policy: Policy, source: Source, episodes: int, seed: int) -> E
 
 
 @functools.lru_cache(maxsize=16)
-def compiled_player(compile_: Callable[[], Any], config: Any, space: Any, n_actions: int, episodes: int) -> Any:
+def compiled_player(
+    compile_: Callable[[], Any], config: Any, space: Any, n_actions: int, episodes: int
+) -> Any:
     """`play(arrays, key) -> (returns [E], lengths [E])`, compiled once per world and kind of policy."""
     import jax
     import jax.numpy as jnp

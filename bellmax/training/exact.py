@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bellmax.mdp.model import FiniteMDP, reachable
 from bellmax.mdp.solve import Solution, evaluate_policy, greedy_policy, horizon_return, solve
@@ -29,11 +30,11 @@ def find_truth(mdp: FiniteMDP | None, gamma: float) -> Truth | None:
     return Truth(mdp, gamma, solution, reachable(mdp), policy_return(mdp, solution.policy, gamma))
 
 
-def policy_return(mdp: FiniteMDP, policy: object, gamma: float) -> float:
+def policy_return(mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float) -> float:
     """The expected undiscounted return within the time limit; discounted and unlimited where there is none."""
     if mdp.max_episode_steps is not None:
-        return horizon_return(mdp, policy, mdp.max_episode_steps)  # type: ignore[arg-type]
-    return float(mdp.start @ evaluate_policy(mdp, policy, gamma))  # type: ignore[arg-type]
+        return horizon_return(mdp, policy, mdp.max_episode_steps)
+    return float(np.dot(mdp.start, evaluate_policy(mdp, policy, gamma)))
 
 
 def measure(truth: Truth, q: FloatArray) -> dict[str, float]:
@@ -47,7 +48,7 @@ def measure(truth: Truth, q: FloatArray) -> dict[str, float]:
     gap = np.abs(q - truth.solution.q)[truth.reachable]
     return {
         "exact/q_error": float(gap.max()),
-        "exact/policy_value": float(truth.mdp.start @ evaluate_policy(truth.mdp, policy, truth.gamma)),
+        "exact/policy_value": float(np.dot(truth.mdp.start, evaluate_policy(truth.mdp, policy, truth.gamma))),
         "exact/optimal_value": truth.solution.start_value,
         "exact/policy_return": policy_return(truth.mdp, policy, truth.gamma),
         "exact/optimal_return": truth.optimal_return,

@@ -74,15 +74,15 @@ def tabular_loop(config: Any, source: Source, steps: int) -> Loop:
     agent = config.make(n_states, source.n_actions)
     rates = train.build_rates(config, steps)
 
-    def call(run: TabularRun, obs: Any, step: HostStep, chosen: Any) -> float:
+    def call(run: TabularRun, obs: Any, step: HostStep, chosen: Any) -> Any:
         return train.observe(
             agent.act, agent.update, rates, run.table, obs, run.actions, step.reward,
             1.0 - step.terminated, step.next_obs, step.valid, step.obs, chosen,
-        )  # type: ignore[no-any-return]  # fmt: skip
+        )  # fmt: skip
 
     def start(seeds: Sequence[int]) -> TabularRun:
         (seed,) = seeds
-        world = source.open(1)
+        world = source.open_worlds(1)
         table = train.init_state(agent, n_states, source.n_actions, config.initial_q, seed)
         run = TabularRun(world, table, meter(world.n), world.reset(seed), np.zeros(world.n, np.int64))
         none = np.zeros(0, bool)
@@ -146,12 +146,12 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
 
     def start(seeds: Sequence[int]) -> DeepRun:
         (seed,) = seeds
-        world = source.open(config.num_envs)
+        world = source.open_worlds(config.num_envs)
         init_key, run_key = jax.random.split(make_key(seed))
         learner = agent.init(init_key)
         thread = ThreadPoolExecutor(1)
         actor = jax.tree.map(jnp.copy, agent.actor(learner))
-        block = thread.submit(lambda: ((learner, memory.init()), actor, {}))
+        block: Future[Any] = thread.submit(lambda: ((learner, memory.init()), actor, {}))
         return DeepRun(world, meter(world.n), run_key, actor, block, thread, world.reset(seed))
 
     def submit(run: DeepRun, t: int) -> None:
@@ -162,7 +162,9 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         begin = np.int32(t - valid.size)
         run.pending = []
         run.block = run.thread.submit(
-            lambda: jax.block_until_ready(learn(mind, Transition(*columns), valid, run.key, begin))
+            lambda: jax.block_until_ready(  # type: ignore[no-untyped-call]
+                learn(mind, Transition(*columns), valid, run.key, begin)
+            )
         )
 
     def advance(run: DeepRun, t: int, n: int) -> tuple[DeepRun, list[Chunk]]:
@@ -174,12 +176,12 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             run.obs = step.obs
             run.meter.record(step)
             t += config.num_envs
-            if len(run.pending) == length:
+            if len(run.pending) == length or t + stride > steps:  # the last block may be shorter
                 submit(run, t)
-        if run.pending:
-            submit(run, t)
         gathered, run.metrics = [m for m in run.metrics if m], []
-        means = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
+        means = (
+            {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
+        )
         return run, [Chunk(run.meter.drain(), mean_metrics(means))]
 
     def snapshot(run: DeepRun) -> list[dict[str, Any]]:

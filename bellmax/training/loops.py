@@ -34,7 +34,9 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
         raise ConfigError(f"{source.name} exists only as a compiled world; use loop='compiled' or 'auto'")
     if asked == "compiled" and not possible:
         needs = "a transition table" if is_tabular(config) else "a compiled twin or a transition table"
-        raise ConfigError(f"loop='compiled' needs {needs}, which {source.name} has not; use loop='host' or 'auto'")
+        raise ConfigError(
+            f"loop='compiled' needs {needs}, which {source.name} has not; use loop='host' or 'auto'"
+        )
     if asked == "host":
         return "host", f"through Gymnasium, as asked: {source.name}"
     if possible:
@@ -62,7 +64,11 @@ def make_loop(config: AgentConfig, source: Source, kind: str, steps: int, group:
             assert source.mdp is not None  # noqa: S101 - choose_loop has looked
             return tabular_loop(config, source.mdp, steps)
         return host.tabular_loop(config, source, steps)
-    return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)
+    return (
+        deep_loop(config, source, steps, group)
+        if kind == "compiled"
+        else host.deep_loop(config, source, steps)
+    )
 
 
 def tabular_loop(config: Any, mdp: FiniteMDP, steps: int) -> Loop:
@@ -139,7 +145,8 @@ def read_records(record: Any, metrics: dict[str, Any]) -> Chunk:
     """The chunk of one seed from the arrays that its `scan` put out."""
     ended = record.ended.ravel()
     episodes = Episodes(
-        record.episode_return.ravel()[ended].astype(np.float64), record.episode_length.ravel()[ended].astype(np.int64)
+        record.episode_return.ravel()[ended].astype(np.float64),
+        record.episode_length.ravel()[ended].astype(np.int64),
     )
     return Chunk(episodes, mean_metrics(metrics))
 
@@ -149,4 +156,6 @@ def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     learnt = np.asarray(metrics["learnt"]) > 0 if metrics else np.zeros(0, bool)
     if not learnt.any():
         return {}
-    return {f"train/{k}": float(np.mean(v[learnt], dtype=np.float64)) for k, v in metrics.items() if k != "learnt"}
+    return {
+        f"train/{k}": float(np.mean(v[learnt], dtype=np.float64)) for k, v in metrics.items() if k != "learnt"
+    }

@@ -15,7 +15,8 @@ LINE_SECONDS = 10.0  # between plain lines
 class Report(Protocol):
     """`report(done, words)`: environment steps done over all seeds, and a few words on how it goes."""
 
-    def __call__(self, done: int, words: str = "") -> None: ...
+    def __call__(self, done: int, words: str = "") -> None:
+        """Say it."""
 
 
 def say(text: str) -> None:

@@ -57,7 +57,8 @@ ALIASES = {"return": "rollout/ep_rew_mean", "length": "rollout/ep_len_mean", "lo
 class History:
     """Columns over the records of a run: `step` [T] (environment steps), all others [seeds, T].
 
-    Columns bear the log keys of Stable-Baselines3; "return", "length" and "loss" are short for theirs. A value that does not exist (no episode ended yet) is NaN.
+    Columns bear the log keys of Stable-Baselines3; "return", "length" and "loss" are short for theirs. A
+    value that does not exist (no episode ended yet) is NaN.
     """
 
     def __init__(self, seeds: list[int]) -> None:

@@ -67,7 +67,9 @@ class Run:
             ConfigError: the run has no such seed or no such policy.
         """
         if seed not in self.seeds or which not in self.policies:
-            raise ConfigError(f"no {which!r} policy of seed {seed}; seeds: {self.seeds}, kinds: {list(self.policies)}")
+            raise ConfigError(
+                f"no {which!r} policy of seed {seed}; seeds: {self.seeds}, kinds: {list(self.policies)}"
+            )
         return self.policies[which][self.seeds.index(seed)]
 
 
@@ -147,7 +149,9 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     good = listed and all(isinstance(s, (int, np.integer)) and 0 <= s < SEED_OFFSET for s in listed)
     if not good or len(set(listed)) < len(listed):
-        raise ConfigError(f"seeds={seeds!r}: give how many (1 or more), or different integers from 0 to 999999")
+        raise ConfigError(
+            f"seeds={seeds!r}: give how many (1 or more), or different integers from 0 to 999999"
+        )
     return [int(s) for s in listed]
 
 
@@ -201,7 +205,9 @@ class _Trainer:
         with contextlib.ExitStack() as stack:
             self.pool = stack.enter_context(ThreadPoolExecutor(workers))
             report = stack.enter_context(
-                show_progress(self.run.steps * len(self.run.seeds), f"{self.run.config.name} {self.run.world}", wanted)
+                show_progress(
+                    self.run.steps * len(self.run.seeds), f"{self.run.config.name} {self.run.world}", wanted
+                )
             )
             states = list(self.pool.map(self.loop.start, self.groups))
             for state in states:

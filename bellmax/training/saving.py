@@ -1,10 +1,10 @@
 """Plain Python. The folder of a run: what was asked, on what it ran, the history, the policies, the result.
 
-    config.json       world, agent, hyper-parameters, steps, seeds, loop
-    environment.json  versions, platform, when
-    history.csv       one line per seed and record
-    policies/         seed-0-final.safetensors and .json, seed-0-best..., for every seed
-    result.json       scores, returns, summary; written last: a run without it did not end
+config.json       world, agent, hyper-parameters, steps, seeds, loop
+environment.json  versions, platform, when
+history.csv       one line per seed and record
+policies/         seed-0-final.safetensors and .json, seed-0-best..., for every seed
+result.json       scores, returns, summary; written last: a run without it did not end
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ def load(folder: str | os.PathLike[str]) -> Run:
 
     path = Path(folder)
     if not (path / "config.json").is_file():
-        raise ConfigError(f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)")
+        raise ConfigError(
+            f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)"
+        )
     card = storage.read_json(path / "config.json")
     try:
         config = build(agent_class(card["agent"]), card["hyper_parameters"])

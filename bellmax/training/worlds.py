@@ -31,6 +31,11 @@ class Source(NamedTuple):
     compiled: Callable[[], Any] | None = None
     open: Callable[[int], Any] | None = None
 
+    def open_worlds(self, n: int) -> Any:
+        """`n` of it as a host world."""
+        assert self.open is not None  # noqa: S101 - choose_loop has looked
+        return self.open(n)
+
     def compile(self) -> Any:
         """The compiled world: the twin, or the table as one."""
         if self.mdp is None:
@@ -106,7 +111,11 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
     try:
         name, space = first.name, first.observation_space
         mdp = None
-        if isinstance(env, str) and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
+        if (
+            isinstance(env, str)
+            and isinstance(space, Discrete)
+            and hasattr(gym.make(env, **kwargs).unwrapped, "P")
+        ):
             mdp = FiniteMDP.from_gymnasium(env, **kwargs)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
         return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_)

@@ -1,0 +1,74 @@
+"""Imports go down the floors only, files are one sitting, and importing stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "bellmax"
+FLOORS = [
+    ["types", "config", "caching", "random", "bellman", "schedules", "exploration", "statistics"],
+    ["mdp", "envs"],
+    ["replay", "networks"],
+    ["tabular", "deep"],
+    ["catalog", "training"],
+    ["report", "doctor", "cli"],
+]
+FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of bellmax that a file imports anywhere, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module] if node.module != "bellmax" else [f"bellmax.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        found |= {m.split(".")[1] for m in modules if m.startswith("bellmax.")}
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p != ROOT / "__init__.py"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    assert room(path) in FLOOR, f"give {room(path)} a floor"
+    upward = {other for other in imported_rooms(path) if FLOOR.get(other, 0) > FLOOR[room(path)]}
+    assert not upward, f"{path.name} on floor {FLOOR[room(path)]} imports {upward} from above"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_one_sitting_and_says_its_number_world(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 330
+    if text:
+        docstring = ast.get_docstring(ast.parse(text)) or ""
+        worlds = ("Numba", "JAX", "NumPy", "Plain", "Rich", "Matplotlib", "Q-learning")
+        assert docstring.startswith(worlds), "the first line says Numba, JAX, NumPy or plain Python"
+
+
+def test_only_networks_imports_equinox() -> None:
+    users = {str(p.relative_to(ROOT)) for p in FILES if "import equinox" in p.read_text()}
+    assert users == {"networks.py"}
+
+
+@pytest.mark.parametrize("statement", ["import bellmax", "import bellmax.cli"])
+def test_import_is_light(statement: str) -> None:
+    code = f"{statement}; import sys; print([m for m in ('jax', 'numba', 'gymnasium', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_all_exist() -> None:
+    import bellmax
+
+    for name in bellmax.__all__:
+        assert getattr(bellmax, name) is not None
+    assert set(bellmax.__all__) <= set(dir(bellmax))
