@@ -40,13 +40,9 @@ def make_agent(agent: str | AgentConfig, world: str, values: Mapping[str, Any]) 
     """
     if isinstance(agent, AgentConfig):
         if values:
-            raise ConfigError(
-                f"give {', '.join(values)} to {type(agent).__name__}(...), or name the agent by a string"
-            )
+            raise ConfigError(f"give {', '.join(values)} to {type(agent).__name__}(...), or name the agent by a string")
         return agent
     if not isinstance(agent, str):
-        raise ConfigError(
-            f"agent is {agent!r}; give a name ({', '.join(AGENTS)}) or a config such as QLearning()"
-        )
+        raise ConfigError(f"agent is {agent!r}; give a name ({', '.join(AGENTS)}) or a config such as QLearning()")
     cls = agent_class(agent)
     return build(cls, {**WORLD_DEFAULTS.get((world, cls.__name__), {}), **AGENTS[agent][2], **values})

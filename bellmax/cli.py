@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -27,7 +28,7 @@ class Main(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            click.echo("interrupted; what was learnt before is saved", err=True)
+            click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,6 +38,12 @@ class Main(click.Group):
                 raise
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: a fault of bellmax itself: {type(error).__name__}: {error}; "
+                       "`bellmax --debug ...` shows where, please report it", err=True)  # fmt: skip
+            ctx.exit(1)
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
@@ -55,9 +62,7 @@ def main(debug: bool) -> None:
 
 
 def _as_json(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(
-        function
-    )
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)
 
 
 def _env_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,13 +116,9 @@ class TrainCommand(click.Command):
                 formatter.write_dl(rows)
         else:
             with formatter.section("Agents"):
-                formatter.write_text(
-                    ", ".join(AGENTS) + "; `bellmax train --agent NAME --help` lists its settings."
-                )
+                formatter.write_text(", ".join(AGENTS) + "; `bellmax train --agent NAME --help` lists its settings.")
         with formatter.section("Example"):
-            formatter.write_text(
-                "bellmax train CartPole-v1 --agent dqn --seeds 5 learning_rate=0.0005 double=true"
-            )
+            formatter.write_text("bellmax train CartPole-v1 --agent dqn --seeds 5 learning_rate=0.0005 double=true")
 
 
 @main.command(cls=TrainCommand, options_metavar="[OPTIONS]")
@@ -126,12 +127,8 @@ class TrainCommand(click.Command):
 @click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
 @click.option("--steps", default=100_000, show_default=True, help="Environment steps per seed.")
 @click.option("--seeds", default=1, show_default=True, help="How many seeds.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]"
-)
-@click.option(
-    "--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]")
+@click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @_env_option
 @_as_json
@@ -146,6 +143,8 @@ def train(
     from bellmax.training.run import train as run_training
 
     settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
+    if misplaced := settings.keys() & inspect.signature(run_training).parameters.keys():
+        raise ConfigError(f"{sorted(misplaced)[0]} is no hyper-parameter; see the options of `bellmax train --help`")
     folder = out or free_folder(Path("runs"), f"{world}-{agent}")
     run = run_training(
         world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=read_env(env),
@@ -172,9 +171,7 @@ def free_folder(base: Path, name: str) -> Path:
 def numbers(run: Any) -> dict[str, Any]:
     """The summary of a run, and the last exact columns if there are any, for machines."""
     summary = {k: v for k, v in run.summary()._asdict().items() if k != "scores"}
-    last = {
-        name: run.history[name][:, -1].tolist() for name in run.history.columns if name.startswith("exact/")
-    }
+    last = {name: run.history[name][:, -1].tolist() for name in run.history.columns if name.startswith("exact/")}
     return {"loop": run.loop, "summary": summary, **last}
 
 
@@ -209,9 +206,7 @@ def evaluate(
     if as_json:
         returns = {str(s): result.returns.tolist() for s, result in zip(run.seeds, results, strict=True)}
         click.echo(
-            json.dumps(
-                {"summary": {**summary._asdict(), "scores": summary.scores.tolist()}, "returns": returns}
-            )
+            json.dumps({"summary": {**summary._asdict(), "scores": summary.scores.tolist()}, "returns": returns})
         )
         return
     from bellmax.report.text import describe_evaluation
@@ -222,9 +217,7 @@ def evaluate(
 @main.command()
 @click.argument("world")
 @click.option("--gamma", default=0.99, show_default=True, help="Discount factor.")
-@click.option(
-    "--tolerance", default=1e-10, show_default=True, help="Largest error of a value that is accepted."
-)
+@click.option("--tolerance", default=1e-10, show_default=True, help="Largest error of a value that is accepted.")
 @_env_option
 @_as_json
 def solve(world: str, gamma: float, tolerance: float, env: tuple[str, ...], as_json: bool) -> None:
@@ -238,9 +231,7 @@ def solve(world: str, gamma: float, tolerance: float, env: tuple[str, ...], as_j
 
     source = find_world(world, read_env(env))
     if source.mdp is None:
-        raise ConfigError(
-            f"{source.name} has no transition table, so there is no exact answer; train an agent instead"
-        )
+        raise ConfigError(f"{source.name} has no transition table, so there is no exact answer; train an agent instead")
     solution = solve_exactly(source.mdp, gamma, tolerance=tolerance)
     limit = source.mdp.max_episode_steps
     result = {

@@ -60,9 +60,7 @@ class AgentConfig:
     def epsilon(self, t: Any, steps: int) -> Any:
         """ε at environment step `t` of a run of `steps`; `t` may be a JAX tracer."""
         fall = schedules.linear if self.exploration_schedule == "linear" else schedules.exponential
-        return fall(
-            t, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_duration(steps)
-        )
+        return fall(t, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_duration(steps))
 
 
 def hints(cls: type) -> dict[str, Any]:

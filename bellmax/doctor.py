@@ -45,9 +45,7 @@ def _jax() -> str:
     loss = run.history["loss"][0, -1]
     if not loss < 0.1:
         raise ArithmeticError(f"DQN's loss on the delay probe stays at {loss:.3g}")
-    return (
-        f"{jax.default_backend()} with {jax.device_count()} device(s), probe learnt to a loss of {loss:.1g}"
-    )
+    return f"{jax.default_backend()} with {jax.device_count()} device(s), probe learnt to a loss of {loss:.1g}"
 
 
 def _gymnasium() -> str:

@@ -14,20 +14,28 @@ from bellmax.types import Array, Box, Discrete, Space
 
 
 class MLP(eqx.Module):
-    """Linear layers with ReLU between them; weights start as in PyTorch, uniform in ±1/sqrt(fan in)."""
+    """Linear layers with ReLU between them; weights start as in PyTorch, uniform in ±1/sqrt(fan in).
+
+    With `layer_norm`, each hidden layer is normalised before its ReLU (Ba et al., 2016), which keeps off-policy
+    bootstrapping from diverging (Gallici et al., 2024, "Simplifying deep temporal difference learning").
+    """
 
     layers: tuple[eqx.nn.Linear, ...]
+    norms: tuple[eqx.nn.LayerNorm, ...]
 
-    def __init__(self, sizes: Sequence[int], key: Array) -> None:
+    def __init__(self, sizes: Sequence[int], layer_norm: bool, key: Array) -> None:
         keys = jax.random.split(key, len(sizes) - 1)
         self.layers = tuple(
             eqx.nn.Linear(n_in, n_out, key=k) for n_in, n_out, k in zip(sizes, sizes[1:], keys, strict=False)
         )
 
+        self.norms = tuple(eqx.nn.LayerNorm(n) for n in sizes[1:-1]) if layer_norm else ()
+
     def __call__(self, features: Array) -> Array:
         """Features [F] to values [A]."""
-        for layer in self.layers[:-1]:
-            features = jax.nn.relu(layer(features))
+        for i, layer in enumerate(self.layers[:-1]):
+            features = layer(features)
+            features = jax.nn.relu(self.norms[i](features) if self.norms else features)
         return self.layers[-1](features)
 
 
@@ -48,9 +56,9 @@ def encode(space: Space, obs: Array) -> Array:
     return jnp.ravel(obs).astype(jnp.float32)
 
 
-def q_network(space: Box | Discrete, n_actions: int, hidden: Sequence[int], key: Array) -> Any:
+def q_network(space: Box | Discrete, n_actions: int, hidden: Sequence[int], layer_norm: bool, key: Array) -> Any:
     """A fresh MLP for observations of `space`; an Equinox module of arrays only."""
-    return MLP([n_features(space), *hidden, n_actions], key)
+    return MLP([n_features(space), *hidden, n_actions], layer_norm, key)
 
 
 def flatten(network: Any) -> tuple[Array, Callable[[Array], Any]]:

@@ -44,9 +44,7 @@ def corridor() -> None:
         cells = (f"{row[s, 0]:.5f} {row[s, 1]:.5f}" for row in (learnt, exact.q, TUTORIAL))
         print(f"{s:>7}" + "".join(f"{cell:>20}" for cell in cells))
     gap = max(np.abs(run.policy(seed).table() - exact.q)[:5].max() for seed in run.seeds)
-    print(
-        f"largest difference from the exact answer, any seed, any pair: {gap:.1e} (exact to {exact.bound:.0e})"
-    )
+    print(f"largest difference from the exact answer, any seed, any pair: {gap:.1e} (exact to {exact.bound:.0e})")
 
 
 def lake() -> None:
@@ -55,9 +53,7 @@ def lake() -> None:
         "FrozenLake-v1", "q-learning", steps=1_000_000, seeds=10, say=print, exploration_final_eps=0.1,
         learning_rate_decay=0.001,
     )  # fmt: skip
-    error, value, best = (
-        run.history[f"exact/{name}"][:, -1] for name in ("q_error", "policy_value", "optimal_value")
-    )
+    error, value, best = (run.history[f"exact/{name}"][:, -1] for name in ("q_error", "policy_value", "optimal_value"))
     print(f"{'seed':>6}{'‖Q−Q*‖∞':>12}{'policy value':>14}{'optimal':>12}{'success in 100 steps':>24}")
     for i, seed in enumerate(run.seeds):
         print(f"{seed:>6}{error[i]:>12.4f}{value[i]:>14.6f}{best[i]:>12.6f}{run.scores[i]:>24.6f}")
@@ -66,15 +62,11 @@ def lake() -> None:
 
 def pole(folder: Path) -> None:
     title("3. CartPole, DQN, five seeds, compiled; then 100 episodes a seed on Gymnasium's own CartPole")
-    run = bx.train(
-        "CartPole-v1", "dqn", steps=50_000, seeds=5, out=folder / "cartpole", say=print, progress=True
-    )
+    run = bx.train("CartPole-v1", "dqn", steps=50_000, seeds=5, out=folder / "cartpole", say=print, progress=True)
     print(curve(run))
     for seed, evaluation in zip(run.seeds, run.evaluations, strict=True):
         returns = evaluation.returns
-        print(
-            f"seed {seed}: mean return {returns.mean():.1f}, worst episode {returns.min():.0f} of {returns.size}"
-        )
+        print(f"seed {seed}: mean return {returns.mean():.1f}, worst episode {returns.min():.0f} of {returns.size}")
     print(describe_summary(run.summary()))
     picture = learning_curve(run, folder / "cartpole.png", optimum=500)
     learning_curve(run, folder / "cartpole.svg", optimum=500)
@@ -88,9 +80,7 @@ def main() -> None:
     corridor()
     lake()
     pole(folder)
-    print(
-        f"\n{time.monotonic() - begin:.0f} s. Next: .venv/bin/bellmax train FrozenLake-v1 --agent dqn --seeds 3"
-    )
+    print(f"\n{time.monotonic() - begin:.0f} s. Next: .venv/bin/bellmax train FrozenLake-v1 --agent dqn --seeds 3")
 
 
 if __name__ == "__main__":

@@ -47,9 +47,7 @@ def rational_q(mdp: FiniteMDP, gamma: float) -> Rational:
         chosen = [s * A + a for s, a in enumerate(policy)]
         system = [[(s == n) - g * onward[row][n] for n in range(S)] for s, row in enumerate(chosen)]
         v = solve_system(system, [reward[row] for row in chosen])
-        flat = [
-            r + g * sum(x * y for x, y in zip(o, v, strict=True)) for r, o in zip(reward, onward, strict=True)
-        ]
+        flat = [r + g * sum(x * y for x, y in zip(o, v, strict=True)) for r, o in zip(reward, onward, strict=True)]
         q = [flat[s * A : s * A + A] for s in range(S)]
         better = [policy[s] if row[policy[s]] == max(row) else row.index(max(row)) for s, row in enumerate(q)]
         if better == policy:

@@ -23,9 +23,7 @@ finite = st.floats(-1e6, 1e6)
 def test_iqm_is_scipys_trim_mean(x):
     assert iqm(x) == pytest.approx(scipy.stats.trim_mean(x, 0.25, axis=None), rel=1e-12, abs=1e-9)
     for axis in range(x.ndim):
-        np.testing.assert_allclose(
-            iqm(x, axis=axis), scipy.stats.trim_mean(x, 0.25, axis=axis), rtol=1e-12, atol=1e-9
-        )
+        np.testing.assert_allclose(iqm(x, axis=axis), scipy.stats.trim_mean(x, 0.25, axis=axis), rtol=1e-12, atol=1e-9)
 
 
 def test_iqm_by_hand():
@@ -70,9 +68,7 @@ def coverage(seeds: int, confidence: float) -> float:
     rng = np.random.default_rng(11)
     hits = 0
     for trial in range(400):
-        low, high = bootstrap_interval(
-            rng.normal(5.0, 2.0, seeds), np.mean, confidence, resamples=400, seed=trial
-        )
+        low, high = bootstrap_interval(rng.normal(5.0, 2.0, seeds), np.mean, confidence, resamples=400, seed=trial)
         hits += low <= 5.0 <= high
     return hits / 400
 
@@ -208,9 +204,7 @@ def test_performance_profile_is_the_fraction_above(scores, thresholds):
 
 
 def test_performance_profile_counts_nan_as_never_reached():
-    np.testing.assert_array_equal(
-        performance_profile([1.0, np.nan, 3.0, np.inf], [-np.inf, 2.0]), [0.75, 0.5]
-    )
+    np.testing.assert_array_equal(performance_profile([1.0, np.nan, 3.0, np.inf], [-np.inf, 2.0]), [0.75, 0.5])
 
 
 @given(

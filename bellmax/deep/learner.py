@@ -27,17 +27,14 @@ class DeepConfig(AgentConfig):
         "constant", "linear: the step size falls to 0 over the run", choices=("constant", "linear")
     )
     net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers", low=1)
+    layer_norm: bool = setting(False, "normalise each hidden layer before its ReLU")
     buffer_size: int = setting(10_000, "transitions that the replay memory holds", low=1)
     batch_size: int = setting(64, "transitions per gradient step", low=1)
     learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0)
     train_freq: int = setting(1, "steps of each world between rounds of learning", low=1)
     gradient_steps: int = setting(1, "gradient steps per round of learning", low=1)
-    target_update_interval: int = setting(
-        500, "environment steps between updates of the target network", low=1
-    )
-    tau: float = setting(
-        1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0
-    )
+    target_update_interval: int = setting(500, "environment steps between updates of the target network", low=1)
+    tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0)
     max_grad_norm: float = setting(10.0, "global norm to which gradients are clipped", low=0.0)
     num_envs: int = setting(1, "worlds stepped side by side", low=1)
 
@@ -75,9 +72,7 @@ def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformati
     """Clip by global norm, then Adam, its step size on the config's schedule over the run."""
     rate: Any = config.learning_rate
     if config.learning_rate_schedule == "linear":
-        updates = (
-            (steps - config.learning_starts) * config.gradient_steps / (config.train_freq * config.num_envs)
-        )
+        updates = (steps - config.learning_starts) * config.gradient_steps / (config.train_freq * config.num_envs)
         rate = optax.linear_schedule(config.learning_rate, 0.0, max(1, math.ceil(updates)))
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate))
 
@@ -92,17 +87,15 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
     observation to q [A].
     """
     optimiser = make_optimiser(config, steps)
-    _, unflatten = flatten(q_network(space, n_actions, config.net_arch, jax.random.key(0)))
-    period = max(
-        1, config.target_update_interval * config.gradient_steps // (config.train_freq * config.num_envs)
-    )
+    _, unflatten = flatten(q_network(space, n_actions, config.net_arch, config.layer_norm, jax.random.key(0)))
+    period = max(1, config.target_update_interval * config.gradient_steps // (config.train_freq * config.num_envs))
 
-    def network(params: Array) -> Callable[[Array], Array]:
+    def network(params: Any) -> Callable[[Array], Array]:
         module = unflatten(params)
         return lambda obs: module(encode(space, obs))
 
     def init(key: Array) -> LearnerState:
-        params, _ = flatten(q_network(space, n_actions, config.net_arch, key))
+        params, _ = flatten(q_network(space, n_actions, config.net_arch, config.layer_norm, key))
         # the copy is a buffer of its own: donation would free a shared one twice
         return LearnerState(params, jnp.copy(params), optimiser.init(params), jnp.int32(0))
 
@@ -117,14 +110,15 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
     ) -> tuple[Array, Learned]:
         net, target_net = network(params), network(target_params)
         keys = jax.random.split(key, weight.shape[0])
-        one = lambda transition, w, k: loss(net, target_net, transition, w, k, config)  # noqa: E731
+
+        def one(transition: Transition, w: Array, k: Array) -> tuple[Array, Array, dict[str, Array]]:
+            return loss(net, target_net, transition, w, k, config)
+
         losses, priority, metrics = jax.vmap(one)(batch, weight, keys)
         mean = jnp.mean(losses)
         return mean, Learned(priority, {"loss": mean, **jax.tree.map(jnp.mean, metrics)})
 
-    def learn(
-        state: LearnerState, batch: tuple[Transition, Array], key: Array
-    ) -> tuple[LearnerState, Learned]:
+    def learn(state: LearnerState, batch: tuple[Transition, Array], key: Array) -> tuple[LearnerState, Learned]:
         gradient, learned = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)
         change, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         params = optax.apply_updates(state.params, change)

@@ -101,9 +101,7 @@ def _world(
         obs = jnp.stack(observe(tuple(physics)))
         return ClassicState(physics, jnp.zeros((), jnp.int32)), obs
 
-    def step(
-        state: ClassicState, action: Array, key: Array
-    ) -> tuple[ClassicState, Array, Array, Array, Array]:
+    def step(state: ClassicState, action: Array, key: Array) -> tuple[ClassicState, Array, Array, Array, Array]:
         del key  # nothing is random after the start
         before = tuple(state.physics[i] for i in range(state.physics.shape[0]))
         after, obs, reward, terminated = dynamics(before, jnp.asarray(action, state.physics.dtype))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, final
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -50,8 +51,9 @@ class HostWorld:
         max_episode_steps: the time limit, if one is known.
     """
 
-    def __init__(self, name: str, world: list[Env] | Vector, limit: int | None) -> None:
+    def __init__(self, name: str, world: list[Env] | Vector, limit: int | None, owned: bool = True) -> None:
         """Plain environments, which are stepped one by one and reset at once, or one vector environment."""
+        self._owned = owned
         self._vector: Vector | None = world if isinstance(world, VectorEnv) else None
         self._plain: list[Env] = [] if isinstance(world, VectorEnv) else world
         self._mode = AutoresetMode.DISABLED if self._vector is None else _autoreset_mode(name, self._vector)
@@ -100,7 +102,9 @@ class HostWorld:
         return self._step_plain(chosen) if self._vector is None else self._step_vector(self._vector, chosen)
 
     def close(self) -> None:
-        """Free what the worlds hold."""
+        """Free what the worlds hold; an environment that was given as an object stays its owner's to close."""
+        if not self._owned:
+            return
         for world in self._plain if self._vector is None else [self._vector]:
             world.close()
 
@@ -217,7 +221,8 @@ def open_world(
         EnvContractError: a vector environment does not say how it resets itself.
         EnvCrashed: its constructor raised.
     """
-    return HostWorld(*make(env, n, dict(env_kwargs or {})))
+    owned = not isinstance(env, gym.Env | VectorEnv)
+    return HostWorld(*make(env, n, dict(env_kwargs or {})), owned=owned)
 
 
 def _autoreset_mode(name: str, env: Vector) -> AutoresetMode:

@@ -37,9 +37,7 @@ def as_world(mdp: FiniteMDP) -> World:
         obs = jnp.sum(jax.random.uniform(key) >= start_threshold, dtype=jnp.int32)
         return TabulatedState(obs, jnp.int32(0)), obs
 
-    def step(
-        state: TabulatedState, action: Array, key: Array
-    ) -> tuple[TabulatedState, Array, Array, Array, Array]:
+    def step(state: TabulatedState, action: Array, key: Array) -> tuple[TabulatedState, Array, Array, Array, Array]:
         pair = state.obs * n_actions + action
         k = jnp.int32(0)
         if width > 1:
@@ -62,9 +60,7 @@ class TabulatedEnv(gym.Env[Any, Any]):
         self.obs = 0
         self.time = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[int, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """Draw a start state."""
         super().reset(seed=seed, options=options)
         self.obs = int(self.np_random.choice(self.mdp.n_states, p=self.mdp.start))

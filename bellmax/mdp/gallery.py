@@ -28,8 +28,7 @@ def corridor(n_states: int = 6) -> FiniteMDP:
         raise ConfigError(f"corridor of n_states={n_states}: it needs a start and a goal, at least 2 states")
     goal = n_states - 1
     table = [
-        [[(1.0, max(s - 1, 0), 0.0, False)], [(1.0, s + 1, float(s + 1 == goal), s + 1 == goal)]]
-        for s in range(goal)
+        [[(1.0, max(s - 1, 0), 0.0, False)], [(1.0, s + 1, float(s + 1 == goal), s + 1 == goal)]] for s in range(goal)
     ]
     table.append([[(1.0, goal, 0.0, True)]] * 2)  # no one acts in the goal, but every state has its rows
     return FiniteMDP.from_successors(table, name="corridor", action_names=("left", "right"))
@@ -61,9 +60,7 @@ def cliff() -> FiniteMDP:
     return FiniteMDP.from_successors(table, start=start, name="cliff", action_names=names)
 
 
-def random_garnet(
-    n_states: int, n_actions: int, branching: int, seed: int, termination: float = 0.0
-) -> FiniteMDP:
+def random_garnet(n_states: int, n_actions: int, branching: int, seed: int, termination: float = 0.0) -> FiniteMDP:
     """A Garnet, "generic average reward non-stationary environment testbed" (Archibald et al., 1995).
 
     Each pair has `branching` different successors, drawn uniformly; their probabilities are the gaps between

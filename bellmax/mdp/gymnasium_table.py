@@ -24,9 +24,7 @@ def read_table(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Labels]:
 
     if not isinstance(env, str):
         if kwargs:
-            raise ConfigError(
-                f"{sorted(kwargs)} are for gymnasium.make: give them with an id, not with a world"
-            )
+            raise ConfigError(f"{sorted(kwargs)} are for gymnasium.make: give them with an id, not with a world")
         return _read(env)
     try:
         made = gymnasium.make(env, **kwargs)
@@ -61,9 +59,7 @@ def _refuse_untrue_table(env: Any, name: str) -> None:
     import gymnasium
 
     if getattr(env.unwrapped, "fickle_passenger", False):
-        raise ConfigError(
-            f"{name!r} with fickle_passenger=True changes its goal outside its transition table"
-        )
+        raise ConfigError(f"{name!r} with fickle_passenger=True changes its goal outside its transition table")
     changing = (gymnasium.ObservationWrapper, gymnasium.ActionWrapper, gymnasium.RewardWrapper)
     layer = env
     while isinstance(layer, gymnasium.Wrapper):

@@ -96,9 +96,7 @@ class FiniteMDP:
         keys = [column(pair, "pair"), column(successor, "successor")]
         keys += [column(reward, "reward"), column(terminated, "terminated")]
         if any(key.shape != weight.shape or key.ndim != 1 for key in keys):
-            raise ConfigError(
-                f"columns have shapes {[key.shape for key in (weight, *keys)]}, expected one [E]"
-            )
+            raise ConfigError(f"columns have shapes {[key.shape for key in (weight, *keys)]}, expected one [E]")
         keys, weight = [key[weight != 0] for key in keys], weight[weight != 0]
         if not np.all(np.diff(keys[0] * n_states + keys[1]) > 0):  # they are not in order already
             keys, weight = _merge(keys, weight)
@@ -137,9 +135,7 @@ class FiniteMDP:
         return cls.from_entries(S, A, pair, successor, probability, paid, ends, start=start, **labels)
 
     @classmethod
-    def from_successors(
-        cls, successors: Any, *, start: int | npt.ArrayLike = 0, **labels: Unpack[Labels]
-    ) -> FiniteMDP:
+    def from_successors(cls, successors: Any, *, start: int | npt.ArrayLike = 0, **labels: Unpack[Labels]) -> FiniteMDP:
         """Gymnasium's layout: `successors[s][a]` lists `(probability, next_state, reward, terminated)`.
 
         Both levels may be sequences or mappings from 0, 1, ...; every state has the same number of actions.

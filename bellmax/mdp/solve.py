@@ -38,9 +38,7 @@ class Solution(NamedTuple):
     start_value: float
 
 
-def solve(
-    mdp: FiniteMDP, gamma: float, *, tolerance: float = 1e-10, max_iterations: int = 1_000_000
-) -> Solution:
+def solve(mdp: FiniteMDP, gamma: float, *, tolerance: float = 1e-10, max_iterations: int = 1_000_000) -> Solution:
     """Q* and V*, to `tolerance` in the sup norm where float64 allows it; `bound` says what was reached.
 
     Value iteration, sped up: between two Bellman backups all values are raised by what they are sure to gain
@@ -71,9 +69,7 @@ def solve(
     """
     _check_gamma(gamma)
     if not tolerance >= 0 or max_iterations < 1:
-        raise ConfigError(
-            f"tolerance={tolerance} must be at least 0, max_iterations={max_iterations} at least 1"
-        )
+        raise ConfigError(f"tolerance={tolerance} must be at least 0, max_iterations={max_iterations} at least 1")
     onward, reward = continuation(mdp), expected_reward(mdp)
     modulus, scale, unit = _error_constants(mdp, onward, gamma)
     least = gamma * float(onward.sum(axis=1).min())
@@ -192,9 +188,7 @@ def _sweep(
     return v
 
 
-def _error_constants(
-    mdp: FiniteMDP, onward: sp.csr_array[np.float64], gamma: float
-) -> tuple[float, float, float]:
+def _error_constants(mdp: FiniteMDP, onward: sp.csr_array[np.float64], gamma: float) -> tuple[float, float, float]:
     """(β, max E[|r|], relative rounding error of a backup), as in `solve`; β is rounded up."""
     longest = int(np.diff(mdp.indptr).max())
     mass = float(onward.sum(axis=1).max())

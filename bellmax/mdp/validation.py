@@ -13,9 +13,7 @@ from bellmax.types import ConfigError
 if TYPE_CHECKING:
     from bellmax.mdp.model import FiniteMDP
 
-SUM_TOLERANCE = (
-    1e-8  # how far probabilities may sum from one: wider than float64 rounding, narrower than a typo
-)
+SUM_TOLERANCE = 1e-8  # how far probabilities may sum from one: wider than float64 rounding, narrower than a typo
 SHOWN_PROBLEMS = 10
 DTYPES = {
     "indptr": np.int64,
@@ -56,9 +54,7 @@ def flatten(successors: Any) -> tuple[int, int, list[tuple[Any, ...]]]:
     entries: list[tuple[Any, ...]] = []
     for s, row in enumerate(rows):
         if len(row) != n_actions:
-            raise ConfigError(
-                f"state {s} has {len(row)} actions, state 0 has {n_actions}; they must be as many"
-            )
+            raise ConfigError(f"state {s} has {len(row)} actions, state 0 has {n_actions}; they must be as many")
         for a, outcomes in enumerate(row):
             for outcome in outcomes:
                 if not isinstance(outcome, Sequence) or len(outcome) != 4:
@@ -95,9 +91,7 @@ def _shape_problems(mdp: FiniteMDP) -> Iterator[str]:
     expected = {"indptr": (n_pairs + 1,), "start": (mdp.n_states,)}
     expected |= dict.fromkeys(("successor", "probability", "reward", "terminated"), (n_entries,))
     wrong = [field for field, shape in expected.items() if getattr(mdp, field).shape != shape]
-    yield from (
-        f"{field} has shape {getattr(mdp, field).shape}, expected {expected[field]}" for field in wrong
-    )
+    yield from (f"{field} has shape {getattr(mdp, field).shape}, expected {expected[field]}" for field in wrong)
     if "indptr" not in wrong:
         first, last = int(mdp.indptr[0]), int(mdp.indptr[-1])
         if first != 0 or last != n_entries or np.any(np.diff(mdp.indptr) < 0):

@@ -11,9 +11,7 @@ from bellmax.statistics import bootstrap_interval, iqm
 from bellmax.types import ConfigError
 
 
-def learning_curve(
-    run: Any, path: str | Path, column: str | None = None, optimum: float | None = None
-) -> Path:
+def learning_curve(run: Any, path: str | Path, column: str | None = None, optimum: float | None = None) -> Path:
     """Draw a column of the history over environment steps; the file's ending chooses the format.
 
     `column` defaults to the evaluation's; `optimum` draws a line at the best possible value.

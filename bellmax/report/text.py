@@ -19,7 +19,7 @@ def render(*parts: Any) -> str:
     console = Console()
     with console.capture() as capture:
         for part in parts:
-            console.print(part, highlight=False)
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     return capture.get().rstrip("\n")
 
 
@@ -40,9 +40,7 @@ def describe_summary(summary: Summary) -> str:
 def describe_run(run: Any) -> str:
     """What came out, where it is, and what to do next."""
     parts: list[Any] = [curve(run)]
-    table = Table(
-        title=f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop", title_justify="left"
-    )
+    table = Table(title=f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop", title_justify="left")
     for name in ("seed", "final score", "last ep_rew_mean"):
         table.add_column(name, justify="right")
     exact = "exact/q_error" in run.history.columns
@@ -90,9 +88,7 @@ def describe_solution(mdp: FiniteMDP, solution: Solution, result: dict[str, Any]
     parts.append(f"value of the start {solution.start_value:.7f}, every value within {solution.bound:.1e}")
     if result["return_within_limit"] is not None:
         limit = result["max_episode_steps"]
-        parts.append(
-            f"expected return of the greedy policy within {limit} steps {result['return_within_limit']:.6f}"
-        )
+        parts.append(f"expected return of the greedy policy within {limit} steps {result['return_within_limit']:.6f}")
     return render(*parts)
 
 
@@ -122,8 +118,6 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     for i in reversed(range(height)):
         label = top if i == height - 1 else bottom if i == 0 else None
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
-    out.write(
-        f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n"
-    )
+    out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
     out.write(f"{'':>11}{name} over environment steps: mean (█) and range (░) of {len(run.seeds)} seed(s)")
     return out.getvalue()

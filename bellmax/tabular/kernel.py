@@ -10,6 +10,8 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.extending import intrinsic
 
 from bellmax import schedules
 from bellmax.caching import cache_directory
@@ -31,11 +33,15 @@ _CACHE = cache_directory(f"numba/{_DIGEST.hex()[:16]}")
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile for the inner loop: no Python objects, no GIL, no reference counts, IEEE division, kept on disk.
 
+    A kernel is inlined where it is called, always: left to the compiler's judgement, a kernel a few lines longer
+    became a call, and the loop a third slower.
+
     Numba keeps a loop on disk under the identity of the kernels that it was given, and draws that identity anew
     in each process: such a loop would compile every time. An identity made from the source keeps the cache
     warm, and a folder per version of the source keeps it true.
     """
-    options: Any = {"cache": _CACHE is not None, "nogil": True, "error_model": "numpy", "_nrt": False}
+    options: Any = {"cache": _CACHE is not None, "nogil": True, "error_model": "numpy"}
+    options |= {"_nrt": False, "forceinline": True}
     config: Any = numba.config
     shared, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
     try:
@@ -46,6 +52,25 @@ def kernel(function: Callable[..., Any]) -> Any:
     if hasattr(compiled, "_set_uuid"):  # without it the only loss is a second of compilation
         compiled._set_uuid(str(uuid.UUID(bytes=hashlib.sha256(_DIGEST + name).digest()[:16])))
     return compiled
+
+
+def _branch(typing_context: Any, value: Any) -> Any:
+    """`value` as it is, but the compiler cannot see through it and so keeps the branch in which it stands.
+
+    Worth it where a comparison mostly falls out the same way: the processor then runs ahead on its guess, while
+    the conditional move that the compiler prefers makes everything after it wait for the comparison.
+    """
+    types: Any = numba.types
+    kind = types.unliteral(value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        shape = ir.FunctionType(arguments[0].type, [arguments[0].type])
+        return builder.call(ir.InlineAsm(shape, "", "=r,0", side_effect=True), arguments)  # no instruction at all
+
+    return kind(kind), generate
+
+
+branch: Any = intrinsic(_branch)
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

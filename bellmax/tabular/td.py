@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bellmax.tabular.behaviour import epsilon_greedy
+from bellmax.tabular.behaviour import epsilon_greedy, largest
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.train import TabularAgent, TabularConfig
 
@@ -27,10 +27,6 @@ def q_learning(
     step_size: Any, epsilon: Any, generator: Any,
 ) -> Any:  # fmt: skip
     """Q(s, a) += α [r + γ max_b Q(s', b) - Q(s, a)], equation 6.8; returns the TD error."""
-    best = q[next_obs, 0]
-    for b in range(1, q.shape[1]):
-        if q[next_obs, b] > best:
-            best = q[next_obs, b]
-    td_error = reward + discount * best - q[obs, action]
+    td_error = reward + discount * largest(q, next_obs) - q[obs, action]
     q[obs, action] += step_size * td_error
     return td_error

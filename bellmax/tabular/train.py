@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,9 +29,7 @@ class TabularConfig(AgentConfig):
         0.0, "α = learning_rate / (1 + decay * visits of the pair); 0 keeps it constant", low=0.0
     )
     initial_q: float = setting(0.0, "value of every pair before its first visit")
-    exploration_fraction: float = setting(
-        0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0
-    )
+    exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
 
     def make(self, n_states: int, n_actions: int) -> TabularAgent:
         """The learner for tables of [n_states, n_actions]."""
@@ -52,29 +51,40 @@ class TabularAgent(NamedTuple):
     update: Any
 
 
+ENTRY = np.dtype([("reward", np.float64), ("successor", np.uint32), ("continues", np.float32)])
+
+
 class Model(NamedTuple):
     """A finite MDP as the loop reads it; entry k of pair i stands at i * width + k.
 
-    Shapes: successor, threshold, reward, continues [S * A * width]; start_threshold [S].
+    Unsigned numbers spare the loop Python's rule for negative indices.
+
+    Attributes:
+        entries: what may happen, in records of type ENTRY [S * A * width].
+        threshold: entry k happens if it is the first with `draw < threshold` [S * A * width].
+        starts: the states in which an episode may begin [N].
+        start_threshold: likewise [N].
+        width: outcomes per pair.
+        time_limit: steps after which an episode is cut off.
     """
 
-    successor: IntArray
+    entries: np.ndarray[Any, Any]
     threshold: FloatArray
-    reward: FloatArray
-    continues: FloatArray
+    starts: np.ndarray[Any, np.dtype[np.uint32]]
     start_threshold: FloatArray
     width: int
     time_limit: int
 
 
 class Rates(NamedTuple):
-    """The schedules of a run, as plain numbers."""
+    """The schedules of a run, as plain numbers; from the step `settled` on, ε is constant."""
 
     gamma: float
     exponential: bool
     initial_eps: float
     final_eps: float
     duration: float
+    settled: int
     learning_rate: float
     learning_rate_decay: float
 
@@ -107,35 +117,40 @@ NO_LIMIT = np.iinfo(np.int64).max
 def build_model(mdp: FiniteMDP, time_limit: int | None) -> Model:
     """Lay the successor lists out in rows of equal width, so that the loop needs no offsets."""
     table = successor_table(mdp)
-    start = np.cumsum(mdp.start)
-    start[np.flatnonzero(mdp.start)[-1] :] = 2.0  # a draw just below 1 must not run over
+    entries = np.zeros(table.reward.size, ENTRY)
+    for field in ENTRY.names or ():
+        entries[field] = getattr(table, field).ravel()
+    starts = np.flatnonzero(mdp.start)
+    start_threshold = np.cumsum(mdp.start[starts])
+    start_threshold[-1] = 2.0  # a draw just below 1 must not run over
     return Model(
-        successor=table.successor.ravel(),
+        entries=entries,
         threshold=table.cumulative.ravel(),
-        reward=table.reward.ravel(),
-        continues=table.continues.ravel(),
-        start_threshold=start,
-        width=table.successor.shape[1],
+        starts=starts.astype(np.uint32),
+        start_threshold=start_threshold,
+        width=table.reward.shape[1],
         time_limit=time_limit or NO_LIMIT,
     )
 
 
 def build_rates(config: TabularConfig, steps: int) -> Rates:
     """The schedules of `config` over a run of `steps` environment steps."""
+    exponential = config.exploration_schedule == "exponential"
+    duration = float(config.exploration_duration(steps))
+    constant = config.exploration_initial_eps == config.exploration_final_eps
     return Rates(
         gamma=float(config.gamma),
-        exponential=config.exploration_schedule == "exponential",
+        exponential=exponential,
         initial_eps=float(config.exploration_initial_eps),
         final_eps=float(config.exploration_final_eps),
-        duration=float(config.exploration_duration(steps)),
+        duration=duration,
+        settled=0 if constant else NO_LIMIT if exponential else math.ceil(duration),
         learning_rate=float(config.learning_rate),
         learning_rate_decay=float(config.learning_rate_decay),
     )
 
 
-def init_state(
-    agent: TabularAgent, n_states: int, n_actions: int, initial_q: float, seed: int
-) -> TabularState:
+def init_state(agent: TabularAgent, n_states: int, n_actions: int, initial_q: float, seed: int) -> TabularState:
     """A fresh run; `clock[OBS]` is -1 until the first reset."""
     return TabularState(
         q=np.full((n_states, n_actions), float(initial_q)),
@@ -166,22 +181,27 @@ def step_size(visits: Any, obs: Any, action: Any, rates: Any) -> Any:
 
 
 @kernel
-def reset(start_threshold: Any, generator: Any) -> Any:
-    """Draw a start state by inverting the cumulative start distribution [S]."""
-    draw = uniform(generator)
-    obs = 0
-    while draw >= start_threshold[obs]:
-        obs += 1
-    return obs
+def reset(starts: Any, threshold: Any, generator: Any) -> Any:
+    """Draw a start state by inverting the cumulative distribution [N] over `starts` [N]; one alone is no draw."""
+    low, high = 0, starts.shape[0] - 1
+    if high > 0:
+        draw = uniform(generator)
+        while low < high:
+            middle = (low + high) // 2
+            if draw < threshold[middle]:
+                high = middle
+            else:
+                low = middle + 1
+    return np.intp(starts[low])
 
 
 @kernel
 def outcome(threshold: Any, first: Any, width: Any, generator: Any) -> Any:
     """Draw which of the `width` outcomes that begin at `first` happens."""
     draw = uniform(generator)
-    k = 0
-    for i in range(width - 1):
-        k += draw >= threshold[first + i]
+    k = np.uintp(0)
+    for i in range(width - np.uintp(1)):
+        k += np.uintp(draw >= threshold[first + i])
     return k
 
 
@@ -195,43 +215,35 @@ def run(
     error. Arrays are taken out of their tuples before the loop: inside it each look-up would cost.
     """
     q, extra, visits, generator = state.q, state.extra, state.visits, state.generator
-    successor, threshold, rewards, continuing = (
-        model.successor,
-        model.threshold,
-        model.reward,
-        model.continues,
-    )
-    width, time_limit, n_actions, gamma = model.width, model.time_limit, q.shape[1], rates.gamma
-    t, obs, length = state.clock[0], state.clock[1], state.clock[2]
-    total = state.episode_return[0]
-    episodes = 0
-    error = 0.0
-    if obs < 0:
-        obs = reset(model.start_threshold, generator)
+    entries, threshold, starts, start_threshold = model.entries, model.threshold, model.starts, model.start_threshold
+    width, n_actions = np.uintp(model.width), np.uintp(q.shape[1])
+    t, obs, length, total = state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.episode_return[0]
+    obs = reset(starts, start_threshold, generator) if obs < 0 else np.intp(np.uint32(obs))
+    epsilon = epsilon_at(t, rates)
+    episodes, error = 0, 0.0
     for _ in range(steps):
-        epsilon = epsilon_at(t, rates)
+        if t <= rates.settled:
+            epsilon = epsilon_at(t, rates)
         action = act(q, obs, epsilon, generator)
-        entry = (obs * n_actions + action) * width
+        index = np.uintp(obs) * n_actions + np.uintp(action)
         if width > 1:
-            entry += outcome(threshold, entry, width, generator)
-        next_obs, reward, continues = successor[entry], rewards[entry], continuing[entry]
+            index *= width
+            index += outcome(threshold, index, width, generator)
+        entry = entries[index]
+        next_obs, reward, continues = np.intp(entry.successor), entry.reward, np.float64(entry.continues)
         alpha = step_size(visits, obs, action, rates)
-        error += abs(
-            update(q, extra, obs, action, reward, gamma * continues, next_obs, alpha, epsilon, generator)
-        )
+        discount = rates.gamma * continues
+        error += abs(update(q, extra, obs, action, reward, discount, next_obs, alpha, epsilon, generator))
         t += 1
         length += 1
         total += reward
         obs = next_obs
-        if continues == 0.0 or length >= time_limit:
-            returns[episodes] = total
-            lengths[episodes] = length
+        if continues == 0.0 or length >= model.time_limit:
+            returns[episodes], lengths[episodes] = total, length
             episodes += 1
-            total = 0.0
-            length = 0
-            obs = reset(model.start_threshold, generator)
-    state.clock[0], state.clock[1], state.clock[2] = t, obs, length
-    state.episode_return[0] = total
+            total, length = 0.0, 0
+            obs = reset(starts, start_threshold, generator)
+    state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.episode_return[0] = t, obs, length, total
     return episodes, error / steps
 
 

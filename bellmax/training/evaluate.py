@@ -54,8 +54,7 @@ def play_host(act: Callable[[Any], Any], source: Source, episodes: int, seed: in
 
     Each of the worlds plays its share whatever the lengths: to take the first that end would favour short ones.
     """
-    assert source.open is not None  # noqa: S101 - the callers have looked
-    worlds = source.open(min(episodes, 32))
+    worlds = source.open_worlds(min(episodes, 32))
     n, cap = worlds.n, source.max_episode_steps or STEP_CAP
     share = np.full(n, episodes // n) + (np.arange(n) < episodes % n)
     returns: list[float] = []
@@ -92,9 +91,7 @@ def play_compiled(policy: Policy, source: Source, episodes: int, seed: int) -> E
 
 
 @functools.lru_cache(maxsize=16)
-def compiled_player(
-    compile_: Callable[[], Any], config: Any, space: Any, n_actions: int, episodes: int
-) -> Any:
+def compiled_player(compile_: Callable[[], Any], config: Any, space: Any, n_actions: int, episodes: int) -> Any:
     """`play(arrays, key) -> (returns [E], lengths [E])`, compiled once per world and kind of policy."""
     import jax
     import jax.numpy as jnp

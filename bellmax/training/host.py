@@ -104,7 +104,7 @@ def tabular_loop(config: Any, source: Source, steps: int) -> Loop:
     def snapshot(run: TabularRun) -> list[dict[str, Any]]:
         return [{"q": run.table.q.copy()}]
 
-    return Loop("host", 1, 1, False, start, advance, snapshot, lambda run: run.world.close())
+    return Loop("host", source.fixed or 1, 1, False, start, advance, snapshot, lambda run: run.world.close())
 
 
 @dataclass
@@ -176,12 +176,10 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             run.obs = step.obs
             run.meter.record(step)
             t += config.num_envs
-            if len(run.pending) == length or t + stride > steps:  # the last block may be shorter
+            if len(run.pending) == length or t == steps // stride * stride:  # the last block may be shorter
                 submit(run, t)
         gathered, run.metrics = [m for m in run.metrics if m], []
-        means = (
-            {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
-        )
+        means = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
         return run, [Chunk(run.meter.drain(), mean_metrics(means))]
 
     def snapshot(run: DeepRun) -> list[dict[str, Any]]:

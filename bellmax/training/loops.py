@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.caching import cache_directory
 from bellmax.config import AgentConfig
 from bellmax.mdp.model import FiniteMDP
 from bellmax.training.records import Chunk, Episodes, Loop
@@ -34,9 +35,7 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
         raise ConfigError(f"{source.name} exists only as a compiled world; use loop='compiled' or 'auto'")
     if asked == "compiled" and not possible:
         needs = "a transition table" if is_tabular(config) else "a compiled twin or a transition table"
-        raise ConfigError(
-            f"loop='compiled' needs {needs}, which {source.name} has not; use loop='host' or 'auto'"
-        )
+        raise ConfigError(f"loop='compiled' needs {needs}, which {source.name} has not; use loop='host' or 'auto'")
     if asked == "host":
         return "host", f"through Gymnasium, as asked: {source.name}"
     if possible:
@@ -54,6 +53,8 @@ def make_loop(config: AgentConfig, source: Source, kind: str, steps: int, group:
     """
     from bellmax.training import host
 
+    if source.fixed not in (None, getattr(config, "num_envs", source.fixed)):
+        raise ConfigError(f"{source.name} is {source.fixed} worlds side by side; give num_envs={source.fixed}")
     if is_tabular(config):
         if not isinstance(source.space, Discrete):
             raise ConfigError(
@@ -64,11 +65,8 @@ def make_loop(config: AgentConfig, source: Source, kind: str, steps: int, group:
             assert source.mdp is not None  # noqa: S101 - choose_loop has looked
             return tabular_loop(config, source.mdp, steps)
         return host.tabular_loop(config, source, steps)
-    return (
-        deep_loop(config, source, steps, group)
-        if kind == "compiled"
-        else host.deep_loop(config, source, steps)
-    )
+    keep_compiled_code()
+    return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)
 
 
 def tabular_loop(config: Any, mdp: FiniteMDP, steps: int) -> Loop:
@@ -141,6 +139,15 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     return Loop("compiled", stride, group, True, start, advance, snapshot, lambda state: None)
 
 
+def keep_compiled_code() -> None:
+    """Let JAX keep compiled programs on disk, unless the user has said where or not to."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None and (folder := cache_directory("jax")) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
 def read_records(record: Any, metrics: dict[str, Any]) -> Chunk:
     """The chunk of one seed from the arrays that its `scan` put out."""
     ended = record.ended.ravel()
@@ -156,6 +163,4 @@ def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     learnt = np.asarray(metrics["learnt"]) > 0 if metrics else np.zeros(0, bool)
     if not learnt.any():
         return {}
-    return {
-        f"train/{k}": float(np.mean(v[learnt], dtype=np.float64)) for k, v in metrics.items() if k != "learnt"
-    }
+    return {f"train/{k}": float(np.mean(v[learnt], dtype=np.float64)) for k, v in metrics.items() if k != "learnt"}

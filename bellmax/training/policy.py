@@ -115,7 +115,7 @@ def network_function(config: Any, space: Space, n_actions: int) -> Callable[[dic
 
     from bellmax.networks import encode, from_named, q_network
 
-    skeleton = q_network(space, n_actions, config.net_arch, jax.random.key(0))
+    skeleton = q_network(space, n_actions, config.net_arch, config.layer_norm, jax.random.key(0))
 
     def forward(arrays: dict[str, Any], batch: Any) -> Any:
         module = from_named(skeleton, arrays)

@@ -90,9 +90,7 @@ def close_folder(run: Run) -> None:
         {
             "summary": {k: v for k, v in run.summary()._asdict().items() if k != "scores"},
             "scores": run.scores,
-            "evaluations": [
-                {"returns": e.returns.tolist(), "lengths": e.lengths.tolist()} for e in run.evaluations
-            ],
+            "evaluations": [{"returns": e.returns.tolist(), "lengths": e.lengths.tolist()} for e in run.evaluations],
         },
     )
 
@@ -108,9 +106,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
 
     path = Path(folder)
     if not (path / "config.json").is_file():
-        raise ConfigError(
-            f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)"
-        )
+        raise ConfigError(f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)")
     card = storage.read_json(path / "config.json")
     try:
         config = build(agent_class(card["agent"]), card["hyper_parameters"])

@@ -70,6 +70,4 @@ def make_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise ConfigError(
-            f"cannot write to output folder {path}: {error.strerror}; name another one"
-        ) from error
+        raise ConfigError(f"cannot write to output folder {path}: {error.strerror}; name another one") from error

@@ -21,6 +21,7 @@ class Source(NamedTuple):
         mdp: its transition table.
         compiled: makes its compiled twin.
         open: `open(n)` makes n of it as a host world.
+        fixed: how many worlds an environment given as an object is; None for what can be made again and again.
     """
 
     name: str
@@ -30,11 +31,12 @@ class Source(NamedTuple):
     mdp: FiniteMDP | None = None
     compiled: Callable[[], Any] | None = None
     open: Callable[[int], Any] | None = None
+    fixed: int | None = None
 
     def open_worlds(self, n: int) -> Any:
-        """`n` of it as a host world."""
+        """`n` of it as a host world, or as many as it is."""
         assert self.open is not None  # noqa: S101 - choose_loop has looked
-        return self.open(n)
+        return self.open(self.fixed or n)
 
     def compile(self) -> Any:
         """The compiled world: the twin, or the table as one."""
@@ -79,9 +81,7 @@ def from_mdp(mdp: FiniteMDP) -> Source:
 
         return open_world(lambda: TabulatedEnv(mdp), n=n)
 
-    return Source(
-        mdp.name or "mdp", Discrete(mdp.n_states), mdp.n_actions, mdp.max_episode_steps, mdp=mdp, open=open_
-    )
+    return Source(mdp.name or "mdp", Discrete(mdp.n_states), mdp.n_actions, mdp.max_episode_steps, mdp=mdp, open=open_)
 
 
 def _from_compiled(name: str, space: Space, n_actions: int, world: Any) -> Source:
@@ -108,20 +108,16 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
         return open_world(env, n=n, env_kwargs=kwargs)
 
     first = open_(1)
+    fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) else None
     try:
         name, space = first.name, first.observation_space
         mdp = None
-        if (
-            isinstance(env, str)
-            and isinstance(space, Discrete)
-            and hasattr(gym.make(env, **kwargs).unwrapped, "P")
-        ):
+        if isinstance(env, str) and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
             mdp = FiniteMDP.from_gymnasium(env, **kwargs)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
-        return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_)
+        return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_, fixed)
     finally:
-        if not isinstance(env, (gym.Env, gym.vector.VectorEnv)):
-            first.close()
+        first.close()
 
 
 def _call(function: Callable[..., FiniteMDP], name: str, kwargs: dict[str, Any]) -> FiniteMDP:
