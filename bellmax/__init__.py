@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bellmax.tabular.td import QLearning
     from bellmax.training.evaluate import Evaluation, evaluate
     from bellmax.training.policy import Policy
-    from bellmax.training.run import Run, train
+    from bellmax.training.run import Run, resume, train
     from bellmax.training.saving import load
 
 __version__ = "0.1.0"
@@ -63,6 +63,7 @@ _HOME = {
     "horizon_return": "bellmax.mdp.solve",
     "load": "bellmax.training.saving",
     "random_garnet": "bellmax.mdp.gallery",
+    "resume": "bellmax.training.run",
     "solve": "bellmax.mdp.solve",
     "train": "bellmax.training.run",
 }
@@ -79,7 +80,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
-    "train", "evaluate", "load", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run", "Policy", "Evaluation",
+    "train", "evaluate", "load", "resume", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run", "Policy", "Evaluation",
     "Solution", "Summary", "QLearning", "DQN", "corridor", "cliff", "random_garnet", "evaluate_policy",
     "greedy_policy", "horizon_return", "BellmaxError", "ConfigError", "EnvContractError", "EnvCrashed",
     "EnvTimeout", "NonFiniteError", "ResourceError", "RunLocked", "CheckpointError", "CorruptCheckpoint",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import itertools
 import json
 import os
 import sys
@@ -25,6 +27,10 @@ class Main(click.Group):
         """Run a verb."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else ctx.command_path
+            click.echo(f"error: {error.format_message()} See `{where} --help`", err=True)
+            ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -73,6 +79,13 @@ def _env_option(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="KEY=VALUE",
         help="Argument of the world, e.g. is_slippery=false.",
     )(function)
+
+
+def say_json(value: Any) -> None:
+    """One JSON object, with null for NaN, which JSON does not have."""
+    from bellmax.training.storage import finite
+
+    click.echo(json.dumps(finite(value)))
 
 
 def read_pairs(words: tuple[str, ...], what: str) -> dict[str, str]:
@@ -140,19 +153,26 @@ def train(
 
     WORLD is a Gymnasium id, a world of the gallery (corridor, cliff), or a probe (probe:delay).
     """
+    from bellmax.training.progress import say
     from bellmax.training.run import train as run_training
 
     settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
     if misplaced := settings.keys() & inspect.signature(run_training).parameters.keys():
         raise ConfigError(f"{sorted(misplaced)[0]} is no hyper-parameter; see the options of `bellmax train --help`")
+    env_kwargs = read_env(env)
     folder = out or free_folder(Path("runs"), f"{world}-{agent}")
-    run = run_training(
-        world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=read_env(env),
-        progress=None if quiet else True, say=lambda text: click.echo(text, err=True),
-        **settings,
-    )  # fmt: skip
+    try:
+        run = run_training(
+            world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=env_kwargs,
+            progress=None if quiet else True, say=say, **settings,
+        )  # fmt: skip
+    except BellmaxError:
+        if out is None:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # of a run that never began
+        raise
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "scores": run.scores, **numbers(run)}))
+        say_json({"folder": str(folder), "scores": run.scores, **numbers(run)})
         return
     from bellmax.report.text import describe_run
 
@@ -160,11 +180,20 @@ def train(
 
 
 def free_folder(base: Path, name: str) -> Path:
-    """`base`/`name`, or with the first free number behind it; slashes and colons become dashes."""
+    """Make `base`/`name`, or with the first free number behind it; slashes and colons become dashes.
+
+    It is made here, so that of two runs that start together each has its own.
+    """
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    folder, k = base / name, 2
-    while folder.exists():
-        folder, k = base / f"{name}-{k}", k + 1
+    for k in itertools.count(1):
+        folder = base / (name if k == 1 else f"{name}-{k}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"cannot make a folder in {base}: {error.strerror}; give --out") from error
+        break
     return folder
 
 
@@ -196,6 +225,8 @@ def evaluate(
     from bellmax.training.evaluate import evaluate as play
     from bellmax.training.saving import load
 
+    if seed < 0:
+        raise ConfigError(f"seed={seed} is negative")
     run = load(folder)
     kwargs = read_env(env) or (run.env_kwargs if world is None else {})
     results = [
@@ -205,9 +236,7 @@ def evaluate(
     summary = summarise(np.array([result.returns.mean() for result in results]))
     if as_json:
         returns = {str(s): result.returns.tolist() for s, result in zip(run.seeds, results, strict=True)}
-        click.echo(
-            json.dumps({"summary": {**summary._asdict(), "scores": summary.scores.tolist()}, "returns": returns})
-        )
+        say_json({"summary": {**summary._asdict(), "scores": summary.scores.tolist()}, "returns": returns})
         return
     from bellmax.report.text import describe_evaluation
 
@@ -247,7 +276,7 @@ def solve(world: str, gamma: float, tolerance: float, env: tuple[str, ...], as_j
         "policy": solution.policy.tolist(),
     }
     if as_json:
-        click.echo(json.dumps({**result, "v": solution.v.tolist(), "q": solution.q.tolist()}))
+        say_json({**result, "v": solution.v.tolist(), "q": solution.q.tolist()})
         return
     from bellmax.report.text import describe_solution
 
@@ -265,7 +294,7 @@ def doctor(as_json: bool) -> None:
 
     findings, good = examine()
     if as_json:
-        click.echo(json.dumps(findings))
+        say_json(findings)
     else:
         width = max(map(len, findings))
         for name, value in findings.items():

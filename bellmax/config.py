@@ -95,7 +95,8 @@ def find_problems(config: Any) -> list[str]:
         else:
             low, high = meta["low"], meta["high"]
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, (int, float)) and not low <= number <= high:  # false for NaN too
+                fits = not isinstance(number, (int, float)) or (low <= number <= high and abs(number) < math.inf)
+                if not fits:  # and NaN fits nowhere
                     problems.append(f"{field.name}={value!r} is outside {_interval(low, high)}")
     return problems
 

@@ -22,18 +22,18 @@ from bellmax.types import Agent, Array, Space, Transition
 class DeepConfig(AgentConfig):
     """What every deep agent has besides; names and units as in Stable-Baselines3."""
 
-    learning_rate: float = setting(1e-3, "step size of the optimiser (Adam)", low=0.0)
+    learning_rate: float = setting(2.5e-4, "step size of the optimiser (Adam)", low=0.0)
     learning_rate_schedule: str = setting(
-        "constant", "linear: the step size falls to 0 over the run", choices=("constant", "linear")
+        "linear", "linear: the step size falls to 0 over the run", choices=("constant", "linear")
     )
     net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers", low=1)
-    layer_norm: bool = setting(False, "normalise each hidden layer before its ReLU")
-    buffer_size: int = setting(10_000, "transitions that the replay memory holds", low=1)
+    layer_norm: bool = setting(True, "normalise each hidden layer before its ReLU")
+    buffer_size: int = setting(100_000, "transitions that the replay memory holds", low=1)
     batch_size: int = setting(64, "transitions per gradient step", low=1)
     learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0)
     train_freq: int = setting(1, "steps of each world between rounds of learning", low=1)
     gradient_steps: int = setting(1, "gradient steps per round of learning", low=1)
-    target_update_interval: int = setting(500, "environment steps between updates of the target network", low=1)
+    target_update_interval: int = setting(25, "environment steps between updates of the target network", low=1)
     tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0)
     max_grad_norm: float = setting(10.0, "global norm to which gradients are clipped", low=0.0)
     num_envs: int = setting(1, "worlds stepped side by side", low=1)

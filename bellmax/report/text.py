@@ -40,7 +40,8 @@ def describe_summary(summary: Summary) -> str:
 def describe_run(run: Any) -> str:
     """What came out, where it is, and what to do next."""
     parts: list[Any] = [curve(run)]
-    table = Table(title=f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop", title_justify="left")
+    parts += [f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop"]
+    table = Table()
     for name in ("seed", "final score", "last ep_rew_mean"):
         table.add_column(name, justify="right")
     exact = "exact/q_error" in run.history.columns
@@ -63,26 +64,26 @@ def describe_run(run: Any) -> str:
 
 def describe_evaluation(run: Any, which: str, results: list[Any], summary: Summary) -> str:
     """Each seed's returns, and all seeds together."""
-    table = Table(title=f"{which} policies of {run.folder}", title_justify="left")
+    table = Table()
     for name in ("seed", "mean", "min", "max", "mean length", "episodes"):
         table.add_column(name, justify="right")
     for seed, (returns, lengths) in zip(run.seeds, results, strict=True):
         figures = (returns.mean(), returns.min(), returns.max(), lengths.mean())
         table.add_row(str(seed), *(f"{figure:.4g}" for figure in figures), str(returns.size))
-    return render(table, describe_summary(summary))
+    return render(f"{which} policies of {run.folder}", table, describe_summary(summary))
 
 
 def describe_solution(mdp: FiniteMDP, solution: Solution, result: dict[str, Any]) -> str:
     """The start value, its bound, and the first states' values."""
     names = mdp.action_names or tuple(str(a) for a in range(mdp.n_actions))
-    table = Table(title=f"{result['world']}, γ = {result['gamma']}", title_justify="left")
+    table = Table()
     for name in ("state", "v", "best", *(f"q({name})" for name in names)):
         table.add_column(name, justify="right")
     shown = min(mdp.n_states, 64)
     for s in range(shown):
         cells = [mdp.state_names[s] if mdp.state_names else str(s), f"{solution.v[s]:.6g}"]
         table.add_row(*cells, names[solution.policy[s]], *(f"{q:.6g}" for q in solution.q[s]))
-    parts: list[Any] = [table]
+    parts: list[Any] = [f"{result['world']}, γ = {result['gamma']}", table]
     if shown < mdp.n_states:
         parts.append(f"... and {mdp.n_states - shown} more states; --json lists all")
     parts.append(f"value of the start {solution.start_value:.7f}, every value within {solution.bound:.1e}")

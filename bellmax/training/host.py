@@ -1,8 +1,8 @@
 """NumPy and JAX. The host loop: any Gymnasium world; learning runs beside stepping.
 
-A deep agent makes one dispatch per vector step, to act. Learning goes out in blocks of `BLOCK` rounds to a thread
-of its own, and the agent acts meanwhile with the parameters of the block before: at most 2 * BLOCK rounds old,
-and always equally old, so that a run does not depend on who was faster.
+A deep agent makes one dispatch per vector step, to act. Learning goes out to a thread of its own in blocks of
+`BLOCK` vector steps (of one round, if a round is longer), and the agent acts meanwhile with the parameters of the
+block before: at most two blocks old, and always equally old, so that a run does not depend on who was faster.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop
 from bellmax.training.worlds import Source
 from bellmax.types import Transition
 
-BLOCK = 8
+BLOCK = 8  # vector steps; longer blocks save dispatches and act on older parameters
 
 
 @dataclass
@@ -104,7 +105,16 @@ def tabular_loop(config: Any, source: Source, steps: int) -> Loop:
     def snapshot(run: TabularRun) -> list[dict[str, Any]]:
         return [{"q": run.table.q.copy()}]
 
-    return Loop("host", source.fixed or 1, 1, False, start, advance, snapshot, lambda run: run.world.close())
+    def dump(run: TabularRun) -> dict[str, Any]:
+        return checkpoint.to_arrays(run.table)
+
+    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
+        run = start(seeds)
+        run.table = checkpoint.from_arrays(run.table, arrays, "checkpoint")
+        return run
+
+    stride = source.fixed or 1
+    return Loop("host", stride, 1, False, start, advance, snapshot, dump, restore, lambda run: run.world.close())
 
 
 @dataclass
@@ -142,7 +152,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     act = compiled.make_actor(agent, config.num_envs)
     learn = compiled.make_block(agent, memory, config)
     stride = config.train_freq * config.num_envs
-    length = BLOCK * config.train_freq
+    length = max(1, BLOCK // config.train_freq) * config.train_freq
 
     def start(seeds: Sequence[int]) -> DeepRun:
         (seed,) = seeds
@@ -190,4 +200,20 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         run.thread.shutdown()
         run.world.close()
 
-    return Loop("host", stride, 1, False, start, advance, snapshot, close)
+    def dump(run: DeepRun) -> dict[str, Any]:
+        mind, actor, _ = run.block.result()
+        return checkpoint.to_arrays((mind, run.actor, actor, tuple(tuple(row) for row in run.pending)))
+
+    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> DeepRun:
+        run = start(seeds)
+        mind, actor, _ = run.block.result()
+        blank = compiled.example_transition(source.space)
+        row = tuple(np.stack([np.asarray(leaf)] * config.num_envs) for leaf in (*blank, np.True_))
+        count = len({path.split(".")[2] for path in arrays if path.startswith("state.3.")})
+        saved = checkpoint.from_arrays((mind, run.actor, actor, (row,) * count), arrays, "checkpoint")
+        mind, run.actor, actor, pending = saved
+        run.pending = list(pending)
+        run.block = run.thread.submit(lambda: (mind, actor, {}))
+        return run
+
+    return Loop("host", stride, 1, False, start, advance, snapshot, dump, restore, close)

@@ -12,6 +12,7 @@ import numpy as np
 from bellmax.caching import cache_directory
 from bellmax.config import AgentConfig
 from bellmax.mdp.model import FiniteMDP
+from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop
 from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, Discrete
@@ -66,6 +67,8 @@ def make_loop(config: AgentConfig, source: Source, kind: str, steps: int, group:
             return tabular_loop(config, source.mdp, steps)
         return host.tabular_loop(config, source, steps)
     keep_compiled_code()
+    if steps >= 2**31:
+        raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
     return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)
 
 
@@ -86,7 +89,13 @@ def tabular_loop(config: Any, mdp: FiniteMDP, steps: int) -> Loop:
         count, error = train.run(agent.act, agent.update, model, rates, state, n, returns, lengths)
         return state, [Chunk(Episodes(returns[:count], lengths[:count]), {"train/td_error": error})]
 
-    return Loop("compiled", 1, 1, True, start, advance, lambda s: [{"q": s.q.copy()}], lambda s: None)
+    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> Any:
+        return checkpoint.from_arrays(start(seeds), arrays, "checkpoint")
+
+    def snapshot(state: Any) -> list[dict[str, Any]]:
+        return [{"q": state.q.copy()}]
+
+    return Loop("compiled", 1, 1, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None)
 
 
 def deep_loop(config: Any, source: Source, steps: int, group: int | None = None) -> Loop:
@@ -136,16 +145,22 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     def snapshot(state: Any) -> list[dict[str, Any]]:
         return [agent.parameters(one.learner) for one in unstack(state)]
 
-    return Loop("compiled", stride, group, True, start, advance, snapshot, lambda state: None)
+    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> Any:
+        return checkpoint.from_arrays(start(seeds), arrays, "checkpoint")
+
+    return Loop(
+        "compiled", stride, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None
+    )
 
 
 def keep_compiled_code() -> None:
     """Let JAX keep compiled programs on disk, unless the user has said where or not to."""
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None and (folder := cache_directory("jax")) is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is None and (folder := cache_directory("jax")) is not None:
+        config.update("jax_compilation_cache_dir", str(folder))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def read_records(record: Any, metrics: dict[str, Any]) -> Chunk:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from bellmax.catalog import agent_class
 from bellmax.config import AgentConfig, build
 from bellmax.training import storage
+from bellmax.training.loops import is_tabular
 from bellmax.types import Box, ConfigError, CorruptCheckpoint, Discrete, Space
 
 
@@ -41,12 +43,17 @@ class Policy:
         """Action values of one observation [A], or of a batch [B, A].
 
         Raises:
-            ConfigError: `obs` has neither the shape of one observation nor that of a batch.
+            ConfigError: `obs` has neither the shape of one observation nor that of a batch, or is no state.
         """
         shape = self.space.shape if isinstance(self.space, Box) else ()
-        array = np.asarray(obs)
+        try:
+            array = np.asarray(obs)
+        except ValueError as error:
+            raise ConfigError(f"observation is no array: {error}") from error
         if array.shape != shape and array.shape[1:] != shape:
             raise ConfigError(f"observation of shape {array.shape}; one is {shape}, a batch is [B, *{shape}]")
+        if isinstance(self.space, Discrete) and not holds(array, self.space.n):
+            raise ConfigError(f"observation {obs!r} is outside the integers from 0 to {self.space.n - 1}")
         single = array.shape == shape
         batch = array[None] if single else array
         q = self.arrays["q"][batch] if "q" in self.arrays else self._network(batch)
@@ -73,19 +80,18 @@ class Policy:
         return self.q_values(np.arange(self.space.n))
 
     def save(self, stem: Path) -> None:
-        """Write `stem`.safetensors and, last, `stem`.json."""
-        storage.write(stem.with_suffix(".safetensors"), to_bytes(self.arrays))
-        storage.write_json(
-            stem.with_suffix(".json"),
-            {
-                "format": 1,
-                "world": self.world,
-                "agent": self.config.name,
-                "hyper_parameters": asdict(self.config),
-                "space": {"kind": type(self.space).__name__, **self.space._asdict()},
-                "n_actions": self.n_actions,
-            },
-        )
+        """Write `stem`.safetensors, with a hash over both files, and `stem`.json, the same at every save of a run."""
+        card = {
+            "format": 1,
+            "world": self.world,
+            "agent": self.config.name,
+            "hyper_parameters": asdict(self.config),
+            "space": {"kind": type(self.space).__name__, **self.space._asdict()},
+            "n_actions": self.n_actions,
+        }
+        data = to_bytes(self.arrays, metadata={"sha256": fingerprint(card, self.arrays)})
+        storage.write(stem.with_suffix(".safetensors"), data)
+        storage.write_json(stem.with_suffix(".json"), card)
 
 
 def load_policy(stem: Path) -> Policy:
@@ -97,15 +103,58 @@ def load_policy(stem: Path) -> Policy:
     card = storage.read_json(stem.with_suffix(".json"))
     tensors = stem.with_suffix(".safetensors")
     try:
+        with safe_open(tensors, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            recorded = (file.metadata() or {}).get("sha256")
+        if fingerprint(card, arrays) != recorded:
+            raise ValueError("their content is not what was written")
         space = dict(card["space"])
         kind = {"Box": Box, "Discrete": Discrete}[space.pop("kind")]
         if kind is Box:
             space["shape"] = tuple(space["shape"])
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
-        arrays = load_file(tensors)
-        return Policy(card["world"], config, kind(**space), int(card["n_actions"]), arrays)
-    except (KeyError, TypeError, OSError, SafetensorError, ConfigError) as error:
+        policy = Policy(card["world"], config, kind(**space), int(card["n_actions"]), arrays)
+        expected = expected_shapes(config, policy.space, policy.n_actions)
+        if (shapes := {name: array.shape for name, array in arrays.items()}) != expected:
+            raise ValueError(f"arrays are {shapes}, expected {expected}")
+        return policy
+    except (*storage.MALFORMED, OSError, SafetensorError, ConfigError) as error:
         raise CorruptCheckpoint(f"{tensors} and its .json do not make a policy: {error}") from error
+
+
+def holds(states: Any, n: int) -> bool:
+    """Whether all are integers from 0 to n - 1: NumPy would count -1 from the end, and JAX see no state there."""
+    return states.size == 0 or (states.dtype.kind in "iu" and states.min() >= 0 and states.max() < n)
+
+
+def fingerprint(card: dict[str, Any], arrays: dict[str, Any]) -> str:
+    """SHA-256 of a policy's card and of its arrays, their names, types and shapes."""
+    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a policy's arrays, by name."""
+    if is_tabular(config):
+        return {"q": (space.n, n_actions)}  # type: ignore[union-attr]
+    import jax
+
+    from bellmax.networks import to_named
+
+    named = jax.eval_shape(lambda: to_named(fresh_network(config, space, n_actions)))
+    return {name: leaf.shape for name, leaf in named.items()}
+
+
+def fresh_network(config: Any, space: Space, n_actions: int) -> Any:
+    """A network of a policy's kind, untrained."""
+    import jax
+
+    from bellmax.networks import q_network
+
+    return q_network(space, n_actions, config.net_arch, config.layer_norm, jax.random.key(0))
 
 
 @functools.lru_cache(maxsize=16)
@@ -113,9 +162,12 @@ def network_function(config: Any, space: Space, n_actions: int) -> Callable[[dic
     """`f(arrays, batch) -> q [B, A]`, compiled once for all policies of one kind."""
     import jax
 
-    from bellmax.networks import encode, from_named, q_network
+    if is_tabular(config):
+        return jax.jit(lambda arrays, batch: arrays["q"][batch])
 
-    skeleton = q_network(space, n_actions, config.net_arch, config.layer_norm, jax.random.key(0))
+    from bellmax.networks import encode, from_named
+
+    skeleton = fresh_network(config, space, n_actions)
 
     def forward(arrays: dict[str, Any], batch: Any) -> Any:
         module = from_named(skeleton, arrays)

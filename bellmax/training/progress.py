@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 QUIET_SECONDS = 2.0  # anything shorter needs no progress
@@ -20,8 +20,9 @@ class Report(Protocol):
 
 
 def say(text: str) -> None:
-    """One line for people; standard output is kept for results."""
-    print(text, file=sys.stderr, flush=True)
+    """One line for people; standard output is kept for results. That nobody listens stops no training."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Loop(NamedTuple):
         advance: `advance(state, t, steps) -> (state, chunks)`, one Chunk per seed of the group; `t` counts
             environment steps before the chunk, the same for all seeds.
         snapshot: `snapshot(state) -> [arrays]`, by name, of each seed's present policy.
+        dump: `dump(state) -> arrays`, by name, of everything that evolves.
+        restore: `restore(seeds, arrays) -> state`, the inverse; a Gymnasium world starts a new episode.
         close: `close(state)` frees what the state holds outside memory.
     """
 
@@ -48,6 +50,8 @@ class Loop(NamedTuple):
     start: Callable[[Sequence[int]], Any]
     advance: Callable[[Any, int, int], tuple[Any, list[Chunk]]]
     snapshot: Callable[[Any], list[dict[str, Any]]]
+    dump: Callable[[Any], dict[str, Any]]
+    restore: Callable[[Sequence[int], dict[str, Any]], Any]
     close: Callable[[Any], None]
 
 
@@ -70,6 +74,11 @@ class History:
         """One record: the same moment in every seed."""
         self.step.append(step)
         self._rows.append(rows)
+
+    def drop_after(self, step: int) -> None:
+        """Forget the records later than `step`."""
+        kept = sum(s <= step for s in self.step)
+        del self.step[kept:], self._rows[kept:]
 
     @property
     def columns(self) -> list[str]:

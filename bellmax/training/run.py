@@ -13,9 +13,8 @@ import numpy as np
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.statistics import Summary, summarise
-from bellmax.training import loops, saving
+from bellmax.training import checkpoint, loops, saving
 from bellmax.training.evaluate import SEED_OFFSET, Evaluation
-from bellmax.training.exact import find_truth
 from bellmax.training.policy import Policy
 from bellmax.training.records import History
 from bellmax.training.trainer import Trainer
@@ -29,6 +28,7 @@ class Run:
 
     Attributes:
         world, agent, config, steps, seeds, loop: what was asked for; `loop` is "compiled" or "host".
+        options: records, eval_episodes, final_episodes and vmap, as given.
         history: columns over the records, see `History`.
         policies: {"final": [...], "best": [...]}, one Policy per seed.
         evaluations: of the final policies, one Evaluation per seed.
@@ -44,6 +44,7 @@ class Run:
     loop: str
     env_kwargs: dict[str, Any]
     history: History
+    options: dict[str, Any] = field(default_factory=dict)
     policies: dict[str, list[Policy]] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -117,17 +118,59 @@ def train(
     steps = steps // engine.stride * engine.stride
     if steps == 0:
         raise ConfigError(f"steps is less than one round of {engine.stride} environment steps")
-    run = Run(source.name, config, steps, seed_list, kind, dict(env_kwargs or {}), History(seed_list))
+    options = {
+        "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes, "vmap": vmap
+    }  # fmt: skip
+    run = Run(source.name, config, steps, seed_list, kind, dict(env_kwargs or {}), History(seed_list), options)
     if out is not None:
         run.folder = Path(out)
         saving.open_folder(run)
     say(f"{config.name} on {source.name}: {steps:,} steps x {len(seed_list)} seeds, {kind} loop ({why})")
-    trainer = Trainer(run, source, engine, find_truth(source.mdp, config.gamma), eval_episodes)
+    return _go(Trainer(run, source, engine), progress, say)
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    world: Any = None,
+    *,
+    progress: bool | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Run:
+    """Go on with a run that was stopped, from its last checkpoint, to its end.
+
+    A compiled run ends in the same bits as if it had not been stopped. A Gymnasium world cannot be put back into
+    the middle of an episode, so there a run goes on with a new episode, and says so. `world` is needed where the
+    run was given an object and not a name.
+
+    Raises:
+        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet.
+        CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or world.
+    """
+    run = saving.load(folder)
+    path = Path(folder)
+    if run.scores:
+        raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
+    if not (path / checkpoint.MANIFEST).is_file():
+        raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
+    source = find_world(run.world if world is None else world, run.env_kwargs if world is None else None)
+    engine = loops.make_loop(run.config, source, run.loop, run.steps, run.options["vmap"])
+    step, groups = checkpoint.load(path)
+    run.history.drop_after(step)
+    note = "" if run.loop == "compiled" else "; its Gymnasium worlds start a new episode, so not bit for bit"
+    say(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
+    return _go(Trainer(run, source, engine, step, groups), progress, say)
+
+
+def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:
+    """Run to the end; if it stops before, say where things are."""
+    run = trainer.run
     try:
-        trainer.go(records, final_episodes, progress)
+        trainer.go(progress)
     except (BellmaxError, KeyboardInterrupt):
         if run.folder is not None and run.policies:
             say(f"stopped; what was learnt before is saved in {run.folder}")
+            if (run.folder / checkpoint.MANIFEST).is_file():
+                say(f"next: bellmax resume {run.folder}")
         raise
     return run
 
@@ -153,7 +196,7 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
 def check_numbers(steps: Any, records: Any, eval_episodes: Any, final_episodes: Any, vmap: Any, loop: Any) -> None:
     """All the other arguments of `train`, all complaints at once."""
     problems = [
-        f"{name}={value!r} is not an integer from {low} to 2^31 - 1"
+        f"{name}={value!r} is not an integer from {low}"
         for name, value, low in (
             ("steps", steps, 1),
             ("records", records, 1),
@@ -161,7 +204,7 @@ def check_numbers(steps: Any, records: Any, eval_episodes: Any, final_episodes: 
             ("final_episodes", final_episodes, 0),
             ("vmap", 1 if vmap is None else vmap, 1),
         )
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**31
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**62
     ]
     if loop not in ("auto", "compiled", "host"):
         problems.append(f"loop={loop!r}; choose auto, compiled or host")

@@ -44,7 +44,10 @@ def open_folder(run: Run) -> None:
     """
     folder = _folder(run)
     storage.make_folder(folder)
-    (folder / "policies").mkdir()
+    try:
+        (folder / "policies").mkdir()
+    except OSError as error:  # another run that started together with this one has it
+        raise ConfigError(f"cannot write to output folder {folder}: {error.strerror}; name another one") from error
     storage.write_json(
         folder / "config.json",
         {
@@ -56,6 +59,7 @@ def open_folder(run: Run) -> None:
             "steps": run.steps,
             "seeds": run.seeds,
             "loop": run.loop,
+            **run.options,
         },
     )
     storage.write_json(folder / "environment.json", environment())
@@ -88,8 +92,8 @@ def close_folder(run: Run) -> None:
     storage.write_json(
         _folder(run) / "result.json",
         {
-            "summary": {k: v for k, v in run.summary()._asdict().items() if k != "scores"},
-            "scores": run.scores,
+            "summary": storage.finite({k: v for k, v in run.summary()._asdict().items() if k != "scores"}),
+            "scores": storage.finite(run.scores),
             "evaluations": [{"returns": e.returns.tolist(), "lengths": e.lengths.tolist()} for e in run.evaluations],
         },
     )
@@ -110,21 +114,26 @@ def load(folder: str | os.PathLike[str]) -> Run:
     card = storage.read_json(path / "config.json")
     try:
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
+        history = (path / "history.csv").read_text()
         run = Run(
             card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
-            History.from_csv((path / "history.csv").read_text()), folder=path,
+            History.from_csv(history[: history.rfind("\n") + 1]),
+            {name: card[name] for name in ("records", "eval_episodes", "final_episodes", "vmap")}, folder=path,
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, IndexError, OSError, ConfigError) as error:
+    except (*storage.MALFORMED, OSError, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
     for which in ("final", "best"):
         run.policies[which] = [load_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
     if (path / "result.json").is_file():
         result = storage.read_json(path / "result.json")
-        run.scores = result["scores"]
-        run.evaluations = [
-            Evaluation(np.array(e["returns"], np.float64), np.array(e["lengths"], np.int64))
-            for e in result["evaluations"]
-        ]
+        try:
+            run.scores = [np.nan if score is None else float(score) for score in result["scores"]]
+            run.evaluations = [
+                Evaluation(np.array(e["returns"], np.float64), np.array(e["lengths"], np.int64))
+                for e in result["evaluations"]
+            ]
+        except storage.MALFORMED as error:
+            raise CorruptCheckpoint(f"{path / 'result.json'} is not the result of a run: {error!r}") from error
     return run
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bellmax.types import ConfigError, CorruptCheckpoint, ResourceError
+
+# what using the content of a file raises where it is not what bellmax wrote
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 def write(path: Path, data: bytes | str) -> None:
@@ -19,6 +23,7 @@ def write(path: Path, data: bytes | str) -> None:
     """
     data = data.encode() if isinstance(data, str) else data
     temporary: str | None = None
+    state = "nothing was changed there"
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
@@ -27,20 +32,32 @@ def write(path: Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        state = "its content is new, but may not outlast a power failure"
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise ResourceError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
+        if not isinstance(error, OSError):
+            raise
+        raise ResourceError(f"cannot write {path}: {error.strerror}; {state}") from error
 
 
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON; see `write`."""
     write(path, json.dumps(value, indent=2, allow_nan=True) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """`value` with None for each NaN and infinity, which strict JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bellmax.training import saving
+from bellmax.training import checkpoint, saving
 from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play_compiled, play_host
-from bellmax.training.exact import Truth, measure
+from bellmax.training.exact import find_truth, measure
 from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
+from bellmax.training.progress import say
 from bellmax.training.records import Chunk, Loop
 from bellmax.training.worlds import Source
 from bellmax.types import BellmaxError, NonFiniteError
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from bellmax.training.run import Run
 
 SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed
+GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first
 MAX_CHUNK = 1_000_000  # environment steps; bounds the memory of a chunk's records
 
 
@@ -40,17 +45,49 @@ def chunk_steps(total: int, stride: int, records: int) -> int:
     return wanted * stride
 
 
+@contextlib.contextmanager
+def stop_at_a_good_moment() -> Iterator[list[int]]:
+    """Turn the first SIGINT or SIGTERM into an entry of the list, looked at between chunks; the second stops at once.
+
+    Only the main thread may do so; elsewhere signals stay what they are.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        asked.append(number)
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        say("stopping after this chunk, with everything saved; once more to stop at once")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Trainer:
     """The state of a running `train`: groups of seeds, and the last good snapshot of each."""
 
-    def __init__(self, run: Run, source: Source, loop: Loop, truth: Truth | None, eval_episodes: int) -> None:
-        self.run, self.source, self.loop, self.truth = run, source, loop, truth
-        self.eval_episodes = eval_episodes
+    def __init__(
+        self, run: Run, source: Source, loop: Loop, begin: int = 0, saved: list[dict[str, Any]] | None = None
+    ) -> None:
+        """A run to start, or to go on from step `begin` with the `saved` states of its groups."""
+        self.run, self.source, self.loop, self.begin, self.saved = run, source, loop, begin, saved
+        self.truth = find_truth(source.mdp, run.config.gamma)
         size = min(loop.group, len(run.seeds))
         self.groups = [run.seeds[i : i + size] for i in range(0, len(run.seeds), size)]
         self.best = [-math.inf] * len(run.seeds)
+        for name in GRADES:
+            if name in run.history.columns:
+                self.best = np.max(run.history[name], axis=1).tolist()
+                break
 
-    def go(self, records: int, final_episodes: int, wanted: bool | None) -> None:
+    def go(self, wanted: bool | None) -> None:
         """Train to the end, evaluate, save; on failure save what there is and pass the failure on."""
         workers = min(len(self.groups), os.cpu_count() or 1) if self.loop.parallel else 1
         with contextlib.ExitStack() as stack:
@@ -58,21 +95,26 @@ class Trainer:
             report = stack.enter_context(
                 show_progress(self.run.steps * len(self.run.seeds), f"{self.run.config.name} {self.run.world}", wanted)
             )
-            states = list(self.pool.map(self.loop.start, self.groups))
+            if self.saved is None:
+                states = list(self.pool.map(self.loop.start, self.groups))
+            else:
+                states = list(self.pool.map(self.loop.restore, self.groups, self.saved))
+            self.saved = None
+            stop = stack.enter_context(stop_at_a_good_moment())
             for state in states:
                 stack.callback(self.loop.close, state)
             try:
-                self.train(states, records, report)
+                self.train(states, report, stop)
             except (BellmaxError, KeyboardInterrupt):
                 self.keep(states)
                 raise
-        self.finish(final_episodes)
+        self.finish(self.run.options["final_episodes"])
 
-    def train(self, states: list[Any], records: int, report: Any) -> None:
-        """All chunks of all seeds."""
-        run, size = self.run, chunk_steps(self.run.steps, self.loop.stride, records)
+    def train(self, states: list[Any], report: Any, stop: list[int]) -> None:
+        """All chunks of all seeds; a signal in `stop` ends it between two of them."""
+        run, size = self.run, chunk_steps(self.run.steps, self.loop.stride, self.run.options["records"])
         saved = time.monotonic()
-        t = 0
+        t = self.begin
         while t < run.steps:
             n = min(size, run.steps - t)
             begin, done, words = time.monotonic(), t * len(run.seeds), ""
@@ -93,9 +135,12 @@ class Trainer:
             run.history.append(t, [{**row, "time/fps": fps} for row in rows])
             words = progress_words(rows)
             report(done, words)
-            if run.folder is not None and time.monotonic() - saved > SAVE_SECONDS:
+            if run.folder is not None and t < run.steps and (stop or time.monotonic() - saved > SAVE_SECONDS):
                 saving.save(run)
+                checkpoint.save(run.folder, t, [self.loop.dump(state) for state in states])
                 saved = time.monotonic()
+            if stop and t < run.steps:
+                raise KeyboardInterrupt(stop[0])
 
     def keep(self, states: list[Any]) -> None:
         """After a failure: save the policies as they are, in a compiled loop those of the chunk before."""
@@ -144,7 +189,7 @@ class Trainer:
         measured = self.pool.map(self.grade, self.run.policies["final"], self.run.seeds)
         for i, (row, more) in enumerate(zip(rows, measured, strict=True)):
             row.update(more)
-            score = row.get("exact/policy_return", row.get("eval/mean_reward", 0.0))
+            score = next((row[name] for name in GRADES if name in row), 0.0)
             if score > self.best[i]:
                 self.best[i], best[i] = score, self.run.policies["final"][i]
 
@@ -152,9 +197,10 @@ class Trainer:
         """Columns of one policy's evaluation."""
         if self.truth is not None:
             return measure(self.truth, policy.table())
-        if not self.eval_episodes or self.source.fixed is not None:  # the only one there is, is busy training
+        episodes = self.run.options["eval_episodes"]
+        if not episodes or self.source.fixed is not None:  # the only one there is, is busy training
             return {}
-        returns, lengths = self.play(policy, self.eval_episodes, SEED_OFFSET + seed)
+        returns, lengths = self.play(policy, episodes, SEED_OFFSET + seed)
         return {"eval/mean_reward": float(returns.mean()), "eval/mean_ep_length": float(lengths.mean())}
 
     def play(self, policy: Policy, episodes: int, seed: int) -> Evaluation:
@@ -183,6 +229,7 @@ class Trainer:
         if run.folder is not None:
             saving.save(run)
             saving.close_folder(run)
+            checkpoint.remove(run.folder)
 
 
 def progress_words(rows: list[dict[str, float]]) -> str:

@@ -1,0 +1,127 @@
+"""NumPy. The whole state of a run as named arrays, and back: what `resume` goes on from.
+
+    checkpoint/step-N.group-G.safetensors   every leaf of a group's state, by its path
+    checkpoint.json                         N and the hash of each of these files; written last, so it is the switch
+
+The manifest names one complete set of files. Files that it does not name are left-overs, and are removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as to_bytes
+
+from bellmax.training import storage
+from bellmax.types import CorruptCheckpoint, IncompatibleCheckpoint
+
+MANIFEST = "checkpoint.json"
+
+
+def leaves(tree: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
+    """(path, leaf) of a tree of tuples and named tuples, in order."""
+    if isinstance(tree, tuple):
+        for name, item in zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True):
+            yield from leaves(item, f"{path}.{name}")
+    else:
+        yield path, tree
+
+
+def to_arrays(tree: Any) -> dict[str, Any]:
+    """Every leaf as a NumPy array, random keys as their words."""
+    return {path: np.asarray(_words(leaf)) for path, leaf in leaves(tree)}
+
+
+def from_arrays(skeleton: Any, arrays: dict[str, Any], where: str, path: str = "state") -> Any:
+    """`arrays` in the shape of `skeleton`, each leaf of the kind (NumPy, JAX, key) that stands there.
+
+    Raises:
+        IncompatibleCheckpoint: a leaf is missing, or has another shape or type; the message names it.
+    """
+    if isinstance(skeleton, tuple):
+        names = getattr(skeleton, "_fields", range(len(skeleton)))
+        items = [from_arrays(s, arrays, where, f"{path}.{n}") for n, s in zip(names, skeleton, strict=True)]
+        return type(skeleton)(*items) if hasattr(skeleton, "_fields") else tuple(items)
+    wanted, found = np.asarray(_words(skeleton)), arrays.get(path)
+    if found is None or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+        has = "nothing" if found is None else f"{found.dtype} {found.shape}"
+        raise IncompatibleCheckpoint(f"{where}: {path} is {has}; this run needs {wanted.dtype} {wanted.shape}")
+    if isinstance(skeleton, np.ndarray):
+        return np.array(found)
+    import jax
+    import jax.numpy as jnp
+
+    if _is_key(skeleton):
+        return jax.random.wrap_key_data(jnp.array(found), impl=jax.random.key_impl(skeleton))
+    return jnp.array(found)
+
+
+def _is_key(leaf: Any) -> bool:
+    return not isinstance(leaf, np.ndarray) and str(getattr(leaf, "dtype", "")).startswith("key<")
+
+
+def _words(leaf: Any) -> Any:
+    if not _is_key(leaf):
+        return leaf
+    import jax
+
+    return jax.random.key_data(leaf)
+
+
+def save(folder: Path, step: int, groups: list[dict[str, Any]]) -> None:
+    """Write a complete new set, switch to it, remove the old one.
+
+    Raises:
+        ResourceError: the disk refuses; the old set is then still whole.
+    """
+    place = folder / "checkpoint"
+    place.mkdir(exist_ok=True)
+    hashes = {}
+    for i, arrays in enumerate(groups):
+        data = to_bytes(arrays)
+        name = f"step-{step}.group-{i}.safetensors"
+        storage.write(place / name, data)
+        hashes[name] = hashlib.sha256(data).hexdigest()
+    storage.write_json(folder / MANIFEST, {"format": 1, "step": step, "files": hashes})
+    for path in place.iterdir():
+        if path.name not in hashes:
+            path.unlink(missing_ok=True)
+
+
+def load(folder: Path) -> tuple[int, list[dict[str, Any]]]:
+    """(step, groups) of the complete set.
+
+    Raises:
+        CorruptCheckpoint: a file is missing or its content is not what was written; the message names it.
+    """
+    card = storage.read_json(folder / MANIFEST)
+    groups = []
+    for name, expected in card["files"].items():
+        path = folder / "checkpoint" / Path(name).name
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CorruptCheckpoint(f"cannot read {path}: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise CorruptCheckpoint(f"{path} ({len(data)} bytes) is not what was saved; its SHA-256 differs")
+        try:
+            groups.append(from_bytes(data))
+        except SafetensorError as error:
+            raise CorruptCheckpoint(f"{path} is no safetensors file: {error}") from error
+    return int(card["step"]), groups
+
+
+def remove(folder: Path) -> None:
+    """The run has ended: the manifest first, so that nothing half removed looks whole."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    place = folder / "checkpoint"
+    if place.is_dir():
+        for path in place.iterdir():
+            path.unlink()
+        place.rmdir()

@@ -1,0 +1,148 @@
+"""Pictures and tables of a run, in characters and in files."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bellmax as bx
+from bellmax.report.plot import learning_curve
+from bellmax.report.text import curve, describe_run, describe_summary, interval
+from bellmax.statistics import summarise
+from bellmax.training.records import History
+from bellmax.training.run import Run
+
+NAN = float("nan")
+RISING = np.linspace(0.0, 9.0, 10)
+
+
+def make_run(values: np.ndarray, column: str = "rollout/ep_rew_mean") -> Run:
+    """A run whose history has one column [seeds, T]; NaN means that the record lacks it."""
+    seeds = list(range(values.shape[0]))
+    history = History(seeds)
+    for t in range(values.shape[1]):
+        history.append(100 * (t + 1), [{} if np.isnan(v) else {column: float(v)} for v in values[:, t]])
+    scores = [float(row[-1]) for row in values]
+    return Run("CartPole-v1", bx.DQN(), 1000, seeds, "compiled", {}, history, scores=scores)
+
+
+def rows_of(drawing: str) -> list[str]:
+    """The ten rows of the drawing, without their labels, from the top."""
+    rows = [line.partition("│")[2] for line in drawing.splitlines() if "│" in line]
+    assert len(rows) == 10
+    assert {len(row) for row in rows} == {60}
+    return rows
+
+
+def test_one_rising_seed_is_a_rising_line() -> None:
+    drawing = curve(make_run(RISING[None]))
+    rows = rows_of(drawing)
+    heights = [9 - next(i for i, row in enumerate(rows) if row[x] == "█") for x in range(60)]
+    assert (heights[0], heights[-1]) == (0, 9)
+    assert heights == sorted(heights)
+    assert "░" not in "".join(rows)
+    lines = drawing.splitlines()
+    assert lines[0].startswith("        9 │")
+    assert lines[9].startswith("        0 │")
+    assert lines[-2].split() == ["100", "1,000"]
+    assert lines[-1].strip() == "rollout/ep_rew_mean over environment steps: mean (█) and range (░) of 1 seed(s)"
+
+
+def test_three_seeds_show_their_range() -> None:
+    drawing = curve(make_run(np.stack([RISING, RISING - 3.0, RISING + 3.0])))
+    rows = rows_of(drawing)
+    for x in range(60):
+        column = "".join(row[x] for row in rows)
+        assert column.count("█") == 1
+        assert "░" in column
+        assert set(column.strip()) <= {"█", "░"}  # one piece, the mean within it
+    assert "3 seed(s)" in drawing
+    assert drawing.startswith("       12 │")
+
+
+def test_the_best_column_is_drawn() -> None:
+    run = make_run(RISING[None])
+    for t, rows in enumerate(run.history._rows):
+        rows[0]["eval/mean_reward"] = 5.0 + t
+    assert "eval/mean_reward over" in curve(run)
+    assert rows_of(curve(run))[0][-1] == "█"
+
+
+def test_gaps_are_bridged_and_empty_records_left_out() -> None:
+    late = np.concatenate([np.full(4, NAN), RISING])
+    gap = np.where(np.arange(14) == 8, NAN, late)
+    drawing = curve(make_run(np.stack([late, gap])))
+    assert drawing.splitlines()[-2].split() == ["500", "1,400"]
+    assert sum(row.count("█") for row in rows_of(drawing)) == 60
+    assert "nan" not in drawing
+
+
+@pytest.mark.parametrize("values", [[[3.0, 3.0]], [[NAN, 3.0]], [[-2.0, -2.0], [-2.0, -2.0]]])
+def test_constant_curves(values: list[list[float]]) -> None:
+    rows = rows_of(curve(make_run(np.array(values))))
+    assert rows[-1] == "█" * 60
+
+
+@pytest.mark.parametrize("values", [[[3.0]], [[NAN, NAN]]])
+def test_nothing_to_draw(values: list[list[float]]) -> None:
+    assert curve(make_run(np.array(values))) == ""
+
+
+def test_the_summary_of_a_run() -> None:
+    run = make_run(np.stack([RISING, RISING + 1.0, RISING + 2.0]))
+    text = describe_run(run)
+    assert "dqn on CartPole-v1, 1,000 steps, compiled loop" in text
+    for seed, score in enumerate(("9", "10", "11")):
+        assert [
+            cell.strip() for cell in next(r for r in text.splitlines() if r.startswith(f"│    {seed} │")).split("│")
+        ][1:4] == [str(seed), score, score]
+    assert "mean 10 [" in text
+    assert "over 3 seed(s)" in text
+    assert "saved in" not in text
+    run.folder = Path("runs/x")
+    assert "next: bellmax eval runs/x --episodes 100" in describe_run(run)
+
+
+def test_intervals() -> None:
+    assert interval(475.31, 471.0, 488.2) == "475.3 [471, 488.2]"
+    assert interval(1.5, NAN, NAN) == "1.5"
+    assert describe_summary(summarise(np.array([2.0]))) == "IQM 2, mean 2, range 2 to 2 over 1 seed(s)"
+
+
+CURVES = {
+    "one seed": RISING[None],
+    "three seeds": np.stack([RISING, RISING - 1.0, RISING + 2.0]),
+    "no episode yet": np.stack([np.concatenate([[NAN, NAN], RISING]), np.concatenate([[NAN], RISING, [3.0]])]),
+}
+
+
+@pytest.mark.parametrize("case", CURVES)
+def test_learning_curves_are_pictures(case: str, tmp_path: Path) -> None:
+    run = make_run(CURVES[case])
+    png, svg = (learning_curve(run, tmp_path / f"curve.{kind}", optimum=9.5) for kind in ("png", "svg"))
+    assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert png.stat().st_size > 5_000
+    root = ElementTree.parse(svg).getroot()  # noqa: S314 - we wrote it
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    text = svg.read_text()
+    for words in ("optimum 9.5", "environment steps", "rollout/ep_rew_mean", f"{len(run.seeds)} seeds"):
+        assert f"<!-- {words}" in text or words in text
+    assert ("95 % interval" in text) == (len(run.seeds) > 1)
+
+
+def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:
+    first, second = (learning_curve(make_run(CURVES["three seeds"]), tmp_path / f"{k}.png") for k in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(bx.ConfigError, match="no column 'loss/lost'; there are: rollout/ep_rew_mean"):
+        learning_curve(make_run(RISING[None]), tmp_path / "curve.png", "loss/lost")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with pytest.raises(bx.ConfigError, match="pip install 'bellmax"):
+        learning_curve(make_run(RISING[None]), tmp_path / "curve.png")

@@ -1,0 +1,123 @@
+"""A run that is stopped, also by kill -9, and resumed ends as if it had not been stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bellmax as bx
+from bellmax.training import checkpoint, trainer
+
+SMALL = {"learning_starts": 50, "buffer_size": 300, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}
+RUNS = {
+    "table, compiled": ("CliffWalking-v1", bx.QLearning(), {"loop": "compiled"}),
+    "table, host": ("CliffWalking-v1", bx.QLearning(), {"loop": "host"}),
+    "network, compiled": ("CartPole-v1", bx.DQN(**SMALL), {"loop": "compiled"}),
+    "network, stacked": ("CartPole-v1", bx.DQN(**SMALL), {"loop": "compiled", "vmap": 2}),
+    "network, host": ("CartPole-v1", bx.DQN(**SMALL, num_envs=2, train_freq=3), {"loop": "host"}),
+}
+
+
+class StopError(Exception):
+    """Stands for the power that goes out."""
+
+
+def begin(name: str, folder: Path) -> bx.Run:
+    world, agent, options = RUNS[name]
+    return bx.train(
+        world, agent, steps=600, seeds=2, records=6, final_episodes=1, eval_episodes=2, out=folder, **options
+    )
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Checkpoint at every record, and lose power at the first one at or after `steps`."""
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
+    save = checkpoint.save
+
+    def save_and_stop(folder, step, groups):
+        save(folder, step, groups)
+        if step >= steps:
+            raise StopError
+
+    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_resumed_run_ends_like_an_unbroken_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = begin(name, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 300)
+        with pytest.raises(StopError):
+            begin(name, tmp_path / "broken")
+    said: list[str] = []
+    resumed = bx.resume(tmp_path / "broken", say=said.append)
+    assert "resumed at step 300 of 600" in said[0]
+    assert resumed.history["step"].tolist() == whole.history["step"].tolist()
+    if whole.loop == "compiled":
+        for seed in (0, 1):
+            for key, array in whole.policy(seed).arrays.items():
+                np.testing.assert_array_equal(resumed.policy(seed).arrays[key], array)
+        for column in whole.history.columns:
+            if column != "time/fps":
+                np.testing.assert_array_equal(resumed.history[column], whole.history[column])
+        assert resumed.scores == whole.scores
+    else:
+        assert "not bit for bit" in said[0]
+    assert not (tmp_path / "broken" / "checkpoint").exists()
+    assert not (tmp_path / "broken" / "checkpoint.json").exists()
+    with pytest.raises(bx.ConfigError, match="has ended at step 600"):
+        bx.resume(tmp_path / "broken")
+
+
+def test_kill_9_then_resume(tmp_path: Path) -> None:
+    code = (
+        "import bellmax as bx; from bellmax.training import trainer; trainer.SAVE_SECONDS = 0.0; "
+        f"bx.train('CliffWalking-v1', 'q-learning', steps=40_000_000, seeds=2, out={str(tmp_path / 'run')!r}, "
+        "final_episodes=1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    manifest = tmp_path / "run" / "checkpoint.json"
+    deadline = time.monotonic() + 60
+    while not manifest.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    step, _ = checkpoint.load(tmp_path / "run")
+    assert 0 < step < 40_000_000
+    run = bx.resume(tmp_path / "run")
+    assert run.history["step"][-1] == 40_000_000
+    unbroken = bx.train("CliffWalking-v1", "q-learning", steps=40_000_000, seeds=2, final_episodes=1)
+    for seed in (0, 1):
+        np.testing.assert_array_equal(run.policy(seed).table(), unbroken.policy(seed).table())
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 100)
+        with pytest.raises(StopError):
+            begin("table, compiled", tmp_path / "run")
+    (part,) = (tmp_path / "run" / "checkpoint").glob("*group-0*")
+    whole = part.read_bytes()
+    for damaged in (whole[:-1], whole[: len(whole) // 2], b"", whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]):
+        part.write_bytes(damaged)
+        with pytest.raises(bx.CorruptCheckpoint, match="group-0"):
+            bx.resume(tmp_path / "run")
+    part.unlink()
+    with pytest.raises(bx.CorruptCheckpoint, match="cannot read"):
+        bx.resume(tmp_path / "run")
+    part.write_bytes(whole)
+    with pytest.raises(
+        bx.IncompatibleCheckpoint, match=r"state.q is float64 \(48, 4\); this run needs float64 \(6, 2\)"
+    ):
+        bx.resume(tmp_path / "run", world="corridor")
+    assert bx.resume(tmp_path / "run").scores
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(bx.ConfigError, match="no run in"):
+        bx.resume(tmp_path)
