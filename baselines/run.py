@@ -42,7 +42,8 @@ def corridor() -> dict[str, Any]:
     run = bx.train("corridor", "q-learning", gamma=0.9, steps=100_000, seeds=10, exploration_final_eps=0.5)
     gap = [float(np.abs(run.policy(s).table() - exact.q)[:5].max()) for s in run.seeds]
     right = [round(float(v), 6) for v in run.policy(0).table()[:5, 1]]
-    return record(run, largest_gap=max(gap), demanded="<= 0.01", met=max(gap) <= 0.01, right=right)
+    found = f"largest gap {max(gap):.1e}; to the right {right}"
+    return record(run, demanded="<= 0.01", found=found, met=max(gap) <= 0.01)
 
 
 def frozen_lake() -> dict[str, Any]:
@@ -52,7 +53,8 @@ def frozen_lake() -> dict[str, Any]:
     )
     good = sum(score >= 0.73 for score in run.scores)
     gap = [round(float(v), 4) for v in run.history["exact/q_error"][:, -1]]
-    return record(run, q_error=gap, demanded=">= 0.73 for at least 9 of 10", met=good >= 9)
+    found = f"{good} of 10; ‖Q−Q*‖∞ {min(gap)} to {max(gap)}; lowest success {min(run.scores):.4f}"
+    return record(run, q_error=gap, demanded=">= 0.73 for at least 9 of 10", found=found, met=good >= 9)
 
 
 def cartpole() -> dict[str, Any]:
@@ -75,7 +77,9 @@ def _cartpole(seeds: Any, loop: str, enough: int) -> dict[str, Any]:
     run = bx.train("CartPole-v1", "dqn", steps=100_000, seeds=seeds, loop=loop, progress=True)
     good = sum(score >= 450 for score in run.scores)
     demanded = f"IQM >= 475 and at least {enough} of {len(run.seeds)} seeds >= 450"
-    return record(run, demanded=demanded, met=run.summary().iqm >= 475 and good >= enough)
+    summary = run.summary()
+    found = f"IQM {interval(summary.iqm, summary.iqm_low, summary.iqm_high)}; {good} of {len(run.seeds)} seeds >= 450"
+    return record(run, demanded=demanded, found=found, met=summary.iqm >= 475 and good >= enough)
 
 
 def cliff() -> dict[str, Any]:
@@ -94,12 +98,16 @@ def cliff() -> dict[str, Any]:
     }
     bands = {"table": 1e-6, "dqn, compiled": 1.0, "dqn, gymnasium": 1.0}
     best = greedy_path(mdp, exact.q)
-    result: dict[str, Any] = {"path": best, "start_value": exact.start_value, "bands": bands, "met": True}
+    result: dict[str, Any] = {"path": best, "start_value": exact.start_value, "met": True}
+    result["demanded"] = f"the same greedy path in all; ‖Q−Q*‖∞ over all reachable pairs within {bands}"
+    worst = {}
     for name, run in answers.items():
         gap = [round(float(v), 6) for v in run.history["exact/q_error"][:, -1]]
         same = [greedy_path(mdp, run.policy(s).table()) == best for s in run.seeds]
         result[name] = {"q_error": gap, "same_greedy_path": same}
+        worst[name] = max(gap)
         result["met"] = bool(result["met"] and all(same) and max(gap) <= bands[name])
+    result["found"] = f"one path; largest ‖Q−Q*‖∞ of 5 seeds {worst}"
     return result
 
 
@@ -116,9 +124,30 @@ def greedy_path(mdp: bx.FiniteMDP, q: Any) -> list[int]:
 
 
 EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {
-    f.__name__.replace("_", "-"): f
-    for f in (corridor, frozen_lake, cliff, cartpole, cartpole_unseen, cartpole_host)
+    f.__name__.replace("_", "-"): f for f in (corridor, frozen_lake, cliff, cartpole, cartpole_unseen, cartpole_host)
 }
+
+
+def write_table() -> None:
+    """Make README.md from all results that are here."""
+    lines = [
+        "# Baselines",
+        "",
+        "Made by `python baselines/run.py NAME`; each line is a JSON file beside this one, with every score, the time",
+        "it took and the versions. Scores are of the *final* greedy policy of each seed: its exact expected return",
+        "where the world has a table and a time limit, else its mean return over 100 episodes in Gymnasium's own",
+        "environment.",
+        "",
+        "| experiment | what | demanded | found | met |",
+        "|---|---|---|---|---|",
+    ]
+    for name in EXPERIMENTS:
+        path = HERE / f"{name}.json"
+        if path.is_file():
+            r = json.loads(path.read_text())
+            met = "yes" if r["met"] else "**no**"
+            lines.append(f"| [{name}]({name}.json) | {r['what']} | {r['demanded']} | {r['found']} | {met} |")
+    (HERE / "README.md").write_text("\n".join(lines) + "\n")
 
 
 def main(names: list[str]) -> int:
@@ -139,6 +168,7 @@ def main(names: list[str]) -> int:
             "versions": {k: v for k, v in environment().items() if k in ("bellmax", "python", "packages", "cpus")},
         }
         (HERE / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+        write_table()
         shown = {k: v for k, v in result.items() if k not in ("versions", "what", "command")}
         print(f"{name}: {json.dumps(shown)}", flush=True)
         met = met and result["met"]

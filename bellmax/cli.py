@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,6 @@ import click
 
 from bellmax import __version__
 from bellmax.types import BellmaxError, ConfigError
-
-INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
 class Main(click.Group):
@@ -33,9 +32,9 @@ class Main(click.Group):
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             click.echo("interrupted", err=True)
-            ctx.exit(INTERRUPTED)
+            ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))  # as shells expect
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
@@ -171,8 +170,13 @@ def train(
             with contextlib.suppress(OSError):
                 folder.rmdir()  # of a run that never began
         raise
+    show(run, as_json)
+
+
+def show(run: Any, as_json: bool) -> None:
+    """The result of a run."""
     if as_json:
-        say_json({"folder": str(folder), "scores": run.scores, **numbers(run)})
+        say_json({"folder": str(run.folder), "scores": run.scores, **numbers(run)})
         return
     from bellmax.report.text import describe_run
 
@@ -202,6 +206,21 @@ def numbers(run: Any) -> dict[str, Any]:
     summary = {k: v for k, v in run.summary()._asdict().items() if k != "scores"}
     last = {name: run.history[name][:, -1].tolist() for name in run.history.columns if name.startswith("exact/")}
     return {"loop": run.loop, "summary": summary, **last}
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@_as_json
+def resume(folder: Path, quiet: bool, as_json: bool) -> None:
+    """Go on with a run that was stopped, to its end.
+
+    Example: bellmax resume runs/CartPole-v1-dqn
+    """
+    from bellmax.training.progress import say
+    from bellmax.training.run import resume as resume_training
+
+    show(resume_training(folder, progress=None if quiet else True, say=say), as_json)
 
 
 @main.command("eval")

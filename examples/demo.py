@@ -1,5 +1,7 @@
 """The whole of bellmax in three acts: a table beside the truth, a slippery lake, a pole. Run by `make demo`."""
 
+import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -62,7 +64,7 @@ def lake() -> None:
 
 def pole(folder: Path) -> None:
     title("3. CartPole, DQN, five seeds, compiled; then 100 episodes a seed on Gymnasium's own CartPole")
-    run = bx.train("CartPole-v1", "dqn", steps=50_000, seeds=5, out=folder / "cartpole", say=print, progress=True)
+    run = bx.train("CartPole-v1", "dqn", steps=100_000, seeds=5, out=folder / "cartpole", say=print, progress=True)
     print(curve(run))
     for seed, evaluation in zip(run.seeds, run.evaluations, strict=True):
         returns = evaluation.returns
@@ -80,7 +82,10 @@ def main() -> None:
     corridor()
     lake()
     pole(folder)
-    print(f"\n{time.monotonic() - begin:.0f} s. Next: .venv/bin/bellmax train FrozenLake-v1 --agent dqn --seeds 3")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+    print(
+        f"\n{time.monotonic() - begin:.0f} s, {peak:.2f} GB at the most. Next: .venv/bin/bellmax train FrozenLake-v1 --agent dqn --seeds 3"
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from bellmax.statistics import Summary
 def render(*parts: Any) -> str:
     """Rich objects and strings as text: coloured in a terminal, plain elsewhere."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=1000)  # files and pipes have room: no number is cut off
     with console.capture() as capture:
         for part in parts:
             console.print(part, highlight=False, soft_wrap=isinstance(part, str))

@@ -51,9 +51,7 @@ while steps < step_limit:
         next_state, reward, done, _, _ = env.step(action)
 
         # Q-learning update
-        Q[state, action] = Q[state, action] + alpha * (
-            reward + gamma * np.max(Q[next_state, :]) - Q[state, action]
-        )
+        Q[state, action] = Q[state, action] + alpha * (reward + gamma * np.max(Q[next_state, :]) - Q[state, action])
 
         state = next_state
 
