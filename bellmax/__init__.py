@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from bellmax.tabular.td import QLearning
     from bellmax.training.evaluate import Evaluation, evaluate
     from bellmax.training.policy import Policy
-    from bellmax.training.run import Run, resume, train
+    from bellmax.training.run import Run
     from bellmax.training.saving import load
+    from bellmax.training.train import resume, train
 
 __version__ = "0.1.0"
 
@@ -63,9 +64,9 @@ _HOME = {
     "horizon_return": "bellmax.mdp.solve",
     "load": "bellmax.training.saving",
     "random_garnet": "bellmax.mdp.gallery",
-    "resume": "bellmax.training.run",
+    "resume": "bellmax.training.train",
     "solve": "bellmax.mdp.solve",
-    "train": "bellmax.training.run",
+    "train": "bellmax.training.train",
 }
 
 

@@ -19,6 +19,11 @@ from bellmax import __version__
 from bellmax.types import BellmaxError, ConfigError
 
 
+def one_line(error: Exception) -> str:
+    """The error's message, also where an environment wrote it over several lines."""
+    return " ".join(str(error).split())
+
+
 class Main(click.Group):
     """Turns every failure into one line and an exit code; `--debug` before the verb keeps the traceback."""
 
@@ -41,12 +46,12 @@ class Main(click.Group):
         except BellmaxError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {one_line(error)}", err=True)
             ctx.exit(error.exit_code)
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: a fault of bellmax itself: {type(error).__name__}: {error}; "
+            click.echo(f"error: a fault of bellmax itself: {type(error).__name__}: {one_line(error)}; "
                        "`bellmax --debug ...` shows where, please report it", err=True)  # fmt: skip
             ctx.exit(1)
 
@@ -153,7 +158,7 @@ def train(
     WORLD is a Gymnasium id, a world of the gallery (corridor, cliff), or a probe (probe:delay).
     """
     from bellmax.training.progress import say
-    from bellmax.training.run import train as run_training
+    from bellmax.training.train import train as run_training
 
     settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
     if misplaced := settings.keys() & inspect.signature(run_training).parameters.keys():
@@ -163,7 +168,7 @@ def train(
     try:
         run = run_training(
             world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=env_kwargs,
-            progress=None if quiet else True, say=say, **settings,
+            progress=not quiet, say=say, **settings,
         )  # fmt: skip
     except BellmaxError:
         if out is None:
@@ -218,9 +223,9 @@ def resume(folder: Path, quiet: bool, as_json: bool) -> None:
     Example: bellmax resume runs/CartPole-v1-dqn
     """
     from bellmax.training.progress import say
-    from bellmax.training.run import resume as resume_training
+    from bellmax.training.train import resume as resume_training
 
-    show(resume_training(folder, progress=None if quiet else True, say=say), as_json)
+    show(resume_training(folder, progress=not quiet, say=say), as_json)
 
 
 @main.command("eval")

@@ -27,7 +27,7 @@ def examine() -> tuple[dict[str, Any], bool]:
 
 
 def _numba() -> str:
-    from bellmax.training.run import train
+    from bellmax.training.train import train
 
     run = train("corridor", "q-learning", steps=20_000, gamma=0.9, exploration_final_eps=1.0, progress=False)
     error = run.history["exact/q_error"][0, -1]
@@ -39,7 +39,7 @@ def _numba() -> str:
 def _jax() -> str:
     import jax
 
-    from bellmax.training.run import train
+    from bellmax.training.train import train
 
     run = train("probe:delay", "dqn", steps=2_000, learning_starts=100, progress=False)
     loss = run.history["loss"][0, -1]

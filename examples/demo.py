@@ -83,9 +83,8 @@ def main() -> None:
     lake()
     pole(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
-    print(
-        f"\n{time.monotonic() - begin:.0f} s, {peak:.2f} GB at the most. Next: .venv/bin/bellmax train FrozenLake-v1 --agent dqn --seeds 3"
-    )
+    print(f"\n{time.monotonic() - begin:.0f} s, {peak:.2f} GB at the most")
+    print("next: .venv/bin/bellmax train FrozenLake-v1 --agent dqn --seeds 3")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from bellmax.cli import free_folder, read_env, read_pairs
 from bellmax.types import Discrete
 
 BELLMAX = str(Path(sys.executable).parent / "bellmax")
-VERBS = ["train", "eval", "solve", "doctor"]
+VERBS = ["train", "eval", "solve", "doctor", "resume"]
 SHORT = ["--agent", "q-learning", "--steps", "2000"]
 
 FRAGILE = '''
@@ -187,7 +187,7 @@ def test_free_folder(tmp_path: Path) -> None:
         "ALE-Pong-v5-x-3",
     ]
     (tmp_path / "file").touch()
-    with pytest.raises(bx.ConfigError, match="cannot make a folder in .*; give --out"):
+    with pytest.raises(bx.ConfigError, match=r"cannot make a folder in .*; give --out"):
         free_folder(tmp_path / "file", "x")
 
 
@@ -308,7 +308,7 @@ def wait_for(process: subprocess.Popen, pattern: str) -> list[str]:
     raise AssertionError("".join(lines))
 
 
-@pytest.mark.parametrize(("loop", "steps"), [("compiled", 2_000_000_000), ("host", 4_000_000)])
+@pytest.mark.parametrize(("loop", "steps"), [("compiled", 2_000_000_000), ("host", 1_000_000)])
 def test_progress_in_plain_lines_and_ctrl_c(loop: str, steps: int, tmp_path: Path) -> None:
     words = ["train", "FrozenLake-v1", "-a", "q-learning", "--loop", loop, "--steps", str(steps), "--out", "run"]
     process = subprocess.Popen(
@@ -321,7 +321,7 @@ def test_progress_in_plain_lines_and_ctrl_c(loop: str, steps: int, tmp_path: Pat
     finally:
         process.kill()
     assert len(lines) == 2
-    assert re.match(r"q-learning FrozenLake-v1:  ?\d+%, [\d,]+ steps/s, [\d,]+ s left", lines[1])
+    assert re.match(r"q-learning FrozenLake-v1: {1,4}\d+%, [\d,]+ steps/s, [\d,]+ s left", lines[1])
     assert process.returncode == 130
     assert out == ""
     assert rest.splitlines()[-2:] == ["stopped; what was learnt before is saved in run", "interrupted"]

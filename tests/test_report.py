@@ -126,7 +126,12 @@ def test_learning_curves_are_pictures(case: str, tmp_path: Path) -> None:
     root = ElementTree.parse(svg).getroot()  # noqa: S314 - we wrote it
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     text = svg.read_text()
-    for words in ("optimum 9.5", "environment steps", "rollout/ep_rew_mean", f"{len(run.seeds)} seeds"):
+    for words in (
+        "optimum 9.5",
+        "environment steps",
+        "rollout/ep_rew_mean",
+        f"dqn on CartPole-v1, {len(run.seeds)} seeds",
+    ):
         assert f"<!-- {words}" in text
     assert ("95 % interval" in text) == (len(run.seeds) > 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def describe_run(run: Any) -> str:
     parts += [table, describe_summary(run.summary())]
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed)"]
-        parts += [f"next: bellmax eval {run.folder} --episodes 100"]
+        parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100"]
     return render(*parts)
 
 

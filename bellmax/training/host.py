@@ -16,7 +16,7 @@ import numpy as np
 
 from bellmax.envs.gymnasium import HostStep, HostWorld
 from bellmax.training import checkpoint
-from bellmax.training.records import Chunk, Episodes, Loop
+from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
 from bellmax.types import Transition
 
@@ -143,7 +143,6 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     from bellmax.random import make_key
     from bellmax.replay.uniform import uniform_replay
     from bellmax.training import compiled
-    from bellmax.training.loops import mean_metrics
 
     agent = config.make(source.space, source.n_actions, steps)
     memory = uniform_replay(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bellmax.caching import cache_directory
 from bellmax.config import AgentConfig
 from bellmax.mdp.model import FiniteMDP
 from bellmax.training import checkpoint
-from bellmax.training.records import Chunk, Episodes, Loop
+from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, Discrete
 
@@ -171,11 +171,3 @@ def read_records(record: Any, metrics: dict[str, Any]) -> Chunk:
         record.episode_length.ravel()[ended].astype(np.int64),
     )
     return Chunk(episodes, mean_metrics(metrics))
-
-
-def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Means over the rounds that learnt, under their log keys; empty if none did."""
-    learnt = np.asarray(metrics["learnt"]) > 0 if metrics else np.zeros(0, bool)
-    if not learnt.any():
-        return {}
-    return {f"train/{k}": float(np.mean(v[learnt], dtype=np.float64)) for k, v in metrics.items() if k != "learnt"}

@@ -55,6 +55,14 @@ class Loop(NamedTuple):
     close: Callable[[Any], None]
 
 
+def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Means over the rounds that learnt, under their log keys; empty if none did."""
+    learnt = np.asarray(metrics["learnt"]) > 0 if metrics else np.zeros(0, bool)
+    if not learnt.any():
+        return {}
+    return {f"train/{k}": float(np.mean(v[learnt], dtype=np.float64)) for k, v in metrics.items() if k != "learnt"}
+
+
 ALIASES = {"return": "rollout/ep_rew_mean", "length": "rollout/ep_len_mean", "loss": "train/loss"}
 
 

@@ -1,25 +1,19 @@
-"""NumPy. `train`: N seeds of one agent in one world; everything that was asked for is checked before it starts."""
+"""NumPy. `Run`: what was asked for and what came out of it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.statistics import Summary, summarise
-from bellmax.training import checkpoint, loops, saving
-from bellmax.training.evaluate import SEED_OFFSET, Evaluation
+from bellmax.training.evaluate import Evaluation
 from bellmax.training.policy import Policy
 from bellmax.training.records import History
-from bellmax.training.trainer import Trainer
-from bellmax.training.worlds import find_world
-from bellmax.types import BellmaxError, ConfigError
+from bellmax.types import ConfigError
 
 
 @dataclass
@@ -63,150 +57,3 @@ class Run:
         if seed not in self.seeds or which not in self.policies:
             raise ConfigError(f"no {which!r} policy of seed {seed}; seeds: {self.seeds}, kinds: {list(self.policies)}")
         return self.policies[which][self.seeds.index(seed)]
-
-
-def train(
-    world: Any,
-    agent: str | AgentConfig,
-    *,
-    steps: int = 100_000,
-    seeds: int | Sequence[int] = 1,
-    out: str | os.PathLike[str] | None = None,
-    loop: str = "auto",
-    env_kwargs: Mapping[str, Any] | None = None,
-    records: int = 20,
-    eval_episodes: int = 10,
-    final_episodes: int = 100,
-    vmap: int | None = None,
-    progress: bool | None = None,
-    say: Callable[[str], None] = lambda text: None,
-    **hyper_parameters: Any,
-) -> Run:
-    """Train `agent` in `world` for `steps` environment steps on each seed.
-
-    Args:
-        world: a Gymnasium id, a name of the gallery, a FiniteMDP, a compiled World, an environment or its factory.
-        agent: a name such as "dqn", or a config such as `DQN(double=True)`.
-        steps: environment steps per seed, rounded down to whole rounds of the agent.
-        seeds: how many (0, 1, ...), or which.
-        out: folder for the run's files; it must not exist. None saves nothing.
-        loop: "compiled", "host" (through Gymnasium), or "auto": compiled where it exists.
-        env_kwargs: keyword arguments of a world given by name.
-        records: how often to log and evaluate over the run.
-        eval_episodes: greedy episodes per seed at each record, 0 for none; a world with a table is evaluated exactly.
-        final_episodes: greedy episodes per seed at the end, 0 for none.
-        vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator.
-        progress: show it; by default only if standard error is a terminal.
-        say: called with each line for people.
-        **hyper_parameters: of an agent given by name.
-
-    Raises:
-        ConfigError: anything asked for is unknown or out of range; all of it in one message, before the first step.
-        EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
-    """
-    problems: list[str] = []
-    source = _attempt(problems, lambda: find_world(world, env_kwargs))
-    config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
-    seed_list = _attempt(problems, lambda: check_seeds(seeds))
-    _attempt(problems, lambda: check_numbers(steps, records, eval_episodes, final_episodes, vmap, loop))
-    if problems or not (source and config and seed_list):
-        raise ConfigError("; ".join(problems))
-    if source.fixed is not None and len(seed_list) > 1:
-        raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
-    kind, why = loops.choose_loop(config, source, loop)
-    engine = loops.make_loop(config, source, kind, steps, vmap)
-    steps = steps // engine.stride * engine.stride
-    if steps == 0:
-        raise ConfigError(f"steps is less than one round of {engine.stride} environment steps")
-    options = {
-        "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes, "vmap": vmap
-    }  # fmt: skip
-    run = Run(source.name, config, steps, seed_list, kind, dict(env_kwargs or {}), History(seed_list), options)
-    if out is not None:
-        run.folder = Path(out)
-        saving.open_folder(run)
-    say(f"{config.name} on {source.name}: {steps:,} steps x {len(seed_list)} seeds, {kind} loop ({why})")
-    return _go(Trainer(run, source, engine), progress, say)
-
-
-def resume(
-    folder: str | os.PathLike[str],
-    world: Any = None,
-    *,
-    progress: bool | None = None,
-    say: Callable[[str], None] = lambda text: None,
-) -> Run:
-    """Go on with a run that was stopped, from its last checkpoint, to its end.
-
-    A compiled run ends in the same bits as if it had not been stopped. A Gymnasium world cannot be put back into
-    the middle of an episode, so there a run goes on with a new episode, and says so. `world` is needed where the
-    run was given an object and not a name.
-
-    Raises:
-        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet.
-        CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or world.
-    """
-    run = saving.load(folder)
-    path = Path(folder)
-    if run.scores:
-        raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
-    if not (path / checkpoint.MANIFEST).is_file():
-        raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
-    source = find_world(run.world if world is None else world, run.env_kwargs if world is None else None)
-    engine = loops.make_loop(run.config, source, run.loop, run.steps, run.options["vmap"])
-    step, groups = checkpoint.load(path)
-    run.history.drop_after(step)
-    note = "" if run.loop == "compiled" else "; its Gymnasium worlds start a new episode, so not bit for bit"
-    say(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
-    return _go(Trainer(run, source, engine, step, groups), progress, say)
-
-
-def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:
-    """Run to the end; if it stops before, say where things are."""
-    run = trainer.run
-    try:
-        trainer.go(progress)
-    except (BellmaxError, KeyboardInterrupt):
-        if run.folder is not None and run.policies:
-            say(f"stopped; what was learnt before is saved in {run.folder}")
-            if (run.folder / checkpoint.MANIFEST).is_file():
-                say(f"next: bellmax resume {run.folder}")
-        raise
-    return run
-
-
-def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
-    """The action's result, or None and its complaint."""
-    try:
-        return action()
-    except ConfigError as error:
-        problems.append(str(error))
-        return None
-
-
-def check_seeds(seeds: int | Sequence[int]) -> list[int]:
-    """A list of different non-negative integers."""
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    good = listed and all(isinstance(s, (int, np.integer)) and 0 <= s < SEED_OFFSET for s in listed)
-    if not good or len(set(listed)) < len(listed):
-        raise ConfigError(f"seeds={seeds!r}: give how many (1 or more), or different integers from 0 to 999999")
-    return [int(s) for s in listed]
-
-
-def check_numbers(steps: Any, records: Any, eval_episodes: Any, final_episodes: Any, vmap: Any, loop: Any) -> None:
-    """All the other arguments of `train`, all complaints at once."""
-    problems = [
-        f"{name}={value!r} is not an integer from {low}"
-        for name, value, low in (
-            ("steps", steps, 1),
-            ("records", records, 1),
-            ("eval_episodes", eval_episodes, 0),
-            ("final_episodes", final_episodes, 0),
-            ("vmap", 1 if vmap is None else vmap, 1),
-        )
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**62
-    ]
-    if loop not in ("auto", "compiled", "host"):
-        problems.append(f"loop={loop!r}; choose auto, compiled or host")
-    if problems:
-        raise ConfigError("; ".join(problems))

@@ -16,7 +16,7 @@ import platform
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +27,8 @@ from bellmax.training import storage
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.policy import load_policy
 from bellmax.training.records import History
+from bellmax.training.run import Run
 from bellmax.types import ConfigError, CorruptCheckpoint
-
-if TYPE_CHECKING:
-    from bellmax.training.run import Run
 
 FORMAT = 1
 PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
@@ -106,8 +104,6 @@ def load(folder: str | os.PathLike[str]) -> Run:
         ConfigError: there is no run in this folder.
         CorruptCheckpoint: a file of it is missing or damaged.
     """
-    from bellmax.training.run import Run
-
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise ConfigError(f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)")

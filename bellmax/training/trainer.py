@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,9 @@ from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.progress import say
 from bellmax.training.records import Chunk, Loop
+from bellmax.training.run import Run
 from bellmax.training.worlds import Source
 from bellmax.types import BellmaxError, NonFiniteError
-
-if TYPE_CHECKING:
-    from bellmax.training.run import Run
 
 SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed
 GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first
