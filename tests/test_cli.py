@@ -229,7 +229,7 @@ BAD = {
     "folder that is no run": (["eval", "full"], "no run in full: it has no config.json"),
     "no verb": (["trane"], "No such command 'trane'"),
     "no world": (["train"], "Missing argument 'WORLD'"),
-    "unknown option": (["train", "corridor", "--stepz", "3"], "No such option: --stepz"),
+    "unknown option": (["train", "corridor", "--stepz", "3"], "--stepz"),
     "option of the wrong type": (["train", "corridor", "--steps", "many"], "'many' is not a valid integer"),
 }
 
@@ -308,7 +308,7 @@ def wait_for(process: subprocess.Popen, pattern: str) -> list[str]:
     raise AssertionError("".join(lines))
 
 
-@pytest.mark.parametrize(("loop", "steps"), [("compiled", 2_000_000_000), ("host", 1_000_000)])
+@pytest.mark.parametrize(("loop", "steps"), [("compiled", 2_000_000_000), ("host", 400_000)])
 def test_progress_in_plain_lines_and_ctrl_c(loop: str, steps: int, tmp_path: Path) -> None:
     words = ["train", "FrozenLake-v1", "-a", "q-learning", "--loop", loop, "--steps", str(steps), "--out", "run"]
     process = subprocess.Popen(
@@ -324,7 +324,8 @@ def test_progress_in_plain_lines_and_ctrl_c(loop: str, steps: int, tmp_path: Pat
     assert re.match(r"q-learning FrozenLake-v1: {1,4}\d+%, [\d,]+ steps/s, [\d,]+ s left", lines[1])
     assert process.returncode == 130
     assert out == ""
-    assert rest.splitlines()[-2:] == ["stopped; what was learnt before is saved in run", "interrupted"]
+    assert "stopped; what was learnt before is saved in run" in rest.splitlines()
+    assert rest.splitlines()[-1] == "interrupted"
     assert "Traceback" not in rest
     run = bx.load(tmp_path / "run")
     assert run.scores == []
