@@ -234,7 +234,18 @@ def test_every_flipped_bit_is_found(ending: str, tmp_path: Path) -> None:
                     continue
             except ValueError:
                 pass
+        if b'"format": 1' in whole and not flipped.startswith(whole[:14]):  # may now be the mark of a newer format
+            with pytest.raises(bx.CheckpointError):
+                load_policy(tmp_path / "p")
+            continue
         refused(tmp_path / "p")
+
+
+def test_a_newer_format_is_said_to_be_newer(tmp_path: Path) -> None:
+    TABLE.save(tmp_path / "p")
+    change_card(tmp_path / "p", format=2)
+    with pytest.raises(bx.IncompatibleCheckpoint, match="is of format 2, this version reads 1; update bellmax"):
+        load_policy(tmp_path / "p")
 
 
 def change_card(stem: Path, **changes) -> None:

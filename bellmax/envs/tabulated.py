@@ -69,6 +69,8 @@ class TabulatedEnv(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """Draw the outcome of (state, action)."""
+        if not 0 <= action < self.mdp.n_actions:
+            raise ValueError(f"action {action!r} is not an integer from 0 to {self.mdp.n_actions - 1}")
         pair = self.obs * self.mdp.n_actions + int(action)
         k = int(np.sum(self.np_random.random() >= self.table.cumulative[pair]))
         self.obs = int(self.table.successor[pair, k])

@@ -61,7 +61,8 @@ def describe_run(run: Any) -> str:
     parts += [table, describe_summary(run.summary())]
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed)"]
-        parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100"]
+        named = f" --world {run.world}" if ":" in run.world and not run.world.startswith("probe:") else ""
+        parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
     return render(*parts)
 
 

@@ -88,7 +88,7 @@ def save(folder: Path, step: int, groups: list[dict[str, Any]]) -> None:
         name = f"step-{step}.group-{i}.safetensors"
         storage.write(place / name, data)
         hashes[name] = hashlib.sha256(data).hexdigest()
-    storage.write_json(folder / MANIFEST, {"format": 1, "step": step, "files": hashes})
+    storage.write_json(folder / MANIFEST, {"format": storage.FORMAT, "step": step, "files": hashes})
     for path in place.iterdir():
         if path.name not in hashes:
             path.unlink(missing_ok=True)
@@ -101,6 +101,7 @@ def load(folder: Path) -> tuple[int, list[dict[str, Any]]]:
         CorruptCheckpoint: a file is missing or its content is not what was written; the message names it.
     """
     card = storage.read_json(folder / MANIFEST)
+    storage.check_format(card, folder / MANIFEST)
     groups = []
     for name, expected in card["files"].items():
         path = folder / "checkpoint" / Path(name).name

@@ -12,7 +12,7 @@ from bellmax.training.policy import Policy, network_function
 from bellmax.training.worlds import Source, find_world
 from bellmax.types import ConfigError, FloatArray, IntArray
 
-STEP_CAP = 10_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
+STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
 SEED_OFFSET = 1_000_000  # evaluation during training never meets a training seed
 
 
@@ -38,6 +38,8 @@ def evaluate(
     """
     if episodes < 1:
         raise ConfigError(f"episodes={episodes} is not positive")
+    if world is None and ":" in policy.world and not policy.world.startswith("probe:"):
+        raise ConfigError(f"to make {policy.world!r} would import a module named in a file; say world={policy.world!r}")
     source = find_world(policy.world if world is None else world, env_kwargs)
     if (source.space, source.n_actions) != (policy.space, policy.n_actions):
         raise ConfigError(
@@ -50,30 +52,28 @@ def evaluate(
 
 
 def play_host(act: Callable[[Any], Any], source: Source, episodes: int, seed: int) -> Evaluation:
-    """Play in the host world, up to 32 side by side.
+    """Play in the host world, up to 32 side by side, in rounds of one episode each.
 
-    Each of the worlds plays its share whatever the lengths: to take the first that end would favour short ones.
+    Each round is played to its end: to take the first episodes that end would favour short ones.
     """
     worlds = source.open_worlds(min(episodes, 32))
     n, cap = worlds.n, source.max_episode_steps or STEP_CAP
-    share = np.full(n, episodes // n) + (np.arange(n) < episodes % n)
     returns: list[float] = []
     lengths: list[int] = []
-    total, length = np.zeros(n), np.zeros(n, np.int64)
     try:
-        obs = worlds.reset(seed)
-        while share.any():
-            step = worlds.step(np.asarray(act(obs)))
-            total += step.reward * step.valid
-            length += step.valid
-            over = (step.terminated | step.truncated | (length >= cap)) & step.valid
-            for i in np.flatnonzero(over):
-                if share[i] and length[i]:
-                    share[i] -= 1
-                    returns.append(float(total[i]))
-                    lengths.append(int(length[i]))
-            total[over], length[over] = 0.0, 0
-            obs = step.obs
+        for first in range(0, episodes, n):
+            total, length = np.zeros(n), np.zeros(n, np.int64)
+            playing = np.arange(first, first + n) < episodes
+            counted = playing.copy()
+            obs = worlds.reset(seed + first)
+            while playing.any():
+                step = worlds.step(np.asarray(act(obs)))
+                total += step.reward * playing
+                length += playing
+                playing &= ~(step.terminated | step.truncated | (length >= cap))
+                obs = step.obs
+            returns += total[counted].tolist()
+            lengths += length[counted].tolist()
     finally:
         worlds.close()
     return Evaluation(np.array(returns), np.array(lengths, np.int64))

@@ -82,7 +82,7 @@ class Policy:
     def save(self, stem: Path) -> None:
         """Write `stem`.safetensors, with a hash over both files, and `stem`.json, the same at every save of a run."""
         card = {
-            "format": 1,
+            "format": storage.FORMAT,
             "world": self.world,
             "agent": self.config.name,
             "hyper_parameters": asdict(self.config),
@@ -99,8 +99,10 @@ def load_policy(stem: Path) -> Policy:
 
     Raises:
         CorruptCheckpoint: a file is missing, damaged or does not fit the other.
+        IncompatibleCheckpoint: a newer version wrote it.
     """
     card = storage.read_json(stem.with_suffix(".json"))
+    storage.check_format(card, stem.with_suffix(".json"))
     tensors = stem.with_suffix(".safetensors")
     try:
         with safe_open(tensors, framework="numpy") as file:

@@ -30,7 +30,6 @@ from bellmax.training.records import History
 from bellmax.training.run import Run
 from bellmax.types import ConfigError, CorruptCheckpoint
 
-FORMAT = 1
 PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
 
 
@@ -49,7 +48,7 @@ def open_folder(run: Run) -> None:
     storage.write_json(
         folder / "config.json",
         {
-            "format": FORMAT,
+            "format": storage.FORMAT,
             "world": run.world,
             "env_kwargs": run.env_kwargs,
             "agent": run.config.name,
@@ -61,6 +60,7 @@ def open_folder(run: Run) -> None:
         },
     )
     storage.write_json(folder / "environment.json", environment())
+    storage.write(folder / "history.csv", run.history.to_csv())
 
 
 def environment() -> dict[str, Any]:
@@ -108,6 +108,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
     if not (path / "config.json").is_file():
         raise ConfigError(f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)")
     card = storage.read_json(path / "config.json")
+    storage.check_format(card, path / "config.json")
     try:
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
         history = (path / "history.csv").read_text()
@@ -118,7 +119,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
         )  # fmt: skip
     except (*storage.MALFORMED, OSError, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
-    for which in ("final", "best"):
+    for which in ("final", "best") if len(run.history) or any((path / "policies").iterdir()) else ():
         run.policies[which] = [load_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
     if (path / "result.json").is_file():
         result = storage.read_json(path / "result.json")

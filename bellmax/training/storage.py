@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bellmax.types import ConfigError, CorruptCheckpoint, ResourceError
+from bellmax.types import ConfigError, CorruptCheckpoint, IncompatibleCheckpoint, ResourceError
 
 # what using the content of a file raises where it is not what bellmax wrote
+FORMAT = 1  # of everything in a run's folder
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
@@ -72,6 +73,20 @@ def read_json(path: Path) -> Any:
         raise CorruptCheckpoint(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpoint(f"{path} is not the JSON that bellmax wrote: {error}") from error
+
+
+def check_format(card: Any, path: Path) -> None:
+    """Refuse what a newer version has written.
+
+    Raises:
+        IncompatibleCheckpoint: the format is newer than this version.
+        CorruptCheckpoint: it is none.
+    """
+    found = card.get("format") if isinstance(card, dict) else None
+    if type(found) is not int or found < FORMAT:
+        raise CorruptCheckpoint(f"{path} is not what bellmax wrote: its format is {found!r}")
+    if found > FORMAT:
+        raise IncompatibleCheckpoint(f"{path} is of format {found!r}, this version reads {FORMAT}; update bellmax")
 
 
 def make_folder(path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,11 @@ def train(
     _attempt(problems, lambda: check_numbers(steps, records, eval_episodes, final_episodes, vmap, loop))
     if problems or not (source and config and seed_list):
         raise ConfigError("; ".join(problems))
+    if out is not None:
+        try:
+            json.dumps(dict(env_kwargs or {}))
+        except TypeError as error:
+            raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
     if source.fixed is not None and len(seed_list) > 1:
         raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
     kind, why = loops.choose_loop(config, source, loop)
@@ -125,7 +132,7 @@ def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> 
         if run.folder is not None and run.policies:
             say(f"stopped; what was learnt before is saved in {run.folder}")
             if (run.folder / checkpoint.MANIFEST).is_file():
-                say(f"next: bellmax resume {run.folder}")
+                say(f"next: bellmax resume {shlex.quote(str(run.folder))}")
         raise
     return run
 

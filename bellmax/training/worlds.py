@@ -115,6 +115,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
         if isinstance(env, str) and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
             mdp = FiniteMDP.from_gymnasium(env, **kwargs)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
+        name = env if isinstance(env, str) else name  # with its module, if it has one
         return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_, fixed)
     finally:
         first.close()
