@@ -5,7 +5,8 @@
 with ℓ the Huber or squared loss and θ⁻ a frozen copy of θ. With `double` (van Hasselt et al., 2016, equation 4)
 the network chooses b and its copy values it.
 
-Differs from the paper in: Adam for RMSProp; the copy may follow softly (`tau` < 1).
+Differs from the paper in: Adam for RMSProp; the copy may follow softly (`tau` < 1); by default layer normalisation, a
+falling step size and an averaged policy, see `DeepConfig`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class DQN(DeepConfig):
     name: ClassVar[str] = "dqn"
 
     double: bool = setting(False, "choose the target's action by the network, value it by the copy")
-    loss: str = setting("huber", "what is done to the TD error", choices=tuple(LOSSES))
+    loss: str = setting("squared", "what is done to the TD error", choices=tuple(LOSSES))
 
     def make(self, space: Space, n_actions: int, steps: int) -> Agent:
         """The agent for these spaces, on a run of `steps` environment steps."""

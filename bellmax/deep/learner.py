@@ -26,6 +26,10 @@ class DeepConfig(AgentConfig):
     learning_rate_schedule: str = setting(
         "linear", "linear: the step size falls to 0 over the run", choices=("constant", "linear")
     )
+    adam_epsilon: float = setting(1e-5, "Adam's ε; larger ones calm it where gradients are small", low=0.0)
+    weight_averaging: bool = setting(
+        True, "the policy is an average of the parameters over the later part of learning; acting uses the present ones"
+    )
     net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers", low=1)
     layer_norm: bool = setting(True, "normalise each hidden layer before its ReLU")
     buffer_size: int = setting(100_000, "transitions that the replay memory holds", low=1)
@@ -53,10 +57,11 @@ class DeepConfig(AgentConfig):
 
 
 class LearnerState(NamedTuple):
-    """Parameters and their frozen copy as vectors [P], the optimiser's state, gradient steps so far."""
+    """Parameters, their frozen copy and their average (or ()) as vectors [P], the optimiser's state, gradient steps."""
 
     params: Array
     target_params: Any
+    average: Any
     optimiser: Any
     updates: Any
 
@@ -74,7 +79,16 @@ def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformati
     if config.learning_rate_schedule == "linear":
         updates = (steps - config.learning_starts) * config.gradient_steps / (config.train_freq * config.num_envs)
         rate = optax.linear_schedule(config.learning_rate, 0.0, max(1, math.ceil(updates)))
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate))
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate, eps=config.adam_epsilon))
+
+
+def averaged(average: Array, params: Array, count: Array) -> Array:
+    """The average after `count` gradient steps, in which step k weighs about k^3: most of it is the last third.
+
+    Polynomial-decay averaging with η = 3: Shamir and Zhang (2013), equation 4. A greedy policy jumps between
+    near-equal actions while its values settle; their average does not.
+    """
+    return average + (params - average) * (4.0 / (count + 3.0))
 
 
 Loss = Callable[..., tuple[Array, Array, dict[str, Array]]]
@@ -97,7 +111,8 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
     def init(key: Array) -> LearnerState:
         params, _ = flatten(q_network(space, n_actions, config.net_arch, config.layer_norm, key))
         # the copy is a buffer of its own: donation would free a shared one twice
-        return LearnerState(params, jnp.copy(params), optimiser.init(params), jnp.int32(0))
+        average = jnp.copy(params) if config.weight_averaging else ()
+        return LearnerState(params, jnp.copy(params), average, optimiser.init(params), jnp.int32(0))
 
     def q_values(state: LearnerState, obs: Array) -> Array:
         return network(state.params)(obs)
@@ -125,12 +140,14 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
         updates = state.updates + 1
         mixed = config.tau * params + (1.0 - config.tau) * state.target_params
         target_params = jnp.where(updates % period == 0, mixed, state.target_params)
-        return LearnerState(params, target_params, optimiser_state, updates), learned
+        average = averaged(state.average, params, updates) if config.weight_averaging else ()
+        return LearnerState(params, target_params, average, optimiser_state, updates), learned
 
     def actor(state: LearnerState) -> LearnerState:
-        return LearnerState(state.params, (), (), ())
+        return LearnerState(state.params, (), (), (), ())
 
     def parameters(state: LearnerState) -> dict[str, Any]:
-        return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(state.params)).items()}
+        vector = state.average if config.weight_averaging else state.params
+        return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(vector)).items()}
 
     return Agent(init, act, learn, q_values, actor, parameters)
