@@ -27,7 +27,8 @@ PEER_PACKAGES = ("torch", "stable-baselines3", "sbx-rl", "rejax", "jax", "numpy"
 COMMON = {  # the setting that all DQNs share
     "buffer_size": 10_000, "batch_size": 64, "learning_rate": 1e-3, "learning_rate_schedule": "constant",
     "train_freq": 1, "gradient_steps": 1, "target_update_interval": 500, "tau": 1.0, "net_arch": (64, 64),
-    "loss": "squared", "double": False, "num_envs": 1, "learning_starts": 100,
+    "loss": "squared", "double": False, "num_envs": 1, "learning_starts": 100, "layer_norm": False,
+    "weight_averaging": False, "adam_epsilon": 1e-8,
 }  # fmt: skip
 
 
@@ -199,6 +200,14 @@ def start_up() -> float:
     return median(seconds)
 
 
+def demo() -> str:
+    """Seconds and peak memory of the whole demo, as it says itself."""
+    script = BENCH.parent / "examples" / "demo.py"
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=True)
+    return next(line for line in done.stdout.splitlines() if line.endswith("GB at the most"))
+
+
 def markdown(results: dict[str, Any]) -> str:
     """The results for people."""
     lines = ["# Speed", "", f"Made by `{results['command']}` on {results['date']}.", ""]
@@ -209,7 +218,7 @@ def markdown(results: dict[str, Any]) -> str:
         lines.append(f"| {row['work']} | {numbers} | {target} |")
     lines += ["", "| first chunk takes longer by, s | cold | from the cache on disk |", "|---|---:|---:|"]
     lines += [f"| {name} | {c['cold']:.2f} | {c['warm']:.2f} |" for name, c in results["compile_seconds"].items()]
-    facts = {"bellmax --help": f"{results['help_seconds']:.2f} s", **results["machine"]}
+    facts = {"bellmax --help": f"{results['help_seconds']:.2f} s", "demo": results["demo"], **results["machine"]}
     lines += ["", "; ".join(f"{key} {value}" for key, value in facts.items()) + "."]
     for who, packages in results["versions"].items():
         lines += ["", f"{who}: " + ", ".join(f"{name} {version}" for name, version in packages.items()) + "."]
@@ -232,6 +241,7 @@ def main() -> None:
         "machine": machine(),
         "versions": versions(options.peers),
         "help_seconds": start_up(),
+        "demo": demo(),
     }
     with tempfile.TemporaryDirectory() as temporary:
         answers = measure_all(options.quick, options.peers, Path(temporary))
