@@ -142,7 +142,7 @@ def measure_all(quick: bool, python: str, temporary: Path) -> dict[str, dict[str
     subprocess.run(compile_c, check=True)
     answers: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for turn in TURNS:
-        for repetition in range(2 if quick else 5):
+        for repetition in range(2 if quick else 3):
             for name in turn:
                 for variant, (command, variables) in commands(name, quick, python, temporary).items():
                     tried = answers.setdefault(name, {})
