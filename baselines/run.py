@@ -136,7 +136,7 @@ def write_table() -> None:
         "Made by `python baselines/run.py NAME`; each line is a JSON file beside this one, with every score, the time",
         "it took and the versions. Scores are of the *final* greedy policy of each seed: its exact expected return",
         "where the world has a table and a time limit, else its mean return over 100 episodes in Gymnasium's own",
-        "environment.",
+        "environment (for CartPole its own vectorised form).",
         "",
         "| experiment | what | demanded | found | met |",
         "|---|---|---|---|---|",

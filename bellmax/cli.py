@@ -325,7 +325,3 @@ def doctor(as_json: bool) -> None:
             click.echo(f"{name:<{width}}  {value}")
     if not good:
         raise click.exceptions.Exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -187,6 +187,8 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             t += config.num_envs
             if len(run.pending) == length or t == steps // stride * stride:  # the last block may be shorter
                 submit(run, t)
+        if t == steps // stride * stride:
+            run.metrics.append(run.block.result()[2])
         gathered, run.metrics = [m for m in run.metrics if m], []
         means = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
         return run, [Chunk(run.meter.drain(), mean_metrics(means))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +17,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, Discrete
+from bellmax.types import ConfigError, Discrete, ResourceError
 
 
 def is_tabular(config: AgentConfig) -> bool:
@@ -46,6 +48,31 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
     return "host", f"{source.name} has no compiled twin: through Gymnasium"
 
 
+def stride(config: AgentConfig, source: Source) -> int:
+    """Environment steps of one round, in multiples of which a run goes."""
+    if is_tabular(config):
+        return source.fixed or 1
+    return int(config.train_freq * config.num_envs)  # type: ignore[attr-defined]
+
+
+def check_memory(config: Any, source: Source) -> None:
+    """Compare the bytes of a replay memory with those that are free, before anything is allocated.
+
+    Raises:
+        ResourceError: it does not fit; the message names a buffer_size that does.
+    """
+    row = 4 * (2 * math.prod(getattr(source.space, "shape", ())) + 3)
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return  # not a system that says
+    if row * config.buffer_size > 0.8 * free:
+        raise ResourceError(
+            f"buffer_size={config.buffer_size} needs {row * config.buffer_size / 1e9:.1f} GB for observations of "
+            f"{source.space}, {free / 1e9:.1f} GB are free; buffer_size={int(0.5 * free / row)} fits"
+        )
+
+
 def make_loop(config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None) -> Loop:
     """The loop of one kind for a run of `steps` environment steps.
 
@@ -67,6 +94,7 @@ def make_loop(config: AgentConfig, source: Source, kind: str, steps: int, group:
             return tabular_loop(config, source.mdp, steps)
         return host.tabular_loop(config, source, steps)
     keep_compiled_code()
+    check_memory(config, source)
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
     return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)
@@ -115,7 +143,7 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     agent = config.make(world.observation_space, world.n_actions, steps)
     example = compiled.example_transition(world.observation_space)
     memory = uniform_replay(example, config.buffer_size, config.batch_size, config.num_envs)
-    stride = config.train_freq * config.num_envs
+    stride_ = stride(config, source)
     if group is None:
         group = 1 if jax.default_backend() == "cpu" else sys.maxsize
 
@@ -135,7 +163,7 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
         return [jax.tree.map(lambda x, i=i: x[i], state) for i in range(n)] if n else [state]
 
     def advance(state: Any, t: int, n: int) -> tuple[Any, list[Chunk]]:
-        state, records = chunk(n // stride, state.key.ndim > 0)(state, jnp.int32(t))
+        state, records = chunk(n // stride_, state.key.ndim > 0)(state, jnp.int32(t))
         records = jax.device_get(records)
         each = [records] if state.key.ndim == 0 else [
             jax.tree.map(lambda x, i=i: x[i], records) for i in range(state.key.shape[0])
@@ -149,7 +177,7 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
         return checkpoint.from_arrays(start(seeds), arrays, "checkpoint")
 
     return Loop(
-        "compiled", stride, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None
+        "compiled", stride_, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None
     )
 
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Policy:
         space: of one observation.
         n_actions: A.
         arrays: a table's `q` [S, A], or a network's parameters by name.
+        env_kwargs: arguments of the world.
     """
 
     world: str
@@ -38,6 +39,7 @@ class Policy:
     space: Space
     n_actions: int
     arrays: dict[str, Any]
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def q_values(self, obs: Any) -> Any:
         """Action values of one observation [A], or of a batch [B, A].
@@ -84,6 +86,7 @@ class Policy:
         card = {
             "format": storage.FORMAT,
             "world": self.world,
+            "env_kwargs": self.env_kwargs,
             "agent": self.config.name,
             "hyper_parameters": asdict(self.config),
             "space": {"kind": type(self.space).__name__, **self.space._asdict()},
@@ -115,7 +118,7 @@ def load_policy(stem: Path) -> Policy:
         if kind is Box:
             space["shape"] = tuple(space["shape"])
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
-        policy = Policy(card["world"], config, kind(**space), int(card["n_actions"]), arrays)
+        policy = Policy(card["world"], config, kind(**space), int(card["n_actions"]), arrays, card["env_kwargs"])
         expected = expected_shapes(config, policy.space, policy.n_actions)
         if (shapes := {name: array.shape for name, array in arrays.items()}) != expected:
             raise ValueError(f"arrays are {shapes}, expected {expected}")

@@ -76,10 +76,11 @@ def train(
     if source.fixed is not None and len(seed_list) > 1:
         raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
     kind, why = loops.choose_loop(config, source, loop)
+    stride = loops.stride(config, source)
+    if steps < stride:
+        raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
+    steps = steps // stride * stride
     engine = loops.make_loop(config, source, kind, steps, vmap)
-    steps = steps // engine.stride * engine.stride
-    if steps == 0:
-        raise ConfigError(f"steps is less than one round of {engine.stride} environment steps")
     options = {
         "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes, "vmap": vmap
     }  # fmt: skip
@@ -148,7 +149,9 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
 
 def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     """A list of different non-negative integers."""
-    listed = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if isinstance(seeds, (bool, float)):
+        raise ConfigError(f"seeds={seeds!r} is not an integer or a list of them")
+    listed = list(range(int(seeds))) if isinstance(seeds, (int, np.integer)) else list(seeds)
     good = listed and all(isinstance(s, (int, np.integer)) and 0 <= s < SEED_OFFSET for s in listed)
     if not good or len(set(listed)) < len(listed):
         raise ConfigError(f"seeds={seeds!r}: give how many (1 or more), or different integers from 0 to 999999")

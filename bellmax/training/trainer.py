@@ -57,7 +57,8 @@ def stop_at_a_good_moment() -> Iterator[list[int]]:
     def note(number: int, frame: Any) -> None:
         del frame
         asked.append(number)
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        for each, handler in before.items():
+            signal.signal(each, handler)
         say("stopping after this chunk, with everything saved; once more to stop at once")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -111,7 +112,7 @@ class Trainer:
     def train(self, states: list[Any], report: Any, stop: list[int]) -> None:
         """All chunks of all seeds; a signal in `stop` ends it between two of them."""
         run, size = self.run, chunk_steps(self.run.steps, self.loop.stride, self.run.options["records"])
-        saved = time.monotonic()
+        saved = -math.inf  # the first chunk is saved at once
         t = self.begin
         while t < run.steps:
             n = min(size, run.steps - t)
@@ -143,7 +144,10 @@ class Trainer:
     def keep(self, states: list[Any]) -> None:
         """After a failure: save the policies as they are, in a compiled loop those of the chunk before."""
         if self.loop.kind == "host":
-            self.run.policies["final"] = [self.policy(one) for state in states for one in self.loop.snapshot(state)]
+            arrays = [one for state in states for one in self.loop.snapshot(state)]
+            if all(np.isfinite(array).all() for one in arrays for array in one.values()):
+                self.run.policies["final"] = [self.policy(one) for one in arrays]
+        if self.run.policies:
             self.run.policies.setdefault("best", list(self.run.policies["final"]))
         if self.run.folder is not None and self.run.policies:
             saving.save(self.run)
@@ -157,6 +161,7 @@ class Trainer:
         """One line of the history, without evaluation."""
         returns, lengths = chunk.episodes
         row = {
+            "time/total_timesteps": float(t),
             "rollout/episodes": float(returns.size),
             "rollout/exploration_rate": float(self.run.config.epsilon(t, self.run.steps)),
             **chunk.metrics,
@@ -179,7 +184,7 @@ class Trainer:
     def policy(self, arrays: dict[str, Any]) -> Policy:
         """A policy of this run."""
         run = self.run
-        return Policy(run.world, run.config, self.source.space, self.source.n_actions, arrays)
+        return Policy(run.world, run.config, self.source.space, self.source.n_actions, arrays, run.env_kwargs)
 
     def evaluate(self, rows: list[dict[str, float]]) -> None:
         """Add to each row how good its policy is: exactly, or by greedy episodes; keep the best."""
@@ -187,8 +192,8 @@ class Trainer:
         measured = self.pool.map(self.grade, self.run.policies["final"], self.run.seeds)
         for i, (row, more) in enumerate(zip(rows, measured, strict=True)):
             row.update(more)
-            score = next((row[name] for name in GRADES if name in row), 0.0)
-            if score > self.best[i]:
+            score = next((row[name] for name in GRADES if name in row), math.nan)
+            if not score <= self.best[i]:  # without a grade the last is the best
                 self.best[i], best[i] = score, self.run.policies["final"][i]
 
     def grade(self, policy: Policy, seed: int) -> dict[str, float]:

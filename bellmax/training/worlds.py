@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -57,22 +58,26 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Sourc
     from bellmax.envs.functional import World
 
     kwargs = dict(env_kwargs or {})
+    if isinstance(world, str) and world.startswith("<"):
+        raise ConfigError(f"{world} was an object, not a name: give it again as world")
     if isinstance(world, str):
         if world in GALLERY:
-            return from_mdp(_call(GALLERY[world], world, kwargs))
+            return from_mdp(_call(GALLERY[world], world, kwargs), world)
         if world.startswith("probe:"):
+            if kwargs:
+                raise ConfigError(f"{world} takes no arguments; got {sorted(kwargs)}")
             return _probe(world)
         return _from_gymnasium(world, kwargs)
     if kwargs:
         raise ConfigError(f"env_kwargs={kwargs} go with a world's name; build {world!r} with them instead")
     if isinstance(world, FiniteMDP):
-        return from_mdp(world)
+        return from_mdp(world, f"<{world.name or 'mdp'}>")
     if isinstance(world, World):
-        return _from_compiled(world.name, world.observation_space, world.n_actions, world)
+        return _from_compiled(f"<{world.name}>", world.observation_space, world.n_actions, world)
     return _from_gymnasium(world, kwargs)
 
 
-def from_mdp(mdp: FiniteMDP) -> Source:
+def from_mdp(mdp: FiniteMDP, name: str) -> Source:
     """A model of the user's own or of the gallery."""
 
     def open_(n: int) -> Any:
@@ -81,7 +86,7 @@ def from_mdp(mdp: FiniteMDP) -> Source:
 
         return open_world(lambda: TabulatedEnv(mdp), n=n)
 
-    return Source(mdp.name or "mdp", Discrete(mdp.n_states), mdp.n_actions, mdp.max_episode_steps, mdp=mdp, open=open_)
+    return Source(name, Discrete(mdp.n_states), mdp.n_actions, mdp.max_episode_steps, mdp=mdp, open=open_)
 
 
 def _from_compiled(name: str, space: Space, n_actions: int, world: Any) -> Source:
@@ -108,14 +113,15 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
         return open_world(env, n=n, env_kwargs=kwargs)
 
     first = open_(1)
-    fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) else None
+    fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) or first.n > 1 else None
     try:
         name, space = first.name, first.observation_space
         mdp = None
         if isinstance(env, str) and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
-            mdp = FiniteMDP.from_gymnasium(env, **kwargs)
+            with contextlib.suppress(ConfigError):  # a P that is no table, or one that is not the whole truth
+                mdp = FiniteMDP.from_gymnasium(env, **kwargs)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
-        name = env if isinstance(env, str) else name  # with its module, if it has one
+        name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_, fixed)
     finally:
         first.close()
