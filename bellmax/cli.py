@@ -249,8 +249,6 @@ def evaluate(
     from bellmax.training.evaluate import evaluate as play
     from bellmax.training.saving import load
 
-    if seed < 0:
-        raise ConfigError(f"seed={seed} is negative")
     run = load(folder)
     kwargs = read_env(env) or (run.env_kwargs if world is None else {})
     results = [

@@ -285,8 +285,9 @@ def test_a_world_that_crashes_leaves_what_was_learnt(tmp_path: Path) -> None:
     done = bellmax(*words, "--out", "run", cwd=tmp_path, env=env)
     assert done.returncode == 1
     assert done.stdout == ""
-    *_, stopped, error = done.stderr.splitlines()
+    *_, stopped, then, error = done.stderr.splitlines()
     assert stopped == "stopped; what was learnt before is saved in run"
+    assert then == "next: bellmax resume run"
     assert error.startswith("error: Fragile-v0: world 0, episode 167, step 13, action ")
     assert "step raised RuntimeError: motor burnt out; seed 0, last actions [" in error
     assert done.stderr.count("error") == 1

@@ -12,6 +12,8 @@ import pytest
 
 import bellmax as bx
 from bellmax.training import checkpoint, trainer
+from bellmax.training.loops import make_loop
+from bellmax.training.worlds import find_world
 
 SMALL = {"learning_starts": 50, "buffer_size": 300, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}
 RUNS = {
@@ -19,6 +21,11 @@ RUNS = {
     "table, host": ("CliffWalking-v1", bx.QLearning(), {"loop": "host"}),
     "network, compiled": ("CartPole-v1", bx.DQN(**SMALL), {"loop": "compiled"}),
     "network, stacked": ("CartPole-v1", bx.DQN(**SMALL), {"loop": "compiled", "vmap": 2}),
+    "network, odd rounds": (
+        "CartPole-v1",
+        bx.DQN(**SMALL, num_envs=2, train_freq=8),
+        {"loop": "compiled", "steps": 610},
+    ),
     "network, host": ("CartPole-v1", bx.DQN(**SMALL, num_envs=2, train_freq=3), {"loop": "host"}),
 }
 
@@ -29,9 +36,8 @@ class StopError(Exception):
 
 def begin(name: str, folder: Path) -> bx.Run:
     world, agent, options = RUNS[name]
-    return bx.train(
-        world, agent, steps=600, seeds=2, records=6, final_episodes=1, eval_episodes=2, out=folder, **options
-    )
+    options = {"steps": 600, "records": 6, "final_episodes": 1, "eval_episodes": 2, **options}
+    return bx.train(world, agent, seeds=2, out=folder, **options)
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
@@ -48,6 +54,26 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 
 
 @pytest.mark.parametrize("name", RUNS)
+def test_what_is_dumped_is_restored(name: str) -> None:
+    world, agent, options = RUNS[name]
+    source = find_world(world)
+    loop = make_loop(agent, source, options["loop"], 600, options.get("vmap"))
+    seeds = list(range(min(2, loop.group)))
+    state, _ = loop.advance(loop.start(seeds), 0, 300)
+    dumped, policies = loop.dump(state), loop.snapshot(state)
+    loop.close(state)
+    restored = loop.restore(seeds, dumped)
+    again = loop.dump(restored)
+    assert dumped.keys() == again.keys()
+    for key, array in dumped.items():
+        np.testing.assert_array_equal(again[key], array)
+    for policy, other in zip(policies, loop.snapshot(restored), strict=True):
+        for key, array in policy.items():
+            np.testing.assert_array_equal(other[key], array)
+    loop.close(restored)
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_resumed_run_ends_like_an_unbroken_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = begin(name, tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -56,7 +82,7 @@ def test_resumed_run_ends_like_an_unbroken_one(name: str, tmp_path: Path, monkey
             begin(name, tmp_path / "broken")
     said: list[str] = []
     resumed = bx.resume(tmp_path / "broken", say=said.append)
-    assert "resumed at step 300 of 600" in said[0]
+    assert "resumed at step 3" in said[0]
     assert resumed.history["step"].tolist() == whole.history["step"].tolist()
     if whole.loop == "compiled":
         for seed in (0, 1):
@@ -68,9 +94,12 @@ def test_resumed_run_ends_like_an_unbroken_one(name: str, tmp_path: Path, monkey
         assert resumed.scores == whole.scores
     else:
         assert "not bit for bit" in said[0]
+        begun = whole.history["step"] <= 300  # before the stop both are one run
+        for column in ("rollout/episodes", "rollout/ep_rew_mean"):
+            np.testing.assert_array_equal(resumed.history[column][:, begun], whole.history[column][:, begun])
     assert not (tmp_path / "broken" / "checkpoint").exists()
     assert not (tmp_path / "broken" / "checkpoint.json").exists()
-    with pytest.raises(bx.ConfigError, match="has ended at step 600"):
+    with pytest.raises(bx.ConfigError, match="has ended at step 6"):
         bx.resume(tmp_path / "broken")
 
 

@@ -237,6 +237,41 @@ def test_bad_input_is_refused_in_one_line(case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_best_policy_is_the_last_where_nothing_is_graded() -> None:
+    run = go("network, compiled")
+    assert bits(run, 0) == b"".join(
+        np.ascontiguousarray(a).tobytes() for _, a in sorted(run.policy(0, "best").arrays.items())
+    )
+
+
+def test_a_world_given_as_an_object_is_not_taken_for_its_name(tmp_path: Path) -> None:
+    mdp = bx.FiniteMDP.from_gymnasium("FrozenLake-v1", is_slippery=False)
+    run = bx.train(mdp, "q-learning", steps=20_000, exploration_final_eps=0.5, out=tmp_path / "run")
+    assert run.scores == [1.0]
+    with pytest.raises(bx.ConfigError, match="<FrozenLake-v1> was an object, not a name: give it again"):
+        bx.evaluate(bx.load(tmp_path / "run").policy(0))
+    assert bx.evaluate(run.policy(0), mdp, episodes=5).returns.tolist() == [1.0] * 5
+
+
+def test_a_policy_remembers_the_arguments_of_its_world(tmp_path: Path) -> None:
+    options = {"env_kwargs": {"is_slippery": False}, "steps": 20_000, "exploration_final_eps": 0.5}
+    bx.train("FrozenLake-v1", "q-learning", out=tmp_path / "run", **options)
+    assert bx.evaluate(bx.load(tmp_path / "run").policy(0), episodes=5).returns.tolist() == [1.0] * 5
+
+
+def test_a_memory_that_does_not_fit_is_refused_before_it_is_allocated() -> None:
+    with pytest.raises(bx.ResourceError, match=r"buffer_size=\d+ needs .* GB .* buffer_size=\d+ fits"):
+        bx.train("CartPole-v1", "dqn", buffer_size=10**12)
+
+
+def test_a_host_run_that_diverges_keeps_its_last_good_policy(tmp_path: Path) -> None:
+    agent = bx.DQN(**{**SMALL, "learning_starts": 300}, learning_rate=1e30)
+    with pytest.raises(bx.NonFiniteError):
+        bx.train("CartPole-v1", agent, steps=600, records=3, eval_episodes=0, loop="host", out=tmp_path / "run")
+    for which in ("final", "best"):
+        assert all(np.isfinite(a).all() for a in bx.load(tmp_path / "run").policy(0, which).arrays.values())
+
+
 def test_all_errors_at_once() -> None:
     with pytest.raises(bx.ConfigError) as caught:
         bx.train("CartPol-v1", "dqn", steps=-1, loop="x", gamma=2.0, batch_size=0, lerning_rate=1)

@@ -36,8 +36,10 @@ def evaluate(
     Raises:
         ConfigError: the world has other observations or actions than the policy.
     """
-    if episodes < 1 or seed < 0:
-        raise ConfigError(f"episodes={episodes} must be positive and seed={seed} not negative")
+    if episodes < 1:
+        raise ConfigError(f"episodes={episodes} is not positive")
+    if seed < 0:
+        raise ConfigError(f"seed={seed} is negative")
     if world is None:
         env_kwargs = policy.env_kwargs if env_kwargs is None else env_kwargs
     if world is None and ":" in policy.world and not policy.world.startswith("probe:"):
