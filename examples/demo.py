@@ -34,7 +34,7 @@ def corridor() -> None:
     mdp = bx.corridor(6)
     exact = bx.solve(mdp, gamma=0.9)
     run = bx.train(
-        mdp,
+        "corridor",
         bx.QLearning(gamma=0.9, learning_rate=0.1, exploration_final_eps=0.5),
         steps=100_000,
         seeds=5,
