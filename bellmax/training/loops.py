@@ -73,8 +73,10 @@ def check_memory(config: Any, source: Source) -> None:
         )
 
 
-def make_loop(config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None) -> Loop:
-    """The loop of one kind for a run of `steps` environment steps.
+def make_loop(
+    config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None, *, n_seeds: int = 1
+) -> Loop:
+    """The loop of one kind for a run of `steps` environment steps on each of `n_seeds` seeds.
 
     Raises:
         ConfigError: a table is asked to learn from observations that are not discrete.
