@@ -133,7 +133,7 @@ def test_the_successor_table_is_the_model(seed: int, termination: float) -> None
     mdp = random_garnet(5, 2, 3, seed, termination)
     table = successor_table(mdp)
     width = int(np.diff(mdp.indptr).max())
-    assert [column.shape for column in table] == [(10, width)] * 4
+    assert [column.shape for column in table] == [(10, width)] * 5
     probability = np.diff(np.minimum(table.cumulative, 1.0), axis=1, prepend=0.0)
     dense = np.zeros((10, 5))
     for k in range(width):
@@ -150,3 +150,36 @@ def test_no_uniform_draw_runs_over_the_successor_table() -> None:
     assert np.argmax(largest < table.cumulative[0]) == 9
     assert table.cumulative[1].tolist() == [2.0] * 10
     assert (table.successor[1, 0], table.reward[1, 0], table.continues[1, 0]) == (3, 5.0, 0.0)
+
+
+NOISY = [[(0.5, 1, 2.0, False, 0.25), (0.25, 1, 2.0, False), (0.25, 1, 2.0, False, 0.25)], [(1.0, 0, 1.0, True)]]
+
+
+def test_the_noise_of_a_reward_is_kept_and_only_equal_noise_merges() -> None:
+    mdp = FiniteMDP.from_successors([NOISY, [NOISY[1]]])
+    assert outcomes(mdp, 0, 0) == [(0.25, 1, 2.0, False), (0.75, 1, 2.0, False)]
+    assert mdp.reward_std.tolist() == [0.0, 0.25, 0.0, 0.0]
+    assert expected_reward(mdp).tolist() == [[2.0, 1.0], [1.0, -np.inf]]
+    assert successor_table(mdp).reward_std.tolist() == [[0.0, 0.25], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    assert FiniteMDP.from_successors(SOUND).reward_std.tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize("noise", [0.5, [[0.5, 0.5]], [[[0.5], [0.5]]]])
+def test_arrays_with_noise(noise: Any) -> None:
+    mdp = FiniteMDP.from_arrays(np.ones((1, 2, 1)), [[1.0, 2.0]], R_std=noise)
+    assert mdp.reward_std.tolist() == [0.5, 0.5]
+
+
+def test_a_state_may_have_fewer_actions() -> None:
+    mdp = FiniteMDP.from_successors([SOUND[0], SOUND[1][:1]])
+    assert (mdp.n_actions, mdp.n_allowed.tolist()) == (2, [2, 1])
+    assert mdp.allowed.tolist() == [[True, True], [True, False]]
+    assert expected_reward(mdp).tolist() == [[2.0, 0.0], [0.0, -np.inf]]
+    assert continuation(mdp).toarray()[3].tolist() == [0.0, 0.0]
+    table = successor_table(mdp)
+    for column in table:
+        assert column[3].tolist() == column[2].tolist(), "the state's last action stands in for the missing one"
+    P = np.array([[[0.5, 0.5], [0.0, 1.0]], [[0.0, 1.0], [0.0, 0.0]]])
+    dense = FiniteMDP.from_arrays(P, np.zeros((2, 2)), n_allowed=[2, 1])
+    assert dense.n_allowed.tolist() == [2, 1]
+    assert FiniteMDP.from_successors(SOUND).n_allowed.tolist() == [2, 2]

@@ -22,12 +22,16 @@ class TabulatedState(NamedTuple):
 
 
 def as_world(mdp: FiniteMDP) -> World:
-    """`mdp` as a compiled world with discrete observations; its time limit truncates."""
+    """`mdp` as a compiled world with discrete observations; its time limit truncates.
+
+    An action that a state lacks counts as its last one, for agents that know no such difference.
+    """
     table = successor_table(mdp)
     n_actions, width = mdp.n_actions, table.successor.shape[1]
     successor = jnp.asarray(table.successor, jnp.int32)
     cumulative = jnp.asarray(table.cumulative, jnp.float32)
     rewards = jnp.asarray(table.reward, jnp.float32)
+    noise = jnp.asarray(table.reward_std, jnp.float32) if table.reward_std.any() else None
     terminates = jnp.asarray(table.continues == 0.0)
     start = np.cumsum(mdp.start)
     start[np.flatnonzero(mdp.start)[-1] :] = 2.0  # a draw just below 1 must not run over
@@ -42,15 +46,17 @@ def as_world(mdp: FiniteMDP) -> World:
         k = jnp.int32(0)
         if width > 1:
             k = jnp.sum(jax.random.uniform(key) >= cumulative[pair], dtype=jnp.int32)
-        obs, time = successor[pair, k], state.time + 1
+        obs, time, reward = successor[pair, k], state.time + 1, rewards[pair, k]
+        if noise is not None:
+            reward += noise[pair, k] * jax.random.normal(jax.random.fold_in(key, 1))
         truncated = jnp.asarray(mdp.max_episode_steps is not None and time >= mdp.max_episode_steps)
-        return TabulatedState(obs, time), obs, rewards[pair, k], terminates[pair, k], truncated
+        return TabulatedState(obs, time), obs, reward, terminates[pair, k], truncated
 
     return World(mdp.name, reset, step, Discrete(mdp.n_states), n_actions, mdp.max_episode_steps)
 
 
 class TabulatedEnv(gym.Env[Any, Any]):
-    """`mdp` as a Gymnasium environment, its time limit included."""
+    """`mdp` as a Gymnasium environment, its time limit included; a missing action counts as the state's last."""
 
     def __init__(self, mdp: FiniteMDP) -> None:
         self.mdp = mdp
@@ -73,7 +79,10 @@ class TabulatedEnv(gym.Env[Any, Any]):
             raise ValueError(f"action {action!r} is not an integer from 0 to {self.mdp.n_actions - 1}")
         pair = self.obs * self.mdp.n_actions + int(action)
         k = int(np.sum(self.np_random.random() >= self.table.cumulative[pair]))
+        reward, noise = float(self.table.reward[pair, k]), self.table.reward_std[pair, k]
+        if noise:
+            reward += float(noise * self.np_random.standard_normal())
         self.obs = int(self.table.successor[pair, k])
         self.time += 1
         truncated = self.mdp.max_episode_steps is not None and self.time >= self.mdp.max_episode_steps
-        return self.obs, float(self.table.reward[pair, k]), not self.table.continues[pair, k], truncated, {}
+        return self.obs, reward, not self.table.continues[pair, k], truncated, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.sparse import csgraph
 
-from bellmax.mdp.validation import DTYPES, column, distribution, flatten, validate
+from bellmax.mdp.reading import DTYPES, column, distribution, flatten, gather
+from bellmax.mdp.validation import validate
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
@@ -31,15 +32,21 @@ class FiniteMDP:
     Outcomes of (state s, action a) are the entries `indptr[s * A + a]` up to `indptr[s * A + a + 1]`. The
     constructors sort them by successor and merge equal ones. All arrays are read-only.
 
+    A state may lack the last of the A actions: `n_allowed` says how many it has. A pair that does not exist has
+    no entries, an expected reward of -inf and so a value of -inf; a loop that tries it gets the state's last action.
+
     Attributes:
         n_states: S.
-        n_actions: A, the same in every state.
+        n_actions: A, the most that a state has.
         indptr: [S*A + 1] int64, where the outcomes of each pair begin.
         successor: [E] int64, the next state.
         probability: [E] float64, sums to one over each pair.
-        reward: [E] float64, paid on the way.
+        reward: [E] float64, paid on the way; its mean, where it is noisy.
         terminated: [E] bool, the episode ends here: the value of the next state counts 0.
         start: [S] float64, the distribution of the first state.
+        reward_std: [E] float64, the standard deviation of Gaussian noise on the reward; left out, zeros. Loops
+            sample it; exact values depend on the mean alone.
+        n_allowed: [S] int64, state s has the actions 0 to n_allowed[s] - 1; left out, all A.
         max_episode_steps: the world's time limit (steps) or None; solving ignores it, as it is no end.
         name: what the world is called.
         action_names: [A] words for people, or empty.
@@ -57,22 +64,33 @@ class FiniteMDP:
     reward: FloatArray
     terminated: BoolArray
     start: FloatArray
+    reward_std: FloatArray = field(default_factory=lambda: np.zeros(0))
+    n_allowed: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     max_episode_steps: int | None = None
     name: str = ""
     action_names: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in DTYPES.keys() - {"pair"}:
-            view = np.ascontiguousarray(column(getattr(self, field), field)).view()
+        for name in DTYPES.keys() - {"pair"}:
+            view = np.ascontiguousarray(column(getattr(self, name), name)).view()
             view.setflags(write=False)  # the view, not the caller's array
-            object.__setattr__(self, field, view)
+            object.__setattr__(self, name, view)
+        if not self.reward_std.size:  # one number seen E times, which takes no memory
+            object.__setattr__(self, "reward_std", np.broadcast_to(0.0, self.successor.shape))
+        if not self.n_allowed.size:
+            object.__setattr__(self, "n_allowed", np.broadcast_to(np.int64(self.n_actions), (self.n_states,)))
         validate(self)
 
     @property
     def pair(self) -> IntArray:
         """[E] int64: the pair `s * A + a` that each entry belongs to."""
         return np.repeat(np.arange(self.indptr.size - 1), np.diff(self.indptr))
+
+    @property
+    def allowed(self) -> BoolArray:
+        """[S, A] bool: whether the state has the action."""
+        return np.asarray(np.arange(self.n_actions) < self.n_allowed[:, None])
 
     @classmethod
     def from_entries(
@@ -85,16 +103,20 @@ class FiniteMDP:
         reward: npt.ArrayLike,
         terminated: npt.ArrayLike,
         *,
+        reward_std: npt.ArrayLike | None = None,
+        n_allowed: npt.ArrayLike | None = None,
         start: int | npt.ArrayLike = 0,
         **labels: Unpack[Labels],
     ) -> FiniteMDP:
-        """Five [E] columns, in any order; `pair` is `s * A + a`, `start` a state or probabilities [S].
+        """Five or six [E] columns, in any order; `pair` is `s * A + a`, `start` a state or probabilities [S].
 
-        Outcomes of a pair with equal successor, reward and end are merged; those of probability 0 dropped.
+        Outcomes of a pair that are equal but for their probability are merged; those of probability 0 dropped.
         """
         weight = column(probability, "probability")
         keys = [column(pair, "pair"), column(successor, "successor")]
         keys += [column(reward, "reward"), column(terminated, "terminated")]
+        if reward_std is not None and np.any(noise := column(reward_std, "reward_std")):
+            keys.append(noise)
         if any(key.shape != weight.shape or key.ndim != 1 for key in keys):
             raise ConfigError(f"columns have shapes {[key.shape for key in (weight, *keys)]}, expected one [E]")
         keys, weight = [key[weight != 0] for key in keys], weight[weight != 0]
@@ -103,7 +125,9 @@ class FiniteMDP:
         count = np.bincount(keys[0], minlength=n_states * n_actions)
         indptr = np.concatenate([[0], np.cumsum(count)])
         first = distribution(start, n_states)
-        return cls(n_states, n_actions, indptr, keys[1], weight, keys[2], keys[3], first, **labels)
+        std = keys[4] if len(keys) > 4 else np.zeros(0)
+        has = np.zeros(0, np.int64) if n_allowed is None else column(n_allowed, "n_allowed")
+        return cls(n_states, n_actions, indptr, keys[1], weight, keys[2], keys[3], first, std, has, **labels)
 
     @classmethod
     def from_arrays(
@@ -111,37 +135,29 @@ class FiniteMDP:
         P: npt.ArrayLike,
         R: npt.ArrayLike,
         *,
+        R_std: npt.ArrayLike = 0.0,
+        n_allowed: npt.ArrayLike | None = None,
         start: int | npt.ArrayLike = 0,
         terminal_states: Sequence[int] = (),
         **labels: Unpack[Labels],
     ) -> FiniteMDP:
         """Dense arrays: `P [S, A, S]` probabilities, rewards `R [S, A]` or `[S, A, S]`, `start` as above.
 
-        Entering a state of `terminal_states` ends the episode. Raises ConfigError, also for wrong shapes.
+        `R_std` is the noise of the reward, of R's shapes or one number. `n_allowed [S]` tells how many actions
+        each state has, if not all. Entering a state of `terminal_states` ends the episode.
+        Raises ConfigError, also for wrong shapes.
         """
-        dense, reward = np.asarray(P, np.float64), np.asarray(R, np.float64)
-        if dense.ndim != 3 or dense.shape[0] != dense.shape[2]:
-            raise ConfigError(f"P has shape {dense.shape}, expected [S, A, S]")
-        S, A, _ = dense.shape
-        if reward.shape not in ((S, A), (S, A, S)):
-            raise ConfigError(f"R has shape {reward.shape}, expected {(S, A)} or {(S, A, S)}")
-        if outside := [state for state in terminal_states if not 0 <= state < S]:
-            raise ConfigError(f"terminal_states {outside} are outside 0 to {S - 1}")
-        state, action, successor = np.nonzero(dense)
-        paid = reward[state, action] if reward.ndim == 2 else reward[state, action, successor]
-        ends = np.isin(successor, np.asarray(terminal_states, np.int64))
-        probability = dense[state, action, successor]
-        pair = state * A + action
-        return cls.from_entries(S, A, pair, successor, probability, paid, ends, start=start, **labels)
+        columns = gather(P, R, R_std, terminal_states)
+        return cls.from_entries(**columns._asdict() | {"n_allowed": n_allowed}, start=start, **labels)
 
     @classmethod
     def from_successors(cls, successors: Any, *, start: int | npt.ArrayLike = 0, **labels: Unpack[Labels]) -> FiniteMDP:
         """Gymnasium's layout: `successors[s][a]` lists `(probability, next_state, reward, terminated)`.
 
-        Both levels may be sequences or mappings from 0, 1, ...; every state has the same number of actions.
+        A fifth number is the standard deviation of Gaussian noise on the reward. Both levels may be sequences or
+        mappings from 0, 1, ...; a state that lists fewer actions than another has only those.
         """
-        S, A, columns = flatten(successors)
-        return cls.from_entries(S, A, *columns, start=start, **labels)
+        return cls.from_entries(**flatten(successors)._asdict(), start=start, **labels)
 
     @classmethod
     def from_gymnasium(cls, env: Any, **kwargs: Any) -> FiniteMDP:
@@ -168,9 +184,12 @@ def _merge(keys: list[npt.NDArray[Any]], weight: FloatArray) -> tuple[list[npt.N
 
 
 def expected_reward(mdp: FiniteMDP) -> FloatArray:
-    """[S, A]: the mean reward of each pair."""
+    """[S, A]: the mean reward of each pair; -inf where the state lacks the action, so that no maximum takes it."""
     paid = np.bincount(mdp.pair, mdp.probability * mdp.reward, mdp.n_states * mdp.n_actions)
-    return np.asarray(paid.reshape(mdp.n_states, mdp.n_actions), np.float64)
+    reward = np.asarray(paid.reshape(mdp.n_states, mdp.n_actions), np.float64)
+    if mdp.n_allowed.min() < mdp.n_actions:
+        reward[~mdp.allowed] = -np.inf
+    return reward
 
 
 def continuation(mdp: FiniteMDP) -> sp.csr_array[np.float64]:
@@ -206,13 +225,15 @@ class SuccessorTable(NamedTuple):
     """The same outcomes as rows of equal length, for compiled loops: [S*A, K], K the longest row.
 
     Outcome k is the first with `draw < cumulative[pair, k]`, for a uniform draw in [0, 1). The last real
-    entry and the padding behind it hold 2.0, so that rounding can never make a draw run over.
+    entry and the padding behind it hold 2.0, so that rounding can never make a draw run over. An action that the
+    state lacks has the row of its last action: no loop can leave the model.
     """
 
     successor: IntArray
     cumulative: FloatArray
     reward: FloatArray
     continues: FloatArray  # 1.0, or 0.0 where the episode ends: times γ it is the discount of the step
+    reward_std: FloatArray  # of Gaussian noise on the reward
 
 
 def successor_table(mdp: FiniteMDP) -> SuccessorTable:
@@ -221,11 +242,17 @@ def successor_table(mdp: FiniteMDP) -> SuccessorTable:
     position = np.arange(pair.size) - mdp.indptr[pair]
     shape = (length.size, int(length.max()))
     successor = np.zeros(shape, np.int64)
-    probability, reward, continues = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    probability, reward, continues, reward_std = (np.zeros(shape) for _ in range(4))
     successor[pair, position] = mdp.successor
     probability[pair, position] = mdp.probability
     reward[pair, position] = mdp.reward
     continues[pair, position] = ~mdp.terminated
+    reward_std[pair, position] = mdp.reward_std
     cumulative = np.cumsum(probability, axis=1)
     cumulative[np.arange(shape[1]) >= length[:, None] - 1] = 2.0
-    return SuccessorTable(successor, cumulative, reward, continues)
+    table = SuccessorTable(successor, cumulative, reward, continues, reward_std)
+    if mdp.n_allowed.min() == mdp.n_actions:
+        return table
+    action = np.minimum(np.arange(mdp.n_actions), mdp.n_allowed[:, None] - 1)
+    row = np.arange(mdp.n_states)[:, None] * mdp.n_actions + action
+    return SuccessorTable._make(array[row.ravel()] for array in table)
