@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable, successor_table
+from bellmax.mdp.solve import evaluate_policy, greedy_policy, horizon_return, solve
 from bellmax.types import ConfigError
 
 SOUND = [[[(0.5, 0, 1.0, False), (0.5, 1, 3.0, True)], [(1.0, 1, 0.0, False)]], [[(1.0, 1, 0.0, True)]] * 2]
@@ -183,3 +184,37 @@ def test_a_state_may_have_fewer_actions() -> None:
     dense = FiniteMDP.from_arrays(P, np.zeros((2, 2)), n_allowed=[2, 1])
     assert dense.n_allowed.tolist() == [2, 1]
     assert FiniteMDP.from_successors(SOUND).n_allowed.tolist() == [2, 2]
+
+
+def test_exact_answers_leave_out_the_actions_that_a_state_lacks() -> None:
+    table = [[[(1.0, 1, 0.0, False)], [(1.0, 1, -1.0, True)]], [[(1.0, 1, -0.5, True)]] * 3]
+    mdp = FiniteMDP.from_successors(table)
+    solution = solve(mdp, 0.9)
+    assert solution.q == pytest.approx(np.array([[-0.45, -1.0, -np.inf], [-0.5, -0.5, -0.5]]))
+    assert solution.policy.tolist() == [0, 0]
+    assert solution.bound < 1e-10
+    assert greedy_policy(np.array([[-2.0, -1.0, -np.inf], [1e-300, 2e-300, -np.inf]])).tolist() == [1, 1]
+    mixed = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    assert evaluate_policy(mdp, mixed, 0.9) == pytest.approx([-0.725, -0.5])
+    assert horizon_return(mdp, mixed, 5) == pytest.approx(-0.75)
+    for wrong in ([2, 0], [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]):
+        with pytest.raises(ConfigError, match=r"policy: states \[0\]"):
+            evaluate_policy(mdp, wrong, 0.9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_missing_action_solves_like_a_hopeless_one(seed: int) -> None:
+    whole = random_garnet(6, 3, 2, seed)
+    has = np.random.default_rng(seed).integers(1, 4, 6)
+    exists = (np.arange(3) < has[:, None]).ravel()[whole.pair]
+    columns = (whole.pair, whole.successor, whole.probability)
+    less = FiniteMDP.from_entries(
+        6, 3, *(c[exists] for c in columns), whole.reward[exists], whole.terminated[exists], n_allowed=has
+    )
+    hopeless = FiniteMDP.from_entries(6, 3, *columns, np.where(exists, whole.reward, -1e3), whole.terminated)
+    mine, theirs = solve(less, 0.8), solve(hopeless, 0.8)
+    assert mine.v == pytest.approx(theirs.v, abs=1e-9)
+    assert mine.q[less.allowed] == pytest.approx(theirs.q[less.allowed], abs=1e-9)
+    assert np.isneginf(mine.q[~less.allowed]).all()
+    assert (mine.policy < has).all()

@@ -72,7 +72,7 @@ def solve(mdp: FiniteMDP, gamma: float, *, tolerance: float = 1e-10, max_iterati
         raise ConfigError(f"tolerance={tolerance} must be at least 0, max_iterations={max_iterations} at least 1")
     onward, reward = continuation(mdp), expected_reward(mdp)
     modulus, scale, unit = _error_constants(mdp, onward, gamma)
-    least = gamma * float(onward.sum(axis=1).min())
+    least = gamma * float(onward.sum(axis=1)[mdp.allowed.ravel()].min())
     v = np.zeros(mdp.n_states)
     policy = solved = np.full(mdp.n_states, -1)  # no policy yet
     for iteration in range(1, max_iterations + 1):
@@ -103,7 +103,7 @@ def greedy_policy(q: FloatArray, error: float = 0.0) -> IntArray:
     1e-12 nor more than 1e-9 of the row's largest value: rounding must not decide, and small values must.
     """
     best = _best(q)
-    size = np.maximum(np.abs(best), np.abs(_best(-q)))
+    size = np.maximum(np.abs(best), _best(np.where(np.isneginf(q), 0.0, -q)))  # -inf: the state lacks the action
     good = best - np.clip(2 * error, 1e-12 * size, 1e-9 * size)
     policy = np.zeros(len(q), np.int64)
     for a in range(q.shape[1] - 1, -1, -1):
@@ -201,11 +201,12 @@ def _choice(mdp: FiniteMDP, policy: npt.ArrayLike) -> sp.csr_array[np.float64]:
     S, A = mdp.n_states, mdp.n_actions
     given = np.asarray(policy)
     if given.shape == (S,) and np.issubdtype(given.dtype, np.integer):
-        if outside := [int(s) for s in np.flatnonzero((given < 0) | (given >= A))[:10]]:
-            raise ConfigError(f"policy: states {outside} have actions outside 0 to {A - 1}")
+        if outside := [int(s) for s in np.flatnonzero((given < 0) | (given >= mdp.n_allowed))[:10]]:
+            raise ConfigError(f"policy: states {outside} have actions outside 0 to {A - 1}, or that they lack")
         weight, actions, width = np.ones(S), given, 1
     elif given.shape == (S, A):
         wrong = ~(np.isclose(given.sum(axis=1), 1, rtol=0, atol=1e-8) & (given >= 0).all(axis=1))
+        wrong |= ((given > 0) & ~mdp.allowed).any(axis=1)
         if wrong.any():
             raise ConfigError(f"policy: states {np.flatnonzero(wrong)[:10].tolist()} have no distribution")
         weight, actions, width = given.ravel().astype(np.float64), np.tile(np.arange(A), S), A
@@ -214,7 +215,9 @@ def _choice(mdp: FiniteMDP, policy: npt.ArrayLike) -> sp.csr_array[np.float64]:
             f"policy {given.shape} of {given.dtype} is neither actions ({S},) nor probabilities ({S}, {A})"
         )
     column = np.repeat(np.arange(S) * A, width) + actions
-    return sp.csr_array((weight, column, np.arange(S + 1) * width), shape=(S, S * A))
+    choice = sp.csr_array((weight, column, np.arange(S + 1) * width), shape=(S, S * A))
+    choice.eliminate_zeros()  # 0 times the -inf of a missing action is no number
+    return choice
 
 
 def _check_gamma(gamma: float) -> None:

@@ -44,8 +44,9 @@ def measure(truth: Truth, q: FloatArray) -> dict[str, float]:
     the discounted value of the greedy policy from the start, and the best one. `exact/policy_return` and
     `exact/optimal_return`: expected rewards within the time limit.
     """
-    policy = greedy_policy(np.asarray(q, np.float64))
-    gap = np.abs(q - truth.solution.q)[truth.reachable]
+    exists = truth.mdp.allowed  # what a table holds where a state lacks the action is nobody's estimate
+    policy = greedy_policy(np.where(exists, q, -np.inf))
+    gap = np.abs(q - np.where(exists, truth.solution.q, q))[truth.reachable]
     return {
         "exact/q_error": float(gap.max()),
         "exact/policy_value": float(np.dot(truth.mdp.start, evaluate_policy(truth.mdp, policy, truth.gamma))),
