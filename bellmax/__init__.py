@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from bellmax.mdp.model import FiniteMDP
     from bellmax.mdp.solve import Solution, evaluate_policy, greedy_policy, horizon_return, solve
     from bellmax.statistics import Summary
-    from bellmax.tabular.td import QLearning
+    from bellmax.tabular.multistep import MonteCarlo, NStepSarsa, QSigma, TreeBackup
+    from bellmax.tabular.pac import DelayedQ, RMax
+    from bellmax.tabular.planning import DynaQ, DynaQPlus, PrioritizedSweeping
+    from bellmax.tabular.td import DoubleQ, ExpectedSarsa, QLearning, Sarsa, SpeedyQ
+    from bellmax.tabular.traces import PengQ, SarsaLambda, TrueOnlineSarsa, WatkinsQ
     from bellmax.training.evaluate import Evaluation, evaluate
     from bellmax.training.policy import Policy
     from bellmax.training.run import Run
@@ -50,7 +54,24 @@ _HOME = {
     "Evaluation": "bellmax.training.evaluate",
     "FiniteMDP": "bellmax.mdp.model",
     "Policy": "bellmax.training.policy",
+    "DelayedQ": "bellmax.tabular.pac",
+    "DoubleQ": "bellmax.tabular.td",
+    "DynaQ": "bellmax.tabular.planning",
+    "DynaQPlus": "bellmax.tabular.planning",
+    "ExpectedSarsa": "bellmax.tabular.td",
+    "MonteCarlo": "bellmax.tabular.multistep",
+    "NStepSarsa": "bellmax.tabular.multistep",
+    "PengQ": "bellmax.tabular.traces",
+    "PrioritizedSweeping": "bellmax.tabular.planning",
     "QLearning": "bellmax.tabular.td",
+    "QSigma": "bellmax.tabular.multistep",
+    "RMax": "bellmax.tabular.pac",
+    "Sarsa": "bellmax.tabular.td",
+    "SarsaLambda": "bellmax.tabular.traces",
+    "SpeedyQ": "bellmax.tabular.td",
+    "TreeBackup": "bellmax.tabular.multistep",
+    "TrueOnlineSarsa": "bellmax.tabular.traces",
+    "WatkinsQ": "bellmax.tabular.traces",
     "Run": "bellmax.training.run",
     "Solution": "bellmax.mdp.solve",
     "Summary": "bellmax.statistics",
@@ -81,9 +102,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
-    "train", "evaluate", "load", "resume", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run", "Policy", "Evaluation",
-    "Solution", "Summary", "QLearning", "DQN", "corridor", "cliff", "random_garnet", "evaluate_policy",
-    "greedy_policy", "horizon_return", "BellmaxError", "ConfigError", "EnvContractError", "EnvCrashed",
-    "EnvTimeout", "NonFiniteError", "ResourceError", "RunLocked", "CheckpointError", "CorruptCheckpoint",
-    "IncompatibleCheckpoint", "UnsafeFile", "__version__",
+    "train", "evaluate", "load", "resume", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run", "Policy",
+    "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
+    "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ",
+    "DynaQPlus", "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "corridor", "cliff", "random_garnet",
+    "evaluate_policy", "greedy_policy", "horizon_return", "BellmaxError", "ConfigError", "EnvContractError",
+    "EnvCrashed", "EnvTimeout", "NonFiniteError", "ResourceError", "RunLocked", "CheckpointError",
+    "CorruptCheckpoint", "IncompatibleCheckpoint", "UnsafeFile", "__version__",
 ]  # fmt: skip

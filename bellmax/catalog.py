@@ -12,6 +12,23 @@ from bellmax.types import ConfigError, unknown
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
 AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "q-learning": ("bellmax.tabular.td", "QLearning", {}),
+    "sarsa": ("bellmax.tabular.td", "Sarsa", {}),
+    "expected-sarsa": ("bellmax.tabular.td", "ExpectedSarsa", {}),
+    "double-q": ("bellmax.tabular.td", "DoubleQ", {}),
+    "speedy-q": ("bellmax.tabular.td", "SpeedyQ", {}),
+    "n-step-sarsa": ("bellmax.tabular.multistep", "NStepSarsa", {}),
+    "tree-backup": ("bellmax.tabular.multistep", "TreeBackup", {}),
+    "q-sigma": ("bellmax.tabular.multistep", "QSigma", {}),
+    "monte-carlo": ("bellmax.tabular.multistep", "MonteCarlo", {}),
+    "sarsa-lambda": ("bellmax.tabular.traces", "SarsaLambda", {}),
+    "true-online-sarsa": ("bellmax.tabular.traces", "TrueOnlineSarsa", {}),
+    "watkins-q": ("bellmax.tabular.traces", "WatkinsQ", {}),
+    "peng-q": ("bellmax.tabular.traces", "PengQ", {}),
+    "dyna-q": ("bellmax.tabular.planning", "DynaQ", {}),
+    "dyna-q-plus": ("bellmax.tabular.planning", "DynaQPlus", {}),
+    "prioritized-sweeping": ("bellmax.tabular.planning", "PrioritizedSweeping", {}),
+    "r-max": ("bellmax.tabular.pac", "RMax", {}),
+    "delayed-q": ("bellmax.tabular.pac", "DelayedQ", {}),
     "dqn": ("bellmax.deep.dqn", "DQN", {}),
     "double-dqn": ("bellmax.deep.dqn", "DQN", {"double": True}),
 }

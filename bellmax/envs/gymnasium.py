@@ -49,6 +49,7 @@ class HostWorld:
         observation_space: `Box` (float32, whatever the world returns) or `Discrete` (int32, from 0).
         n_actions: actions are the integers 0 to n_actions - 1, also where the world counts from elsewhere.
         max_episode_steps: the time limit, if one is known.
+        bounds: lowest and highest observation as the world gives them, or None where it is discrete.
     """
 
     def __init__(self, name: str, world: list[Env] | Vector, limit: int | None, owned: bool = True) -> None:
@@ -61,6 +62,8 @@ class HostWorld:
         self.n = len(self._plain) if self._vector is None else self._vector.num_envs
         spaces = read_spaces(name, world)
         self.observation_space, self.n_actions = spaces.observation, spaces.n_actions
+        native = spaces.native
+        self.bounds = (native.low, native.high) if isinstance(native, gym.spaces.Box) else None
         self._first_action = spaces.first_action
         self._diary = Diary(name, self.n)
         self._contract = Contract(spaces, self._diary.place)

@@ -1,58 +1,172 @@
-"""Numba. How a table acts: kernels of the shape `act(q, obs, epsilon, generator) -> action`."""
+"""Numba. How a table acts, and with which probabilities, for learners that need them.
+
+A behaviour is four kernels; `now.level` is ε, the temperature or the width of the confidence bound:
+
+- `act(q, obs, now) -> action`
+- `best(q, obs, now) -> action`, greedy, with the same rule for ties
+- `probability(q, obs, action, now)`, of `act` choosing this action
+- `expected(q, obs, now)`, the mean of Q(s, a) over its actions
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
-from bellmax.tabular.kernel import branch, coin_and_choice, kernel
-
-
-@kernel
-def greedy(q: Any, obs: Any) -> Any:
-    """The action of highest value in q [S, A]; the lowest index among equals."""
-    n = q.shape[1]
-    if n == 4:  # a length known to the compiler is unrolled
-        return _first_largest(q, obs, 4)
-    if n == 2:
-        return _first_largest(q, obs, 2)
-    return _first_largest(q, obs, n)
+from bellmax.tabular.agent import TabularConfig
+from bellmax.tabular.kernel import coin_and_choice, kernel, uniform
+from bellmax.tabular.representation import feature, greedy, largest, mean_value, n_actions, value
 
 
-@kernel
-def largest(q: Any, obs: Any) -> Any:
-    """The highest value of the row `obs` of q [S, A]."""
-    n = q.shape[1]
-    if n == 4:
-        return _maximum(q, obs, 4)
-    if n == 2:
-        return _maximum(q, obs, 2)
-    return _maximum(q, obs, n)
+class Behaviour(NamedTuple):
+    """The four kernels."""
+
+    act: Any
+    best: Any
+    probability: Any
+    expected: Any
 
 
 @kernel
-def _first_largest(q: Any, obs: Any, n: int) -> Any:
-    """A policy seldom changes its mind: real branches, so that the next step begins before the row is compared."""
-    best, value = 0, q[obs, 0]
-    for action in range(1, n):
-        if q[obs, action] > value:
-            best, value = branch(action), q[obs, action]
-    return best
+def first_best(q: Any, obs: Any, now: Any) -> Any:
+    """The action of highest value; the lowest index among equals."""
+    return greedy(q, obs)
 
 
 @kernel
-def _maximum(q: Any, obs: Any, n: int) -> Any:
-    """No branches: nothing waits for the target, which may be a conditional move away."""
-    best = q[obs, 0]
-    for action in range(1, n):
-        value = q[obs, action]
-        best = value if value > best else best
-    return best
+def random_best(q: Any, obs: Any, now: Any) -> Any:
+    """An action of highest value, each of equals with the same probability."""
+    highest, tied, chosen = largest(q, obs), 0, 0
+    for action in range(n_actions(q, obs)):
+        if value(q, obs, action) == highest:
+            tied += 1
+            chosen = action
+    if tied > 1:
+        left = int(uniform(now.generator) * tied)
+        for action in range(n_actions(q, obs)):
+            if value(q, obs, action) == highest:
+                if left == 0:
+                    return action
+                left -= 1
+    return chosen
 
 
 @kernel
-def epsilon_greedy(q: Any, obs: Any, epsilon: Any, generator: Any) -> Any:
-    """With probability epsilon uniform over all actions, else greedy. Sutton and Barto (2018), section 2.2."""
-    coin, choice = coin_and_choice(generator, q.shape[1])
-    if coin < epsilon:
+def epsilon_greedy(q: Any, obs: Any, now: Any) -> Any:
+    """With probability ε uniform over all actions, else greedy. Sutton and Barto (2018), section 2.2."""
+    coin, choice = coin_and_choice(now.generator, n_actions(q, obs))
+    if coin < now.level:
         return choice
     return greedy(q, obs)
+
+
+@kernel
+def epsilon_greedy_random(q: Any, obs: Any, now: Any) -> Any:
+    """The same with random ties."""
+    coin, choice = coin_and_choice(now.generator, n_actions(q, obs))
+    if coin < now.level:
+        return choice
+    return random_best(q, obs, now)
+
+
+@kernel
+def epsilon_probability(q: Any, obs: Any, action: Any, now: Any) -> Any:
+    """ε/n, and 1 - ε more for the greedy one."""
+    return now.level / n_actions(q, obs) + (1.0 - now.level) * (action == greedy(q, obs))
+
+
+@kernel
+def epsilon_probability_random(q: Any, obs: Any, action: Any, now: Any) -> Any:
+    """ε/n, and 1 - ε shared by the greedy ones."""
+    highest, tied = largest(q, obs), 0
+    for other in range(n_actions(q, obs)):
+        tied += value(q, obs, other) == highest
+    return now.level / n_actions(q, obs) + (1.0 - now.level) * (value(q, obs, action) == highest) / tied
+
+
+@kernel
+def epsilon_expected(q: Any, obs: Any, now: Any) -> Any:
+    """(1 - ε) max + ε mean, however ties are broken."""
+    return (1.0 - now.level) * largest(q, obs) + now.level * mean_value(q, obs)
+
+
+@kernel
+def _weight(q: Any, obs: Any, action: Any, highest: Any, now: Any) -> Any:
+    return math.exp((value(q, obs, action) - highest) / max(now.level, 1e-300))
+
+
+@kernel
+def _total_weight(q: Any, obs: Any, highest: Any, now: Any) -> Any:
+    total = 0.0
+    for action in range(n_actions(q, obs)):
+        total += _weight(q, obs, action, highest, now)
+    return total
+
+
+@kernel
+def boltzmann(q: Any, obs: Any, now: Any) -> Any:
+    """Proportionally to exp(Q(s, a) / τ). Sutton and Barto (2018), equation 2.11; Watkins (1989)."""
+    highest = largest(q, obs)
+    left = uniform(now.generator) * _total_weight(q, obs, highest, now)
+    last = n_actions(q, obs) - 1
+    for action in range(last):
+        left -= _weight(q, obs, action, highest, now)
+        if left < 0.0:
+            return action
+    return last
+
+
+@kernel
+def boltzmann_probability(q: Any, obs: Any, action: Any, now: Any) -> Any:
+    """exp(Q(s, a) / τ) / Σ_b exp(Q(s, b) / τ)."""
+    highest = largest(q, obs)
+    return _weight(q, obs, action, highest, now) / _total_weight(q, obs, highest, now)
+
+
+@kernel
+def boltzmann_expected(q: Any, obs: Any, now: Any) -> Any:
+    """Σ_a π(a | s) Q(s, a)."""
+    highest, total = largest(q, obs), 0.0
+    for action in range(n_actions(q, obs)):
+        total += _weight(q, obs, action, highest, now) * value(q, obs, action)
+    return total / _total_weight(q, obs, highest, now)
+
+
+@kernel
+def ucb(q: Any, obs: Any, now: Any) -> Any:
+    """Argmax Q(s, a) + c √(ln N(s) / N(s, a)), untried ones first. Auer et al. (2002); Sutton and Barto, eq. 2.10."""
+    row, n, total = feature(q, obs, 0), n_actions(q, obs), 0
+    for action in range(n):
+        if now.visits[row, action] == 0:
+            return action
+        total += now.visits[row, action]
+    best, highest, log = 0, -math.inf, math.log(total)
+    for action in range(n):
+        bound = value(q, obs, action) + now.level * math.sqrt(log / now.visits[row, action])
+        if bound > highest:
+            best, highest = action, bound
+    return best
+
+
+@kernel
+def ucb_probability(q: Any, obs: Any, action: Any, now: Any) -> Any:
+    """1 for its choice."""
+    return 1.0 * (action == ucb(q, obs, now))
+
+
+@kernel
+def ucb_expected(q: Any, obs: Any, now: Any) -> Any:
+    """The value of its choice."""
+    return value(q, obs, ucb(q, obs, now))
+
+
+def find_behaviour(config: TabularConfig) -> Behaviour:
+    """The kernels of a configuration."""
+    best = random_best if config.random_ties else first_best
+    if config.exploration == "boltzmann":
+        return Behaviour(boltzmann, best, boltzmann_probability, boltzmann_expected)
+    if config.exploration == "ucb":
+        return Behaviour(ucb, best, ucb_probability, ucb_expected)
+    if config.random_ties:
+        return Behaviour(epsilon_greedy_random, best, epsilon_probability_random, epsilon_expected)
+    return Behaviour(epsilon_greedy, best, epsilon_probability, epsilon_expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,10 @@ _DIGEST = _source_digest()
 _CACHE = cache_directory(f"numba/{_DIGEST.hex()[:16]}")
 
 
+# No reference counts, always inlined, IEEE division; also for the functions that numba.extending makes.
+OPTIONS: Any = {"_nrt": False, "forceinline": True, "error_model": "numpy"}
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile for the inner loop: no Python objects, no GIL, no reference counts, IEEE division, kept on disk.
 
@@ -40,8 +45,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     in each process: such a loop would compile every time. An identity made from the source keeps the cache
     warm, and a folder per version of the source keeps it true.
     """
-    options: Any = {"cache": _CACHE is not None, "nogil": True, "error_model": "numpy"}
-    options |= {"_nrt": False, "forceinline": True}
+    options: Any = {"cache": _CACHE is not None, "nogil": True, **OPTIONS}
     config: Any = numba.config
     shared, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
     try:
@@ -107,3 +111,10 @@ def coin_and_choice(generator: Any, n: int) -> Any:
     bits = random_bits(generator)
     coin = np.float64(np.int64(bits >> _S32)) * 2.0**-32
     return coin, np.intp(((bits & _LOW) * np.uint64(n)) >> _S32)
+
+
+@kernel
+def gaussian(generator: Any) -> Any:
+    """One draw of N(0, 1) from two uniform ones. Box and Muller (1958)."""
+    radius = math.sqrt(-2.0 * math.log(1.0 - uniform(generator)))
+    return radius * math.cos(2.0 * math.pi * uniform(generator))

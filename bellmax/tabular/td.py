@@ -1,32 +1,198 @@
-"""Numba. One-step temporal-difference learners: for each its kernel, what it remembers, its hyper-parameters."""
+"""Numba. One-step temporal-difference learners: for each its hyper-parameters and its kernel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from bellmax.tabular.behaviour import epsilon_greedy, largest
-from bellmax.tabular.kernel import kernel
-from bellmax.tabular.train import TabularAgent, TabularConfig
+import numpy as np
+
+from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, TabularConfig, counts
+from bellmax.tabular.behaviour import find_behaviour
+from bellmax.tabular.kernel import kernel, random_bits
+from bellmax.tabular.representation import change, largest, table_of, value, with_table
+from bellmax.types import ConfigError, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class QLearning(TabularConfig):
+class QLearning(LearningConfig):
     """Q-learning: Watkins (1989). Sutton and Barto (2018), section 6.5, equation 6.8."""
 
     name: ClassVar[str] = "q-learning"
 
-    def make(self, n_states: int, n_actions: int) -> TabularAgent:
-        """The learner for tables of [n_states, n_actions]."""
-        return TabularAgent(lambda: (), epsilon_greedy, q_learning)
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        return TabularAgent(q_learning, find_behaviour(self))
 
 
 @kernel
-def q_learning(
-    q: Any, extra: Any, obs: Any, action: Any, reward: Any, discount: Any, next_obs: Any,
-    step_size: Any, epsilon: Any, generator: Any,
-) -> Any:  # fmt: skip
+def q_learning(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
     """Q(s, a) += α [r + γ max_b Q(s', b) - Q(s, a)], equation 6.8; returns the TD error."""
-    td_error = reward + discount * largest(q, next_obs) - q[obs, action]
-    q[obs, action] += step_size * td_error
+    td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
+    change(q, step.obs, step.action, step.step_size * td_error)
     return td_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sarsa(LearningConfig):
+    """SARSA: Rummery and Niranjan (1994). Sutton and Barto (2018), section 6.4, equation 6.7.
+
+    Differs from Q-learning in its target: the action that is taken next, not the best one.
+    """
+
+    name: ClassVar[str] = "sarsa"
+
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        return TabularAgent(sarsa, find_behaviour(self), look_ahead=True)
+
+
+@kernel
+def sarsa(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+    """Q(s, a) += α [r + γ Q(s', a') - Q(s, a)], equation 6.7; returns the TD error."""
+    td_error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
+    change(q, step.obs, step.action, step.step_size * td_error)
+    return td_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedSarsa(LearningConfig):
+    """Expected SARSA: van Seijen et al. (2009). Sutton and Barto (2018), section 6.6, equation 6.9.
+
+    Differs from Q-learning in its target: the mean over the actions that the behaviour may take next.
+    """
+
+    name: ClassVar[str] = "expected-sarsa"
+
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        return TabularAgent(expected_sarsa, find_behaviour(self))
+
+
+@kernel
+def expected_sarsa(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+    """Q(s, a) += α [r + γ Σ_b π(b | s') Q(s', b) - Q(s, a)], equation 6.9; returns the TD error."""
+    expected = behaviour.expected(q, step.next_obs, now)
+    td_error = step.reward + step.discount * expected - value(q, step.obs, step.action)
+    change(q, step.obs, step.action, step.step_size * td_error)
+    return td_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoubleQ(LearningConfig):
+    """Double Q-learning: van Hasselt (2010). Sutton and Barto (2018), section 6.7, equation 6.10.
+
+    Differs from Q-learning in keeping two tables: each is moved to the other's value of its own best action, which
+    takes the bias out of the maximum. It acts on their mean, which is the Q that is reported.
+    """
+
+    name: ClassVar[str] = "double-q"
+
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        return TabularAgent(
+            double_q,
+            find_behaviour(self),
+            lambda q: Tables(with_table(q, table_of(q).copy()), with_table(q, table_of(q).copy())),
+        )
+
+
+class Tables(NamedTuple):
+    """Two tables, of the kind of `q`."""
+
+    first: Any
+    second: Any
+
+
+@kernel
+def double_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+    """Q₁(s, a) += α [r + γ Q₂(s', argmax_b Q₁(s', b)) - Q₁(s, a)], or with 1 and 2 changed, on the flip of a coin."""
+    if random_bits(now.generator) >> np.uint64(63):
+        return _double_update(q, memory.first, memory.second, step, behaviour, now)
+    return _double_update(q, memory.second, memory.first, step, behaviour, now)
+
+
+@kernel
+def _double_update(q: Any, mine: Any, other: Any, step: Any, behaviour: Any, now: Any) -> Any:
+    best = behaviour.best(mine, step.next_obs, now)
+    td_error = step.reward + step.discount * value(other, step.next_obs, best) - value(mine, step.obs, step.action)
+    change(mine, step.obs, step.action, step.step_size * td_error)
+    change(q, step.obs, step.action, 0.5 * step.step_size * td_error)
+    return td_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedyQ(TabularConfig):
+    """Speedy Q-learning, asynchronous: Azar, Munos, Ghavamzadeh and Kappen (2011).
+
+    Differs from Q-learning in its step: the old table's target by α = 1/(k+1), but the change of the target between
+    the last two tables by 1 - α. Round k ends when every pair that was ever met has been visited in it; within a
+    round the two targets of a pair are means over its visits.
+    """
+
+    name: ClassVar[str] = "speedy-q"
+
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        if not shape.is_table:
+            raise ConfigError(f"{self.name} keeps whole tables of each round; give tilings=1, or use q-learning")
+        size = (shape.n_states, shape.n_actions)
+        return TabularAgent(
+            speedy_q,
+            find_behaviour(self),
+            lambda q: Rounds(
+                with_table(q, table_of(q).copy()), with_table(q, table_of(q).copy()), np.zeros(size), np.zeros(size),
+                np.zeros(size, np.int64), counts(3),
+            ),
+        )  # fmt: skip
+
+
+class Rounds(NamedTuple):
+    """The tables of this round k and of the one before, the mean targets of both, visits in the round, counters."""
+
+    present: Any
+    before: Any
+    present_target: Any
+    before_target: Any
+    visits: IntArray
+    tally: IntArray
+
+
+ROUND, MET, VISITED = 0, 1, 2
+
+
+@kernel
+def speedy_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+    """Q_k+1(s, a) = Q_k + α (T Q_k-1 - Q_k) + (1 - α) (T Q_k - T Q_k-1), α = 1 / (k + 1); returns the last bracket."""
+    s, a = step.obs, step.action
+    if now.visits[s, a] == 1:  # the loop has counted this visit
+        memory.tally[MET] += 1
+    seen = memory.visits[s, a]
+    memory.visits[s, a] = seen + 1
+    memory.tally[VISITED] += seen == 0
+    share = 1.0 / (seen + 1)
+    new = step.reward + step.discount * largest(memory.present, step.next_obs)
+    old = step.reward + step.discount * largest(memory.before, step.next_obs)
+    memory.present_target[s, a] += share * (new - memory.present_target[s, a])
+    memory.before_target[s, a] += share * (old - memory.before_target[s, a])
+    alpha, present = 1.0 / (memory.tally[ROUND] + 1), value(memory.present, s, a)
+    gain = memory.present_target[s, a] - memory.before_target[s, a]
+    moved = present + alpha * (memory.before_target[s, a] - present) + (1.0 - alpha) * gain
+    change(q, s, a, moved - value(q, s, a))
+    if memory.tally[VISITED] == memory.tally[MET]:
+        _next_round(q, memory)
+    return new - old
+
+
+@kernel
+def _next_round(q: Any, memory: Any) -> Any:
+    memory.tally[ROUND] += 1
+    memory.tally[VISITED] = 0
+    for s in range(memory.visits.shape[0]):
+        for a in range(memory.visits.shape[1]):
+            if memory.visits[s, a]:
+                change(memory.before, s, a, value(memory.present, s, a) - value(memory.before, s, a))
+                change(memory.present, s, a, value(q, s, a) - value(memory.present, s, a))
+                memory.visits[s, a] = 0
+                memory.present_target[s, a] = memory.before_target[s, a] = 0.0
+    return 0

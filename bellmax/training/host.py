@@ -1,6 +1,6 @@
-"""NumPy and JAX. The host loop: any Gymnasium world; learning runs beside stepping.
+"""NumPy and JAX. The host loop of networks: any Gymnasium world; learning runs beside stepping.
 
-A deep agent makes one dispatch per vector step, to act. Learning goes out to a thread of its own in blocks of
+The agent makes one dispatch per vector step, to act. Learning goes out to a thread of its own in blocks of
 `BLOCK` vector steps (of one round, if a round is longer), and the agent acts meanwhile with the parameters of the
 block before: at most two blocks old, and always equally old, so that a run does not depend on who was faster.
 """
@@ -54,67 +54,6 @@ class Meter:
 def meter(n: int) -> Meter:
     """A meter for n worlds."""
     return Meter(np.zeros(n), np.zeros(n, np.int64))
-
-
-@dataclass
-class TabularRun:
-    """One seed of a table on a Gymnasium world."""
-
-    world: HostWorld
-    table: Any
-    meter: Meter
-    obs: Any = None
-    actions: Any = None
-
-
-def tabular_loop(config: Any, source: Source, steps: int) -> Loop:
-    """A table on any world with discrete observations: one kernel call per step."""
-    from bellmax.tabular import train
-
-    n_states = source.space.n  # type: ignore[union-attr]
-    agent = config.make(n_states, source.n_actions)
-    rates = train.build_rates(config, steps)
-
-    def call(run: TabularRun, obs: Any, step: HostStep, chosen: Any) -> Any:
-        return train.observe(
-            agent.act, agent.update, rates, run.table, obs, run.actions, step.reward,
-            1.0 - step.terminated, step.next_obs, step.valid, step.obs, chosen,
-        )  # fmt: skip
-
-    def start(seeds: Sequence[int]) -> TabularRun:
-        (seed,) = seeds
-        world = source.open_worlds(1)
-        table = train.init_state(agent, n_states, source.n_actions, config.initial_q, seed)
-        run = TabularRun(world, table, meter(world.n), world.reset(seed), np.zeros(world.n, np.int64))
-        none = np.zeros(0, bool)
-        nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none)
-        call(run, run.obs[:0], nothing, run.actions)
-        return run
-
-    def advance(run: TabularRun, t: int, n: int) -> tuple[TabularRun, list[Chunk]]:
-        del t
-        error = 0.0
-        for _ in range(n // run.world.n):
-            step = run.world.step(run.actions)
-            chosen = np.empty_like(run.actions)
-            error += call(run, run.obs, step, chosen)
-            run.obs, run.actions = step.obs, chosen
-            run.meter.record(step)
-        return run, [Chunk(run.meter.drain(), {"train/td_error": error / n})]
-
-    def snapshot(run: TabularRun) -> list[dict[str, Any]]:
-        return [{"q": run.table.q.copy()}]
-
-    def dump(run: TabularRun) -> dict[str, Any]:
-        return checkpoint.to_arrays(run.table)
-
-    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
-        run = start(seeds)
-        run.table = checkpoint.from_arrays(run.table, arrays, "checkpoint")
-        return run
-
-    stride = source.fixed or 1
-    return Loop("host", stride, 1, False, start, advance, snapshot, dump, restore, lambda run: run.world.close())
 
 
 @dataclass

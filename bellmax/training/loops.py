@@ -13,11 +13,12 @@ import numpy as np
 
 from bellmax.caching import cache_directory
 from bellmax.config import AgentConfig
-from bellmax.mdp.model import FiniteMDP
 from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, Discrete, ResourceError
+from bellmax.types import ConfigError, ResourceError
+
+TABLE_GROUPS = 8  # many seeds of a table go in so many groups, each a thread's work; the same on every machine
 
 
 def is_tabular(config: AgentConfig) -> bool:
@@ -32,19 +33,24 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
         ConfigError: the loop that was asked for does not exist for this pair of agent and world.
     """
     model = source.mdp is not None
-    twin = model or source.compiled is not None
-    possible = model if is_tabular(config) else twin
+    possible = model or source.compiled is not None
+    if is_tabular(config):
+        from bellmax.training import tables
+
+        possible = tables.is_compiled(source)
     if asked == "host" and source.open is None:
         raise ConfigError(f"{source.name} exists only as a compiled world; use loop='compiled' or 'auto'")
     if asked == "compiled" and not possible:
-        needs = "a transition table" if is_tabular(config) else "a compiled twin or a transition table"
-        raise ConfigError(f"loop='compiled' needs {needs}, which {source.name} has not; use loop='host' or 'auto'")
+        raise ConfigError(
+            f"loop='compiled' needs a transition table or a compiled twin, which {source.name} has not; "
+            "use loop='host' or 'auto'"
+        )
     if asked == "host":
         return "host", f"through Gymnasium, as asked: {source.name}"
     if possible:
         return "compiled", f"{source.name} has " + ("a transition table" if model else "a compiled twin")
     if source.open is None:
-        raise ConfigError(f"{config.name} keeps a table, and {source.name} is no finite MDP; use dqn")
+        raise ConfigError(f"{config.name} keeps a table, and {source.name} is a world for networks; use dqn")
     return "host", f"{source.name} has no compiled twin: through Gymnasium"
 
 
@@ -79,53 +85,23 @@ def make_loop(
     """The loop of one kind for a run of `steps` environment steps on each of `n_seeds` seeds.
 
     Raises:
-        ConfigError: a table is asked to learn from observations that are not discrete.
+        ConfigError, ResourceError: the agent cannot learn in this world, or would not fit in memory.
     """
-    from bellmax.training import host
-
     if source.fixed not in (None, getattr(config, "num_envs", source.fixed)):
         raise ConfigError(f"{source.name} is {source.fixed} worlds side by side; give num_envs={source.fixed}")
     if is_tabular(config):
-        if not isinstance(source.space, Discrete):
-            raise ConfigError(
-                f"{config.name} keeps a table and {source.name} has observations {source.space}: "
-                "discretise them, or use dqn"
-            )
+        from bellmax.training import tables
+
         if kind == "compiled":
-            assert source.mdp is not None  # noqa: S101 - choose_loop has looked
-            return tabular_loop(config, source.mdp, steps)
-        return host.tabular_loop(config, source, steps)
+            return tables.compiled_loop(config, source, steps, -(-n_seeds // TABLE_GROUPS))
+        return tables.host_loop(config, source, steps)
+    from bellmax.training import host
+
     keep_compiled_code()
     check_memory(config, source)
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
     return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)
-
-
-def tabular_loop(config: Any, mdp: FiniteMDP, steps: int) -> Loop:
-    """A table over the model's own arrays."""
-    from bellmax.tabular import train
-
-    agent = config.make(mdp.n_states, mdp.n_actions)
-    model = train.build_model(mdp, mdp.max_episode_steps)
-    rates = train.build_rates(config, steps)
-
-    def start(seeds: Sequence[int]) -> Any:
-        return train.init_state(agent, mdp.n_states, mdp.n_actions, config.initial_q, seeds[0])
-
-    def advance(state: Any, t: int, n: int) -> tuple[Any, list[Chunk]]:
-        del t  # the kernel keeps the clock in its state
-        returns, lengths = np.empty(n), np.empty(n, np.int64)
-        count, error = train.run(agent.act, agent.update, model, rates, state, n, returns, lengths)
-        return state, [Chunk(Episodes(returns[:count], lengths[:count]), {"train/td_error": error})]
-
-    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> Any:
-        return checkpoint.from_arrays(start(seeds), arrays, "checkpoint")
-
-    def snapshot(state: Any) -> list[dict[str, Any]]:
-        return [{"q": state.q.copy()}]
-
-    return Loop("compiled", 1, 1, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None)
 
 
 def deep_loop(config: Any, source: Source, steps: int, group: int | None = None) -> Loop:

@@ -58,13 +58,22 @@ class Policy:
             raise ConfigError(f"observation {obs!r} is outside the integers from 0 to {self.space.n - 1}")
         single = array.shape == shape
         batch = array[None] if single else array
-        q = self.arrays["q"][batch] if "q" in self.arrays else self._network(batch)
+        q = self._table(batch) if "q" in self.arrays else self._network(batch)
         return q[0] if single else q
 
     def act(self, obs: Any) -> Any:
         """The greedy action (int) of one observation, or actions [B] of a batch; lowest index among equals."""
         q = self.q_values(obs)
         return int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
+
+    def _table(self, batch: Any) -> Any:
+        if "low" not in self.arrays:
+            return self.arrays["q"][batch]
+        from bellmax.tabular.tiles import Coder, encode
+
+        config: Any = self.config
+        coder = Coder(self.arrays["low"], self.arrays["high"], config.bins, config.tilings)
+        return self.arrays["q"][encode(coder, batch)].sum(axis=1)
 
     def _network(self, batch: Any) -> Any:
         forward = network_function(self.config, self.space, self.n_actions)

@@ -22,6 +22,7 @@ class Source(NamedTuple):
         mdp: its transition table.
         compiled: makes its compiled twin.
         open: `open(n)` makes n of it as a host world.
+        bounds: lowest and highest observation, each of the space's shape, or None.
         fixed: how many worlds an environment given as an object is; None for what can be made again and again.
     """
 
@@ -32,6 +33,7 @@ class Source(NamedTuple):
     mdp: FiniteMDP | None = None
     compiled: Callable[[], Any] | None = None
     open: Callable[[int], Any] | None = None
+    bounds: tuple[Any, Any] | None = None
     fixed: int | None = None
 
     def open_worlds(self, n: int) -> Any:
@@ -122,7 +124,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
                 mdp = FiniteMDP.from_gymnasium(env, **kwargs)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
-        return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_, fixed)
+        return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_, first.bounds, fixed)
     finally:
         first.close()
 

@@ -1,0 +1,202 @@
+"""Numba. What every tabular learner shares: its hyper-parameters, the moment in which it learns, its schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bellmax import schedules
+from bellmax.config import AgentConfig, setting
+from bellmax.tabular.kernel import kernel
+from bellmax.types import IntArray
+
+_linear = kernel(schedules.linear)
+_exponential = kernel(schedules.exponential)
+_inverse = kernel(schedules.inverse)
+
+NO_LIMIT = np.iinfo(np.int64).max
+FALLS = ("linear", "exponential", "inverse")
+
+
+class Step(NamedTuple):
+    """One transition, as an update kernel sees it.
+
+    Attributes:
+        obs, action, reward, next_obs: S, A, R and S', the last also where the world then reset.
+        discount: γ, or 0 where the world terminated.
+        next_action: A', already chosen, for learners that look ahead; else -1.
+        over: the episode ended here, by termination or by its time limit.
+        step_size: α of this visit of the pair.
+    """
+
+    obs: Any
+    action: Any
+    reward: Any
+    discount: Any
+    next_obs: Any
+    next_action: Any
+    over: Any
+    step_size: Any
+
+
+class Now(NamedTuple):
+    """The moment: level of exploration of the next action, visits of each pair [F, A], schedules, randomness."""
+
+    level: Any
+    visits: Any
+    rates: Any
+    generator: Any
+
+
+class Rates(NamedTuple):
+    """The schedules of a run, as plain numbers; from the step `settled` on, the level of exploration is constant."""
+
+    gamma: float
+    fall: int
+    initial_level: float
+    final_level: float
+    duration: float
+    settled: int
+    learning_rate: float
+    learning_rate_decay: float
+    learning_rate_power: float
+
+
+class Shape(NamedTuple):
+    """What a learner needs to know of its world.
+
+    Attributes:
+        n_states: states of a table, or tiles of all tilings.
+        n_actions: A.
+        is_table: whether one feature is active at a time.
+        n_outcomes: the most that can follow a pair, or 0 if that is not known.
+    """
+
+    n_states: int
+    n_actions: int
+    is_table: bool = True
+    n_outcomes: int = 0
+
+
+class TabularAgent(NamedTuple):
+    """A tabular learner: two kernels, what they remember, what they need.
+
+    Attributes:
+        update: `update(q, memory, options, step, behaviour, now) -> td_error`, in place.
+        behaviour: how it acts, see `behaviour.py`.
+        memory: `memory(q) -> arrays`, a NamedTuple of what is remembered besides `q`; () for nothing.
+        options: plain numbers for `update`, a NamedTuple.
+        look_ahead: the next action is chosen before the update, with the values that were there before it, and is
+            then taken: what on-policy learners need. The others choose it after the update, as the textbook does.
+        window: earlier observations that it keeps; 0 for a learner that forgets all but the present one.
+        episodic: `memory` belongs to one running episode, so that one table serves one world.
+        forget: `forget(memory)` drops the running episode, where one was lost with its world.
+        initial_q: value of every pair before its first visit, None for the configuration's.
+    """
+
+    update: Any
+    behaviour: Any
+    memory: Callable[[Any], Any] = lambda q: ()
+    options: Any = ()
+    look_ahead: bool = False
+    window: int = 0
+    episodic: bool = False
+    forget: Callable[[Any], None] = lambda memory: None
+    initial_q: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularConfig(AgentConfig):
+    """What every learner with a table, or with tile-coded weights, has."""
+
+    exploration: str = setting(
+        "epsilon-greedy",
+        "how it acts; boltzmann and ucb scale exploration_scale with the schedule that is ε for epsilon-greedy",
+        choices=("epsilon-greedy", "boltzmann", "ucb"),
+    )
+    exploration_scale: float = setting(
+        1.0, "temperature (boltzmann) or width of the confidence bound (ucb) where the schedule is 1", low=0.0
+    )
+    exploration_schedule: str = setting(
+        "linear", "how exploration falls from its initial to its final value", choices=FALLS
+    )
+    exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
+    random_ties: bool = setting(False, "choose among actions of equal value at random, not the first of them")
+    initial_q: float = setting(0.0, "value of every pair before its first visit")
+    bins: int = setting(8, "on observations of real numbers: tiles along each dimension", low=1, high=1000)
+    tilings: int = setting(1, "grids of tiles, each shifted; 1 makes a table of cells, more a linear Q", low=1, high=64)
+    obs_low: tuple[float, ...] = setting((), "lower end of each dimension that the world leaves open")
+    obs_high: tuple[float, ...] = setting((), "upper end of each dimension that the world leaves open")
+
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        raise NotImplementedError
+
+    def conflicts(self) -> list[str]:
+        """Ranges of observations that do not belong together."""
+        if len(self.obs_low) != len(self.obs_high):
+            return [f"obs_low has {len(self.obs_low)} and obs_high {len(self.obs_high)} numbers; give as many of each"]
+        if not all(low < high for low, high in zip(self.obs_low, self.obs_high, strict=True)):
+            return [f"obs_low={self.obs_low} is not below obs_high={self.obs_high} in every dimension"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig(TabularConfig):
+    """What learners have that move a value by a step size."""
+
+    learning_rate: float = setting(0.1, "step size α at a pair's first visit", low=0.0, high=1.0)
+    learning_rate_decay: float = setting(
+        0.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0
+    )
+    learning_rate_power: float = setting(
+        1.0, "1 with decay 1 is the mean of the targets; 0.5 to 1 falls polynomially", low=0.0, high=1.0
+    )
+
+
+def build_rates(config: TabularConfig, steps: int) -> Rates:
+    """The schedules of `config` over a run of `steps` environment steps."""
+    scale = 1.0 if config.exploration == "epsilon-greedy" else float(config.exploration_scale)
+    duration = float(config.exploration_duration(steps))
+    constant = config.exploration_initial_eps == config.exploration_final_eps
+    linear = config.exploration_schedule == "linear"
+    return Rates(
+        gamma=float(config.gamma),
+        fall=FALLS.index(config.exploration_schedule),
+        initial_level=scale * float(config.exploration_initial_eps),
+        final_level=scale * float(config.exploration_final_eps),
+        duration=duration,
+        settled=0 if constant else math.ceil(duration) if linear else NO_LIMIT,
+        learning_rate=float(getattr(config, "learning_rate", 0.0)),
+        learning_rate_decay=float(getattr(config, "learning_rate_decay", 0.0)),
+        learning_rate_power=float(getattr(config, "learning_rate_power", 1.0)),
+    )
+
+
+@kernel
+def level_at(t: Any, rates: Any) -> Any:
+    """The level of exploration at environment step t: ε, a temperature, or the width of a bound."""
+    if rates.fall == 0:
+        return _linear(t, rates.initial_level, rates.final_level, rates.duration)
+    if rates.fall == 1:
+        return _exponential(t, rates.initial_level, rates.final_level, rates.duration)
+    return rates.final_level + _inverse(t, rates.initial_level - rates.final_level, 1.0 / rates.duration)
+
+
+@kernel
+def step_size_after(visits: Any, rates: Any) -> Any:
+    """α for a pair that was visited `visits` times before."""
+    if rates.learning_rate_decay > 0.0:
+        if rates.learning_rate_power == 1.0:
+            return _inverse(visits, rates.learning_rate, rates.learning_rate_decay)
+        return rates.learning_rate * (1.0 + rates.learning_rate_decay * visits) ** -rates.learning_rate_power
+    return rates.learning_rate
+
+
+def counts(n: int = 1) -> IntArray:
+    """[n] zeros: counters that a kernel keeps."""
+    return np.zeros(n, np.int64)

@@ -1,0 +1,311 @@
+"""Numba. Learners with a model of their own: Dyna-Q, Dyna-Q+, prioritised sweeping, R-max.
+
+The model counts what followed each pair: the different (next state, end) and their mean reward. In a deterministic
+world that is the book's table of last outcomes; in a stochastic one it is the maximum likelihood model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from bellmax.config import setting
+from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, step_size_after
+from bellmax.tabular.behaviour import find_behaviour
+from bellmax.tabular.kernel import kernel, uniform
+from bellmax.tabular.representation import change, largest, n_actions, value
+from bellmax.types import ConfigError, FloatArray, IntArray
+
+
+class Learnt(NamedTuple):
+    """What was seen; slot k of pair p = s * A + a stands at p * K + k.
+
+    Attributes:
+        successor: the next state, or -1 in a free slot [S*A*K].
+        ended: 1 where the episode terminated [S*A*K].
+        seen: how often [S*A*K].
+        reward: its mean [S*A*K].
+        total: visits of the pair that the model holds [S*A].
+        known: the pairs that it can speak of, in the order they came [S*A]; `size` of them [1].
+        last: the step of each pair's last visit [S*A]; -1 for a pair that is not known.
+        clock: steps so far [1].
+    """
+
+    successor: IntArray
+    ended: IntArray
+    seen: IntArray
+    reward: FloatArray
+    total: IntArray
+    known: IntArray
+    size: IntArray
+    last: IntArray
+    clock: IntArray
+
+
+def new_model(shape: Shape, outcomes: int) -> Learnt:
+    """A model that knows nothing."""
+    pairs = shape.n_states * shape.n_actions
+    slots = pairs * (shape.n_outcomes or min(outcomes, 2 * shape.n_states))
+    integers = [np.zeros(n, np.int64) for n in (slots, slots, pairs, pairs, 1, pairs, 1)]
+    ended, seen, total, known, size, last, clock = integers
+    last[:] = -1
+    return Learnt(np.full(slots, -1), ended, seen, np.zeros(slots), total, known, size, last, clock)
+
+
+@kernel
+def outcomes_of(model: Any) -> Any:
+    """K, the slots of a pair."""
+    return model.successor.shape[0] // model.total.shape[0]
+
+
+@kernel
+def remember(q: Any, model: Any, step: Any) -> Any:
+    """Count a transition; returns its slot, or -1 where the pair's slots are all taken by other outcomes."""
+    pair, width = step.obs * q.shape[1] + step.action, outcomes_of(model)
+    ended, slot = 1 * (step.discount == 0.0), -1
+    for k in range(pair * width, (pair + 1) * width):
+        if model.successor[k] < 0 or (model.successor[k] == step.next_obs and model.ended[k] == ended):
+            slot = k
+            break
+    know(model, pair)
+    model.clock[0] += 1
+    model.last[pair] = model.clock[0]
+    if slot >= 0:
+        model.successor[slot], model.ended[slot] = step.next_obs, ended
+        model.seen[slot] += 1
+        model.total[pair] += 1
+        model.reward[slot] += (step.reward - model.reward[slot]) / model.seen[slot]
+    return slot
+
+
+@kernel
+def know(model: Any, pair: Any) -> Any:
+    """Put a pair on the list of those that can be planned with."""
+    if model.last[pair] < 0:
+        model.known[model.size[0]] = pair
+        model.size[0] += 1
+        model.last[pair] = model.clock[0]
+    return 0
+
+
+@kernel
+def backup(q: Any, model: Any, pair: Any, gamma: Any) -> Any:
+    """The expected target of a pair: Σ_k n_k / n [r_k + γ max Q(s_k, ·)]."""
+    width, total = outcomes_of(model), 0.0
+    for k in range(pair * width, (pair + 1) * width):
+        if model.successor[k] < 0:
+            break
+        following = 0.0 if model.ended[k] else gamma * largest(q, model.successor[k])
+        total += model.seen[k] * (model.reward[k] + following)
+    return total / model.total[pair]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(LearningConfig):
+    """What planning learners have besides."""
+
+    planning_steps: int = setting(10, "planned updates after each real one", low=0, high=1_000_000)
+    outcomes: int = setting(
+        16, "different outcomes of a pair that the model keeps, where the world does not say how many there are", low=1
+    )
+
+    def check(self, shape: Shape) -> None:
+        """Refuse worlds without states to count."""
+        if not shape.is_table:
+            raise ConfigError(f"{self.name} keeps a model of states; give tilings=1, or use q-learning")
+
+
+class Plan(NamedTuple):
+    """Planned updates per step, and κ of the bonus for what was long not tried."""
+
+    n: int
+    kappa: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynaQ(ModelConfig):
+    """Dyna-Q: Sutton (1990). Sutton and Barto (2018), section 8.2, box "Tabular Dyna-Q".
+
+    Differs from Q-learning in going on to learn from transitions of its own model between two real ones.
+    """
+
+    name: ClassVar[str] = "dyna-q"
+
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        self.check(shape)
+        plan = Plan(self.planning_steps, 0.0)
+        return TabularAgent(dyna_q, find_behaviour(self), lambda q: new_model(shape, self.outcomes), plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynaQPlus(ModelConfig):
+    """Dyna-Q+: Sutton (1990). Sutton and Barto (2018), section 8.3.
+
+    Differs from Dyna-Q in paying, in planning only, a bonus κ√τ for a pair last tried τ steps ago; actions never tried
+    in a visited state are planned too, as leading back to it for no reward.
+    """
+
+    name: ClassVar[str] = "dyna-q-plus"
+
+    kappa: float = setting(1e-3, "κ of the exploration bonus κ√τ", low=0.0)
+
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        self.check(shape)
+        plan = Plan(self.planning_steps, self.kappa)
+        return TabularAgent(dyna_q, find_behaviour(self), lambda q: new_model(shape, self.outcomes), plan)
+
+
+@kernel
+def dyna_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+    """Q-learning's update with the real transition, then with n drawn from the model; returns the real TD error."""
+    td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
+    change(q, step.obs, step.action, step.step_size * td_error)
+    remember(q, memory, step)
+    if options.kappa > 0.0:
+        for action in range(n_actions(q, step.obs)):  # the others too: they were last tried before all clocks
+            know(memory, step.obs * q.shape[1] + action)
+    for _ in range(options.n):
+        pair = memory.known[np.int64(uniform(now.generator) * memory.size[0])]
+        obs, action = pair // q.shape[1], pair % q.shape[1]
+        target = _imagine(q, memory, pair, obs, now)
+        if options.kappa > 0.0:
+            target += options.kappa * np.sqrt(np.float64(memory.clock[0] - memory.last[pair]))
+        alpha = step_size_after(max(now.visits[obs, action] - 1, 0), now.rates)
+        change(q, obs, action, alpha * (target - value(q, obs, action)))
+    return td_error
+
+
+@kernel
+def _imagine(q: Any, model: Any, pair: Any, obs: Any, now: Any) -> Any:
+    """The target r + γ max Q(s', ·) of one outcome, drawn as often as it was seen; s' = s if the pair never was."""
+    if model.total[pair] == 0:
+        return now.rates.gamma * largest(q, obs)
+    slot = pair * outcomes_of(model)
+    left = np.int64(uniform(now.generator) * model.total[pair]) - model.seen[slot]
+    while left >= 0:
+        slot += 1
+        left -= model.seen[slot]
+    following = 0.0 if model.ended[slot] else now.rates.gamma * largest(q, model.successor[slot])
+    return model.reward[slot] + following
+
+
+class Sweep(NamedTuple):
+    """A model, whose predecessors are linked, and the queue of pairs by priority, a binary heap.
+
+    Attributes:
+        model: what was seen.
+        head: the newest slot that leads to a state, or -1 [S]; `following`: the next such slot [S*A*K].
+        heap: pairs, the most urgent first [S*A]; `size` of them [1].
+        place: where in the heap a pair stands, or -1 [S*A].
+        priority: of each pair in the heap [S*A].
+    """
+
+    model: Learnt
+    head: IntArray
+    following: IntArray
+    heap: IntArray
+    size: IntArray
+    place: IntArray
+    priority: FloatArray
+
+
+class Threshold(NamedTuple):
+    """Planned updates per step, and the smallest change of a value that is passed on."""
+
+    n: int
+    least: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrioritizedSweeping(ModelConfig):
+    """Prioritised sweeping: Moore and Atkeson (1993). Sutton and Barto (2018), section 8.4.
+
+    Differs from Dyna-Q in what it plans: the pairs whose values would change most, each by its expected target, then
+    the pairs that lead there.
+    """
+
+    name: ClassVar[str] = "prioritized-sweeping"
+
+    threshold: float = setting(1e-5, "smallest change of a value that is worth a planned update", low=0.0)
+
+    def make(self, shape: Shape) -> TabularAgent:
+        """The learner for a world of this shape."""
+        self.check(shape)
+
+        def memory(q: Any) -> Sweep:
+            model, pairs = new_model(shape, self.outcomes), shape.n_states * shape.n_actions
+            empty = np.full(shape.n_states, -1), np.zeros(model.successor.size, np.int64), np.zeros(pairs, np.int64)
+            return Sweep(model, *empty, np.zeros(1, np.int64), np.full(pairs, -1), np.zeros(pairs))
+
+        return TabularAgent(sweep, find_behaviour(self), memory, Threshold(self.planning_steps, self.threshold))
+
+
+@kernel
+def sweep(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+    """Remember; then the n most urgent: Q(s, a) = Σ p [r + γ max Q(s', ·)], and queue what leads to s."""
+    td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
+    model, gamma, n = memory.model, now.rates.gamma, q.shape[1]
+    slot = remember(q, model, step)
+    if slot >= 0 and model.seen[slot] == 1:
+        memory.following[slot], memory.head[step.next_obs] = memory.head[step.next_obs], slot
+    pair = step.obs * n + step.action
+    _queue(memory, pair, abs(backup(q, model, pair, gamma) - value(q, step.obs, step.action)), options.least)
+    for _ in range(options.n):
+        if memory.size[0] == 0:
+            break
+        pair = _take(memory)
+        obs, action = pair // n, pair % n
+        before = largest(q, obs)
+        change(q, obs, action, backup(q, model, pair, gamma) - value(q, obs, action))
+        moved = gamma * abs(largest(q, obs) - before)
+        if moved > 0.0:
+            slot, width = memory.head[obs], outcomes_of(model)
+            while slot >= 0:
+                leads = slot // width
+                if not model.ended[slot]:
+                    _queue(memory, leads, moved * model.seen[slot] / model.total[leads], options.least)
+                slot = memory.following[slot]
+    return td_error
+
+
+@kernel
+def _queue(memory: Any, pair: Any, priority: Any, least: Any) -> Any:
+    """Put a pair in the heap, or move it up there; what is not above `least` does not matter."""
+    if priority <= least:
+        return 0
+    i = memory.place[pair]
+    if i < 0:
+        i = memory.size[0]
+        memory.size[0] = i + 1
+    elif priority <= memory.priority[pair]:
+        return 0
+    memory.priority[pair] = priority
+    while i > 0 and memory.priority[memory.heap[(i - 1) // 2]] < priority:
+        memory.heap[i] = memory.heap[(i - 1) // 2]
+        memory.place[memory.heap[i]] = i
+        i = (i - 1) // 2
+    memory.heap[i], memory.place[pair] = pair, i
+    return 0
+
+
+@kernel
+def _take(memory: Any) -> Any:
+    """The most urgent pair, out of the heap."""
+    top, size = memory.heap[0], memory.size[0] - 1
+    pair, i, child = memory.heap[size], 0, 1
+    memory.size[0] = size
+    while child < size:
+        if child + 1 < size and memory.priority[memory.heap[child + 1]] > memory.priority[memory.heap[child]]:
+            child += 1
+        if memory.priority[memory.heap[child]] <= memory.priority[pair]:
+            break
+        memory.heap[i] = memory.heap[child]
+        memory.place[memory.heap[i]] = i
+        i, child = child, 2 * child + 1
+    memory.heap[i], memory.place[pair] = pair, i
+    memory.place[top] = -1
+    return top

@@ -1,0 +1,223 @@
+"""NumPy. The loops of learners with a table or tiles: over a compiled world, or through Gymnasium."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.tabular import train
+from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, build_rates
+from bellmax.tabular.classic import CLASSIC, RANGES, build_classic
+from bellmax.tabular.representation import Tiles, table_of
+from bellmax.tabular.tiles import Coder, encode
+from bellmax.tabular.worlds import build_model
+from bellmax.training import checkpoint
+from bellmax.training.host import Meter, meter
+from bellmax.training.records import Chunk, Episodes, Loop
+from bellmax.training.worlds import Source
+from bellmax.types import Box, ConfigError, Discrete, IntArray, ResourceError
+
+MOST_TILES = 10**8  # weights; 800 MB
+
+
+class Setup(NamedTuple):
+    """A learner in a world: the agent, the shape it learns in, its tiles if it has, actions of each state."""
+
+    agent: TabularAgent
+    shape: Shape
+    coder: Coder | None = None
+    n_allowed: IntArray | None = None
+
+    def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> train.TabularState:
+        """A fresh run of one seed."""
+        tilings = 1 if self.coder is None else self.coder.tilings
+        return train.init_state(
+            self.agent, self.shape, config.initial_q, seed, tilings=tilings, place=place, worlds=worlds,
+            n_allowed=self.n_allowed,
+        )  # fmt: skip
+
+
+def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
+    """The learner of a configuration in a world; `n_outcomes` is the widest row of a model that is known.
+
+    Raises:
+        ConfigError: the world has real numbers without bounds, or the learner cannot use tiles.
+        ResourceError: there would be too many tiles.
+    """
+    if isinstance(source.space, Discrete):
+        shape = Shape(source.space.n, source.n_actions, True, n_outcomes)
+        return Setup(config.make(shape), shape, None, None if source.mdp is None else source.mdp.n_allowed)
+    low, high = find_range(config, source)
+    coder = Coder(low, high, config.bins, config.tilings)
+    if coder.n_tiles * source.n_actions > MOST_TILES:
+        raise ResourceError(
+            f"bins={config.bins} along {low.size} dimensions in tilings={config.tilings} make {coder.n_tiles:,} tiles "
+            f"for each of {source.n_actions} actions; give fewer bins, or use dqn"
+        )
+    shape = Shape(coder.n_tiles, source.n_actions, config.tilings == 1)
+    return Setup(config.make(shape), shape, coder)
+
+
+def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
+    """(low, high) [k] of the observations: as configured, else the world's own, else what is known of it."""
+    assert isinstance(source.space, Box)  # noqa: S101 - the caller has looked
+    size = math.prod(source.space.shape)
+    if config.obs_low:
+        low, high = np.array(config.obs_low), np.array(config.obs_high)
+    elif source.name in RANGES:
+        low, high = (np.array(end) for end in RANGES[source.name])
+    else:
+        low, high = (np.asarray(end, np.float64).ravel() for end in source.bounds or (np.full(size, math.inf),) * 2)
+    if low.size != size:
+        raise ConfigError(f"obs_low and obs_high have {low.size} numbers; observations of {source.name} have {size}")
+    if open_ := np.flatnonzero(~(np.abs(low) < 1e30) | ~(np.abs(high) < 1e30)).tolist():
+        raise ConfigError(
+            f"{config.name} lays tiles over observations, and those of {source.name} have no bounds in dimensions "
+            f"{open_}; give obs_low and obs_high, {size} numbers each"
+        )
+    return low, high
+
+
+def is_compiled(source: Source) -> bool:
+    """Whether a table can learn from the world in a compiled loop: it has a model, or is one of the classic worlds."""
+    return source.mdp is not None or (source.compiled is not None and source.name in CLASSIC)
+
+
+def snapshot(state: train.TabularState, coder: Coder | None) -> dict[str, Any]:
+    """The arrays of a policy: values and visits [S, A], and the range of the observations where there are tiles."""
+    arrays = {"q": table_of(state.q).copy(), "visits": state.visits.copy()}
+    return arrays if coder is None else {**arrays, "low": coder.low, "high": coder.high}
+
+
+def compiled_loop(config: Any, source: Source, steps: int, group: int) -> Loop:
+    """Over the arrays of a model, or a classic world; `group` seeds one after the other."""
+    world: Any
+    place = 0
+    if source.mdp is not None:
+        world = build_model(source.mdp, source.mdp.max_episode_steps)
+        setup = set_up(config, source, world.width)
+    else:
+        setup = set_up(config, source)
+        assert setup.coder is not None  # noqa: S101 - classic worlds are of real numbers
+        world, place = build_classic(source.name, setup.coder)
+    agent, rates = setup.agent, build_rates(config, steps)
+    kernels = (agent.update, agent.behaviour, agent.look_ahead, agent.options, world, rates)
+
+    def start(seeds: Sequence[int]) -> Any:
+        return tuple(setup.init(config, seed, place) for seed in seeds)
+
+    def advance(states: Any, t: int, n: int) -> tuple[Any, list[Chunk]]:
+        del t  # the kernel keeps the clock in its state
+        returns, lengths, chunks = np.empty(n), np.empty(n, np.int64), []
+        for state in states:
+            count, error = train.run(*kernels, state, n, returns, lengths)
+            episodes = Episodes(returns[:count].copy(), lengths[:count].copy())
+            chunks.append(Chunk(episodes, {"train/td_error": error}))
+        return states, chunks
+
+    def dump(states: Any) -> dict[str, Any]:
+        each = [checkpoint.to_arrays(state) for state in states]
+        return {name: np.stack([arrays[name] for arrays in each]) for name in each[0]}
+
+    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> Any:
+        each = [{name: array[i] for name, array in arrays.items()} for i in range(len(seeds))]
+        return tuple(checkpoint.from_arrays(*pair, "checkpoint") for pair in zip(start(seeds), each, strict=True))
+
+    def snapshots(states: Any) -> list[dict[str, Any]]:
+        return [snapshot(state, setup.coder) for state in states]
+
+    return Loop("compiled", 1, group, True, start, advance, snapshots, dump, restore, lambda states: None)
+
+
+@dataclass
+class TabularRun:
+    """One seed on a Gymnasium world: `obs` [N] as the table knows it, `seen` [N, ...] as the world gave it."""
+
+    world: HostWorld
+    table: train.TabularState
+    meter: Meter
+    seen: Any
+    obs: Any = None
+    actions: Any = None
+    slot: int = 0
+
+
+def see(run: TabularRun, coder: Coder | None, seen: Any) -> Any:
+    """Observations [N, ...] as the table knows them [N]: states, cells, or the slots in which their tiles are noted."""
+    if coder is None:
+        return seen
+    tiles = encode(coder, seen)
+    q = run.table.q
+    if not isinstance(q, Tiles):
+        return tiles[:, 0]
+    slots = (run.slot + np.arange(len(tiles))) % len(q.active)
+    q.active[slots] = tiles
+    run.slot = (run.slot + len(tiles)) % len(q.active)
+    return slots
+
+
+def host_loop(config: Any, source: Source, steps: int) -> Loop:
+    """Through Gymnasium: one kernel call per step.
+
+    Raises:
+        ConfigError: a learner that follows one episode is given several worlds at a time.
+    """
+    setup, stride = set_up(config, source), source.fixed or 1
+    agent, rates = setup.agent, build_rates(config, steps)
+    if agent.episodic and stride > 1:
+        raise ConfigError(
+            f"{config.name} follows one episode and {source.name} is {stride} worlds; give one, or its id"
+        )
+
+    def call(run: TabularRun, obs: Any, step: HostStep, following: Any, acting: Any) -> Any:
+        chosen = np.empty_like(run.actions)
+        error = train.observe(
+            agent.update, agent.behaviour, agent.look_ahead, agent.options, rates, run.table, obs, run.actions,
+            step.reward, 1.0 - step.terminated, step.terminated | step.truncated, following, step.valid, acting, chosen,
+        )  # fmt: skip
+        run.actions = chosen
+        return error
+
+    def begin(run: TabularRun) -> None:
+        """See the present observation and choose a first action: a step without a transition."""
+        none, run.obs = np.zeros(0, bool), see(run, setup.coder, run.seen)
+        nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none)
+        call(run, run.obs[:0], nothing, run.obs[:0], run.obs)
+
+    def start(seeds: Sequence[int]) -> TabularRun:
+        (seed,) = seeds
+        world = source.open_worlds(1)
+        table = setup.init(config, seed, worlds=world.n)
+        run = TabularRun(world, table, meter(world.n), world.reset(seed), actions=np.zeros(world.n, np.int64))
+        begin(run)
+        return run
+
+    def advance(run: TabularRun, t: int, n: int) -> tuple[TabularRun, list[Chunk]]:
+        del t
+        error = 0.0
+        for _ in range(n // run.world.n):
+            step = run.world.step(run.actions)
+            following = acting = see(run, setup.coder, step.next_obs)
+            if (step.terminated | step.truncated | ~step.valid).any():  # a world has begun anew
+                acting = see(run, setup.coder, step.obs)
+            error += call(run, run.obs, step, following, acting)
+            run.seen, run.obs = step.obs, acting
+            run.meter.record(step)
+        return run, [Chunk(run.meter.drain(), {"train/td_error": error / n})]
+
+    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
+        run = start(seeds)
+        run.table = checkpoint.from_arrays(run.table, arrays, "checkpoint")
+        agent.forget(run.table.memory)  # its episode went with the process
+        begin(run)
+        return run
+
+    return Loop(
+        "host", stride, 1, False, start, advance, lambda run: [snapshot(run.table, setup.coder)],
+        lambda run: checkpoint.to_arrays(run.table), restore, lambda run: run.world.close(),
+    )  # fmt: skip
