@@ -66,14 +66,6 @@ def mark(trace: Any, row: Any, action: Any) -> Any:
 
 
 @kernel
-def move(q: Any, trace: Any, amount: Any) -> Any:
-    """Add amount * level to every listed weight."""
-    for i in range(trace.length[0]):
-        add(q, trace.row[i], trace.action[i], amount * trace.level[i])
-    return 0
-
-
-@kernel
 def learn(q: Any, trace: Any, error: Any, now: Any) -> Any:
     """Move every listed weight by its own step size, level and share of the error."""
     share = error / n_features(q)
@@ -178,9 +170,10 @@ class TrueOnlineSarsa(LambdaConfig):
 
 @kernel
 def true_online(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
-    """Trace e = γλ e + (1 - αγλ eᵀx) x; w += α (δ + Q - Q_old) e - α (Q - Q_old) x; x the active features.
+    """Trace e = γλ e + α (1 - γλ eᵀx) x; w += (δ + Q - Q_old) e - α (Q - Q_old) x; x the active features.
 
-    The decay by γλ was done at the end of the step before.
+    The decay by γλ was done at the end of the step before. The step size is part of the trace, as in van Seijen and
+    Sutton (2014), so that each pair keeps its own.
     """
     n, alpha = n_features(q), step.step_size / n_features(q)
     present, following = value(q, step.obs, step.action), value(q, step.next_obs, step.next_action)
@@ -190,9 +183,10 @@ def true_online(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, no
         place = memory.place[feature(q, step.obs, k), step.action]
         overlap += memory.level[place] if place >= 0 else 0.0
     for k in range(n):
-        memory.level[mark(memory, feature(q, step.obs, k), step.action)] += 1.0 - alpha * overlap
+        memory.level[mark(memory, feature(q, step.obs, k), step.action)] += alpha * (1.0 - overlap)
     drift = present - memory.old_value[0]
-    move(q, memory, alpha * (td_error + drift))
+    for i in range(memory.length[0]):
+        add(q, memory.row[i], memory.action[i], (td_error + drift) * memory.level[i])
     for k in range(n):
         add(q, feature(q, step.obs, k), step.action, -alpha * drift)
     memory.old_value[0] = 0.0 if step.over else following
