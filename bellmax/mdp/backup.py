@@ -1,0 +1,173 @@
+"""NumPy and SciPy sparse; Numba for models of millions of outcomes. One Bellman backup, and its rounding error."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
+from bellmax.types import ConfigError, FloatArray, IntArray
+
+COMPILED_ENTRIES = 1_000_000  # from here on Numba's threads save more than importing Numba costs
+SWEEPS = 50  # with one policy, at most, between two Bellman backups
+EPSILON = float(np.finfo(np.float64).eps)  # twice the unit roundoff
+
+
+class Problem(NamedTuple):
+    """A model as a backup needs it, at one discount.
+
+    Attributes:
+        onward: [S*A, S] the probability to be in a state next and go on.
+        reward: [S, A] expected.
+        gamma: the discount per step.
+        mass: the largest probability to go on, max_(s,a) P(go on | s, a).
+        modulus: β = γ `mass`, rounded up: by how much a backup contracts.
+        least: min_(s,a) P(go on | s, a).
+        scale: max_(s,a) E[|r|].
+        unit: the relative rounding error of a backup, as `solve` has it.
+    """
+
+    onward: sp.csr_array[np.float64]
+    reward: FloatArray
+    gamma: float
+    mass: float
+    modulus: float
+    least: float
+    scale: float
+    unit: float
+
+    def rounding(self, v: FloatArray) -> float:
+        """The largest rounding error of a backup of `v [S]`."""
+        return self.unit * (self.scale + self.modulus * float(np.abs(v).max()))
+
+
+class Backup(NamedTuple):
+    """T v of some v: `v [S]`, a greedy `policy [S]`, and how far the values fell and rose at most.
+
+    `q [S, A]` is None where it was not needed as a whole.
+    """
+
+    v: FloatArray
+    policy: IntArray
+    low: float
+    high: float
+    q: FloatArray | None
+
+    @property
+    def residual(self) -> float:
+        """‖T v - v‖∞, the Bellman residual."""
+        return max(self.high, -self.low)
+
+
+def make_problem(mdp: FiniteMDP, gamma: float) -> Problem:
+    """`mdp` at a discount; its arrays are made once."""
+    onward, reward = continuation(mdp), expected_reward(mdp)
+    length = np.diff(mdp.indptr)
+    longest, exists = int(length.max()), length > 0  # a pair without outcomes is an action that the state lacks
+    going_on: FloatArray = onward.sum(axis=1)[exists]
+    mass = float(going_on.max()) * (1 + (longest + 2) * EPSILON)
+    paid = np.add.reduceat(mdp.probability * np.abs(mdp.reward), mdp.indptr[:-1][exists])
+    unit = (2 * longest + 4) * EPSILON
+    return Problem(onward, reward, gamma, mass, gamma * mass, float(going_on.min()), float(paid.max()), unit)
+
+
+def q_values(problem: Problem, v: FloatArray) -> FloatArray:
+    """Q [S, A] of acting once, then being worth v [S]: r + γ P v."""
+    q = np.asarray(problem.onward @ v)
+    q *= problem.gamma
+    q += problem.reward.ravel()
+    return q.reshape(problem.reward.shape)
+
+
+def backup(problem: Problem, v: FloatArray) -> Backup:
+    """The Bellman operator: max_a (r + γ P v), Puterman (1994), equation 6.2.3."""
+    if problem.onward.nnz >= COMPILED_ENTRIES:
+        from bellmax.mdp.sweeps import backup_in_threads
+
+        new_v, policy, low, high = backup_in_threads(problem, v)
+        return Backup(new_v, policy, low, high, None)
+    q = q_values(problem, v)
+    new_v = best(q)
+    change = new_v - v
+    return Backup(new_v, greedy_policy(q), float(change.min()), float(change.max()), q)
+
+
+def evaluation_sweeps(problem: Problem, policy: IntArray, v: FloatArray, enough: float, *, lift: bool) -> FloatArray:
+    """Backs up a policy [S] from v [S], `SWEEPS` times or until a sweep changes no value by more than `enough`.
+
+    With `lift`, what all values change alike counts only as far as `sure_gain` cannot foresee it, and is added last.
+    """
+    # The rows are copied, for reading them where they lie apart costs as much as reading all.
+    chosen = chosen_rows(problem, policy)
+    compiled = problem.onward.nnz >= COMPILED_ENTRIES
+    spare = [np.empty_like(v), np.empty_like(v)]  # fresh memory for each sweep would cost more than the sweep
+    for sweep in range(SWEEPS):
+        new_v = spare[sweep % 2]
+        low, high = (_sweep_in_threads if compiled else _sweep)(*chosen, problem.gamma, v, new_v)
+        v, change = new_v, max(high, -low)
+        if (min(change, high - low + (1 - problem.least) * change) if lift else change) <= enough:
+            break
+    return v + sure_gain(problem, low, high) if lift else v
+
+
+def _sweep(
+    onward: sp.csr_array[np.float64], reward: FloatArray, gamma: float, v: FloatArray, new_v: FloatArray
+) -> tuple[float, float]:
+    """Fills `new_v [S]` with r + γ P v; returns the lowest and the highest change of a value."""
+    new_v[:] = reward + gamma * (onward @ v)
+    change = new_v - v
+    return float(change.min()), float(change.max())
+
+
+def _sweep_in_threads(
+    onward: sp.csr_array[np.float64], reward: FloatArray, gamma: float, v: FloatArray, new_v: FloatArray
+) -> tuple[float, float]:
+    from bellmax.mdp.sweeps import sweep_in_threads
+
+    return sweep_in_threads(onward, reward, gamma, v, new_v)
+
+
+def sure_gain(problem: Problem, low: float, high: float) -> float:
+    """What all values will gain at least, in all, after a backup that changed them by `low` to `high`.
+
+    The next backup lifts them by γ min P(go on) times `low` or more, and so on (MacQueen 1966); as for losses.
+    """
+    least = problem.gamma * problem.least
+    return (max(low, 0.0) + min(high, 0.0)) * least / max(1 - least, EPSILON)
+
+
+def chosen_rows(problem: Problem, policy: IntArray) -> tuple[sp.csr_array[np.float64], FloatArray]:
+    """`(P_π [S, S], r_π [S])` of a policy [S]."""
+    states = np.arange(policy.size)
+    return problem.onward[states * problem.reward.shape[1] + policy], problem.reward[states, policy]
+
+
+def best(q: FloatArray) -> FloatArray:
+    """max_a q, [S]. Columns, for NumPy reduces short rows one by one."""
+    v = q[:, 0].copy()
+    for a in range(1, q.shape[1]):
+        np.maximum(v, q[:, a], out=v)
+    return v
+
+
+def greedy_policy(q: FloatArray, error: float = 0.0) -> IntArray:
+    """[S] int64: the best action of `q [S, A]`; of actions as good as the best, the lowest index.
+
+    "As good" is within twice `error` (two values that are each wrong by at most `error`), but never less than
+    1e-12 nor more than 1e-9 of the row's largest value: rounding must not decide, and small values must.
+    """
+    highest = best(q)
+    size = np.maximum(np.abs(highest), best(np.where(np.isneginf(q), 0.0, -q)))  # -inf: the state lacks the action
+    good = highest - np.clip(2 * error, 1e-12 * size, 1e-9 * size)
+    policy = np.zeros(len(q), np.int64)
+    for a in range(q.shape[1] - 1, -1, -1):
+        policy[q[:, a] >= good] = a
+    return policy
+
+
+def check_gamma(gamma: float) -> None:
+    """Refuse a discount outside [0, 1]."""
+    if not 0 <= gamma <= 1:
+        raise ConfigError(f"gamma={gamma} is outside [0, 1]")

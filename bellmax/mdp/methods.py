@@ -1,0 +1,143 @@
+"""NumPy and SciPy sparse, Numba for Gauss-Seidel. What the methods of exact solving do between two Bellman backups.
+
+A method is `make(problem) -> advance`, and `advance(backup, v) -> v` gives the values [S] to back up next. `solve`
+calls them in turn, and its last backup proves the error bound, whatever the method was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import spsolve
+
+from bellmax.mdp.backup import SWEEPS, Backup, Problem, chosen_rows, evaluation_sweeps, q_values, sure_gain
+from bellmax.types import ConfigError, FloatArray, IntArray
+
+DIRECT_STATES = 512  # up to here a direct solve costs less than the sweeps it saves, whatever the structure
+Advance = Callable[[Backup, FloatArray], FloatArray]
+
+
+def accelerated(problem: Problem) -> Advance:
+    """Value iteration, sped up: values are raised by their sure gain, then the greedy policy is evaluated.
+
+    Roughly by sweeps (modified policy iteration, Puterman 1994, section 6.5) or, in small models, once by a
+    linear solve.
+    """
+    previous = solved = np.full(len(problem.reward), -1)  # no policy yet
+
+    def advance(done: Backup, v: FloatArray) -> FloatArray:
+        nonlocal previous, solved
+        repeated, previous = np.array_equal(done.policy, previous), done.policy
+        if repeated and v.size <= DIRECT_STATES and not np.array_equal(done.policy, solved):
+            solved = done.policy
+            return evaluate_directly(problem, solved)
+        lifted = done.v + sure_gain(problem, done.low, done.high)
+        # Sweeping further would be wasted on a policy that the next backup replaces.
+        return evaluation_sweeps(problem, done.policy, lifted, 0.1 * done.residual, lift=True)
+
+    return advance
+
+
+def value_iteration(problem: Problem) -> Advance:
+    """Backups and nothing else (Puterman 1994, section 6.3)."""
+    del problem
+    return lambda done, v: done.v
+
+
+def gauss_seidel(problem: Problem) -> Advance:
+    """Backups in place, state after state, each from the newest values (Puterman 1994, section 6.3.3)."""
+    from bellmax.mdp.sweeps import gauss_seidel_sweep
+
+    def advance(done: Backup, v: FloatArray) -> FloatArray:
+        del v
+        for _ in range(SWEEPS):
+            if gauss_seidel_sweep(problem, done.v) <= 0.1 * done.residual:
+                break
+        return done.v
+
+    return advance
+
+
+def modified_policy_iteration(problem: Problem) -> Advance:
+    """Sweeps with the greedy policy between backups, nothing else (Puterman and Shin 1978)."""
+    return lambda done, v: evaluation_sweeps(problem, done.policy, done.v, 0.1 * done.residual, lift=False)
+
+
+def policy_iteration(problem: Problem, first: IntArray | None = None) -> Advance:
+    """The greedy policy's exact value, by a sparse linear solve (Howard 1960).
+
+    An action is given up only for one that is better by more than rounding, so no policy comes twice. When none
+    is better, backups polish what the linear solver left. It begins with the greedy policy, or with `first [S]`.
+    """
+    policy, finished = first, False
+
+    def advance(done: Backup, v: FloatArray) -> FloatArray:
+        nonlocal policy, finished
+        if finished:
+            return done.v
+        if policy is None:
+            policy = done.policy
+        else:
+            kept = policy
+            q = q_values(problem, v) if done.q is None else done.q
+            states = np.arange(v.size)
+            better = q[states, done.policy] > q[states, kept] + 4 * problem.rounding(v)
+            policy = np.where(better, done.policy, kept)
+            finished = np.array_equal(policy, kept)
+        return done.v if finished else evaluate_directly(problem, policy)
+
+    return advance
+
+
+def linear_programming(problem: Problem) -> Advance:
+    """The least v with v >= r + γ P v for every action (Puterman 1994, section 6.9), by HiGHS.
+
+    HiGHS keeps constraints to about 1e-7 only, so policy iteration takes its answer to the end.
+    """
+    polish: Advance | None = None
+
+    def advance(done: Backup, v: FloatArray) -> FloatArray:
+        nonlocal polish
+        if polish is not None:
+            return polish(done, v)
+        polish = policy_iteration(problem)
+        return _linear_program(problem)
+
+    return advance
+
+
+def _linear_program(problem: Problem) -> FloatArray:
+    from scipy.optimize import linprog
+
+    S, A = problem.reward.shape
+    exists = np.isfinite(problem.reward.ravel())
+    own = sp.csr_array((np.ones(S * A), np.repeat(np.arange(S), A), np.arange(S * A + 1)), shape=(S * A, S))
+    constraint: Any = sp.csr_array(problem.gamma * problem.onward - own)[exists]
+    program = linprog(np.ones(S), constraint, -problem.reward.ravel()[exists], bounds=(None, None), method="highs")
+    if program.x is None:
+        raise ConfigError(f"the linear program has no answer: {program.message}; use another method")
+    return np.asarray(program.x, np.float64)
+
+
+def evaluate_directly(problem: Problem, policy: IntArray) -> FloatArray:
+    """V [S] of a policy [S]: the sparse system (I - γ P_π) v = r_π."""
+    onward, reward = chosen_rows(problem, policy)
+    return linear_solve(sp.eye_array(policy.size) - problem.gamma * onward, reward)
+
+
+def linear_solve(system: sp.sparray, right: FloatArray) -> FloatArray:
+    """The solution [n] of a square sparse system, by LU factorisation."""
+    return np.asarray(spsolve(sp.csc_array(system), right), np.float64).reshape(right.shape)
+
+
+METHODS: dict[str, Callable[[Problem], Advance]] = {
+    "auto": accelerated,
+    "value-iteration": value_iteration,
+    "gauss-seidel": gauss_seidel,
+    "policy-iteration": policy_iteration,
+    "modified-policy-iteration": modified_policy_iteration,
+    "linear-programming": linear_programming,
+}
