@@ -83,6 +83,10 @@ class ConfigError(BellmaxError):
     exit_code = 2
 
 
+class ModelWarning(UserWarning):
+    """A finite MDP is legal, but looks like a slip: a state that is never entered, a reward without end."""
+
+
 class EnvContractError(BellmaxError):
     """The environment broke Gymnasium's contract (space, shape, dtype, API)."""
 

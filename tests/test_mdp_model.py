@@ -167,7 +167,7 @@ def test_the_noise_of_a_reward_is_kept_and_only_equal_noise_merges() -> None:
 
 @pytest.mark.parametrize("noise", [0.5, [[0.5, 0.5]], [[[0.5], [0.5]]]])
 def test_arrays_with_noise(noise: Any) -> None:
-    mdp = FiniteMDP.from_arrays(np.ones((1, 2, 1)), [[1.0, 2.0]], R_std=noise)
+    mdp = FiniteMDP.from_arrays(np.ones((1, 2, 1)), [[1.0, 2.0]], R_std=noise, terminal_states=[0])
     assert mdp.reward_std.tolist() == [0.5, 0.5]
 
 
@@ -181,7 +181,7 @@ def test_a_state_may_have_fewer_actions() -> None:
     for column in table:
         assert column[3].tolist() == column[2].tolist(), "the state's last action stands in for the missing one"
     P = np.array([[[0.5, 0.5], [0.0, 1.0]], [[0.0, 1.0], [0.0, 0.0]]])
-    dense = FiniteMDP.from_arrays(P, np.zeros((2, 2)), n_allowed=[2, 1])
+    dense = FiniteMDP.from_arrays(P, np.zeros((2, 2)), n_allowed=[2, 1], max_episode_steps=9)
     assert dense.n_allowed.tolist() == [2, 1]
     assert FiniteMDP.from_successors(SOUND).n_allowed.tolist() == [2, 2]
 

@@ -20,7 +20,7 @@ from bellmax.types import Box, Discrete
 LAKE = FiniteMDP.from_gymnasium("FrozenLake-v1")
 START = np.array([0.2, 0.0, 0.5, 0.3, 0.0])
 SPREAD = FiniteMDP.from_successors(
-    [[[(1.0, s, 0.0, False)]] for s in range(5)], start=START, max_episode_steps=3, name="spread"
+    [[[(1.0, (s + 1) % 5, 0.0, False)]] for s in range(5)], start=START, max_episode_steps=3, name="spread"
 )
 
 
@@ -120,6 +120,7 @@ def test_episodes_start_as_the_model_says() -> None:
     assert len({env.reset(seed=seed)[0] for seed in range(30)}) == 3
 
 
+@pytest.mark.filterwarnings("ignore:FiniteMDP is a model, but")
 def test_the_time_limit_truncates_and_does_not_terminate() -> None:
     world, env = as_world(SPREAD), bx.TabulatedEnv(SPREAD)
     state, _ = world.reset(jax.random.key(0))

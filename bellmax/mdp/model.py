@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -11,9 +12,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.sparse import csgraph
 
-from bellmax.mdp.reading import DTYPES, column, distribution, flatten, gather
+from bellmax.mdp.enumeration import explore
+from bellmax.mdp.reading import DTYPES, Columns, column, distribution, flatten, gather
 from bellmax.mdp.validation import validate
-from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
+from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
 
 
 class Labels(TypedDict, total=False):
@@ -22,7 +24,7 @@ class Labels(TypedDict, total=False):
     max_episode_steps: int | None
     name: str
     action_names: tuple[str, ...]
-    state_names: tuple[str, ...]
+    state_names: tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class FiniteMDP:
         max_episode_steps: the world's time limit (steps) or None; solving ignores it, as it is no end.
         name: what the world is called.
         action_names: [A] words for people, or empty.
-        state_names: [S] words for people, or empty.
+        state_names: [S] what each state is called: words, the states of `from_function` themselves, or empty.
 
     Raises:
         ConfigError: the numbers are not an MDP; the message lists every state and action at fault.
@@ -69,7 +71,7 @@ class FiniteMDP:
     max_episode_steps: int | None = None
     name: str = ""
     action_names: tuple[str, ...] = ()
-    state_names: tuple[str, ...] = ()
+    state_names: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         for name in DTYPES.keys() - {"pair"}:
@@ -147,8 +149,8 @@ class FiniteMDP:
         each state has, if not all. Entering a state of `terminal_states` ends the episode.
         Raises ConfigError, also for wrong shapes.
         """
-        columns = gather(P, R, R_std, terminal_states)
-        return cls.from_entries(**columns._asdict() | {"n_allowed": n_allowed}, start=start, **labels)
+        columns = gather(P, R, R_std, terminal_states)._replace(n_allowed=n_allowed)
+        return cls._of_columns(columns, start, labels, warn=True)
 
     @classmethod
     def from_successors(cls, successors: Any, *, start: int | npt.ArrayLike = 0, **labels: Unpack[Labels]) -> FiniteMDP:
@@ -157,7 +159,35 @@ class FiniteMDP:
         A fifth number is the standard deviation of Gaussian noise on the reward. Both levels may be sequences or
         mappings from 0, 1, ...; a state that lists fewer actions than another has only those.
         """
-        return cls.from_entries(**flatten(successors)._asdict(), start=start, **labels)
+        return cls._of_columns(flatten(successors), start, labels, warn=True)
+
+    @classmethod
+    def from_function(
+        cls,
+        step: Callable[[Any, int], Any],
+        starts: Any,
+        n_actions: int | Callable[[Any], int],
+        *,
+        max_states: int = 1_000_000,
+        **labels: Unpack[Labels],
+    ) -> FiniteMDP:
+        """The model of a function, `step(state, action) -> [(probability, next_state, reward, terminated), ...]`.
+
+        States are anything hashable. They are numbered breadth-first from the start and become `state_names`. A
+        state that is only entered by terminating is numbered too, but `step` is not asked about it.
+
+        Args:
+            step: lists the outcomes of (state, action); a fifth number is the noise of the reward, as above.
+            starts: one state, a list of states that are equally likely, or a dict from state to probability.
+            n_actions: A, or a function that tells how many actions a state has.
+            max_states: refuse to list more.
+            labels: name, action_names, state_names instead of the states, max_episode_steps.
+
+        Raises:
+            ConfigError: more than max_states states, an outcome that is none, or numbers that are no model.
+        """
+        columns, first, states = explore(step, starts, n_actions, max_states)
+        return cls._of_columns(columns, first, Labels(state_names=states) | labels, warn=True)
 
     @classmethod
     def from_gymnasium(cls, env: Any, **kwargs: Any) -> FiniteMDP:
@@ -169,7 +199,25 @@ class FiniteMDP:
         from bellmax.mdp.gymnasium_table import read_table
 
         table, start, labels = read_table(env, kwargs)
-        return cls.from_successors(table, start=start, **labels)
+        return cls._of_columns(flatten(table), start, labels, warn=False)
+
+    @classmethod
+    def _of_columns(cls, columns: Columns, start: Any, labels: Labels, *, warn: bool) -> FiniteMDP:
+        """`from_entries`, with a warning where a model of one's own looks like a slip."""
+        mdp = cls.from_entries(**columns._asdict(), start=start, **labels)
+        if warn and (found := mdp.remarks()):
+            title = f"FiniteMDP {mdp.name!r}" if mdp.name else "FiniteMDP"
+            warnings.warn("\n  ".join([f"{title} is a model, but:", *found]), ModelWarning, stacklevel=3)
+        return mdp
+
+    def remarks(self) -> list[str]:
+        """What is legal but often a slip, by state and action: states never entered, pay for ever, no end.
+
+        The constructors for one's own data give these as one `ModelWarning`.
+        """
+        from bellmax.mdp.remarks import remarks
+
+        return remarks(self)
 
 
 def _merge(keys: list[npt.NDArray[Any]], weight: FloatArray) -> tuple[list[npt.NDArray[Any]], FloatArray]:

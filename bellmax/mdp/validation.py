@@ -18,10 +18,9 @@ SHOWN_PROBLEMS = 10
 
 def validate(mdp: FiniteMDP) -> None:
     """Raise one ConfigError that lists what is wrong: the first ten problems and how many more there are."""
-    problems = list(_shape_problems(mdp))
-    if not problems:  # the other checks need sound shapes
+    problems = [*_shape_problems(mdp)] or [*_label_problems(mdp)]
+    if not problems:  # the other checks need sound shapes and names
         problems = [
-            *_label_problems(mdp),
             *_action_problems(mdp),
             *_outcome_problems(mdp),
             *_sum_problems(mdp),
@@ -61,7 +60,9 @@ def _label_problems(mdp: FiniteMDP) -> Iterator[str]:
 
 def _action_problems(mdp: FiniteMDP) -> Iterator[str]:
     wrong = np.flatnonzero((mdp.n_allowed < 1) | (mdp.n_allowed > mdp.n_actions))
-    yield from (f"state {s}: it has {mdp.n_allowed[s]} actions, expected 1 to {mdp.n_actions}" for s in wrong)
+    yield from (
+        f"{name_state(mdp, int(s))}: it has {mdp.n_allowed[s]} actions, expected 1 to {mdp.n_actions}" for s in wrong
+    )
 
 
 def _outcome_problems(mdp: FiniteMDP) -> Iterator[str]:
@@ -69,7 +70,7 @@ def _outcome_problems(mdp: FiniteMDP) -> Iterator[str]:
     pair, successor, probability, reward = mdp.pair, mdp.successor, mdp.probability, mdp.reward
 
     def where(entry: np.integer[Any]) -> str:
-        return _name(mdp, int(pair[entry]))
+        return name_pair(mdp, int(pair[entry]))
 
     for e in np.flatnonzero(~np.isfinite(probability)):
         yield f"{where(e)}: probability {probability[e]} of successor {successor[e]} is not finite"
@@ -89,9 +90,10 @@ def _sum_problems(mdp: FiniteMDP) -> Iterator[str]:
     # A NaN or an infinite sum is silent here: its entry has been named already.
     for p in np.flatnonzero(allowed & np.isfinite(total) & (np.abs(total - 1) > SUM_TOLERANCE)):
         what = f"probabilities sum to {total[p]:.10g}, not 1" if length[p] else "no successors"
-        yield f"{_name(mdp, int(p))}: {what}"
+        yield f"{name_pair(mdp, int(p))}: {what}"
     for p in np.flatnonzero(~allowed & (length > 0)):
-        yield f"{_name(mdp, int(p))}: it has outcomes, but its state only {mdp.n_allowed[p // mdp.n_actions]} actions"
+        has = mdp.n_allowed[p // mdp.n_actions]
+        yield f"{name_pair(mdp, int(p))}: it has outcomes, but its state only {has} actions"
 
 
 def _start_problems(mdp: FiniteMDP) -> Iterator[str]:
@@ -102,5 +104,13 @@ def _start_problems(mdp: FiniteMDP) -> Iterator[str]:
         yield f"start: probabilities sum to {total:.10g}, not 1"
 
 
-def _name(mdp: FiniteMDP, pair: int) -> str:
-    return f"state {pair // mdp.n_actions}, action {pair % mdp.n_actions}"
+def name_state(mdp: FiniteMDP, state: int) -> str:
+    """`state 3`, and what it is called."""
+    return f"state {state}" + (f" {mdp.state_names[state]!r}" if mdp.state_names else "")
+
+
+def name_pair(mdp: FiniteMDP, pair: int) -> str:
+    """`state 3, action 1`, and what they are called."""
+    state, action = divmod(pair, mdp.n_actions)
+    called = f" {mdp.action_names[action]!r}" if mdp.action_names else ""
+    return f"{name_state(mdp, state)}, action {action}{called}"

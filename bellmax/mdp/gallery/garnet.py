@@ -1,0 +1,59 @@
+"""NumPy. Random models without structure: Garnets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bellmax.mdp.model import FiniteMDP
+from bellmax.types import ConfigError, IntArray
+
+
+def random_garnet(
+    n_states: int = 30, n_actions: int = 4, branching: int = 2, seed: int = 0, termination: float = 0.0
+) -> FiniteMDP:
+    """A Garnet, "generic average reward non-stationary environment testbed" (Archibald et al., 1995).
+
+    ::
+
+        s --a--> .-- P(s1 | s, a) --> s1     `branching` different successors of each pair, drawn uniformly
+                 '-- P(s2 | s, a) --> s2     reward of the pair from N(0, 1)
+
+    Each pair has `branching` different successors, drawn uniformly; their probabilities are the gaps between
+    `branching - 1` uniform cuts of [0, 1]; its reward is drawn from N(0, 1). Each step ends the episode with
+    probability `termination`, wherever it leads. The start is uniform over the states.
+
+    Source: Archibald, McKinnon and Thomas (1995), On the generation of Markov decision processes, JORS 46.
+    Raises ConfigError unless 1 <= branching <= n_states and 0 <= termination <= 1.
+    """
+    if not 1 <= branching <= n_states:
+        raise ConfigError(f"branching={branching} is outside 1 to n_states={n_states}")
+    if not 0 <= termination <= 1:
+        raise ConfigError(f"termination={termination} is not a probability")
+    rng = np.random.default_rng(seed)
+    n_pairs = n_states * n_actions
+    successor = _different_states(rng, n_pairs, n_states, branching)
+    cuts = np.sort(rng.random((n_pairs, branching - 1)), axis=1)
+    probability = np.diff(cuts, axis=1, prepend=0.0, append=1.0)
+    reward = np.repeat(rng.standard_normal(n_pairs), 2 * branching)
+    mass = np.stack([probability * (1 - termination), probability * termination], axis=-1)
+    return FiniteMDP.from_entries(
+        n_states,
+        n_actions,
+        pair=np.repeat(np.arange(n_pairs), 2 * branching),
+        successor=np.repeat(successor.ravel(), 2),
+        probability=mass.ravel(),
+        reward=reward,
+        terminated=np.tile([False, True], n_pairs * branching),
+        start=np.full(n_states, 1 / n_states),
+        name="garnet",
+    )
+
+
+def _different_states(rng: np.random.Generator, n_rows: int, n_states: int, n: int) -> IntArray:
+    """[n_rows, n]: each row a uniform n-subset of the states. Floyd's algorithm, all rows at a time."""
+    chosen = np.full((n_rows, n), -1, np.int64)
+    for i, largest in enumerate(range(n_states - n, n_states)):
+        draw = rng.integers(0, largest + 1, n_rows)
+        taken = (chosen == draw[:, None]).any(axis=1)
+        chosen[:, i] = np.where(taken, largest, draw)
+    return np.sort(chosen, axis=1)
