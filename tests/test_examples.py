@@ -1,0 +1,35 @@
+"""The examples run and say what they promise."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def say(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    monkeypatch.setattr("sys.argv", [name])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def test_three_ways_to_a_model_are_one_model(monkeypatch, capsys) -> None:
+    said = say("own_model.py", monkeypatch, capsys)
+    values = re.findall(r"3 states, worth ([\d.]+)", said)
+    assert len(values) == 3
+    assert len(set(values)) == 1
+    assert said.count("service, Q*") == 3
+    for exact, learnt in re.findall(r"Q\* \[ *([\d.]+).*learnt \[ *([\d.]+)", said):
+        assert float(learnt) == pytest.approx(float(exact), rel=0.05)
+
+
+def test_inventory_from_data_to_policy(monkeypatch, capsys) -> None:
+    said = say("inventory.py", monkeypatch, capsys)
+    assert "the best policy is (s, S) = (" in said
+    best, usual = map(float, re.findall(r"earns ([\d.]+) a week .*: ([\d.]+)", said)[0])
+    assert usual < best
+    learnt = [float(value) for value in re.findall(r"[:,] ([\d.]+)", said.splitlines()[-1])]
+    assert len(learnt) == 3
+    assert all(0.9 * best < value <= best for value in learnt)
