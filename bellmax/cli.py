@@ -207,9 +207,12 @@ def free_folder(base: Path, name: str) -> Path:
 
 
 def numbers(run: Any) -> dict[str, Any]:
-    """The summary of a run, and the last exact columns if there are any, for machines."""
+    """The summary of a run, for machines; with an exact answer also its last columns, and when it was found."""
     summary = {k: v for k, v in run.summary()._asdict().items() if k != "scores"}
     last = {name: run.history[name][:, -1].tolist() for name in run.history.columns if name.startswith("exact/")}
+    if last:
+        found = run.steps_to_optimal()
+        last["steps_to_optimal"] = {**found._asdict(), "steps": found.steps.tolist()}
     return {"loop": run.loop, "summary": summary, **last}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.cli import numbers
 from bellmax.mdp.model import FiniteMDP
 from bellmax.report.plot import learning_curve
 from bellmax.report.text import curve, describe_run, describe_solution, describe_summary, interval
@@ -65,8 +66,9 @@ def test_three_seeds_show_their_range() -> None:
 
 def test_the_best_column_is_drawn() -> None:
     run = make_run(RISING[None])
-    for t, rows in enumerate(run.history._rows):
-        rows[0]["eval/mean_reward"] = 5.0 + t
+    run.history = History([0])
+    for t in range(10):
+        run.history.append(100 * (t + 1), {"rollout/ep_rew_mean": 1.0, "eval/mean_reward": [5.0 + t]})
     assert "eval/mean_reward over" in curve(run)
     assert rows_of(curve(run))[0][-1] == "█"
 
@@ -86,7 +88,13 @@ def test_constant_curves(values: list[list[float]]) -> None:
     assert rows[-1] == "█" * 60
 
 
-@pytest.mark.parametrize("values", [[[3.0]], [[NAN, NAN]]])
+def test_values_without_end_have_no_height(tmp_path: Path) -> None:
+    run = make_run(np.stack([np.where(RISING < 3, -np.inf, RISING), RISING]), "exact/policy_return")
+    assert curve(run).splitlines()[9].startswith("        0 │")
+    assert learning_curve(run, tmp_path / "curve.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("values", [[[3.0]], [[NAN, NAN]], [[-np.inf, -np.inf]]])
 def test_nothing_to_draw(values: list[list[float]]) -> None:
     assert curve(make_run(np.array(values))) == ""
 
@@ -102,6 +110,63 @@ def test_the_summary_of_a_run() -> None:
     assert "saved in" not in text
     run.folder = Path("runs/x")
     assert "next: bellmax eval runs/x --episodes 100" in describe_run(run)
+
+
+def test_of_many_seeds_the_first_are_shown() -> None:
+    text = describe_run(make_run(np.tile(RISING, (10_000, 1))))
+    rows = [line.split("│")[1].strip() for line in text.splitlines() if line[:1] == "│"]
+    assert rows == [str(seed) for seed in range(20)]
+    assert "... and 9,980 more" in text
+    assert "over 10000 seed(s)" in text
+    assert "more" not in describe_run(make_run(np.tile(RISING, (20, 1))))
+
+
+def test_a_picture_of_many_seeds_has_few_lines(tmp_path: Path) -> None:
+    path = learning_curve(make_run(np.tile(RISING, (300, 1)) + np.arange(300)[:, None]), tmp_path / "curve.svg")
+    assert 100 < path.read_text().count("clip-path=") < 150
+
+
+def optimal_run(rows: list[str]) -> Run:
+    """A run whose seeds' greedy policies are optimal (1) or not (0) at the records 100, 200, ..."""
+    run = make_run(np.array([[0.0] * len(row) for row in rows]))
+    history = History(run.seeds)
+    for t, record in enumerate(zip(*rows, strict=True)):
+        history.append(100 * (t + 1), {"exact/is_optimal": [float(bit) for bit in record], "exact/q_error": 0.0})
+    run.history = history
+    return run
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "words"),
+    [
+        (["0011"], [300], "policy optimal from step 300"),
+        (["1101"], [400], "policy optimal from step 400"),
+        (["1110"], [np.inf], "policy optimal at the end in 0 of 1 seed(s)"),
+        (["1111"] * 5, [100] * 5, "policy optimal from step 100 [100, 100], median over seeds; 5 of 5 seeds"),
+        (["0001", "0111", "0011"], [400, 200, 300], "from step 300 [200, 400], median over seeds; 3 of 3 seeds"),
+        (["0001", "0111", "0010"], [400, 200, np.inf], "from step 400 [200, never], median over seeds; 2 of 3 seeds"),
+        (["0000", "0111", "0010"], [np.inf, 200, np.inf], "policy optimal at the end in 1 of 3 seed(s)"),
+        (["0000", "0111"], [np.inf, 200], "policy optimal at the end in 1 of 2 seed(s)"),
+    ],
+)
+def test_when_the_policy_became_optimal_for_good(rows: list[str], steps: list[float], words: str) -> None:
+    run = optimal_run(rows)
+    found = run.steps_to_optimal()
+    assert found.steps.tolist() == steps
+    assert found.median == np.median(steps)
+    assert np.isnan(found.low) == (len(rows) == 1)
+    assert words in describe_run(run)
+    last = numbers(run)["steps_to_optimal"]
+    assert last["steps"] == steps
+    assert last["median"] == found.median
+
+
+def test_without_a_truth_nothing_is_said_of_it() -> None:
+    run = make_run(RISING[None])
+    with pytest.raises(bx.ConfigError, match="no exact answer was known for CartPole-v1"):
+        run.steps_to_optimal()
+    assert "optimal" not in describe_run(run)
+    assert "steps_to_optimal" not in numbers(run)
 
 
 def test_intervals() -> None:

@@ -92,15 +92,73 @@ def test_resumed_run_ends_like_an_unbroken_one(name: str, tmp_path: Path, monkey
             if column != "time/fps":
                 np.testing.assert_array_equal(resumed.history[column], whole.history[column])
         assert resumed.scores == whole.scores
+        assert_same_kept(resumed, whole)
+        assert_same_kept(bx.load(tmp_path / "broken"), whole)
     else:
         assert "not bit for bit" in said[0]
         begun = whole.history["step"] <= 300  # before the stop both are one run
         for column in ("rollout/episodes", "rollout/ep_rew_mean"):
             np.testing.assert_array_equal(resumed.history[column][:, begun], whole.history[column][:, begun])
+        for i, (returns, lengths) in enumerate(resumed.episodes):
+            ended = resumed.history["rollout/episodes"][i]
+            first, last = int(ended[begun].sum()), int(ended.sum())
+            assert (returns.size, lengths.size) == (last, last)
+            np.testing.assert_array_equal(returns[:first], whole.episodes[i].returns[:first])
+        if whole.visits is not None:
+            np.testing.assert_array_equal(resumed.visits.sum(axis=(2, 3)).T[0], whole.history["step"])
+            np.testing.assert_array_equal(resumed.visits[begun], whole.visits[begun])
     assert not (tmp_path / "broken" / "checkpoint").exists()
     assert not (tmp_path / "broken" / "checkpoint.json").exists()
     with pytest.raises(bx.ConfigError, match="has ended at step 6"):
         bx.resume(tmp_path / "broken")
+
+
+def assert_same_kept(run: bx.Run, other: bx.Run) -> None:
+    """Every episode and every visit."""
+    for a, b in zip(run.episodes, other.episodes, strict=True):
+        np.testing.assert_array_equal(a.returns, b.returns)
+        np.testing.assert_array_equal(a.lengths, b.lengths)
+    assert (run.visits is None) == (other.visits is None)
+    if run.visits is not None:
+        np.testing.assert_array_equal(run.visits, other.visits)
+
+
+def test_files_newer_than_the_checkpoint_are_cut_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power lost between the run's files and the checkpoint that belongs to them."""
+    whole = begin("table, host", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 10**9)
+        save, calls = checkpoint.save, []
+
+        def die(folder, step, groups):
+            calls.append(step)
+            if len(calls) == 3:
+                raise StopError
+            save(folder, step, groups)
+
+        patch.setattr(checkpoint, "save", die)
+        with pytest.raises(StopError):
+            begin("table, host", tmp_path / "broken")
+    assert bx.load(tmp_path / "broken").visits.shape[0] == 3
+    resumed = bx.resume(tmp_path / "broken")
+    assert resumed.visits.shape == whole.visits.shape
+    np.testing.assert_array_equal(resumed.visits.sum(axis=(2, 3)).T[1], whole.history["step"])
+    for i, (returns, _) in enumerate(resumed.episodes):
+        assert returns.size == resumed.history["rollout/episodes"][i].sum()
+
+
+def test_a_run_of_an_older_version_goes_on_without_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 300)
+        with pytest.raises(StopError):
+            begin("table, compiled", tmp_path / "run")
+    for name in ("episodes", "visits"):
+        (tmp_path / "run" / f"{name}.safetensors").unlink()
+    run = bx.resume(tmp_path / "run")
+    assert run.scores
+    assert (run.episodes, run.visits) == ([], None)
 
 
 def test_kill_9_then_resume(tmp_path: Path) -> None:
@@ -123,6 +181,9 @@ def test_kill_9_then_resume(tmp_path: Path) -> None:
     unbroken = bx.train("CliffWalking-v1", "q-learning", steps=40_000_000, seeds=2, final_episodes=1)
     for seed in (0, 1):
         np.testing.assert_array_equal(run.policy(seed).table(), unbroken.policy(seed).table())
+    assert_same_kept(run, unbroken)
+    assert_same_kept(bx.load(tmp_path / "run"), unbroken)
+    assert all(episodes.returns.size > 10_000 for episodes in run.episodes)
 
 
 def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from bellmax.envs.classic import cartpole
 from bellmax.training import compiled, loops
 from bellmax.training.trainer import chunk_steps
 from bellmax.training.worlds import find_world
+from tests.worlds import Counter
 
 SMALL = {"learning_starts": 50, "buffer_size": 500, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}
 LOOPS = {
@@ -139,7 +140,7 @@ def test_folder_holds_everything_and_loads(tmp_path: Path) -> None:
     policies = {
         f"policies/seed-{s}-{w}.{e}" for s in (0, 1) for w in ("final", "best") for e in ("safetensors", "json")
     }
-    assert names == {"config.json", "environment.json", "history.csv", "result.json"} | policies
+    assert names == {"config.json", "environment.json", "history.csv", "episodes.safetensors", "result.json"} | policies
     loaded = bx.load(tmp_path / "run")
     assert loaded.config == run.config
     assert loaded.scores == run.scores
@@ -222,7 +223,8 @@ BAD = {
     "seeds": (("CartPole-v1", "dqn"), {"seeds": [1, 1]}, r"seeds=\[1, 1\]: give how many"),
     "loop": (("CartPole-v1", "dqn"), {"loop": "jit"}, "loop='jit'; choose auto, compiled or host"),
     "no twin": (("LunarLander-v3", "dqn"), {"loop": "compiled"}, "LunarLander|Box2D|box2d"),
-    "table on a box": (("CartPole-v1", "q-learning"), {}, "keeps a table and CartPole-v1 has observations .* use dqn"),
+    "tiles without bounds": ((Counter, "q-learning"), {}, r"have no bounds in dimensions \[0, 1, 2\]"),
+    "episodes to keep": (("CartPole-v1", "dqn"), {"keep_episodes": -1}, "keep_episodes=-1 is not an integer from 0"),
     "continuous actions": (("MountainCarContinuous-v0", "dqn"), {}, "is not Discrete"),
     "env kwargs": (("CartPole-v1", "dqn"), {"env_kwargs": {"gravitas": 1}}, "gravitas"),
     "settings of a config": (("CartPole-v1", bx.DQN()), {"gamma": 0.5}, "give gamma to DQN"),

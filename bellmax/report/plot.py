@@ -1,4 +1,4 @@
-"""Matplotlib (extra `plot`). Learning curves as PNG or SVG: every seed, their IQM, and its 95 % interval."""
+"""Matplotlib (extra `plot`). Learning curves as PNG or SVG: the seeds, their IQM, and its 95 % interval."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from bellmax.statistics import bootstrap_interval, iqm
 from bellmax.types import ConfigError
+
+DRAWN_SEEDS = 100  # lines of single seeds; the IQM and its interval are of all
 
 
 def learning_curve(run: Any, path: str | Path, column: str | None = None, optimum: float | None = None) -> Path:
@@ -29,9 +31,10 @@ def learning_curve(run: Any, path: str | Path, column: str | None = None, optimu
     if name is None:
         raise ConfigError(f"the run has no column {wanted[0]!r}; there are: {', '.join(columns)}")
     steps, values = run.history["step"], run.history[name]
+    values = np.where(np.isfinite(values), values, np.nan)
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(steps, values.T, color="#4878a8", alpha=0.25, linewidth=0.8)
+    axes.plot(steps, values[:DRAWN_SEEDS].T, color="#4878a8", alpha=0.25, linewidth=0.8)
     axes.plot(steps, iqm(values, axis=0), color="#1f4e79", linewidth=2, label="IQM")
     if len(run.seeds) > 1:
         low, high = np.array([bootstrap_interval(values[:, t], resamples=500) for t in range(len(steps))]).T

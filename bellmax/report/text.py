@@ -14,6 +14,8 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.solve import Solution
 from bellmax.statistics import Summary
 
+SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
+
 
 def render(*parts: Any) -> str:
     """Rich objects and strings as text: coloured in a terminal, plain elsewhere."""
@@ -43,7 +45,25 @@ def describe_summary(summary: Summary) -> str:
 def describe_run(run: Any) -> str:
     """What came out, where it is, and what to do next."""
     parts: list[Any] = [curve(run)]
-    parts += [f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop"]
+    parts += [f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop", seeds_table(run)]
+    if len(run.seeds) > SHOWN_SEEDS:
+        parts.append(f"... and {len(run.seeds) - SHOWN_SEEDS:,} more")
+    parts.append(describe_summary(run.summary()))
+    if "exact/is_optimal" in run.history.columns:
+        parts.append(describe_optimality(run.steps_to_optimal()))
+    if run.folder is not None:
+        parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
+        named = f" --world {run.world}" if ":" in run.world and not run.world.startswith("probe:") else ""
+        parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
+    return render(*parts)
+
+
+def seeds_table(run: Any) -> Table:
+    """A row for each of the first seeds: its score, its last training return, and how far it is from the truth."""
+
+    def last(name: str) -> Any:
+        return run.history[name][:, -1] if name in run.history.columns else np.full(len(run.seeds), np.nan)
+
     table = Table()
     for name in ("seed", "final score", "last ep_rew_mean"):
         table.add_column(name, justify="right")
@@ -51,19 +71,27 @@ def describe_run(run: Any) -> str:
     if exact:
         table.add_column("‖Q−Q*‖∞", justify="right")
         table.add_column("policy / optimum", justify="right")
-    for i, seed in enumerate(run.seeds):
-        recent = run.history["return"][i, -1] if "rollout/ep_rew_mean" in run.history.columns else np.nan
-        row = [str(seed), f"{run.scores[i]:.4g}", f"{recent:.4g}"]
+    recent, error = last("rollout/ep_rew_mean"), last("exact/q_error")
+    value, best = last("exact/policy_return"), last("exact/optimal_return")
+    for i, seed in enumerate(run.seeds[:SHOWN_SEEDS]):
+        row = [str(seed), f"{run.scores[i]:.4g}", f"{recent[i]:.4g}"]
         if exact:
-            value, best = (run.history[f"exact/{k}_return"][i, -1] for k in ("policy", "optimal"))
-            row += [f"{run.history['exact/q_error'][i, -1]:.2g}", f"{value:.5g} / {best:.5g}"]
+            row += [f"{error[i]:.2g}", f"{value[i]:.5g} / {best[i]:.5g}"]
         table.add_row(*row)
-    parts += [table, describe_summary(run.summary())]
-    if run.folder is not None:
-        parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed)"]
-        named = f" --world {run.world}" if ":" in run.world and not run.world.startswith("probe:") else ""
-        parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
-    return render(*parts)
+    return table
+
+
+def describe_optimality(found: Any) -> str:
+    """From which step on the greedy policy was optimal, over seeds: the median, its 95 % interval, how many seeds."""
+    n, reached = found.steps.size, int(np.isfinite(found.steps).sum())
+    if not np.isfinite(found.median):
+        return f"policy optimal at the end in {reached:,} of {n:,} seed(s)"
+    if n == 1:
+        return f"policy optimal from step {found.median:,.0f}"
+    low, high = ("never" if np.isinf(figure) else f"{figure:,.0f}" for figure in (found.low, found.high))
+    return (
+        f"policy optimal from step {found.median:,.0f} [{low}, {high}], median over seeds; {reached:,} of {n:,} seeds"
+    )
 
 
 def describe_evaluation(run: Any, which: str, results: list[Any], summary: Summary) -> str:
@@ -85,7 +113,7 @@ def describe_solution(mdp: FiniteMDP, solution: Solution, result: dict[str, Any]
         table.add_column(name, justify="right")
     shown = min(mdp.n_states, 64)
     for s in range(shown):
-        cells = [mdp.state_names[s] if mdp.state_names else str(s), f"{solution.v[s]:.6g}"]
+        cells = [str(mdp.state_names[s]) if mdp.state_names else str(s), f"{solution.v[s]:.6g}"]
         table.add_row(*cells, names[solution.policy[s]], *(f"{q:.6g}" for q in solution.q[s]))
     parts: list[Any] = [f"{result['world']}, γ = {result['gamma']}", table]
     if shown < mdp.n_states:
@@ -104,8 +132,10 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     name = next((name for name in names if name in columns), None)
     if name is None or len(run.history) < 2:
         return ""
-    values = run.history[name]
+    values = np.where(np.isfinite(run.history[name]), run.history[name], np.nan)  # a policy without end has no height
     known = ~np.isnan(values).all(axis=0)
+    if not known.any():
+        return ""
     steps, values = run.history["step"][known], values[:, known]
     low, mean, high = np.nanmin(values, axis=0), np.nanmean(values, axis=0), np.nanmax(values, axis=0)
     bottom, top = float(low.min()), float(high.max())

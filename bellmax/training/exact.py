@@ -7,27 +7,60 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.mdp.model import FiniteMDP, reachable
-from bellmax.mdp.solve import Solution, evaluate_policy, greedy_policy, horizon_return, solve
-from bellmax.types import BoolArray, FloatArray
+from bellmax.mdp.many import Occurring, occurring, start_occupancy, start_returns, start_values
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.solve import Solution, evaluate_policy, horizon_return, solve
+from bellmax.types import ConfigError, FloatArray, IntArray
+
+KEPT_BYTES = 10**8  # of policies whose values are remembered
 
 
 class Truth(NamedTuple):
-    """A world's exact answer: its solution at γ, which states can occur, and the optimal policy's return."""
+    """A world's exact answer, and what the learnt ones are compared at. A pair (s, a) has the number s * A + a.
+
+    Attributes:
+        mdp, gamma, solution: the model, and its optimal values and policy.
+        part: what can occur from the start.
+        pairs: [P] the pairs that can occur.
+        path: [K] the pairs of the optimal policy.
+        weight: [K] the share of them in its (discounted) time; sums to 1.
+        optimal_return: of the optimal policy, as `policy_return` has it.
+        known: (value, return) of each greedy policy met so far, by the bytes of its actions.
+    """
 
     mdp: FiniteMDP
     gamma: float
     solution: Solution
-    reachable: BoolArray
+    part: Occurring
+    pairs: IntArray
+    path: IntArray
+    weight: FloatArray
     optimal_return: float
+    known: dict[bytes, tuple[float, float]]
 
 
 def find_truth(mdp: FiniteMDP | None, gamma: float) -> Truth | None:
-    """Solve `mdp`; None where there is no table, or γ = 1, where the value may be unbounded."""
-    if mdp is None or gamma >= 1.0:
+    """Solve `mdp`; None where there is no table, or γ = 1 and values have no bound or the best play no end."""
+    if mdp is None:
         return None
-    solution = solve(mdp, gamma)
-    return Truth(mdp, gamma, solution, reachable(mdp), policy_return(mdp, solution.policy, gamma))
+    try:
+        solution = solve(mdp, gamma)
+    except ConfigError:
+        if gamma < 1.0:
+            raise
+        return None
+    part = occurring(mdp)
+    states, policy = part.states, solution.policy[part.states]
+    exists = np.flatnonzero(mdp.allowed[states])
+    pairs = (states[:, None] * mdp.n_actions + np.arange(mdp.n_actions)).ravel()[exists]
+    time = start_occupancy(part, policy, gamma)
+    (value,) = start_values(part, policy[None], gamma)
+    if not (np.isfinite(value) and time.any()):
+        return None
+    limit = mdp.max_episode_steps
+    best_return = value if limit is None else start_returns(part, policy[None], limit)[0]
+    path = states * mdp.n_actions + policy
+    return Truth(mdp, gamma, solution, part, pairs, path, time / time.sum(), float(best_return), {})
 
 
 def policy_return(mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float) -> float:
@@ -37,20 +70,56 @@ def policy_return(mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float) -> float:
     return float(np.dot(mdp.start, evaluate_policy(mdp, policy, gamma)))
 
 
-def measure(truth: Truth, q: FloatArray) -> dict[str, float]:
-    """How far a table q [S, A] is from the truth.
+def measure(truth: Truth, q: FloatArray, visits: IntArray | None = None) -> dict[str, FloatArray]:
+    """How far each of n tables `q [n, S, A]` is from the truth; `visits [n, S, A]` counts the updates of its pairs.
 
-    `exact/q_error`: ‖Q - Q*‖∞ over the states that can occur. `exact/policy_value` and `exact/optimal_value`:
-    the discounted value of the greedy policy from the start, and the best one. `exact/policy_return` and
-    `exact/optimal_return`: expected rewards within the time limit.
+    Returns columns [n]:
+        exact/q_error: ‖Q - Q*‖∞ over the pairs that can occur.
+        exact/q_error_weighted: the mean of |Q - Q*| over the pairs that the optimal policy meets, each weighted by
+            its share of that policy's discounted time, Σ_s d*(s) |Q - Q*|(s, π*(s)).
+        exact/policy_value, exact/optimal_value: the discounted value from the start of the greedy policy (of equal
+            values the lowest action, as it plays) and of the best one. -inf for a policy that, undiscounted, may
+            never end.
+        exact/regret: the latter minus the former, without rounding below 0.
+        exact/is_optimal: 1 where the regret is nothing but the error of the solution and rounding, else 0.
+        exact/policy_return, exact/optimal_return: expected rewards within the time limit; without one, the values.
+        exact/visited, exact/least_visits: the share of the pairs that were visited, the number of visits of the
+            least visited; only with `visits`.
     """
-    exists = truth.mdp.allowed  # what a table holds where a state lacks the action is nobody's estimate
-    policy = greedy_policy(np.where(exists, q, -np.inf))
-    gap = np.abs(q - np.where(exists, truth.solution.q, q))[truth.reachable]
-    return {
-        "exact/q_error": float(gap.max()),
-        "exact/policy_value": float(np.dot(truth.mdp.start, evaluate_policy(truth.mdp, policy, truth.gamma))),
-        "exact/optimal_value": truth.solution.start_value,
-        "exact/policy_return": policy_return(truth.mdp, policy, truth.gamma),
-        "exact/optimal_return": truth.optimal_return,
+    n, solution = len(q), truth.solution
+    flat, best = q.reshape(n, -1), solution.q.ravel()
+    value, return_ = play_exactly(truth, q)
+    regret = np.maximum(solution.start_value - value, 0.0)
+    bound = solution.bound if np.isfinite(solution.bound) else 0.0  # undiscounted, there may be none
+    slack = 2 * bound + 1e-9 * abs(solution.start_value)
+    columns = {
+        "exact/q_error": np.abs(flat[:, truth.pairs] - best[truth.pairs]).max(axis=1),
+        "exact/q_error_weighted": np.abs(flat[:, truth.path] - best[truth.path]) @ truth.weight,
+        "exact/policy_value": value,
+        "exact/optimal_value": np.full(n, solution.start_value),
+        "exact/regret": regret,
+        "exact/is_optimal": (regret <= slack).astype(np.float64),
+        "exact/policy_return": return_,
+        "exact/optimal_return": np.full(n, truth.optimal_return),
     }
+    if visits is not None:
+        counts = visits.reshape(n, -1)[:, truth.pairs]
+        columns["exact/visited"] = (counts > 0).mean(axis=1)
+        columns["exact/least_visits"] = counts.min(axis=1).astype(np.float64)
+    return columns
+
+
+def play_exactly(truth: Truth, q: FloatArray) -> FloatArray:
+    """(value [n], return [n]) from the start of the greedy policies of `q [n, S, A]`; each policy is solved once."""
+    states, known = truth.part.states, truth.known
+    policies = np.minimum(q[:, states].argmax(axis=2), truth.mdp.n_allowed[states] - 1)  # a loop plays it so, too
+    keys = [row.tobytes() for row in policies.astype(np.min_scalar_type(q.shape[2] - 1))]
+    fresh = {key: i for i, key in enumerate(keys) if key not in known}
+    if (len(known) + len(fresh)) * len(keys[0]) > KEPT_BYTES:
+        known.clear()
+        fresh = {key: i for i, key in enumerate(keys)}
+    chosen, limit = policies[list(fresh.values())], truth.mdp.max_episode_steps
+    values = start_values(truth.part, chosen, truth.gamma)
+    returns = values if limit is None else start_returns(truth.part, chosen, limit)
+    known.update(zip(fresh, zip(values.tolist(), returns.tolist(), strict=True), strict=True))
+    return np.array([known[key] for key in keys]).T

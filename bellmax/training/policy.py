@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,8 @@ class Policy:
         config: the agent's hyper-parameters.
         space: of one observation.
         n_actions: A.
-        arrays: a table's `q` [S, A], or a network's parameters by name.
+        arrays: a table's `q` [S, A] and how often its pairs were updated, `visits` [S, A]; with tiles, of which there
+            are S, also the range `low`, `high` [k] of the observations; or a network's parameters by name.
         env_kwargs: arguments of the world.
     """
 
@@ -129,6 +131,8 @@ def load_policy(stem: Path) -> Policy:
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
         policy = Policy(card["world"], config, kind(**space), int(card["n_actions"]), arrays, card["env_kwargs"])
         expected = expected_shapes(config, policy.space, policy.n_actions)
+        if is_tabular(config) and "visits" not in arrays:
+            del expected["visits"]  # older versions did not save them
         if (shapes := {name: array.shape for name, array in arrays.items()}) != expected:
             raise ValueError(f"arrays are {shapes}, expected {expected}")
         return policy
@@ -153,7 +157,13 @@ def fingerprint(card: dict[str, Any], arrays: dict[str, Any]) -> str:
 def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tuple[int, ...]]:
     """The shapes of a policy's arrays, by name."""
     if is_tabular(config):
-        return {"q": (space.n, n_actions)}  # type: ignore[union-attr]
+        if isinstance(space, Discrete):
+            return {"q": (space.n, n_actions), "visits": (space.n, n_actions)}
+        from bellmax.tabular.tiles import Coder
+
+        end = (math.prod(space.shape),)
+        table = (Coder(np.zeros(end), np.ones(end), config.bins, config.tilings).n_tiles, n_actions)
+        return {"q": table, "visits": table, "low": end, "high": end}
     import jax
 
     from bellmax.networks import to_named

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.types import FloatArray, IntArray
+from bellmax.types import FloatArray, IntArray, NonFiniteError
 
 
 class Episodes(NamedTuple):
-    """Episodes that ended within a chunk, in order: undiscounted return and length (environment steps) [E]."""
+    """Episodes in the order in which they ended: undiscounted return and length (environment steps) [E]."""
 
     returns: FloatArray
     lengths: IntArray
@@ -63,6 +64,36 @@ def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {f"train/{k}": float(np.mean(v[learnt], dtype=np.float64)) for k, v in metrics.items() if k != "learnt"}
 
 
+def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end: int) -> None:
+    """Refuse what was learnt between the steps `begin` and `end` if it is not finite.
+
+    Raises:
+        NonFiniteError: names the metric and the seed.
+    """
+    for seed, chunk in zip(seeds, chunks, strict=True):
+        for name, value in chunk.metrics.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(
+                    f"{name} of seed {seed} became {value} between steps {begin:,} and {end:,}; "
+                    "lower learning_rate, or scale the rewards"
+                )
+
+
+def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, FloatArray]:
+    """Columns [seeds] of one record: number, mean return and mean length of the episodes, and the metrics."""
+    counts = np.array([chunk.episodes.returns.size for chunk in chunks], np.int64)
+    columns = {"rollout/episodes": counts.astype(np.float64)}
+    for name in dict.fromkeys(name for chunk in chunks for name in chunk.metrics):
+        columns[name] = np.array([chunk.metrics.get(name, math.nan) for chunk in chunks])
+    if counts.any():
+        seed = np.repeat(np.arange(counts.size), counts)
+        number = np.where(counts > 0, counts, math.nan)
+        for name, i in (("rollout/ep_rew_mean", 0), ("rollout/ep_len_mean", 1)):
+            values = np.concatenate([chunk.episodes[i] for chunk in chunks])
+            columns[name] = np.bincount(seed, values, counts.size) / number
+    return columns
+
+
 ALIASES = {"return": "rollout/ep_rew_mean", "length": "rollout/ep_len_mean", "loss": "train/loss"}
 
 
@@ -73,33 +104,38 @@ class History:
     value that does not exist (no episode ended yet) is NaN.
     """
 
-    def __init__(self, seeds: list[int]) -> None:
-        self.seeds = seeds
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds = list(seeds)
         self.step: list[int] = []
-        self._rows: list[list[Mapping[str, float]]] = []
+        self._records: list[dict[str, FloatArray]] = []
 
-    def append(self, step: int, rows: list[Mapping[str, float]]) -> None:
-        """One record: the same moment in every seed."""
+    def append(self, step: int, values: Mapping[str, Any] | Sequence[Mapping[str, float]]) -> None:
+        """One record, the same moment in every seed: `{name: [seeds] or one number for all}`, or a row per seed."""
+        if not isinstance(values, Mapping):
+            names = dict.fromkeys(name for row in values for name in row)
+            values = {name: [row.get(name, math.nan) for row in values] for name in names}
+        shape = (len(self.seeds),)
         self.step.append(step)
-        self._rows.append(rows)
+        self._records.append({name: np.broadcast_to(np.asarray(v, np.float64), shape) for name, v in values.items()})
 
     def drop_after(self, step: int) -> None:
         """Forget the records later than `step`."""
         kept = sum(s <= step for s in self.step)
-        del self.step[kept:], self._rows[kept:]
+        del self.step[kept:], self._records[kept:]
 
     @property
     def columns(self) -> list[str]:
         """Names of all columns but `seed` and `step`, in order of appearance."""
-        return list(dict.fromkeys(name for rows in self._rows for row in rows for name in row))
+        return list(dict.fromkeys(name for record in self._records for name in record))
 
     def __getitem__(self, name: str) -> Any:
         name = ALIASES.get(name, name)
         if name == "step":
             return np.array(self.step)
-        if name not in self.columns:
+        if not any(name in record for record in self._records):
             raise KeyError(f"no column {name!r}; there are: step, {', '.join(self.columns)}")
-        return np.array([[row.get(name, np.nan) for row in rows] for rows in self._rows]).T
+        missing = np.full(len(self.seeds), np.nan)
+        return np.array([record.get(name, missing) for record in self._records]).T
 
     def __len__(self) -> int:
         return len(self.step)
@@ -108,26 +144,25 @@ class History:
         """One line per seed and record; opens in pandas and in a spreadsheet."""
         columns = self.columns
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["seed", "step", *columns])
-        for i, seed in enumerate(self.seeds):
-            for step, rows in zip(self.step, self._rows, strict=True):
-                values = (rows[i].get(name, np.nan) for name in columns)
-                writer.writerow([seed, step, *("" if np.isnan(v) else repr(float(v)) for v in values)])
+        csv.writer(out, lineterminator="\n").writerow(["seed", "step", *columns])
+        table = np.array([self[name] for name in columns]).reshape(len(columns), len(self.seeds), len(self))
+        for seed, records in zip(self.seeds, np.moveaxis(table, 0, -1), strict=True):
+            for step, values in zip(self.step, records.tolist(), strict=True):
+                out.write(",".join([str(seed), str(step), *("" if v != v else repr(v) for v in values)]) + "\n")
         return out.getvalue()
 
     @classmethod
-    def from_csv(cls, text: str) -> History:
-        """The inverse of `to_csv`; a torn last line is skipped."""
-        lines = list(csv.reader(io.StringIO(text)))
-        names = lines[0][2:]
-        table: dict[tuple[int, int], dict[str, float]] = {}
-        for line in lines[1:]:
-            if len(line) == len(names) + 2:
-                table[int(line[1]), int(line[0])] = {
-                    name: float(v) for name, v in zip(names, line[2:], strict=True) if v != ""
-                }
-        history = cls(sorted({seed for _, seed in table}))
-        for step in sorted({step for step, _ in table}):
-            history.append(step, [table.get((step, seed), {}) for seed in history.seeds])
+    def from_csv(cls, text: str, seeds: Sequence[int] | None = None) -> History:
+        """The inverse of `to_csv`; a torn last line is skipped. `seeds` are by default those of the lines."""
+        names, *lines = csv.reader(io.StringIO(text))
+        lines = [line for line in lines if len(line) == len(names)]
+        history = cls(list(dict.fromkeys(int(line[0]) for line in lines)) if seeds is None else seeds)
+        row = {seed: i for i, seed in enumerate(history.seeds)}
+        steps = {step: t for t, step in enumerate(sorted({int(line[1]) for line in lines}))}
+        table = np.full((len(steps), len(names) - 2, len(history.seeds)), np.nan)
+        for line in lines:
+            table[steps[int(line[1])], :, row[int(line[0])]] = [float(cell or "nan") for cell in line[2:]]
+        for step, record in zip(steps, table, strict=True):
+            known = zip(names[2:], record, strict=True)
+            history.append(step, {name: values for name, values in known if not np.isnan(values).all()})
         return history

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bellmax.config import AgentConfig
-from bellmax.statistics import Summary, summarise
+from bellmax.statistics import Summary, bootstrap_interval, summarise
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.policy import Policy
-from bellmax.training.records import History
-from bellmax.types import ConfigError
+from bellmax.training.records import Episodes, History
+from bellmax.types import ConfigError, FloatArray, IntArray
+
+
+class StepsToOptimal(NamedTuple):
+    """When each seed's greedy policy became optimal for good: `steps` [seeds] (environment steps), inf for never.
+
+    `median` over seeds, and its 95 % bootstrap interval (NaN with one seed); inf counts as the largest.
+    """
+
+    steps: FloatArray
+    median: float
+    low: float
+    high: float
 
 
 @dataclass
@@ -22,12 +34,15 @@ class Run:
 
     Attributes:
         world, agent, config, steps, seeds, loop: what was asked for; `loop` is "compiled" or "host".
-        options: records, eval_episodes, final_episodes and vmap, as given.
+        options: records, eval_episodes, final_episodes, vmap and keep_episodes, as given.
         history: columns over the records, see `History`.
         policies: {"final": [...], "best": [...]}, one Policy per seed.
         evaluations: of the final policies, one Evaluation per seed.
         scores: one number per seed: the exact expected return of the final greedy policy where the world has a
-            table and a time limit, else the mean return of its evaluation.
+            table and a time limit, else the mean return of its evaluation; without evaluation its exact value.
+        episodes: the first training episodes of each seed, one Episodes per seed; see `keep_episodes` of `train`.
+        visits: [T, seeds, S, A] int64, how often each pair had been updated at each record; None for a network, or
+            where these would be more than 10^7 numbers (the last are then still in the policies' arrays).
         folder: where it is saved, or None.
     """
 
@@ -42,6 +57,8 @@ class Run:
     policies: dict[str, list[Policy]] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    episodes: list[Episodes] = field(default_factory=list)
+    visits: IntArray | None = None
     folder: Path | None = None
 
     def summary(self) -> Summary:
@@ -55,5 +72,33 @@ class Run:
             ConfigError: the run has no such seed or no such policy.
         """
         if seed not in self.seeds or which not in self.policies:
-            raise ConfigError(f"no {which!r} policy of seed {seed}; seeds: {self.seeds}, kinds: {list(self.policies)}")
+            seeds = f"{self.seeds[:20]}{' and more' * (len(self.seeds) > 20)}"
+            raise ConfigError(f"no {which!r} policy of seed {seed}; seeds: {seeds}, kinds: {list(self.policies)}")
         return self.policies[which][self.seeds.index(seed)]
+
+    def steps_to_optimal(self) -> StepsToOptimal:
+        """The first record from which on each seed's greedy policy stays exactly optimal to the end of the run.
+
+        Raises:
+            ConfigError: the run was not compared with an exact answer.
+        """
+        if "exact/is_optimal" not in self.history.columns:
+            raise ConfigError(f"no exact answer was known for {self.world} with gamma={self.config.gamma}")
+        optimal = self.history["exact/is_optimal"] == 1.0
+        lasting = np.logical_and.accumulate(optimal[:, ::-1], axis=1)[:, ::-1]
+        steps = np.where(lasting.any(axis=1), self.history["step"][lasting.argmax(axis=1)], np.inf)
+        finite = np.where(np.isinf(steps), 1e300, steps)  # quantiles interpolate, and inf - inf is no number
+        figures = float(np.median(finite)), *bootstrap_interval(finite, np.median)
+        return StepsToOptimal(steps, *(np.inf if figure > self.steps else figure for figure in figures))
+
+    def drop_after(self, step: int) -> None:
+        """Forget the records later than `step`, and the visits and episodes that came after it."""
+        self.history.drop_after(step)
+        if self.visits is not None:
+            self.visits = self.visits[: len(self.history)]
+        known = "rollout/episodes" in self.history.columns
+        ended = np.nansum(self.history["rollout/episodes"], axis=1) if known else np.zeros(len(self.seeds))
+        self.episodes = [
+            Episodes(returns[: int(n)], lengths[: int(n)])
+            for (returns, lengths), n in zip(self.episodes, ended, strict=bool(self.episodes))
+        ]

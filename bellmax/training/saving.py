@@ -1,10 +1,12 @@
 """Plain Python. The folder of a run: what was asked, on what it ran, the history, the policies, the result.
 
-config.json       world, agent, hyper-parameters, steps, seeds, loop
-environment.json  versions, platform, when
-history.csv       one line per seed and record
-policies/         seed-0-final.safetensors and .json, seed-0-best..., for every seed
-result.json       scores, returns, summary; written last: a run without it did not end
+config.json           world, agent, hyper-parameters, steps, seeds, loop
+environment.json      versions, platform, when
+history.csv           one line per seed and record
+episodes.safetensors  returns and lengths of the first training episodes, seed after seed, and counts [seeds]
+visits.safetensors    visits [T, seeds, S, A] of a table at each record, where they are not too many
+policies/             seed-0-final.safetensors and .json, seed-0-best..., for every seed
+result.json           scores, returns, summary; written last: a run without it did not end
 """
 
 from __future__ import annotations
@@ -19,14 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
 
 import bellmax
 from bellmax.catalog import agent_class
 from bellmax.config import build
 from bellmax.training import storage
 from bellmax.training.evaluate import Evaluation
-from bellmax.training.policy import load_policy
-from bellmax.training.records import History
+from bellmax.training.policy import fingerprint, load_policy
+from bellmax.training.records import Episodes, History
 from bellmax.training.run import Run
 from bellmax.types import ConfigError, CorruptCheckpoint
 
@@ -77,12 +81,45 @@ def environment() -> dict[str, Any]:
 
 
 def save(run: Run) -> None:
-    """History and policies as they are now; each file is the old one or the new one, never a torn one."""
+    """All as it is now; each file is the old one or the new one, never a torn one.
+
+    The history comes last, so that there is never less of anything else than it tells of.
+    """
     folder = _folder(run)
     for which, policies in run.policies.items():
         for seed, policy in zip(run.seeds, policies, strict=True):
             policy.save(folder / "policies" / f"seed-{seed}-{which}")
+    if run.episodes:
+        returns, lengths = (np.concatenate(column) for column in zip(*run.episodes, strict=True))
+        counts = np.array([episodes.returns.size for episodes in run.episodes], np.int64)
+        write_arrays(folder / "episodes.safetensors", {"returns": returns, "lengths": lengths, "counts": counts})
+    if run.visits is not None:
+        write_arrays(folder / "visits.safetensors", {"visits": run.visits})
     storage.write(folder / "history.csv", run.history.to_csv())
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """A safetensors file with a hash of its arrays; see `storage.write`."""
+    storage.write(path, to_bytes(arrays, metadata={"sha256": fingerprint({}, arrays)}))
+
+
+def read_arrays(path: Path) -> dict[str, Any] | None:
+    """What `write_arrays` wrote; None where there is no such file.
+
+    Raises:
+        CorruptCheckpoint: it is not what was written.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            recorded = (file.metadata() or {}).get("sha256")
+    except (*storage.MALFORMED, OSError, SafetensorError) as error:
+        raise CorruptCheckpoint(f"cannot read {path}: {error}") from error
+    if fingerprint({}, arrays) != recorded:
+        raise CorruptCheckpoint(f"{path} is not what was saved; its SHA-256 differs")
+    return arrays
 
 
 def close_folder(run: Run) -> None:
@@ -114,9 +151,11 @@ def load(folder: str | os.PathLike[str]) -> Run:
         history = (path / "history.csv").read_text()
         run = Run(
             card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
-            History.from_csv(history[: history.rfind("\n") + 1]),
+            History.from_csv(history[: history.rfind("\n") + 1], card["seeds"]),
             {name: card[name] for name in ("records", "eval_episodes", "final_episodes", "vmap")}, folder=path,
         )  # fmt: skip
+        run.options["keep_episodes"] = card.get("keep_episodes", 0)
+        read_kept(run)
     except (*storage.MALFORMED, OSError, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
     for which in ("final", "best") if len(run.history) or any((path / "policies").iterdir()) else ():
@@ -132,6 +171,26 @@ def load(folder: str | os.PathLike[str]) -> Run:
         except storage.MALFORMED as error:
             raise CorruptCheckpoint(f"{path / 'result.json'} is not the result of a run: {error!r}") from error
     return run
+
+
+def read_kept(run: Run) -> None:
+    """Read the episodes and visits of the records in the history.
+
+    Raises:
+        CorruptCheckpoint: they are damaged, or are not of this run.
+    """
+    folder, n = _folder(run), len(run.seeds)
+    kept = read_arrays(folder / "episodes.safetensors")
+    if kept is not None:
+        ends = np.cumsum(kept["counts"])[:-1]
+        columns = np.split(kept["returns"], ends), np.split(kept["lengths"], ends)
+        run.episodes = [Episodes(*pair) for pair in zip(*columns, strict=True)]
+    counts = read_arrays(folder / "visits.safetensors")
+    if counts is not None:
+        run.visits = counts["visits"]
+    if len(run.episodes) not in (0, n) or (run.visits is not None and run.visits.shape[1] != n):
+        raise CorruptCheckpoint(f"the episodes or visits in {folder} are not those of {n} seeds")
+    run.drop_after(run.history.step[-1] if len(run.history) else 0)
 
 
 def _folder(run: Run) -> Path:

@@ -34,6 +34,7 @@ def train(
     records: int = 20,
     eval_episodes: int = 10,
     final_episodes: int = 100,
+    keep_episodes: int = 2_000_000,
     vmap: int | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] = lambda text: None,
@@ -52,6 +53,8 @@ def train(
         records: how often to log and evaluate over the run.
         eval_episodes: greedy episodes per seed at each record, 0 for none; a world with a table is evaluated exactly.
         final_episodes: greedy episodes per seed at the end, 0 for none.
+        keep_episodes: how many training episodes to keep in `run.episodes`, an equal share for each seed, its first
+            ones; 16 bytes each.
         vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator.
         progress: show it; by default only if standard error is a terminal.
         say: called with each line for people.
@@ -65,7 +68,7 @@ def train(
     source = _attempt(problems, lambda: find_world(world, env_kwargs))
     config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
     seed_list = _attempt(problems, lambda: check_seeds(seeds))
-    _attempt(problems, lambda: check_numbers(steps, records, eval_episodes, final_episodes, vmap, loop))
+    _attempt(problems, lambda: check_numbers(steps, records, eval_episodes, final_episodes, keep_episodes, vmap, loop))
     if problems or not (source and config and seed_list):
         raise ConfigError("; ".join(problems))
     if out is not None:
@@ -80,9 +83,10 @@ def train(
     if steps < stride:
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
     steps = steps // stride * stride
-    engine = loops.make_loop(config, source, kind, steps, vmap)
+    engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list))
     options = {
-        "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes, "vmap": vmap
+        "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,
+        "keep_episodes": keep_episodes, "vmap": vmap,
     }  # fmt: skip
     run = Run(source.name, config, steps, seed_list, kind, dict(env_kwargs or {}), History(seed_list), options)
     if out is not None:
@@ -116,9 +120,9 @@ def resume(
     if not (path / checkpoint.MANIFEST).is_file():
         raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
     source = find_world(run.world if world is None else world, run.env_kwargs if world is None else None)
-    engine = loops.make_loop(run.config, source, run.loop, run.steps, run.options["vmap"])
+    engine = loops.make_loop(run.config, source, run.loop, run.steps, run.options["vmap"], n_seeds=len(run.seeds))
     step, groups = checkpoint.load(path)
-    run.history.drop_after(step)
+    run.drop_after(step)
     note = "" if run.loop == "compiled" else "; its Gymnasium worlds start a new episode, so not bit for bit"
     say(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
     return _go(Trainer(run, source, engine, step, groups), progress, say)
@@ -158,7 +162,9 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     return [int(s) for s in listed]
 
 
-def check_numbers(steps: Any, records: Any, eval_episodes: Any, final_episodes: Any, vmap: Any, loop: Any) -> None:
+def check_numbers(
+    steps: Any, records: Any, eval_episodes: Any, final_episodes: Any, keep_episodes: Any, vmap: Any, loop: Any
+) -> None:  # fmt: skip
     """All the other arguments of `train`, all complaints at once."""
     problems = [
         f"{name}={value!r} is not an integer from {low}"
@@ -167,6 +173,7 @@ def check_numbers(steps: Any, records: Any, eval_episodes: Any, final_episodes: 
             ("records", records, 1),
             ("eval_episodes", eval_episodes, 0),
             ("final_episodes", final_episodes, 0),
+            ("keep_episodes", keep_episodes, 0),
             ("vmap", 1 if vmap is None else vmap, 1),
         )
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**62

@@ -8,25 +8,25 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from bellmax.training import checkpoint, saving
-from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play_compiled, play_host
-from bellmax.training.exact import find_truth, measure
+from bellmax.training.exact import find_truth
+from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
+from bellmax.training.keeping import Keeper
 from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.progress import say
-from bellmax.training.records import Chunk, Loop
+from bellmax.training.records import Chunk, Loop, check_finite, chunk_columns
 from bellmax.training.run import Run
 from bellmax.training.worlds import Source
-from bellmax.types import BellmaxError, NonFiniteError
+from bellmax.types import BellmaxError, FloatArray
 
-SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed
-GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first
+SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed; more where saving takes above a second
 MAX_CHUNK = 1_000_000  # environment steps; bounds the memory of a chunk's records
 
 
@@ -80,10 +80,12 @@ class Trainer:
         self.truth = find_truth(source.mdp, run.config.gamma)
         size = min(loop.group, len(run.seeds))
         self.groups = [run.seeds[i : i + size] for i in range(0, len(run.seeds), size)]
-        self.best = [-math.inf] * len(run.seeds)
+        self.chunk = chunk_steps(run.steps, loop.stride, run.options["records"])
+        self.keeper = Keeper(run, -(-run.steps // self.chunk))
+        self.best = np.full(len(run.seeds), -math.inf)
         for name in GRADES:
             if name in run.history.columns:
-                self.best = np.max(run.history[name], axis=1).tolist()
+                self.best = np.fmax.reduce(run.history[name], axis=1)
                 break
 
     def go(self, wanted: bool | None) -> None:
@@ -111,42 +113,50 @@ class Trainer:
 
     def train(self, states: list[Any], report: Any, stop: list[int]) -> None:
         """All chunks of all seeds; a signal in `stop` ends it between two of them."""
-        run, size = self.run, chunk_steps(self.run.steps, self.loop.stride, self.run.options["records"])
-        saved = -math.inf  # the first chunk is saved at once
-        t = self.begin
+        run, t, due, words = self.run, self.begin, -math.inf, ""  # the first chunk is saved at once
         while t < run.steps:
-            n = min(size, run.steps - t)
-            begin, done, words = time.monotonic(), t * len(run.seeds), ""
-            rows: list[dict[str, float]] = []
+            n = min(self.chunk, run.steps - t)
+            begin, done = time.monotonic(), t * len(run.seeds)
+            chunks: list[Chunk] = []
             arrays: list[dict[str, Any]] = []
             advanced = self.pool.map(lambda state, t=t, n=n: self.advance(state, t, n), states)
-            for i, (state, chunks, snapshots) in enumerate(advanced):
+            for i, (state, more, snapshots) in enumerate(advanced):
                 states[i] = state
-                rows += [self.row(chunk, t + n, n) for chunk in chunks]
+                chunks += more
                 arrays += snapshots
-                done += n * len(chunks)
+                done += n * len(more)
                 report(done, words)
             t += n
-            self.check_finite(rows, t - n, t)
+            check_finite(run.seeds, chunks, t - n, t)  # the policies are still those of the chunk before
             fps = n * len(run.seeds) / max(time.monotonic() - begin, 1e-9)
             run.policies["final"] = [self.policy(one) for one in arrays]
-            self.evaluate(rows)
-            run.history.append(t, [{**row, "time/fps": fps} for row in rows])
-            words = progress_words(rows)
+            columns = {**self.columns(chunks, t), **self.evaluate(), "time/fps": fps}
+            run.history.append(t, columns)
+            self.keeper.keep(chunks, run.policies["final"])
+            words = progress_words(columns)
             report(done, words)
-            if run.folder is not None and t < run.steps and (stop or time.monotonic() - saved > SAVE_SECONDS):
-                saving.save(run)
-                checkpoint.save(run.folder, t, [self.loop.dump(state) for state in states])
-                saved = time.monotonic()
+            if run.folder is not None and t < run.steps and (stop or time.monotonic() > due):
+                due = self.save(t, states)
             if stop and t < run.steps:
                 raise KeyboardInterrupt(stop[0])
+
+    def save(self, t: int, states: list[Any]) -> float:
+        """Write the run's files and a checkpoint; returns when (seconds, `time.monotonic`) to do so again."""
+        assert self.run.folder is not None  # noqa: S101 - the caller has looked
+        begin = time.monotonic()
+        self.keeper.gather()
+        saving.save(self.run)
+        checkpoint.save(self.run.folder, t, [self.loop.dump(state) for state in states])
+        end = time.monotonic()
+        return end + SAVE_SECONDS * max(1.0, end - begin)
 
     def keep(self, states: list[Any]) -> None:
         """After a failure: save the policies as they are, in a compiled loop those of the chunk before."""
         if self.loop.kind == "host":
             arrays = [one for state in states for one in self.loop.snapshot(state)]
-            if all(np.isfinite(array).all() for one in arrays for array in one.values()):
+            if all(is_sound(array) for one in arrays for array in one.values()):
                 self.run.policies["final"] = [self.policy(one) for one in arrays]
+        self.keeper.gather()
         if self.run.policies:
             self.run.policies.setdefault("best", list(self.run.policies["final"]))
         if self.run.folder is not None and self.run.policies:
@@ -157,88 +167,57 @@ class Trainer:
         state, chunks = self.loop.advance(state, t, n)
         return state, chunks, self.loop.snapshot(state)
 
-    def row(self, chunk: Chunk, t: int, n: int) -> dict[str, float]:
-        """One line of the history, without evaluation."""
-        returns, lengths = chunk.episodes
-        row = {
-            "time/total_timesteps": float(t),
-            "rollout/episodes": float(returns.size),
-            "rollout/exploration_rate": float(self.run.config.epsilon(t, self.run.steps)),
-            **chunk.metrics,
-        }
-        if returns.size:
-            row["rollout/ep_rew_mean"] = float(returns.mean())
-            row["rollout/ep_len_mean"] = float(lengths.mean())
-        return row
-
-    def check_finite(self, rows: list[dict[str, float]], begin: int, end: int) -> None:
-        """Stop at the first chunk whose learning is not finite; the policies are still those of the chunk before."""
-        for seed, row in zip(self.run.seeds, rows, strict=True):
-            for name, value in row.items():
-                if name.startswith("train/") and not math.isfinite(value):
-                    raise NonFiniteError(
-                        f"{name} of seed {seed} became {value} between steps {begin:,} and {end:,}; "
-                        "lower learning_rate, or scale the rewards"
-                    )
+    def columns(self, chunks: list[Chunk], t: int) -> dict[str, FloatArray | float]:
+        """One record of the history, without evaluation."""
+        rate = float(self.run.config.epsilon(t, self.run.steps))
+        return {"time/total_timesteps": float(t), "rollout/exploration_rate": rate, **chunk_columns(chunks)}
 
     def policy(self, arrays: dict[str, Any]) -> Policy:
         """A policy of this run."""
         run = self.run
         return Policy(run.world, run.config, self.source.space, self.source.n_actions, arrays, run.env_kwargs)
 
-    def evaluate(self, rows: list[dict[str, float]]) -> None:
-        """Add to each row how good its policy is: exactly, or by greedy episodes; keep the best."""
-        best = self.run.policies.setdefault("best", list(self.run.policies["final"]))
-        measured = self.pool.map(self.grade, self.run.policies["final"], self.run.seeds)
-        for i, (row, more) in enumerate(zip(rows, measured, strict=True)):
-            row.update(more)
-            score = next((row[name] for name in GRADES if name in row), math.nan)
-            if not score <= self.best[i]:  # without a grade the last is the best
-                self.best[i], best[i] = score, self.run.policies["final"][i]
-
-    def grade(self, policy: Policy, seed: int) -> dict[str, float]:
-        """Columns of one policy's evaluation."""
+    def evaluate(self) -> dict[str, FloatArray]:
+        """Columns on how good the present policies are: exactly, or by greedy episodes; keeps the best ones."""
+        run, episodes = self.run, self.run.options["eval_episodes"]
+        final, grades = run.policies["final"], {}
         if self.truth is not None:
-            return measure(self.truth, policy.table())
-        episodes = self.run.options["eval_episodes"]
-        if not episodes or self.source.fixed is not None:  # the only one there is, is busy training
-            return {}
-        returns, lengths = self.play(policy, episodes, SEED_OFFSET + seed)
-        return {"eval/mean_reward": float(returns.mean()), "eval/mean_ep_length": float(lengths.mean())}
-
-    def play(self, policy: Policy, episodes: int, seed: int) -> Evaluation:
-        """Greedy episodes in the compiled twin of a compiled run, else in the host world."""
-        if self.loop.kind == "compiled" and self.source.compiled is not None:
-            return play_compiled(policy, self.source, episodes, seed)
-        return play_host(policy.act, self.source, episodes, seed)
+            grades = grade_exactly(self.truth, final)
+        elif episodes and self.source.fixed is None:  # the only one there is, is busy training
+            grades = grade_by_episodes(self.loop.kind, self.source, final, run.seeds, episodes, self.pool)
+        score = next((grades[name] for name in GRADES if name in grades), np.full(len(final), math.nan))
+        best = run.policies.setdefault("best", list(final))
+        better = ~(score <= self.best)  # without a grade the last is the best
+        self.best = np.where(better, score, self.best)
+        for i in np.flatnonzero(better):
+            best[i] = final[i]
+        return grades
 
     def finish(self, episodes: int) -> None:
         """Evaluate the final policies in the world itself, score them, save."""
         run = self.run
+        self.keeper.gather()
+        if episodes:
+            run.evaluations = play_finally(self.source, run.policies["final"], run.seeds, episodes)
         limited = self.truth is not None and self.truth.mdp.max_episode_steps is not None
-        for i, (seed, policy) in enumerate(zip(run.seeds, run.policies["final"], strict=True)):
-            score = run.history["exact/policy_return"][i, -1] if limited else math.nan
-            if episodes:
-                seed += 2 * SEED_OFFSET
-                player = play_host if self.source.open is not None else None
-                evaluation = (
-                    player(policy.act, self.source, episodes, seed)
-                    if player
-                    else play_compiled(policy, self.source, episodes, seed)
-                )
-                run.evaluations.append(evaluation)
-                score = score if limited else float(evaluation.returns.mean())
-            run.scores.append(float(score))
+        if limited or (self.truth is not None and not episodes):
+            run.scores = run.history["exact/policy_return"][:, -1].tolist()
+        else:
+            run.scores = [float(e.returns.mean()) for e in run.evaluations] or [math.nan] * len(run.seeds)
         if run.folder is not None:
             saving.save(run)
             saving.close_folder(run)
             checkpoint.remove(run.folder)
 
 
-def progress_words(rows: list[dict[str, float]]) -> str:
+def is_sound(array: Any) -> bool:
+    """Whether it can be values or parameters: numbers, and -inf where a state lacks the action."""
+    return not bool((np.isnan(array) | (array == np.inf)).any())
+
+
+def progress_words(columns: Mapping[str, Any]) -> str:
     """The mean over seeds of the most telling column."""
     for name in ("exact/q_error", "eval/mean_reward", "rollout/ep_rew_mean"):
-        values = [row[name] for row in rows if name in row]
-        if values:
-            return f"{name.split('/')[1]} {np.mean(values):.4g}"
+        if name in columns:
+            return f"{name.split('/')[1]} {np.nanmean(columns[name]):.4g}"
     return ""

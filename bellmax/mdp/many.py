@@ -1,0 +1,133 @@
+"""NumPy and SciPy sparse. Many deterministic policies of one model, valued exactly in one linear system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse import csgraph
+from scipy.sparse.linalg import spsolve
+
+from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
+from bellmax.types import BoolArray, FloatArray, IntArray
+
+Matrix = sp.csr_array[np.float64]
+Valuation = Callable[[Matrix, FloatArray, BoolArray], FloatArray]  # of (chain [N, N], reward [N], ends [N]), V [N]
+
+BLOCK = 1 << 18  # rows of one system; bounds the memory, and is far beyond what calls cost
+
+
+class Occurring(NamedTuple):
+    """A model without the states that no policy ever acts in; R are left.
+
+    Attributes:
+        states: [R] int64, their numbers in the model.
+        onward: [R*A, R], the probability to be in a state next and go on.
+        reward: [R, A], the mean reward of a pair.
+        ends: [R, A], whether the episode may end there.
+        start: [R], the distribution of the first state.
+    """
+
+    states: IntArray
+    onward: Matrix
+    reward: FloatArray
+    ends: BoolArray
+    start: FloatArray
+
+
+def occurring(mdp: FiniteMDP) -> Occurring:
+    """The part of `mdp` that matters from its start."""
+    states = np.flatnonzero(reachable(mdp))
+    pairs = (states[:, None] * mdp.n_actions + np.arange(mdp.n_actions)).ravel()
+    ending = np.bincount(mdp.pair, mdp.terminated, mdp.n_states * mdp.n_actions) > 0
+    onward = sp.csr_array(continuation(mdp)[pairs][:, states])
+    shape = (states.size, mdp.n_actions)
+    return Occurring(states, onward, expected_reward(mdp)[states], ending[pairs].reshape(shape), mdp.start[states])
+
+
+def start_values(model: Occurring, policies: IntArray, gamma: float) -> FloatArray:
+    """[m]: the value from the start of each of m policies [m, R], discounted by γ in [0, 1].
+
+    With γ = 1 it is the expected sum of all rewards. A policy that may be caught for ever among states whose
+    rewards are not all 0 has the value -inf: where a model can be solved with γ = 1, such a sum has no better limit.
+    """
+    return _in_blocks(model, policies, lambda chain, reward, ends: _solve(chain, reward, ends, gamma))
+
+
+def start_returns(model: Occurring, policies: IntArray, horizon: int) -> FloatArray:
+    """[m]: the expected sum of the first `horizon` rewards of each of m policies [m, R]."""
+
+    def sweep(chain: Matrix, reward: FloatArray, ends: BoolArray) -> FloatArray:
+        del ends
+        v = np.zeros_like(reward)
+        for _ in range(horizon):
+            new_v = reward + chain @ v
+            if np.array_equal(new_v, v):
+                break
+            v = new_v
+        return v
+
+    return _in_blocks(model, policies, sweep)
+
+
+def start_occupancy(model: Occurring, policy: IntArray, gamma: float) -> FloatArray:
+    """[R]: the expected discounted number of steps that a policy [R] spends in each state.
+
+    With γ = 1, what is spent in states that it may never leave again is left out.
+    """
+    chain, _, ends = _chain(model, policy[None])
+    kept = np.flatnonzero(_leads_to(chain, ends) if gamma == 1.0 else np.ones(policy.size, np.bool_))
+    system = sp.eye_array(kept.size) - gamma * chain[kept][:, kept].T
+    time = np.zeros(policy.size)
+    time[kept] = spsolve(sp.csc_array(system), model.start[kept])
+    return time
+
+
+def _chain(model: Occurring, policies: IntArray) -> tuple[Matrix, FloatArray, BoolArray]:
+    """(P [m*R, m*R], reward [m*R], ends [m*R]) of m policies [m, R], side by side."""
+    m, n_states = policies.shape
+    pairs = (np.arange(n_states) * model.reward.shape[1] + policies).ravel()
+    rows = model.onward[pairs]
+    shift = np.repeat(np.arange(m) * n_states, np.diff(rows.indptr[::n_states]))
+    chain = sp.csr_array((rows.data, rows.indices + shift, rows.indptr), shape=(pairs.size, pairs.size))
+    return chain, model.reward.ravel()[pairs], model.ends.ravel()[pairs]
+
+
+def _in_blocks(model: Occurring, policies: IntArray, value: Valuation) -> FloatArray:
+    """[m]: the values of the policies' chains, averaged over the start states."""
+    begin, size = np.flatnonzero(model.start), max(1, BLOCK // model.states.size)
+    results = [np.zeros(0)]
+    for first in range(0, len(policies), size):
+        block = policies[first : first + size]
+        v = value(*_chain(model, block)).reshape(block.shape)
+        results.append(v[:, begin] @ model.start[begin])
+    return np.concatenate(results)
+
+
+def _solve(chain: Matrix, reward: FloatArray, ends: BoolArray, gamma: float) -> FloatArray:
+    """V [N]: the system (I - γ P) v = r; with γ = 1 over the states that are sure to leave for good."""
+    solved = np.ones(reward.size, np.bool_)
+    v = np.zeros(reward.size)
+    if gamma == 1.0:
+        endless = ~_leads_to(chain, ends)
+        ruined = _leads_to(chain, endless & (reward != 0.0))
+        v[ruined] = -np.inf
+        solved = ~endless & ~ruined  # from the endless rest nothing is gained and nothing lost
+    kept = np.flatnonzero(solved)
+    if kept.size:
+        system = sp.eye_array(kept.size) - gamma * chain[kept][:, kept]
+        v[kept] = spsolve(sp.csc_array(system), reward[kept])
+    return v
+
+
+def _leads_to(chain: Matrix, targets: BoolArray) -> BoolArray:
+    """[N]: from which states a target is reached with positive probability; targets are."""
+    back, first = sp.csr_array(chain.T), np.flatnonzero(targets)
+    edges = np.concatenate([back.indices, first])  # one node more, with an edge to every target
+    size = targets.size + 1
+    graph = sp.csr_array((np.ones(edges.size), edges, np.append(back.indptr, edges.size)), shape=(size, size))
+    seen = np.zeros(size, np.bool_)
+    seen[csgraph.breadth_first_order(graph, targets.size, return_predecessors=False)] = True
+    return seen[:-1]

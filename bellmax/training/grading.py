@@ -1,0 +1,64 @@
+"""NumPy. How good the policies of a record are: exactly where there is a table, else by greedy episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+import numpy as np
+
+from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play_compiled, play_host
+from bellmax.training.exact import Truth, measure
+from bellmax.training.policy import Policy
+from bellmax.training.worlds import Source
+from bellmax.types import FloatArray
+
+GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first
+BLOCK = 1 << 22  # numbers of all tables compared at a time: 32 MB of float64
+
+
+def grade_exactly(truth: Truth, policies: Sequence[Policy]) -> dict[str, FloatArray]:
+    """Columns [seeds] of `measure`, for one policy per seed."""
+    size = max(1, BLOCK // (truth.mdp.n_states * truth.mdp.n_actions))
+    parts = []
+    for first in range(0, len(policies), size):
+        arrays = [policy.arrays for policy in policies[first : first + size]]
+        if all("q" in a for a in arrays):
+            q = np.array([a["q"] for a in arrays])
+        else:
+            q = np.array([policy.table() for policy in policies[first : first + size]], np.float64)
+        visits = np.array([a["visits"] for a in arrays]) if all("visits" in a for a in arrays) else None
+        parts.append(measure(truth, q, visits))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def grade_by_episodes(
+    kind: str, source: Source, policies: Sequence[Policy], seeds: Sequence[int], episodes: int, pool: Executor
+) -> dict[str, FloatArray]:
+    """Columns [seeds]: the mean return and length of `episodes` greedy episodes of each policy.
+
+    They are played in the compiled twin of a compiled run, else (and if made of tiles) in the host world.
+    """
+    compiled = kind == "compiled" and source.compiled is not None and "low" not in policies[0].arrays
+
+    def play(policy: Policy, seed: int) -> Evaluation:
+        if compiled:
+            return play_compiled(policy, source, episodes, SEED_OFFSET + seed)
+        return play_host(policy.act, source, episodes, SEED_OFFSET + seed)
+
+    played = list(pool.map(play, policies, seeds))
+    return {
+        "eval/mean_reward": np.array([returns.mean() for returns, _ in played]),
+        "eval/mean_ep_length": np.array([lengths.mean() for _, lengths in played]),
+    }
+
+
+def play_finally(source: Source, policies: Sequence[Policy], seeds: Sequence[int], episodes: int) -> list[Evaluation]:
+    """The final episodes of each policy, in the world itself where it can be opened."""
+    evaluations = []
+    for policy, seed in zip(policies, seeds, strict=True):
+        if source.open is not None:
+            evaluations.append(play_host(policy.act, source, episodes, seed + 2 * SEED_OFFSET))
+        else:
+            evaluations.append(play_compiled(policy, source, episodes, seed + 2 * SEED_OFFSET))
+    return evaluations

@@ -1,0 +1,64 @@
+"""NumPy. What a run keeps besides its history: the first episodes of each seed, and how often each pair was updated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bellmax.training.policy import Policy
+from bellmax.training.records import Chunk, Episodes
+from bellmax.training.run import Run
+from bellmax.types import IntArray
+
+KEPT_VISITS = 10**7  # numbers of all records together
+
+
+class Keeper:
+    """Fills `run.episodes` and `run.visits` record by record, each within a bound on its memory.
+
+    What a run that is resumed lacks (an older version did not keep it) stays left out: the rest would pass for the
+    whole.
+    """
+
+    def __init__(self, run: Run, n_records: int) -> None:
+        """For a run of `n_records` records in all, of which `run.history` has the first."""
+        self.run, self.n_records = run, n_records
+        self.visits: IntArray | None = None
+        self.parts: list[list[Episodes]] = [[] for _ in run.seeds]
+        if not len(run.history):
+            run.episodes = [Episodes(np.zeros(0), np.zeros(0, np.int64)) for _ in run.seeds]
+        share = run.options["keep_episodes"] // len(run.seeds)
+        self.room = [share - episodes.returns.size for episodes in run.episodes]
+
+    def keep(self, chunks: Sequence[Chunk], policies: Sequence[Policy]) -> None:
+        """Take what is wanted of the history's last record."""
+        for i, room in enumerate(self.room):
+            returns, lengths = chunks[i].episodes
+            if room > 0 and returns.size:
+                self.parts[i].append(Episodes(returns[:room].copy(), lengths[:room].copy()))
+                self.room[i] -= returns.size
+        if all("visits" in policy.arrays for policy in policies):
+            self.count(policies)
+
+    def count(self, policies: Sequence[Policy]) -> None:
+        """Add one record to `run.visits`."""
+        run, record = self.run, len(self.run.history) - 1
+        shape = self.n_records, len(run.seeds), *policies[0].arrays["visits"].shape
+        if math.prod(shape) > KEPT_VISITS or record != (0 if run.visits is None else len(run.visits)):
+            return
+        if self.visits is None:
+            self.visits = np.zeros(shape, np.int64)
+            if run.visits is not None:
+                self.visits[:record] = run.visits
+        self.visits[record] = [policy.arrays["visits"] for policy in policies]
+        run.visits = self.visits[: record + 1]
+
+    def gather(self) -> None:
+        """Bring `run.episodes` up to date."""
+        for i, parts in enumerate(self.parts):
+            if parts:
+                columns = zip(self.run.episodes[i], *parts, strict=True)
+                self.run.episodes[i] = Episodes(*(np.concatenate(column) for column in columns))
+                parts.clear()
