@@ -136,8 +136,17 @@ class TabularConfig(AgentConfig):
         """The learner for a world of this shape."""
         raise NotImplementedError
 
+    def epsilon(self, t: Any, steps: int) -> Any:
+        """ε, or the share of `exploration_scale`, at environment step `t` of a run of `steps`."""
+        if self.exploration_schedule != "inverse":
+            return super().epsilon(t, steps)
+        fall = self.exploration_initial_eps - self.exploration_final_eps
+        return self.exploration_final_eps + schedules.inverse(t, fall, 1.0 / self.exploration_duration(steps))
+
     def conflicts(self) -> list[str]:
-        """Ranges of observations that do not belong together."""
+        """Grids that would not be shifted in each dimension; ranges of observations that do not belong together."""
+        if self.tilings & (self.tilings - 1):
+            return [f"tilings={self.tilings} is no power of two, which grids need to lie apart in every dimension"]
         if len(self.obs_low) != len(self.obs_high):
             return [f"obs_low has {len(self.obs_low)} and obs_high {len(self.obs_high)} numbers; give as many of each"]
         if not all(low < high for low, high in zip(self.obs_low, self.obs_high, strict=True)):

@@ -20,8 +20,8 @@ class Window(NamedTuple):
 
     Attributes:
         obs, action, reward, discount, step_size: of each transition.
-        probability: of the behaviour choosing its action.
-        next_probability: of the action already chosen for the next step [1]; negative if there is none.
+        probability: of the behaviour choosing its action, not known for the first of an episode, nor asked for.
+        next_probability: likewise of the action already chosen for the next step [1].
         cursor: where the oldest stands, how many there are [2].
     """
 
@@ -41,13 +41,12 @@ FIRST, HELD = 0, 1
 def new_window(n: int) -> Window:
     """An empty window of n transitions."""
     reward, discount, step_size, probability = (np.zeros(n) for _ in range(4))
-    return Window(counts(n), counts(n), reward, discount, step_size, probability, np.full(1, -1.0), counts(2))
+    return Window(counts(n), counts(n), reward, discount, step_size, probability, np.zeros(1), counts(2))
 
 
 def forget_window(window: Window) -> None:
     """Drop the running episode."""
     window.cursor[:] = 0
-    window.next_probability[:] = -1.0
 
 
 @kernel
@@ -175,12 +174,12 @@ def q_sigma(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: A
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago; the returns go backwards through the window:
 
     G_t = r + γ [V(s') + (σ ρ' + (1 - σ) π(a' | s')) (G_t+1 - Q(s', a'))], V(s') = Σ_b π(b | s') Q(s', b).
+
+    π is the target policy of now, ρ' its probability of a' over that with which a' was chosen.
     """  # noqa: D400, D415
     i = push(memory, step)
-    chosen = memory.next_probability[0]  # as it was when the action was chosen: the table has changed since
-    memory.probability[i] = chosen if chosen >= 0.0 else behaviour.probability(q, step.obs, step.action, now)
-    next_chosen = behaviour.probability(q, step.next_obs, step.next_action, now)
-    memory.next_probability[0] = -1.0 if step.over else next_chosen
+    memory.probability[i] = memory.next_probability[0]  # when the action was chosen: the table has changed since
+    memory.next_probability[0] = behaviour.probability(q, step.next_obs, step.next_action, now)
     n, error = memory.obs.shape[0], 0.0
     while memory.cursor[HELD] == n or (step.over and memory.cursor[HELD] > 0):
         last = (memory.cursor[FIRST] + memory.cursor[HELD] - 1) % n

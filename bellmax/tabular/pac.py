@@ -12,7 +12,7 @@ from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.planning import backup, new_model, remember
-from bellmax.tabular.representation import change, largest, value
+from bellmax.tabular.representation import change, largest, n_columns, value
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
@@ -84,12 +84,12 @@ def r_max(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any
     visits = now.visits[step.obs, step.action]
     doublings = visits // options.visits
     if visits % options.visits == 0 and doublings & (doublings - 1) == 0:
-        change_largest = np.inf
-        while change_largest > options.precision:
-            change_largest = 0.0
+        before, change_largest = np.inf, 1e300
+        while options.precision < change_largest < before:  # it shrinks by γ a sweep, until it is rounding alone
+            before, change_largest = change_largest, 0.0
             for i in range(memory.size[0]):
                 pair = memory.known[i]
-                obs, action = pair // q.shape[1], pair % q.shape[1]
+                obs, action = pair // n_columns(q), pair % n_columns(q)
                 if now.visits[obs, action] >= options.visits:
                     gap = backup(q, memory, pair, now.rates.gamma) - value(q, obs, action)
                     change(q, obs, action, gap)

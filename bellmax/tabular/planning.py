@@ -15,7 +15,7 @@ from bellmax.config import setting
 from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, step_size_after
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel, uniform
-from bellmax.tabular.representation import change, largest, n_actions, value
+from bellmax.tabular.representation import change, largest, n_actions, n_columns, value
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 
@@ -29,7 +29,7 @@ class Learnt(NamedTuple):
         reward: its mean [S*A*K].
         total: visits of the pair that the model holds [S*A].
         known: the pairs that it can speak of, in the order they came [S*A]; `size` of them [1].
-        last: the step of each pair's last visit [S*A]; -1 for a pair that is not known.
+        last: the step of each pair's last visit [S*A]; 0 for one known but never tried, -1 for one not known.
         clock: steps so far [1].
     """
 
@@ -63,7 +63,7 @@ def outcomes_of(model: Any) -> Any:
 @kernel
 def remember(q: Any, model: Any, step: Any) -> Any:
     """Count a transition; returns its slot, or -1 where the pair's slots are all taken by other outcomes."""
-    pair, width = step.obs * q.shape[1] + step.action, outcomes_of(model)
+    pair, width = step.obs * n_columns(q) + step.action, outcomes_of(model)
     ended, slot = 1 * (step.discount == 0.0), -1
     for k in range(pair * width, (pair + 1) * width):
         if model.successor[k] < 0 or (model.successor[k] == step.next_obs and model.ended[k] == ended):
@@ -86,7 +86,7 @@ def know(model: Any, pair: Any) -> Any:
     if model.last[pair] < 0:
         model.known[model.size[0]] = pair
         model.size[0] += 1
-        model.last[pair] = model.clock[0]
+        model.last[pair] = 0
     return 0
 
 
@@ -128,7 +128,8 @@ class Plan(NamedTuple):
 class DynaQ(ModelConfig):
     """Dyna-Q: Sutton (1990). Sutton and Barto (2018), section 8.2, box "Tabular Dyna-Q".
 
-    Differs from Q-learning in going on to learn from transitions of its own model between two real ones.
+    Differs from Q-learning in going on to learn from transitions of its own model between two real ones. They are
+    drawn evenly from the pairs seen, where the box draws a state, then an action tried in it.
     """
 
     name: ClassVar[str] = "dyna-q"
@@ -166,11 +167,11 @@ def dyna_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: An
     change(q, step.obs, step.action, step.step_size * td_error)
     remember(q, memory, step)
     if options.kappa > 0.0:
-        for action in range(n_actions(q, step.obs)):  # the others too: they were last tried before all clocks
-            know(memory, step.obs * q.shape[1] + action)
+        for action in range(n_actions(q, step.obs)):  # the others too: they were last tried before the first step
+            know(memory, step.obs * n_columns(q) + action)
     for _ in range(options.n):
         pair = memory.known[np.int64(uniform(now.generator) * memory.size[0])]
-        obs, action = pair // q.shape[1], pair % q.shape[1]
+        obs, action = pair // n_columns(q), pair % n_columns(q)
         target = _imagine(q, memory, pair, obs, now)
         if options.kappa > 0.0:
             target += options.kappa * np.sqrt(np.float64(memory.clock[0] - memory.last[pair]))
@@ -248,7 +249,7 @@ class PrioritizedSweeping(ModelConfig):
 def sweep(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
     """Remember; then the n most urgent: Q(s, a) = Σ p [r + γ max Q(s', ·)], and queue what leads to s."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
-    model, gamma, n = memory.model, now.rates.gamma, q.shape[1]
+    model, gamma, n = memory.model, now.rates.gamma, n_columns(q)
     slot = remember(q, model, step)
     if slot >= 0 and model.seen[slot] == 1:
         memory.following[slot], memory.head[step.next_obs] = memory.head[step.next_obs], slot

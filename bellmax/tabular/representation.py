@@ -41,7 +41,7 @@ def table_of(q: Any) -> FloatArray:
 
 
 def with_table(q: Any, values: FloatArray) -> Any:
-    """The same representation over other values [F, A]."""
+    """The same representation over other values [F, A]; also in kernels, which so keep nothing of `q` twice."""
     return values if isinstance(q, np.ndarray) else q._replace(**{q._fields[0]: values})
 
 
@@ -57,6 +57,11 @@ def add(q: Any, row: Any, action: Any, amount: Any) -> Any:
 
 def n_actions(q: Any, obs: Any) -> Any:
     """How many actions there are in `obs`."""
+    raise NotImplementedError
+
+
+def n_columns(q: Any) -> Any:
+    """A, the most actions that there are in a state."""
     raise NotImplementedError
 
 
@@ -103,9 +108,24 @@ def _add(q: Any, row: Any, action: Any, amount: Any) -> Any:
     return _pick(q, _add_table, _add_ragged, _add_tiles)
 
 
+@overload(with_table, jit_options=OPTIONS, strict=False)
+def _with_table(q: Any, values: Any) -> Any:
+    return _pick(
+        q,
+        lambda q, values: values,
+        lambda q, values: Ragged(values, q.n_allowed),
+        lambda q, values: Tiles(values, q.active),
+    )
+
+
 @overload(n_actions, jit_options=OPTIONS, strict=False)
 def _n_actions(q: Any, obs: Any) -> Any:
     return _pick(q, lambda q, obs: q.shape[1], lambda q, obs: q.n_allowed[obs], lambda q, obs: q.weights.shape[1])
+
+
+@overload(n_columns, jit_options=OPTIONS, strict=False)
+def _n_columns(q: Any) -> Any:
+    return _pick(q, lambda q: q.shape[1], lambda q: q.values.shape[1], lambda q: q.weights.shape[1])
 
 
 @overload(n_features, jit_options=OPTIONS, strict=False)

@@ -11,7 +11,7 @@ from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, TabularCo
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel, random_bits
 from bellmax.tabular.representation import change, largest, table_of, value, with_table
-from bellmax.types import ConfigError, IntArray
+from bellmax.types import ConfigError, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,23 +93,24 @@ class DoubleQ(LearningConfig):
         return TabularAgent(
             double_q,
             find_behaviour(self),
-            lambda q: Tables(with_table(q, table_of(q).copy()), with_table(q, table_of(q).copy())),
+            lambda q: Tables(table_of(q).copy(), table_of(q).copy()),
         )
 
 
 class Tables(NamedTuple):
-    """Two tables, of the kind of `q`."""
+    """Two tables [F, A]."""
 
-    first: Any
-    second: Any
+    first: FloatArray
+    second: FloatArray
 
 
 @kernel
 def double_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
     """Q₁(s, a) += α [r + γ Q₂(s', argmax_b Q₁(s', b)) - Q₁(s, a)], or with 1 and 2 changed, on the flip of a coin."""
+    first, second = with_table(q, memory.first), with_table(q, memory.second)
     if random_bits(now.generator) >> np.uint64(63):
-        return _double_update(q, memory.first, memory.second, step, behaviour, now)
-    return _double_update(q, memory.second, memory.first, step, behaviour, now)
+        return _double_update(q, first, second, step, behaviour, now)
+    return _double_update(q, second, first, step, behaviour, now)
 
 
 @kernel
@@ -141,8 +142,8 @@ class SpeedyQ(TabularConfig):
             speedy_q,
             find_behaviour(self),
             lambda q: Rounds(
-                with_table(q, table_of(q).copy()), with_table(q, table_of(q).copy()), np.zeros(size), np.zeros(size),
-                np.zeros(size, np.int64), counts(3),
+                table_of(q).copy(), table_of(q).copy(), np.zeros(size), np.zeros(size), np.zeros(size, np.int64),
+                counts(3),
             ),
         )  # fmt: skip
 
@@ -150,8 +151,8 @@ class SpeedyQ(TabularConfig):
 class Rounds(NamedTuple):
     """The tables of this round k and of the one before, the mean targets of both, visits in the round, counters."""
 
-    present: Any
-    before: Any
+    present: FloatArray
+    before: FloatArray
     present_target: Any
     before_target: Any
     visits: IntArray
@@ -171,11 +172,11 @@ def speedy_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: 
     memory.visits[s, a] = seen + 1
     memory.tally[VISITED] += seen == 0
     share = 1.0 / (seen + 1)
-    new = step.reward + step.discount * largest(memory.present, step.next_obs)
-    old = step.reward + step.discount * largest(memory.before, step.next_obs)
+    new = step.reward + step.discount * largest(with_table(q, memory.present), step.next_obs)
+    old = step.reward + step.discount * largest(with_table(q, memory.before), step.next_obs)
     memory.present_target[s, a] += share * (new - memory.present_target[s, a])
     memory.before_target[s, a] += share * (old - memory.before_target[s, a])
-    alpha, present = 1.0 / (memory.tally[ROUND] + 1), value(memory.present, s, a)
+    alpha, present = 1.0 / (memory.tally[ROUND] + 1), memory.present[s, a]
     gain = memory.present_target[s, a] - memory.before_target[s, a]
     moved = present + alpha * (memory.before_target[s, a] - present) + (1.0 - alpha) * gain
     change(q, s, a, moved - value(q, s, a))
@@ -191,8 +192,7 @@ def _next_round(q: Any, memory: Any) -> Any:
     for s in range(memory.visits.shape[0]):
         for a in range(memory.visits.shape[1]):
             if memory.visits[s, a]:
-                change(memory.before, s, a, value(memory.present, s, a) - value(memory.before, s, a))
-                change(memory.present, s, a, value(q, s, a) - value(memory.present, s, a))
+                memory.before[s, a], memory.present[s, a] = memory.present[s, a], value(q, s, a)
                 memory.visits[s, a] = 0
                 memory.present_target[s, a] = memory.before_target[s, a] = 0.0
     return 0

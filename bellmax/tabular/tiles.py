@@ -48,7 +48,7 @@ def tile(coder: Any, tiling: Any, index: Any, dimension: Any, number: Any) -> An
     low, high, bins = coder.low[dimension], coder.high[dimension], coder.bins
     width = bins + 1 * (coder.tilings > 1)
     shift = (tiling * (2 * dimension + 1)) % coder.tilings / coder.tilings
-    inside = min(max(number, low), high)
+    inside = min(number, high) if number > low else low  # also what is not a number
     return index * width + min(np.int64((inside - low) / (high - low) * bins + shift), width - 1)
 
 

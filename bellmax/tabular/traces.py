@@ -18,7 +18,7 @@ from bellmax.tabular.kernel import kernel
 from bellmax.tabular.representation import add, feature, largest, n_actions, n_features, table_of, value
 from bellmax.types import FloatArray, IntArray
 
-CUTOFF = 1e-6  # a trace below this is forgotten
+CUTOFF = 1e-6  # a trace at or below this is forgotten
 
 
 class Trace(NamedTuple):
@@ -77,12 +77,12 @@ def learn(q: Any, trace: Any, error: Any, now: Any) -> Any:
 
 
 @kernel
-def fade(trace: Any, factor: Any) -> Any:
-    """Multiply every level, and drop what falls below the cutoff; the last of the list takes its place."""
+def fade(trace: Any, factor: Any, cutoff: Any) -> Any:
+    """Multiply every level, and drop what falls to the cutoff; the last of the list takes its place."""
     i = 0
     while i < trace.length[0]:
         trace.level[i] *= factor
-        if abs(trace.level[i]) < CUTOFF:
+        if abs(trace.level[i]) <= cutoff:
             last = trace.length[0] - 1
             trace.place[trace.row[i], trace.action[i]] = -1
             if i < last:
@@ -147,7 +147,7 @@ def sarsa_lambda(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, n
     td_error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
     visit(q, memory, step.obs, step.action, options)
     learn(q, memory, td_error, now)
-    fade(memory, 0.0 if step.over else now.rates.gamma * options.decay)
+    fade(memory, 0.0 if step.over else now.rates.gamma * options.decay, CUTOFF)
     return td_error
 
 
@@ -190,7 +190,7 @@ def true_online(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, no
     for k in range(n):
         add(q, feature(q, step.obs, k), step.action, -alpha * drift)
     memory.old_value[0] = 0.0 if step.over else following
-    fade(memory, 0.0 if step.over else now.rates.gamma * options.decay)
+    fade(memory, 0.0 if step.over else now.rates.gamma * options.decay, CUTOFF * alpha)
     return td_error
 
 
@@ -221,7 +221,7 @@ def watkins_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now:
     follows = value(q, step.next_obs, step.next_action) == best
     visit(q, memory, step.obs, step.action, options)
     learn(q, memory, td_error, now)
-    fade(memory, now.rates.gamma * options.decay if follows and not step.over else 0.0)
+    fade(memory, now.rates.gamma * options.decay if follows and not step.over else 0.0, CUTOFF)
     return td_error
 
 
@@ -252,5 +252,5 @@ def peng_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: An
         row = feature(q, step.obs, k)
         add(q, row, step.action, alpha * own)
         memory.level[mark(memory, row, step.action)] += 1.0
-    fade(memory, 0.0 if step.over else now.rates.gamma * options.decay)
+    fade(memory, 0.0 if step.over else now.rates.gamma * options.decay, CUTOFF)
     return own

@@ -184,7 +184,11 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
         return error
 
     def begin(run: TabularRun) -> None:
-        """See the present observation and choose a first action: a step without a transition."""
+        """See the present observation and choose a first action: a step without a transition.
+
+        An episode that learning remembers went with its process, if the run was resumed.
+        """
+        agent.forget(run.table.memory)
         none, run.obs = np.zeros(0, bool), see(run, setup.coder, run.seen)
         nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none)
         call(run, run.obs[:0], nothing, run.obs[:0], run.obs)
@@ -193,13 +197,13 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
         (seed,) = seeds
         world = source.open_worlds(1)
         table = setup.init(config, seed, worlds=world.n)
-        run = TabularRun(world, table, meter(world.n), world.reset(seed), actions=np.zeros(world.n, np.int64))
-        begin(run)
-        return run
+        return TabularRun(world, table, meter(world.n), world.reset(seed), actions=np.zeros(world.n, np.int64))
 
     def advance(run: TabularRun, t: int, n: int) -> tuple[TabularRun, list[Chunk]]:
         del t
         error = 0.0
+        if run.obs is None:
+            begin(run)
         for _ in range(n // run.world.n):
             step = run.world.step(run.actions)
             following = acting = see(run, setup.coder, step.next_obs)
@@ -213,8 +217,6 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
         run = start(seeds)
         run.table = checkpoint.from_arrays(run.table, arrays, "checkpoint")
-        agent.forget(run.table.memory)  # its episode went with the process
-        begin(run)
         return run
 
     return Loop(
