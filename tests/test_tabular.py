@@ -1,4 +1,4 @@
-"""The tabular loop: its kernels, the loop against the same words in slow Python, and worlds with known answers."""
+"""The tabular loop: against the same words in slow Python, what holds for every learner, worlds with known answers."""
 
 from typing import Any
 
@@ -10,46 +10,75 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from bellmax import QLearning, schedules
+from bellmax.catalog import AGENTS, agent_class
+from bellmax.config import hints
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP, expected_reward, successor_table
 from bellmax.mdp.solve import solve
 from bellmax.tabular import train
-from bellmax.tabular.behaviour import greedy, largest
-from bellmax.tabular.kernel import coin_and_choice, new_generator, uniform
+from bellmax.tabular.agent import Now, Shape, Step, TabularConfig, build_rates
+from bellmax.tabular.behaviour import find_behaviour
+from bellmax.tabular.kernel import coin_and_choice, gaussian, new_generator, uniform
+from bellmax.tabular.representation import greedy, largest
 from bellmax.tabular.td import q_learning
+from bellmax.tabular.worlds import build_model
+from bellmax.training import checkpoint
 
 ALWAYS = {"exploration_initial_eps": 1.0, "exploration_final_eps": 1.0}
+LEARNERS = [name for name in AGENTS if issubclass(agent_class(name), TabularConfig)]
+SMALL = {"planning_steps": 3, "n_steps": 3, "longest_episode": 40, "known_after": 4, "samples": 4, "precision": 1e-3}
+GARNET = random_garnet(20, 4, 3, seed=0, termination=0.05)
+
+
+def small(name: str, **options: Any) -> TabularConfig:
+    """A learner that plans little and remembers little; settings that it has not are left out."""
+    cls = agent_class(name)
+    return cls(**{key: value for key, value in {**SMALL, **options}.items() if key in hints(cls)})
 
 
 class Run:
-    """A seed of Q-learning on a model, advanced by `chunks` steps; what the loop recorded, joined."""
+    """A seed of a learner on a model, advanced by `chunks` steps; what the loop recorded, joined."""
 
-    def __init__(self, mdp: FiniteMDP, chunks: list[int], seed: int = 0, limit: int | None = None, **options: Any):
-        config = QLearning(**options)
-        self.agent = config.make(mdp.n_states, mdp.n_actions)
-        self.rates = train.build_rates(config, sum(chunks))
-        self.state = train.init_state(self.agent, mdp.n_states, mdp.n_actions, config.initial_q, seed)
+    def __init__(
+        self, mdp: FiniteMDP, chunks: list[int], seed: int = 0, limit: int | None = None,
+        config: TabularConfig | None = None, total: int = 0, **options: Any,
+    ) -> None:  # fmt: skip
+        self.config = config = config or QLearning(**options)
+        self.world = build_model(mdp, limit)
+        self.shape = Shape(mdp.n_states, mdp.n_actions, True, self.world.width)
+        self.agent, self.rates = config.make(self.shape), build_rates(config, total or sum(chunks))
+        self.n_allowed = mdp.n_allowed
+        self.state = self.fresh(seed)
         self.returns, self.lengths = np.empty(0), np.empty(0, np.int64)
-        self.errors = []
-        model = train.build_model(mdp, limit)
+        self.errors: list[float] = []
         for n in chunks:
-            returns, lengths = np.empty(n), np.empty(n, np.int64)
-            count, error = train.run(
-                self.agent.act, self.agent.update, model, self.rates, self.state, n, returns, lengths
-            )
-            self.returns = np.append(self.returns, returns[:count])
-            self.lengths = np.append(self.lengths, lengths[:count])
-            self.errors.append(error)
+            self.go(n)
+
+    def fresh(self, seed: int) -> train.TabularState:
+        return train.init_state(self.agent, self.shape, self.config.initial_q, seed, n_allowed=self.n_allowed)
+
+    def go(self, n: int) -> None:
+        returns, lengths = np.empty(n), np.empty(n, np.int64)
+        agent = self.agent
+        count, error = train.run(
+            agent.update, agent.behaviour, agent.look_ahead, agent.options, self.world, self.rates, self.state, n,
+            returns, lengths,
+        )  # fmt: skip
+        self.returns = np.append(self.returns, returns[:count])
+        self.lengths = np.append(self.lengths, lengths[:count])
+        self.errors.append(error)
 
     def assert_same(self, other: "Run") -> None:
-        for field in ("q", "visits", "clock", "episode_return", "generator"):
-            np.testing.assert_array_equal(getattr(self.state, field), getattr(other.state, field), field)
+        mine, others = checkpoint.to_arrays(self.state), checkpoint.to_arrays(other.state)
+        assert mine.keys() == others.keys()
+        for name, array in mine.items():
+            np.testing.assert_array_equal(array, others[name], name)
         np.testing.assert_array_equal(self.returns, other.returns)
         np.testing.assert_array_equal(self.lengths, other.lengths)
 
 
 class Slow:
-    """The same run in plain Python: lists of numbers, no record array, no unsigned index, no bisection."""
+    """Q-learning's run in plain Python: lists of numbers, no record array, no unsigned index, no bisection."""
 
     def __init__(self, mdp: FiniteMDP, steps: int, seed: int, limit: int, config: QLearning):
         table, generator = successor_table(mdp), new_generator(seed)
@@ -69,6 +98,8 @@ class Slow:
             if table.reward.shape[1] > 1:
                 k = int(np.argmax(uniform(generator) < table.cumulative[pair]))
             reward, next_obs = table.reward[pair, k], table.successor[pair, k]
+            if table.reward_std[pair, k]:
+                reward += table.reward_std[pair, k] * gaussian(generator)
             target = reward + config.gamma * table.continues[pair, k] * q[next_obs].max()
             step_size = schedules.inverse(visits[obs, action], config.learning_rate, config.learning_rate_decay)
             error += abs(target - q[obs, action])
@@ -79,11 +110,18 @@ class Slow:
                 self.returns.append(total)
                 self.lengths.append(length)
                 obs, total, length = reset(), 0.0, 0
+        coin_and_choice(generator, mdp.n_actions)  # the loop has chosen the next action
         self.q, self.visits, self.error, self.generator = q, visits, error / steps, generator
 
 
+BEHAVIOUR = find_behaviour(QLearning())
+NOW = Now(0.1, np.zeros((1, 1), np.int64), build_rates(QLearning(), 1), new_generator(0))
 compiling = settings(deadline=None)  # the first example may have to wait for the compiler
 numbers = st.floats(-1e6, 1e6)
+NOISY = FiniteMDP.from_arrays(
+    np.array([[[0.5, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.2, 0.8]]]), np.array([[0.0, 1.0], [-1.0, 0.5]]),
+    R_std=np.array([[1.0, 0.0], [0.3, 2.0]]), name="noisy", max_episode_steps=25,
+)  # fmt: skip
 
 
 @st.composite
@@ -101,7 +139,8 @@ def test_q_learning_is_the_textbook_update(transition: Any) -> None:
     expected = q.copy()
     td_error = reward + discount * max(q[next_obs]) - q[obs, action]
     expected[obs, action] += step_size * td_error
-    returned = q_learning(q, (), obs, action, reward, discount, next_obs, step_size, 0.1, new_generator(0))
+    step = Step(obs, action, reward, discount, next_obs, -1, False, step_size)
+    returned = q_learning(q, (), (), step, BEHAVIOUR, NOW)
     assert returned == td_error
     np.testing.assert_array_equal(q, expected)
 
@@ -114,15 +153,16 @@ def test_first_and_largest_of_a_row(q: np.ndarray) -> None:
         assert largest(q, obs) == row.max()
 
 
-@pytest.mark.parametrize("mdp", [random_garnet(9, 3, 4, seed=1, termination=0.1), cliff()], ids=["garnet", "cliff"])
+@pytest.mark.parametrize("mdp", [random_garnet(9, 3, 4, seed=1, termination=0.1), cliff(), NOISY], ids=lambda m: m.name)
 @pytest.mark.parametrize(
     "options",
     [
         {"learning_rate": 0.5, "learning_rate_decay": 0.1, "exploration_fraction": 0.5},
         {"exploration_schedule": "exponential", "exploration_fraction": 1.0, "gamma": 0.9},
+        {"exploration_schedule": "inverse", "exploration_fraction": 0.3},
         {"exploration_initial_eps": 0.1, "exploration_final_eps": 0.1},
     ],
-    ids=["linear", "exponential", "constant"],
+    ids=["linear", "exponential", "inverse", "constant"],
 )
 def test_loop_against_slow_python(mdp: FiniteMDP, options: dict[str, Any]) -> None:
     steps, seed, limit = 2000, 4, 25
@@ -146,23 +186,51 @@ def test_corridor_is_learnt(seed: int) -> None:
     assert np.all(run.state.q[~visited] == 0.0)
 
 
-def test_same_seed_same_bits() -> None:
-    mdp = random_garnet(20, 4, 3, seed=0, termination=0.05)
-    first, again, other = (Run(mdp, [5000], seed) for seed in (1, 1, 2))
+@pytest.mark.parametrize("name", LEARNERS)
+def test_same_seed_same_bits(name: str) -> None:
+    first, again, other = (Run(GARNET, [2000], seed, 15, small(name)) for seed in (1, 1, 2))
     first.assert_same(again)
     assert not np.array_equal(first.state.q, other.state.q)
+    assert np.isfinite(first.state.q).all()
 
 
-@pytest.mark.parametrize("chunks", [[400, 600], [1, 998, 1], [500, 500]])
-@pytest.mark.parametrize("schedule", ["linear", "exponential"])
-def test_chunk_boundaries_do_not_matter(chunks: list[int], schedule: str) -> None:
-    mdp = random_garnet(20, 4, 3, seed=0, termination=0.05)
-    options = {"limit": 15, "exploration_schedule": schedule, "learning_rate_decay": 0.01}
-    whole, parts = Run(mdp, [1000], **options), Run(mdp, chunks, **options)
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("schedule", ["linear", "exponential", "inverse"])
+def test_chunk_boundaries_do_not_matter(name: str, schedule: str) -> None:
+    config = small(name, exploration_schedule=schedule, learning_rate_decay=0.01)
+    whole, parts = (Run(GARNET, chunks, 0, 15, config) for chunks in ([1000], [1, 399, 1, 599]))
     whole.assert_same(parts)
-    assert whole.errors[0] == pytest.approx(np.average(parts.errors, weights=chunks))
+    assert whole.errors[0] == pytest.approx(np.average(parts.errors, weights=[1, 399, 1, 599]))
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_what_is_saved_in_the_middle_goes_on(name: str) -> None:
+    whole, run = (Run(GARNET, chunks, 3, 15, small(name), total=1000) for chunks in ([1000], [501]))
+    saved = {path: array.copy() for path, array in checkpoint.to_arrays(run.state).items()}
+    run.state = checkpoint.from_arrays(run.fresh(9), saved, "here")
+    run.go(499)
+    whole.assert_same(run)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_nothing_is_recorded_twice_or_lost(name: str) -> None:
+    run = Run(cliff(), [700, 1300], limit=60, config=small(name, **ALWAYS))
+    state, steps = run.state, 2000
+    assert state.visits.sum() == state.clock[train.TIME] == steps
+    assert run.lengths.sum() + state.clock[train.LENGTH] == steps
+    paid = (state.visits * expected_reward(cliff())).sum()
+    assert run.returns.sum() + state.episode_return[0] == pytest.approx(paid)
+    assert run.lengths.max() <= 60
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_reaching_the_end_of_the_corridor_is_learnt(name: str) -> None:
+    config = small(name, gamma=0.9, exploration_initial_eps=1.0, exploration_final_eps=0.3)
+    run = Run(corridor(), [5000], limit=50, config=config)
+    np.testing.assert_array_equal(run.state.q[:-1].argmax(axis=1), solve(corridor(), 0.9).policy[:-1])
+
+
+@pytest.mark.filterwarnings("ignore::bellmax.types.ModelWarning")  # it never ends
 def test_time_limit_keeps_the_discount() -> None:
     eternal = FiniteMDP.from_successors([[[(1.0, 0, 1.0, False)]]])
     run = Run(eternal, [5000], limit=10, gamma=0.9, learning_rate=0.5)
@@ -186,6 +254,7 @@ def test_decay_counts_visits() -> None:
     assert run.state.q[0, 0] == pytest.approx(run.returns.mean(), rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::bellmax.types.ModelWarning")  # some states are never entered
 def test_starts_have_their_probabilities() -> None:
     start = np.array([0.0, 0.25, 0.05, 0.0, 0.5, 0.2, 0.0])
     mdp = FiniteMDP.from_successors([[[(1.0, s, 0.0, True)]] * 2 for s in range(start.size)], start=start)
@@ -207,54 +276,43 @@ def test_outcomes_have_their_probabilities(seed: int) -> None:
     assert stats.chisquare(visits, chance * visits.sum()).pvalue > 1e-4
 
 
-def test_nothing_is_recorded_twice_or_lost() -> None:
-    run = Run(cliff(), [700, 4300], limit=60, **ALWAYS)
-    state, steps = run.state, 5000
-    assert state.visits.sum() == state.clock[train.TIME] == steps
-    assert run.lengths.sum() + state.clock[train.LENGTH] == steps
-    paid = (state.visits * expected_reward(cliff())).sum()
-    assert run.returns.sum() + state.episode_return[0] == pytest.approx(paid)
-    assert run.lengths.max() <= 60
-
-
-@pytest.mark.parametrize("mdp", [corridor(), cliff()], ids=lambda mdp: mdp.name)
-def test_host_step_gives_the_table_of_the_loop(mdp: FiniteMDP) -> None:
-    """These worlds draw no random numbers of their own, so that both ways draw the same."""
-    steps, limit, options = 3000, 50, {"learning_rate_decay": 0.05, "gamma": 0.9}
-    run = Run(mdp, [steps], 7, limit, **options)
-    agent, rates, table = run.agent, run.rates, successor_table(mdp)
-    state = train.init_state(agent, mdp.n_states, mdp.n_actions, 0.0, 7)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_host_step_gives_the_table_of_the_loop(name: str) -> None:
+    """The cliff draws no random numbers of its own, so that both ways draw the same."""
+    mdp, steps, limit = cliff(), 2000, 50
+    run = Run(mdp, [steps], 7, limit, small(name, learning_rate_decay=0.05, gamma=0.9, r_max=0.0))
+    agent, table, state = run.agent, successor_table(mdp), run.fresh(7)
+    kernels = agent.update, agent.behaviour, agent.look_ahead, agent.options, run.rates, state
     start = np.array([int(np.argmax(mdp.start))])
     obs, action, length, error = start, np.zeros(1, np.int64), 0, 0.0
     none, valid = np.zeros(0, np.int64), np.ones(1, np.bool_)
-    train.observe(
-        agent.act, agent.update, rates, state, none, none, np.zeros(0), np.zeros(0), none, valid[:0], start, action
-    )
+    train.observe(*kernels, none, none, np.zeros(0), np.zeros(0), valid[:0], none, valid[:0], start, action)
     for _ in range(steps):
         pair, length = obs[0] * mdp.n_actions + action[0], length + 1
-        next_obs, continues = table.successor[pair], table.continues[pair]
-        over = continues[0] == 0 or length >= limit
-        acting, chosen = start if over else next_obs, np.empty(1, np.int64)
+        next_obs, continues = table.successor[pair].astype(np.int64), table.continues[pair].astype(np.float64)
+        over = (continues == 0) | (length >= limit)
+        acting, chosen = start if over[0] else next_obs, np.empty(1, np.int64)
         error += train.observe(
-            agent.act, agent.update, rates, state, obs, action, table.reward[pair], continues, next_obs, valid,
-            acting, chosen,
-        )  # fmt: skip
-        obs, action, length = acting, chosen, 0 if over else length
+            *kernels, obs, action, table.reward[pair], continues, over, next_obs, valid, acting, chosen
+        )
+        obs, action, length = acting, chosen, 0 if over[0] else length
     np.testing.assert_array_equal(state.q, run.state.q)
     np.testing.assert_array_equal(state.visits, run.state.visits)
+    np.testing.assert_array_equal(state.generator, run.state.generator)
     assert state.clock[train.TIME] == steps
+    assert action[0] == run.state.clock[train.ACTION]
     assert error / steps == pytest.approx(run.errors[0])
 
 
 def test_invalid_rows_are_no_experience() -> None:
     config = QLearning(learning_rate=0.5, gamma=0.9)
-    agent = config.make(4, 2)
-    state = train.init_state(agent, 4, 2, 0.0, 0)
+    agent = config.make(Shape(4, 2))
+    state = train.init_state(agent, Shape(4, 2), 0.0, 0)
     obs, action, chosen = np.array([0, 1, 2]), np.array([1, 0, 1]), np.full(3, -1)
-    valid = np.array([True, False, True])
+    valid, over = np.array([True, False, True]), np.zeros(3, np.bool_)
     error = train.observe(
-        agent.act, agent.update, train.build_rates(config, 100), state, obs, action, np.array([1.0, 7.0, 3.0]),
-        np.ones(3), np.array([3, 3, 3]), valid, obs, chosen,
+        agent.update, agent.behaviour, False, (), build_rates(config, 100), state, obs, action,
+        np.array([1.0, 7.0, 3.0]), np.ones(3), over, np.array([3, 3, 3]), valid, obs, chosen,
     )  # fmt: skip
     assert error == 4.0
     expected = np.zeros((4, 2))
@@ -263,3 +321,15 @@ def test_invalid_rows_are_no_experience() -> None:
     np.testing.assert_array_equal(state.visits, expected > 0)
     assert state.clock[train.TIME] == 3
     assert np.all((chosen >= 0) & (chosen < 2))
+
+
+def test_missing_actions_are_neither_taken_nor_counted() -> None:
+    has = [3, 1, 2]
+    rows = [[[(0.9, (s + a + 1) % 3, 1.0, False), (0.1, s, 1.0, True)] for a in range(n)] for s, n in enumerate(has)]
+    run = Run(FiniteMDP.from_successors(rows), [20_000], **ALWAYS)
+    missing = np.arange(3) >= np.array(has)[:, None]
+    assert np.all(run.state.visits[missing] == 0)
+    assert np.all(run.state.q.values[missing] == -np.inf)
+    assert np.isfinite(run.state.q.values[~missing]).all()
+    for visits, n in zip(run.state.visits[[0, 2]], (3, 2), strict=True):
+        assert stats.chisquare(visits[:n]).pvalue > 1e-4

@@ -241,6 +241,6 @@ def test_prioritized_sweeping(n_allowed: list[int], planning_steps: int) -> None
         assert memory.size[0] == 0 or planning_steps == 1
         for s, b in model.seen:
             if memory.place[s * N_ACTIONS + b] < 0:
-                residual = model.backup((s, b), 0.9, lambda s, table=table: table[s, : n_allowed[s]].max()) - table[s, b]
-                assert abs(residual) < 1e-11
+                target = model.backup((s, b), 0.9, lambda s, table=table: table[s, : n_allowed[s]].max())
+                assert target == pytest.approx(table[s, b], abs=1e-11)
     assert len(model.seen) == sum(n_allowed)
