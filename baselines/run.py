@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tabular
 
 import bellmax as bx
 from bellmax.report.text import interval
@@ -124,8 +125,12 @@ def greedy_path(mdp: bx.FiniteMDP, q: Any) -> list[int]:
 
 
 EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {
-    f.__name__.replace("_", "-"): f for f in (corridor, frozen_lake, cliff, cartpole, cartpole_unseen, cartpole_host)
-}
+    f.__name__.replace("_", "-"): f
+    for f in (
+        corridor, frozen_lake, cliff, tabular.exact_numbers, tabular.cliff_learners, tabular.maximization_bias,
+        tabular.convergence, tabular.taxi, tabular.mountain_car, cartpole, cartpole_unseen, cartpole_host,
+    )
+}  # fmt: skip
 
 
 def write_table() -> None:

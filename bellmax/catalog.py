@@ -34,7 +34,14 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 # (world, class): settings that differ from the class's defaults, found by the commands in baselines/
-WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {}
+_GREEDY = {"exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}  # where starting at 0 is optimism enough
+WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("MountainCar-v0", "QLearning"): {"gamma": 1.0, "bins": 40, "learning_rate": 0.2, **_GREEDY},
+    ("MountainCar-v0", "SarsaLambda"): {"gamma": 1.0, "tilings": 8, "learning_rate": 0.6, **_GREEDY},
+    ("MountainCar-v0", "TrueOnlineSarsa"): {"gamma": 1.0, "tilings": 8, "learning_rate": 0.3, **_GREEDY},
+    ("Acrobot-v1", "SarsaLambda"): {"gamma": 1.0, "tilings": 8, "bins": 5, "learning_rate": 0.2, **_GREEDY},
+    ("CartPole-v1", "SarsaLambda"): {"tilings": 8, "bins": 6},
+}
 
 
 def agent_class(name: str) -> type[AgentConfig]:
