@@ -135,22 +135,23 @@ class DoubleQ(Learner):
 
 
 class SpeedyQ(Learner):
-    """Azar et al. (2011), asynchronous: the visits of a round are averaged; a round visits all pairs met so far."""
+    """Azar et al. (2011), asynchronous: a round visits all pairs met so far; the first visit of each counts."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.k, self.now, self.before, self.targets = 0, dict(self.w), dict(self.w), defaultdict(list)
+        self.k, self.now, self.before, self.seen = 0, dict(self.w), dict(self.w), set()
 
     def update(self, s, a, r, s2, a2, gamma, over, alpha):
         def target(w: Any) -> float:
             return r + gamma * max(w[s2, b] for b in range(self.n_allowed[s2]))
 
-        self.targets[s, a].append((target(self.before), target(self.now)))
-        before, now = np.mean(self.targets[s, a], axis=0)
-        alpha = 1 / (self.k + 1)
+        if (s, a) in self.seen:
+            return
+        self.seen.add((s, a))
+        before, now, alpha = target(self.before), target(self.now), 1 / (self.k + 1)
         self.w[s, a] = self.now[s, a] + alpha * (before - self.now[s, a]) + (1 - alpha) * (now - before)
-        if set(self.targets) == set(self.visits):
-            self.k, self.before, self.now, self.targets = self.k + 1, self.now, dict(self.w), defaultdict(list)
+        if self.seen == set(self.visits):
+            self.k, self.before, self.now, self.seen = self.k + 1, self.now, dict(self.w), set()
 
 
 class Windowed(Learner):

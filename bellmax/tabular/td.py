@@ -11,7 +11,7 @@ from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, TabularCo
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel, random_bits
 from bellmax.tabular.representation import change, largest, table_of, value, with_table
-from bellmax.types import ConfigError, FloatArray, IntArray
+from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +127,8 @@ class SpeedyQ(TabularConfig):
     """Speedy Q-learning, asynchronous: Azar, Munos, Ghavamzadeh and Kappen (2011).
 
     Differs from Q-learning in its step: the old table's target by α = 1/(k+1), but the change of the target between
-    the last two tables by 1 - α. Round k ends when every pair that was ever met has been visited in it; within a
-    round the two targets of a pair are means over its visits.
+    the last two tables by 1 - α. Round k ends when every pair that was ever met has been visited in it. Only the first
+    visit of a round counts: how many more there are depends on what followed them, so that their mean is biased.
     """
 
     name: ClassVar[str] = "speedy-q"
@@ -141,21 +141,16 @@ class SpeedyQ(TabularConfig):
         return TabularAgent(
             speedy_q,
             find_behaviour(self),
-            lambda q: Rounds(
-                table_of(q).copy(), table_of(q).copy(), np.zeros(size), np.zeros(size), np.zeros(size, np.int64),
-                counts(3),
-            ),
-        )  # fmt: skip
+            lambda q: Rounds(table_of(q).copy(), table_of(q).copy(), np.zeros(size, np.bool_), counts(3)),
+        )
 
 
 class Rounds(NamedTuple):
-    """The tables of this round k and of the one before, the mean targets of both, visits in the round, counters."""
+    """The tables before this round k and before the last one, the pairs visited in this one [S, A], counters [3]."""
 
     present: FloatArray
     before: FloatArray
-    present_target: Any
-    before_target: Any
-    visits: IntArray
+    visited: BoolArray
     tally: IntArray
 
 
@@ -166,22 +161,16 @@ ROUND, MET, VISITED = 0, 1, 2
 def speedy_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
     """Q_k+1(s, a) = Q_k + α (T Q_k-1 - Q_k) + (1 - α) (T Q_k - T Q_k-1), α = 1 / (k + 1); returns the last bracket."""
     s, a = step.obs, step.action
-    if now.visits[s, a] == 1:  # the loop has counted this visit
-        memory.tally[MET] += 1
-    seen = memory.visits[s, a]
-    memory.visits[s, a] = seen + 1
-    memory.tally[VISITED] += seen == 0
-    share = 1.0 / (seen + 1)
     new = step.reward + step.discount * largest(with_table(q, memory.present), step.next_obs)
     old = step.reward + step.discount * largest(with_table(q, memory.before), step.next_obs)
-    memory.present_target[s, a] += share * (new - memory.present_target[s, a])
-    memory.before_target[s, a] += share * (old - memory.before_target[s, a])
-    alpha, present = 1.0 / (memory.tally[ROUND] + 1), memory.present[s, a]
-    gain = memory.present_target[s, a] - memory.before_target[s, a]
-    moved = present + alpha * (memory.before_target[s, a] - present) + (1.0 - alpha) * gain
-    change(q, s, a, moved - value(q, s, a))
-    if memory.tally[VISITED] == memory.tally[MET]:
-        _next_round(q, memory)
+    if not memory.visited[s, a]:
+        memory.visited[s, a] = True
+        memory.tally[VISITED] += 1
+        memory.tally[MET] += now.visits[s, a] == 1  # the loop has counted this visit
+        alpha, present = 1.0 / (memory.tally[ROUND] + 1), memory.present[s, a]
+        change(q, s, a, present + alpha * (old - present) + (1.0 - alpha) * (new - old) - value(q, s, a))
+        if memory.tally[VISITED] == memory.tally[MET]:
+            _next_round(q, memory)
     return new - old
 
 
@@ -189,10 +178,9 @@ def speedy_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: 
 def _next_round(q: Any, memory: Any) -> Any:
     memory.tally[ROUND] += 1
     memory.tally[VISITED] = 0
-    for s in range(memory.visits.shape[0]):
-        for a in range(memory.visits.shape[1]):
-            if memory.visits[s, a]:
+    for s in range(memory.visited.shape[0]):
+        for a in range(memory.visited.shape[1]):
+            if memory.visited[s, a]:
                 memory.before[s, a], memory.present[s, a] = memory.present[s, a], value(q, s, a)
-                memory.visits[s, a] = 0
-                memory.present_target[s, a] = memory.before_target[s, a] = 0.0
+                memory.visited[s, a] = False
     return 0
