@@ -1,4 +1,4 @@
-"""NumPy and SciPy sparse. What a given policy is worth, and where it spends its time."""
+"""NumPy and SciPy sparse. What a given policy is worth."""
 
 from __future__ import annotations
 
@@ -6,27 +6,84 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from bellmax.mdp.backup import check_gamma
+from bellmax.mdp.backup import EPSILON, check_gamma
+from bellmax.mdp.chain import Chain, make_chain, name_states
 from bellmax.mdp.methods import linear_solve
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
-from bellmax.types import ConfigError, FloatArray
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.recurrence import stationary
+from bellmax.mdp.shortest_path import chain_values
+from bellmax.types import ConfigError, FloatArray, unknown
 
 
-def evaluate_policy(mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float) -> FloatArray:
+def evaluate_policy(
+    mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float, *, method: str = "direct", tolerance: float = 1e-10
+) -> FloatArray:
     """V [S] of a policy, `[S]` actions or `[S, A]` probabilities: the sparse system (I - γ P_π) v = r_π.
 
+    With γ = 1 the total reward; a loop that is never left counts 0 if each of its steps has an expected reward of 0.
+
+    Args:
+        mdp: the model.
+        policy: actions or probabilities.
+        gamma: the discount per step, in [0, 1].
+        method: direct (LU factorisation) or iterative (sweeps, raised by their sure gain; at γ = 1 BiCGSTAB).
+        tolerance: of the iterative method with γ < 1: how far a value may be from the exact one, but for rounding.
+
     Raises:
-        ConfigError: gamma is outside [0, 1), or the policy is not one for this model.
+        ConfigError: gamma or method is unknown, the policy is not one for this model, or it never ends from some
+            states and γ = 1; the message names them.
     """
     check_gamma(gamma)
-    onward, reward = markov_chain(mdp, policy)
-    return linear_solve(sp.eye_array(mdp.n_states) - gamma * onward, reward)
+    if method not in ("direct", "iterative"):
+        raise ConfigError(unknown("method", method, ["direct", "iterative"]))
+    if gamma == 1:
+        v = total_reward(make_chain(mdp, policy), direct=method == "direct")
+        if (endless := np.flatnonzero(~np.isfinite(v))).size:
+            raise ConfigError(
+                f"gamma=1: the policy never ends the episode from {name_states(mdp, endless)}; "
+                "use gamma < 1, horizon_return, or evaluate_average"
+            )
+        return v
+    chain = make_chain(mdp, policy)
+    if method == "direct":
+        return linear_solve(sp.eye_array(mdp.n_states) - gamma * chain.onward, chain.reward)
+    return _sweep_to_the_end(chain, gamma, tolerance)
 
 
-def markov_chain(mdp: FiniteMDP, policy: npt.ArrayLike) -> tuple[sp.csr_array[np.float64], FloatArray]:
-    """`(P_π [S, S], r_π [S])`; a row of P_π sums to 1 minus the probability of the end. Raises as `choice`."""
-    chosen = choice(mdp, policy)
-    return sp.csr_array(chosen @ continuation(mdp)), np.asarray(chosen @ expected_reward(mdp).ravel(), np.float64)
+def _sweep_to_the_end(chain: Chain, gamma: float, tolerance: float) -> FloatArray:
+    """The fixed point [S] of r + γ P v, within `tolerance` or the rounding."""
+    mass: FloatArray = chain.onward.sum(axis=1)
+    modulus, least = gamma * float(mass.max()), gamma * float(mass.min())
+    v = np.zeros(mass.size)
+    while True:
+        new_v = chain.reward + gamma * (chain.onward @ v)
+        low, high = float((new_v - v).min()), float((new_v - v).max())
+        residual, size = max(high, -low), float(np.abs(new_v).max())
+        if modulus * residual <= tolerance * (1 - modulus) or residual <= 8 * EPSILON * size:
+            return new_v
+        # All values are still sure to gain this much, so they may have it at once (MacQueen 1966).
+        v = new_v + (max(low, 0.0) + min(high, 0.0)) * least / (1 - least)
+
+
+def total_reward(chain: Chain, *, direct: bool = True) -> FloatArray:
+    """V [S] at γ = 1; infinite from where the chain may get into a loop that pays or costs for ever.
+
+    nan where the steps of such a loop sum to 0 but are not 0, or loops of both kinds can be reached.
+    """
+    loops = chain.loops
+    v = np.zeros(loops.size)
+    for number in np.unique(loops[(loops >= 0) & (chain.reward != 0)]):
+        inside = loops == number
+        rewards = chain.reward[inside]
+        gain = float(stationary(chain.onward[inside][:, inside]) @ rewards)
+        settled = abs(gain) <= 8 * EPSILON * rewards.size * float(np.abs(rewards).max())
+        v[chain.leading_to(inside)] += np.nan if settled else np.copysign(np.inf, gain)
+    finite = np.isfinite(v) & (loops < 0)
+    if finite.any():
+        onward, reward = chain.onward[finite][:, finite], chain.reward[finite]
+        system = sp.eye_array(reward.size) - onward
+        v[finite] = linear_solve(system, reward) if direct else chain_values(onward, reward)
+    return v
 
 
 def horizon_return(mdp: FiniteMDP, policy: npt.ArrayLike, horizon: int, gamma: float = 1.0) -> float:
@@ -39,20 +96,20 @@ def horizon_return(mdp: FiniteMDP, policy: npt.ArrayLike, horizon: int, gamma: f
         ConfigError: gamma is outside [0, 1], horizon is negative, or the policy is not one for this model.
     """
     check_gamma(gamma)
-    onward, reward = markov_chain(mdp, policy)
-    return _forward(mdp, onward, horizon, gamma, reward)
+    chain = make_chain(mdp, policy)
+    return _forward(mdp, chain, horizon, gamma, chain.reward)
 
 
 def horizon_length(mdp: FiniteMDP, policy: npt.ArrayLike, horizon: int) -> float:
     """The expected steps of an episode that is cut off after `horizon`. Raises as `horizon_return`."""
-    return _forward(mdp, markov_chain(mdp, policy)[0], horizon, 1.0, np.ones(mdp.n_states))
+    return _forward(mdp, make_chain(mdp, policy), horizon, 1.0, np.ones(mdp.n_states))
 
 
-def _forward(mdp: FiniteMDP, onward: sp.csr_array[np.float64], horizon: int, gamma: float, gain: FloatArray) -> float:
+def _forward(mdp: FiniteMDP, chain: Chain, horizon: int, gamma: float, gain: FloatArray) -> float:
     """The sum over t < horizon of γ^t E[gain(S_t); not yet terminated], `gain [S]`."""
     if horizon < 0:
         raise ConfigError(f"horizon={horizon} is negative; it counts steps")
-    forward = sp.csr_array(onward.T)
+    forward = sp.csr_array(chain.onward.T)
     alive, total = mdp.start, 0.0  # alive [S] = γ^t P(S_t = s, not yet terminated)
     for _ in range(horizon):
         if not alive.any():
@@ -60,31 +117,3 @@ def _forward(mdp: FiniteMDP, onward: sp.csr_array[np.float64], horizon: int, gam
         total += float(alive @ gain)
         alive = gamma * np.asarray(forward @ alive)
     return total
-
-
-def choice(mdp: FiniteMDP, policy: npt.ArrayLike) -> sp.csr_array[np.float64]:
-    """[S, S*A]: the policy as a matrix that picks, or mixes, the rows of a state.
-
-    Raises:
-        ConfigError: the policy is neither actions `[S]` nor probabilities `[S, A]` of this model.
-    """
-    S, A = mdp.n_states, mdp.n_actions
-    given = np.asarray(policy)
-    if given.shape == (S,) and np.issubdtype(given.dtype, np.integer):
-        if outside := [int(s) for s in np.flatnonzero((given < 0) | (given >= mdp.n_allowed))[:10]]:
-            raise ConfigError(f"policy: states {outside} have actions outside 0 to {A - 1}, or that they lack")
-        weight, actions, width = np.ones(S), given, 1
-    elif given.shape == (S, A):
-        wrong = ~(np.isclose(given.sum(axis=1), 1, rtol=0, atol=1e-8) & (given >= 0).all(axis=1))
-        wrong |= ((given > 0) & ~mdp.allowed).any(axis=1)
-        if wrong.any():
-            raise ConfigError(f"policy: states {np.flatnonzero(wrong)[:10].tolist()} have no distribution")
-        weight, actions, width = given.ravel().astype(np.float64), np.tile(np.arange(A), S), A
-    else:
-        raise ConfigError(
-            f"policy {given.shape} of {given.dtype} is neither actions ({S},) nor probabilities ({S}, {A})"
-        )
-    column = np.repeat(np.arange(S) * A, width) + actions
-    chosen = sp.csr_array((weight, column, np.arange(S + 1) * width), shape=(S, S * A))
-    chosen.eliminate_zeros()  # 0 times the -inf of a missing action is no number
-    return chosen

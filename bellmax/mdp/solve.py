@@ -23,11 +23,12 @@ class Solution(NamedTuple):
     Attributes:
         v: [S] float64.
         q: [S, A] float64; -inf where the state lacks the action.
-        policy: [S] int64, greedy; of actions that the computation cannot tell apart, the lowest index. Where
-            all values of a state are smaller than `bound`, lower `tolerance` before trusting it.
-        bound: no value of `v` or `q` is further than this from the exact one.
-        iterations: Bellman backups.
-        start_value: `v` averaged over the start distribution: the best expected discounted return.
+        policy: [S] int64, greedy; of actions that the computation cannot tell apart, the lowest index; at γ = 1,
+            of those that end the episode soonest. Where all values of a state are smaller than `bound`, lower
+            `tolerance` before trusting it.
+        bound: no value of `v` or `q` is further than this from the exact one; infinite where that is not proven.
+        iterations: Bellman backups; at γ = 1, policies evaluated.
+        start_value: `v` averaged over the start distribution: the best expected return.
     """
 
     v: FloatArray
@@ -50,7 +51,8 @@ def solve(
     """Q* and V*, to `tolerance` in the sup norm where float64 allows it; `bound` says what was reached.
 
     Bellman backups, and between them what `methods.py` has under the method's name. The bound needs only the
-    last backup. γ = 1 is `episodic.py`, with a bound of its own.
+    last backup. γ = 1 is the total reward of episodes that end, by policy iteration: `episodic.py` says what that
+    is where policies need not end, and has a bound of its own.
 
     The bound. Let T be the Bellman operator, a contraction with modulus β = γ max_(s,a) P(go on | s, a) <= γ,
     and q~ the backup of v in float64, w = max_a q~. With e the largest rounding error of that backup,
@@ -83,11 +85,24 @@ def solve(
     if not tolerance >= 0 or max_iterations < 1:
         raise ConfigError(f"tolerance={tolerance} must be at least 0, max_iterations={max_iterations} at least 1")
     problem = make_problem(mdp, gamma)
+    if gamma == 1:
+        return _solve_undiscounted(mdp, problem, method, progress)
     v, iterations = _iterate(problem, method, tolerance, max_iterations, progress)
     q = q_values(problem, v)
     new_v = best(q)
     bound, _ = _prove(problem, v, float(np.abs(new_v - v).max()))
     return Solution(new_v, q, greedy_policy(q, bound), bound, iterations, float(mdp.start @ new_v))
+
+
+def _solve_undiscounted(mdp: FiniteMDP, problem: Problem, method: str, progress: Progress | None) -> Solution:
+    from bellmax.mdp.episodic import solve_episodic
+
+    if method not in ("auto", "policy-iteration"):
+        raise ConfigError(f"method {method!r} is for gamma < 1; gamma=1 is solved by policy-iteration")
+    v, q, policy, bound, iterations = solve_episodic(mdp, problem)
+    if progress is not None:
+        progress(iterations, bound)
+    return Solution(v, q, policy, bound, iterations, float(mdp.start @ v))
 
 
 def _iterate(

@@ -1,0 +1,67 @@
+"""NumPy and SciPy sparse. What is lost by acting on a table of values: the quality of a policy, not of its numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bellmax.mdp.backup import greedy_policy
+from bellmax.mdp.chain import make_chain
+from bellmax.mdp.evaluation import evaluate_policy, total_reward
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.solve import Solution, solve
+from bellmax.types import ConfigError, FloatArray
+
+
+class PolicyGap(NamedTuple):
+    """How much worse a policy is than the best.
+
+    Attributes:
+        gap: [S] V* - V^π, at least 0; inf where the policy never ends what costs at every round, at γ = 1.
+        largest: the largest gap, ‖V* - V^π‖∞.
+        regret: the gap averaged over the start distribution: the simple regret of one episode.
+    """
+
+    gap: FloatArray
+    largest: float
+    regret: float
+
+
+def policy_gap(mdp: FiniteMDP, q: npt.ArrayLike, gamma: float, solution: Solution | None = None) -> PolicyGap:
+    """V* - V^π for π greedy in `q [S, A]`; of actions as good as the best, the lowest index.
+
+    At γ = 1 the greedy policy of Q* itself may have a gap: where a free loop is as good as the way to the goal, a table
+    does not tell which of them ends. Singh and Yee (1994): with γ < 1 the gap is at most 2 γ ‖q - Q*‖∞ / (1 - γ), and often far less. A gap smaller
+    than the solution's `bound` says nothing.
+
+    Args:
+        mdp: the model.
+        q: any table; what it holds for actions that a state lacks is not looked at.
+        gamma: the discount per step, in [0, 1].
+        solution: of `solve(mdp, gamma)`, where there is one already.
+
+    Raises:
+        ConfigError: q is not [S, A] or not finite, or as `solve`.
+    """
+    table = np.asarray(q, np.float64)
+    if table.shape != (mdp.n_states, mdp.n_actions):
+        raise ConfigError(f"q has shape {table.shape}, expected {(mdp.n_states, mdp.n_actions)}")
+    if np.isnan(table[mdp.allowed]).any():
+        raise ConfigError(f"q is nan in states {np.flatnonzero((np.isnan(table) & mdp.allowed).any(axis=1))[:10]}")
+    best = solve(mdp, gamma) if solution is None else solution
+    policy = greedy_policy(np.where(mdp.allowed, table, -np.inf))
+    if gamma < 1:
+        v = evaluate_policy(mdp, policy, gamma)
+    else:
+        v = total_reward(make_chain(mdp, policy))
+        v[np.isnan(v)] = -np.inf  # it goes round for ever without a total: worse than any that ends
+    gap = np.maximum(best.v - v, 0.0)
+    started = mdp.start > 0  # 0 times an infinite gap is no regret
+    return PolicyGap(gap, float(gap.max()), float(mdp.start[started] @ gap[started]))
+
+
+def regret(mdp: FiniteMDP, q: npt.ArrayLike, gamma: float, solution: Solution | None = None) -> float:
+    """What one episode from the start loses by acting greedily on `q [S, A]`. Arguments and errors of `policy_gap`."""
+    return policy_gap(mdp, q, gamma, solution).regret

@@ -1,0 +1,51 @@
+"""NumPy and SciPy sparse. The best policy for a fixed number of steps, which depends on how many are left."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bellmax.mdp.backup import best, check_gamma, greedy_policy, make_problem, q_values
+from bellmax.mdp.model import FiniteMDP
+from bellmax.types import ConfigError, FloatArray, IntArray
+
+
+class HorizonSolution(NamedTuple):
+    """The optimal values with a time limit of H steps.
+
+    Attributes:
+        v: [H + 1, S] the best expected return of what is left at step t = 0 to H; `v[H]` is 0.
+        policy: [H, S] int64, the action at step t; of actions as good as the best, the lowest index.
+        bound: no value is further than this from the exact one.
+        start_value: `v[0]` averaged over the start distribution.
+    """
+
+    v: FloatArray
+    policy: IntArray
+    bound: float
+    start_value: float
+
+
+def solve_horizon(mdp: FiniteMDP, horizon: int, gamma: float = 1.0) -> HorizonSolution:
+    """Finite-horizon dynamic programming, backwards from the last step (Puterman 1994, section 4.5).
+
+    With γ = 1 on FrozenLake, `start_value` is the best probability of success within the time limit. The policy
+    needs the clock: no policy of the state alone does as well. The bound adds up the rounding errors of the
+    backups, e + β e + β² e + ... with e and β as in `solve`.
+
+    Raises:
+        ConfigError: gamma is outside [0, 1], or horizon is negative.
+    """
+    check_gamma(gamma)
+    if horizon < 0:
+        raise ConfigError(f"horizon={horizon} is negative; it counts steps")
+    problem = make_problem(mdp, gamma)
+    v = np.zeros((horizon + 1, mdp.n_states))
+    policy = np.zeros((horizon, mdp.n_states), np.int64)
+    bound = 0.0
+    for t in range(horizon - 1, -1, -1):
+        q = q_values(problem, v[t + 1])
+        v[t], policy[t] = best(q), greedy_policy(q)
+        bound = problem.rounding(v[t + 1]) + problem.modulus * bound
+    return HorizonSolution(v, policy, bound, float(mdp.start @ v[0]))

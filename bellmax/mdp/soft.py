@@ -1,0 +1,87 @@
+"""NumPy and SciPy sparse. The best policy among those that must explore."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bellmax.mdp.backup import check_gamma, greedy_policy, make_problem, q_values
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.solve import Progress, Solution, solve
+from bellmax.types import ConfigError, FloatArray
+
+
+def solve_soft(
+    mdp: FiniteMDP,
+    gamma: float,
+    epsilon: float,
+    *,
+    method: str = "auto",
+    tolerance: float = 1e-10,
+    max_iterations: int = 1_000_000,
+    progress: Progress | None = None,
+) -> Solution:
+    """The best ε-soft policy: what ε-greedy learners such as SARSA tend to while ε stays as it is.
+
+    Each action has a probability of at least ε / (number of actions). Then the best policy is ε-greedy, and it is
+    the best policy of a world with the exploration moved inside (Sutton and Barto 2018, section 5.4): to choose a
+    there means a with probability 1 - ε, else any action. That world is solved by `solve`.
+
+    Returns:
+        A Solution: `v [S]` of the best ε-soft policy, `q [S, A]` of truly taking an action and being ε-soft after
+        it, the greedy `policy [S]`, which `soften` turns into probabilities. `bound` is as in `solve`; that the
+        mixed probabilities are rounded once more (relatively by some 1e-16) is not counted.
+
+    Raises:
+        ConfigError: epsilon is outside [0, 1], or as `solve`.
+    """
+    check_gamma(gamma)
+    mixed = solve(
+        soft_model(mdp, epsilon), gamma, method=method, tolerance=tolerance, max_iterations=max_iterations,
+        progress=progress,
+    )  # fmt: skip
+    problem = make_problem(mdp, gamma)
+    q = q_values(problem, mixed.v)
+    bound = problem.mass * mixed.bound + problem.rounding(mixed.v)
+    policy = mixed.policy if gamma == 1 or epsilon == 1 else greedy_policy(q, bound)
+    return Solution(mixed.v, q, policy, bound, mixed.iterations, mixed.start_value)
+
+
+def soft_model(mdp: FiniteMDP, epsilon: float) -> FiniteMDP:
+    """The world in which every action is replaced, with probability ε, by one drawn from all of the state.
+
+    Raises:
+        ConfigError: epsilon is outside [0, 1].
+    """
+    _check_epsilon(epsilon)
+    A = mdp.n_actions
+    state, taken = np.divmod(mdp.pair, A)
+    chosen = np.tile(np.arange(A), (taken.size, 1))  # [E, A]: each outcome, under each action that may be meant
+    has = mdp.n_allowed[state][:, None]
+    weight = np.where(chosen == taken[:, None], 1 - epsilon, 0.0) + epsilon / has
+    weight = np.where(chosen < has, mdp.probability[:, None] * weight, 0.0)
+    pair = state[:, None] * A + chosen
+    columns = (mdp.successor, mdp.reward, mdp.terminated, mdp.reward_std)
+    successor, reward, terminated, noise = (np.repeat(values, A) for values in columns)
+    return FiniteMDP.from_entries(
+        mdp.n_states, A, pair.ravel(), successor, weight.ravel(), reward, terminated,
+        reward_std=noise, n_allowed=mdp.n_allowed, start=mdp.start, name=mdp.name,
+        action_names=mdp.action_names, state_names=mdp.state_names, max_episode_steps=mdp.max_episode_steps,
+    )  # fmt: skip
+
+
+def soften(mdp: FiniteMDP, policy: npt.ArrayLike, epsilon: float) -> FloatArray:
+    """[S, A] probabilities of following `policy [S]` except that with probability ε any action is taken.
+
+    Raises:
+        ConfigError: epsilon is outside [0, 1].
+    """
+    _check_epsilon(epsilon)
+    explore = np.where(mdp.allowed, epsilon / mdp.n_allowed[:, None], 0.0)
+    greedy = np.arange(mdp.n_actions) == np.asarray(policy)[:, None]
+    return np.asarray(explore + (1 - epsilon) * greedy, np.float64)
+
+
+def _check_epsilon(epsilon: float) -> None:
+    if not 0 <= epsilon <= 1:
+        raise ConfigError(f"epsilon={epsilon} is outside [0, 1]")
