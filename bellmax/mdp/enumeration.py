@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.mdp.reading import Columns, read_outcome
+from bellmax.mdp.reading import Columns, column, read_outcome
 from bellmax.types import ConfigError, FloatArray
 
 
@@ -23,7 +23,7 @@ def explore(
     columns = [array(code) for code in "qqqddbd"]  # state, action, and what read_outcome gives; compact
     for state in queue:
         s = number[state]
-        n_allowed[s] = n_actions(state) if callable(n_actions) else n_actions
+        n_allowed[s] = _count(n_actions(state) if callable(n_actions) else n_actions)
         for action in range(n_allowed[s]):
             for successor, *numbers in _outcomes(step, state, action):
                 to, terminated = _number(successor, number, max_states), bool(numbers[2])
@@ -38,7 +38,7 @@ def explore(
             for action in range(n_allowed[end]):
                 _append(columns, (end, action, end, 1.0, 0.0, True, 0.0))
     start = np.zeros(len(number))
-    start[: len(first)] = list(first.values())  # they were numbered first
+    start[: len(first)] = column(list(first.values()), "start")  # they were numbered first
     return _join(columns, [n_allowed[s] for s in range(len(number))], widest), start, tuple(number)
 
 
@@ -84,6 +84,12 @@ def _outcomes(step: Callable[[Any, int], Any], state: Any, action: int) -> list[
         return [(to, float(p), float(reward), bool(end), float(noise)) for to, p, reward, end, noise in read]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"state {state!r}, action {action}: {error}") from error
+
+
+def _count(actions: Any) -> int:
+    if not isinstance(actions, int | np.integer):
+        raise ConfigError(f"n_actions is {actions!r}, expected an integer or a function from a state to one")
+    return int(actions)
 
 
 def _append(columns: list[Any], entry: tuple[Any, ...]) -> None:

@@ -122,9 +122,11 @@ class FiniteMDP:
         if any(key.shape != weight.shape or key.ndim != 1 for key in keys):
             raise ConfigError(f"columns have shapes {[key.shape for key in (weight, *keys)]}, expected one [E]")
         keys, weight = [key[weight != 0] for key in keys], weight[weight != 0]
+        if (outside := keys[0][(keys[0] < 0) | (keys[0] >= n_states * n_actions)]).size:
+            raise ConfigError(f"pair {outside[0]} is outside 0 to {n_states * n_actions - 1}")
         if not np.all(np.diff(keys[0] * n_states + keys[1]) > 0):  # they are not in order already
             keys, weight = _merge(keys, weight)
-        count = np.bincount(keys[0], minlength=n_states * n_actions)
+        count = np.bincount(keys[0], minlength=max(n_states * n_actions, 0))
         indptr = np.concatenate([[0], np.cumsum(count)])
         first = distribution(start, n_states)
         std = keys[4] if len(keys) > 4 else np.zeros(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,15 +23,16 @@ DTYPES = {
 }
 
 
-def column(values: Any, field: str) -> npt.NDArray[Any]:
+def column(values: Any, field: str, name: str = "") -> npt.NDArray[Any]:
     """`values` in the dtype of `field`; refuses what would lose its meaning, such as 1.5 as a state."""
+    name = name or field
     dtype = np.dtype(DTYPES[field])
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ConfigError(f"{field} is not an array: {error}") from error
+        raise ConfigError(f"{name} is not an array: {error}") from error
     if array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise ConfigError(f"{field} has dtype {array.dtype}, expected {dtype}")
+        raise ConfigError(f"{name} has dtype {array.dtype}, expected {dtype}")
     return array.astype(dtype, copy=False)
 
 
@@ -66,6 +67,8 @@ def flatten(successors: Any) -> Columns:
     entries: list[tuple[Any, ...]] = []
     for s, row in enumerate(rows):
         for a, outcomes in enumerate(row):
+            if not isinstance(outcomes, Iterable) or isinstance(outcomes, str | Mapping):
+                raise ConfigError(f"state {s}, action {a}: {outcomes!r} is not a list of outcomes")
             entries += [(s * n_actions + a, *read_outcome(outcome, s, a)) for outcome in outcomes]
     columns = zip(*entries, strict=True) if entries else [()] * 6
     return Columns._make([len(rows), n_actions, *columns, n_allowed])
@@ -82,24 +85,28 @@ def read_outcome(outcome: Any, state: Any, action: int) -> tuple[Any, Any, Any, 
 
 def gather(P: npt.ArrayLike, R: npt.ArrayLike, R_std: npt.ArrayLike, terminal_states: Sequence[int]) -> Columns:
     """The columns of dense arrays: `P [S, A, S]`; `R` and `R_std` `[S, A]` or `[S, A, S]`, `R_std` also a number."""
-    dense, reward, noise = (np.asarray(array, np.float64) for array in (P, R, R_std))
+    given = {"P": P, "R": R, "R_std": R_std}
+    dense, reward, noise = (column(array, "reward", name) for name, array in given.items())
     if dense.ndim != 3 or dense.shape[0] != dense.shape[2]:
         raise ConfigError(f"P has shape {dense.shape}, expected [S, A, S]")
     S, A, _ = dense.shape
     for name, array in (("R", reward), ("R_std", noise)):
         if array.shape not in ((S, A), (S, A, S)) and (name == "R" or array.ndim):
             raise ConfigError(f"{name} has shape {array.shape}, expected {(S, A)} or {(S, A, S)}")
-    if outside := [state for state in terminal_states if not 0 <= state < S]:
+    ends = column(np.atleast_1d(terminal_states), "successor", "terminal_states")
+    if outside := [int(state) for state in ends if not 0 <= state < S]:
         raise ConfigError(f"terminal_states {outside} are outside 0 to {S - 1}")
     state, action, successor = np.nonzero(dense)
     columns = [array[..., None] if array.ndim == 2 else array for array in (reward, noise)]
     paid, std = (np.broadcast_to(array, dense.shape)[state, action, successor] for array in columns)
-    ends = np.isin(successor, np.asarray(terminal_states, np.int64))
-    return Columns(S, A, state * A + action, successor, dense[state, action, successor], paid, ends, std, None)
+    probability = dense[state, action, successor]
+    return Columns(S, A, state * A + action, successor, probability, paid, np.isin(successor, ends), std, None)
 
 
 def _in_order(nested: Any, what: str) -> Sequence[Any]:
     """A list, or a mapping from 0, 1, ... as a list."""
+    if not isinstance(nested, Iterable) or isinstance(nested, str):
+        raise ConfigError(f"{what} must be a list, or a mapping from 0, 1, ..., not {nested!r}")
     if not isinstance(nested, Mapping):
         return list(nested)
     if set(nested) != set(range(len(nested))):
