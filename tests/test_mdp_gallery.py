@@ -8,6 +8,7 @@ import itertools
 import math
 from collections import deque
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -365,5 +366,7 @@ def test_impossible_worlds_are_refused(make: Any, message: str) -> None:
 
 
 def test_gallery_names_what_it_holds() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "worlds.md").read_text()
+    assert [name for name in GALLERY if f"`{name}`" not in page] == []
     assert {"corridor": corridor, "cliff": cliff, "garnet": random_garnet}.items() <= GALLERY.items()
     assert evaluate_policy(corridor(3), [1, 1, 0], 0.5).tolist() == [0.5, 1.0, 0.0]
