@@ -1,6 +1,7 @@
 """Every run beside the exact answer: what is said of a table is what evaluating its policy one by one says."""
 
 import itertools
+import time
 import warnings
 
 import numpy as np
@@ -67,6 +68,33 @@ def test_many_policies_have_the_values_of_each(name: str, block: int, monkeypatc
         np.testing.assert_allclose(many.start_returns(model, kept, horizon), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("sweeps", [10_000, 5])
+@pytest.mark.parametrize("name", MODELS)
+def test_sweeps_of_large_models_end_where_a_linear_system_does(
+    name: str, sweeps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mdp = MODELS[name]
+    model, policies = many.occurring(mdp), random_policies(mdp, 5)
+    kept = policies[:, model.states]
+    for gamma in (0.5, 0.99, 0.999):
+        values, spent = many.start_values(model, kept, gamma), many.start_occupancy(model, kept[0], gamma)
+        with monkeypatch.context() as patch:
+            patch.setattr(many, "DIRECT_STATES", 0)
+            patch.setattr(many, "SWEEPS", sweeps)
+            np.testing.assert_allclose(many.start_values(model, kept, gamma), values, rtol=1e-10, atol=1e-11)
+            np.testing.assert_allclose(many.start_occupancy(model, kept[0], gamma), spent, rtol=1e-8, atol=1e-8)
+
+
+def test_a_large_model_is_graded_at_once() -> None:
+    """A factorisation would take minutes: its successors are random, so that it fills up."""
+    mdp = bx.random_garnet(10_000, 3, 4, seed=0)
+    begin = time.perf_counter()
+    truth = find_truth(mdp, 0.99)
+    columns = measure(truth, np.stack([truth.solution.q, -truth.solution.q]))
+    assert time.perf_counter() - begin < 20
+    assert columns["exact/is_optimal"].tolist() == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("gamma", [0.9, 1.0])
 def test_time_spent_is_the_sum_over_time(gamma: float) -> None:
     mdp = MODELS["frozen lake"]
@@ -107,11 +135,11 @@ def test_columns_against_one_table_at_a_time(name: str) -> None:
     exists = mdp.allowed & reachable(mdp)[:, None]
     best = truth.solution.policy
     chain = np.asarray(continuation(mdp)[np.arange(S) * A + best].todense())
-    time = np.linalg.solve(np.eye(S) - gamma * chain.T, mdp.start)
+    spent = np.linalg.solve(np.eye(S) - gamma * chain.T, mdp.start)
     for i in range(n):
         gap = np.abs(q[i] - np.where(mdp.allowed, truth.solution.q, 0.0))
         assert columns["exact/q_error"][i] == gap[exists].max()
-        weighted = (time * gap[np.arange(S), best])[time > 0].sum() / time.sum()
+        weighted = (spent * gap[np.arange(S), best])[spent > 0].sum() / spent.sum()
         assert columns["exact/q_error_weighted"][i] == pytest.approx(weighted)
         policy = np.minimum(q[i].argmax(axis=1), mdp.n_allowed - 1)
         value = mdp.start @ evaluate_policy(mdp, policy, gamma)
