@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bellmax as bx
-from bellmax.training import grading
+from bellmax.training import grading, saving
 
 MANY = {"steps": 600, "records": 1, "final_episodes": 0}
 
@@ -46,6 +46,41 @@ def test_groups_of_seeds_are_saved_and_loaded(tmp_path: Path) -> None:
     assert loaded.scores == run.scores
     assert loaded.history.to_csv() == run.history.to_csv()
     np.testing.assert_array_equal(loaded.policy(20).table(), run.policy(20).table())
+
+
+@pytest.mark.parametrize(
+    "agent", [bx.QLearning(), bx.DQN(learning_starts=10, net_arch=(4,), buffer_size=50, batch_size=8)]
+)
+def test_policies_of_many_seeds_share_two_files(agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "SINGLE_FILES", 2)
+    run = bx.train("corridor", agent, seeds=3, steps=40, records=2, final_episodes=0, out=tmp_path / "run")
+    place = tmp_path / "run" / "policies"
+    assert sorted(path.name for path in place.iterdir()) == [
+        f"all-{which}.{kind}" for which in ("best", "final") for kind in ("json", "safetensors")
+    ]
+    loaded = bx.load(tmp_path / "run")
+    for which in ("final", "best"):
+        for seed in range(3):
+            policy, other = run.policy(seed, which), loaded.policy(seed, which)
+            assert (policy.config, policy.space, policy.n_actions) == (other.config, other.space, other.n_actions)
+            assert policy.arrays.keys() == other.arrays.keys()
+            np.testing.assert_array_equal(policy.table(), other.table())
+    whole = (place / "all-best.safetensors").read_bytes()
+    for damaged in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        (place / "all-best.safetensors").write_bytes(damaged)
+        with pytest.raises(bx.CorruptCheckpoint, match="all-best"):
+            bx.load(tmp_path / "run")
+    (place / "all-best.safetensors").unlink()
+    with pytest.raises(bx.CorruptCheckpoint, match="all-best"):
+        bx.load(tmp_path / "run")
+
+
+def test_a_thousand_seeds_are_saved_and_loaded_in_a_moment(tmp_path: Path) -> None:
+    bx.train("corridor", "q-learning", seeds=2, **MANY)  # compile
+    begin = time.perf_counter()
+    run = bx.train("corridor", "q-learning", seeds=1_000, **MANY, out=tmp_path / "run")
+    assert bx.load(tmp_path / "run").scores == run.scores
+    assert time.perf_counter() - begin < 5.0  # measured: 1
 
 
 def test_an_unknown_seed_of_many_is_said_in_few_words() -> None:

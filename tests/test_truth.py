@@ -9,6 +9,7 @@ import pytest
 
 import bellmax as bx
 from bellmax.mdp import many
+from bellmax.mdp.average import occupancy
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
 from bellmax.mdp.solve import evaluate_policy, horizon_return
 from bellmax.training import exact
@@ -106,6 +107,14 @@ def test_time_spent_is_the_sum_over_time(gamma: float) -> None:
         alive = gamma * alive @ chain
     found = many.start_occupancy(model, policy[model.states], gamma)
     np.testing.assert_allclose(found, total[model.states], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_time_spent_is_that_of_the_whole_model(name: str) -> None:
+    mdp = MODELS[name]
+    model, policy = many.occurring(mdp), random_policies(mdp, 1)[0]
+    expected = occupancy(mdp, policy, 0.9).sum(axis=1)[model.states]
+    np.testing.assert_allclose(many.start_occupancy(model, policy[model.states], 0.9), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_undiscounted_values_of_all_policies() -> None:

@@ -6,8 +6,8 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +92,9 @@ class Policy:
             raise ConfigError(f"{self.world} has no finite list of states; ask for q_values(obs) instead")
         return self.q_values(np.arange(self.space.n))
 
-    def save(self, stem: Path) -> None:
-        """Write `stem`.safetensors, with a hash over both files, and `stem`.json, the same at every save of a run."""
-        card = {
+    def card(self) -> dict[str, Any]:
+        """All but the arrays, as JSON: the same at every save of a run."""
+        return {
             "format": storage.FORMAT,
             "world": self.world,
             "env_kwargs": self.env_kwargs,
@@ -103,9 +103,24 @@ class Policy:
             "space": {"kind": type(self.space).__name__, **self.space._asdict()},
             "n_actions": self.n_actions,
         }
-        data = to_bytes(self.arrays, metadata={"sha256": fingerprint(card, self.arrays)})
-        storage.write(stem.with_suffix(".safetensors"), data)
-        storage.write_json(stem.with_suffix(".json"), card)
+
+    def save(self, stem: Path) -> None:
+        """Write `stem`.safetensors, with a hash over both files, and `stem`.json."""
+        write_files(stem, self.card(), self.arrays)
+
+
+def save_together(policies: Sequence[Policy], stem: Path) -> None:
+    """Write the n policies of a run as one: every array with a leading axis [n]."""
+    names = policies[0].arrays
+    arrays = {name: np.stack([policy.arrays[name] for policy in policies]) for name in names}
+    write_files(stem, policies[0].card(), arrays)
+
+
+def write_files(stem: Path, card: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """The arrays first: a new card would not fit the old ones."""
+    data = to_bytes(arrays, metadata={"sha256": fingerprint(card, arrays)})
+    storage.write(stem.with_suffix(".safetensors"), data)
+    storage.write_json(stem.with_suffix(".json"), card)
 
 
 def load_policy(stem: Path) -> Policy:
@@ -115,6 +130,17 @@ def load_policy(stem: Path) -> Policy:
         CorruptCheckpoint: a file is missing, damaged or does not fit the other.
         IncompatibleCheckpoint: a newer version wrote it.
     """
+    return _read_files(stem, ())
+
+
+def load_together(stem: Path, n: int) -> list[Policy]:
+    """Read the n policies that `save_together` wrote. Raises as `load_policy`."""
+    whole = _read_files(stem, (n,))
+    return [replace(whole, arrays={name: array[i] for name, array in whole.arrays.items()}) for i in range(n)]
+
+
+def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
+    """A policy whose arrays have the axes `lead` in front."""
     card = storage.read_json(stem.with_suffix(".json"))
     storage.check_format(card, stem.with_suffix(".json"))
     tensors = stem.with_suffix(".safetensors")
@@ -130,7 +156,8 @@ def load_policy(stem: Path) -> Policy:
             space["shape"] = tuple(space["shape"])
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
         policy = Policy(card["world"], config, kind(**space), int(card["n_actions"]), arrays, card["env_kwargs"])
-        expected = expected_shapes(config, policy.space, policy.n_actions)
+        shapes = expected_shapes(config, policy.space, policy.n_actions)
+        expected = {name: (*lead, *shape) for name, shape in shapes.items()}
         if is_tabular(config) and "visits" not in arrays:
             del expected["visits"]  # older versions did not save them
         if (shapes := {name: array.shape for name, array in arrays.items()}) != expected:

@@ -5,7 +5,8 @@ environment.json      versions, platform, when
 history.csv           one line per seed and record
 episodes.safetensors  returns and lengths of the first training episodes, seed after seed, and counts [seeds]
 visits.safetensors    visits [T, seeds, S, A] of a table at each record, where they are not too many
-policies/             seed-0-final.safetensors and .json, seed-0-best..., for every seed
+policies/             seed-0-final.safetensors and .json, seed-0-best..., for every seed; of more than a hundred
+                      seeds all-final.safetensors and .json, all-best...
 result.json           scores, returns, summary; written last: a run without it did not end
 """
 
@@ -29,12 +30,14 @@ from bellmax.catalog import agent_class
 from bellmax.config import build
 from bellmax.training import storage
 from bellmax.training.evaluate import Evaluation
-from bellmax.training.policy import fingerprint, load_policy
+from bellmax.training.policy import fingerprint, load_policy, load_together, save_together
 from bellmax.training.records import Episodes, History
 from bellmax.training.run import Run
 from bellmax.types import ConfigError, CorruptCheckpoint
 
 PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
+
+SINGLE_FILES = 100  # seeds with files of their own; a file takes milliseconds, most of them until it is safely on disk
 
 
 def open_folder(run: Run) -> None:
@@ -87,6 +90,9 @@ def save(run: Run) -> None:
     """
     folder = _folder(run)
     for which, policies in run.policies.items():
+        if len(run.seeds) > SINGLE_FILES:
+            save_together(policies, folder / "policies" / f"all-{which}")
+            continue
         for seed, policy in zip(run.seeds, policies, strict=True):
             policy.save(folder / "policies" / f"seed-{seed}-{which}")
     if run.episodes:
@@ -159,7 +165,11 @@ def load(folder: str | os.PathLike[str]) -> Run:
     except (*storage.MALFORMED, OSError, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
     for which in ("final", "best") if len(run.history) or any((path / "policies").iterdir()) else ():
-        run.policies[which] = [load_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
+        whole = path / "policies" / f"all-{which}"
+        if whole.with_suffix(".json").exists():
+            run.policies[which] = load_together(whole, len(run.seeds))
+        else:
+            run.policies[which] = [load_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
     if (path / "result.json").is_file():
         result = storage.read_json(path / "result.json")
         try:
