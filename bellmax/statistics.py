@@ -16,6 +16,7 @@ import numpy.typing as npt
 from bellmax.types import FloatArray
 
 _BLOCK = 1 << 22  # resampled scores held at a time: 32 MB of float64
+_ENDLESS = 1e300  # stands for infinity where one must calculate
 
 
 class Summary(NamedTuple):
@@ -88,7 +89,8 @@ def bootstrap_interval(
         seed: of the resampling; equal seeds give equal intervals.
 
     Returns:
-        (low, high). With one seed nothing is known about the spread: (nan, nan).
+        (low, high). With one seed nothing is known about the spread: (nan, nan). An infinite score counts as the
+        largest or the smallest, so that an end may be infinite.
 
     Raises:
         ValueError: no scores, a wrong number of axes, or `confidence` or `resamples` out of range.
@@ -109,8 +111,14 @@ def bootstrap_interval(
         drawn = rng.integers(seeds, size=(size, seeds, tasks))
         resampled = values[drawn, np.arange(tasks)]  # [size, seeds, tasks]
         estimates[start : start + size] = statistic(resampled.reshape(size, -1), axis=-1)
-    low, high = np.quantile(estimates, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    within = np.clip(estimates, -_ENDLESS, _ENDLESS)  # quantiles interpolate, and inf - inf is no number
+    low, high = np.quantile(within, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return _unclip(low), _unclip(high)
+
+
+def _unclip(x: float) -> float:
+    """Infinite, if it is interpolated from what was."""
+    return math.copysign(math.inf, x) if abs(x) > _ENDLESS / 1e50 else float(x)
 
 
 def summarise(scores: npt.ArrayLike, confidence: float = 0.95) -> Summary:

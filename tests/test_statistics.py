@@ -222,3 +222,14 @@ def test_probability_of_improvement_by_hand():
     assert probability_of_improvement([1.0, 1.0], [1.0]) == 0.5
     assert probability_of_improvement([[2.0, 0.0]], [[1.0, 1.0]]) == 0.5  # wins one task, loses the other
     assert np.isnan(probability_of_improvement([np.nan], [1.0]))
+
+
+def test_infinite_scores_count_as_the_largest_or_smallest():
+    assert bootstrap_interval([-np.inf] * 4, np.mean) == (-np.inf, -np.inf)
+    assert bootstrap_interval([-np.inf, 1.0, 2.0, 3.0], np.mean)[0] == -np.inf
+    low, high = bootstrap_interval([1.0, 2.0, 3.0, np.inf], np.median)
+    assert (low, high) == (1.0, np.inf)
+    few = summarise([-np.inf, *range(1, 12)])  # a quarter is cut off at each end
+    assert few.iqm == 6.0 - 0.5
+    assert few.mean == few.mean_low == few.minimum == -np.inf
+    assert np.isnan(bootstrap_interval([np.nan, 1.0, 2.0], np.mean)).all()

@@ -1,6 +1,7 @@
 """Every run beside the exact answer: what is said of a table is what evaluating its policy one by one says."""
 
 import itertools
+import json
 import time
 import warnings
 
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.cli import numbers
 from bellmax.mdp import many
 from bellmax.mdp.average import occupancy
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
 from bellmax.mdp.solve import evaluate_policy, horizon_return
+from bellmax.report.text import describe_run
 from bellmax.training import exact
 from bellmax.training.exact import find_truth, measure
+from bellmax.training.storage import finite
 
 RNG = np.random.default_rng(0)
 
@@ -217,6 +221,10 @@ def test_undiscounted_runs_are_compared_with_the_truth(limit: int | None) -> Non
     assert lazy.scores == [-np.inf if limit is None else -9.0]
     assert lazy.history["exact/regret"].tolist() == [[np.inf] * 2]
     assert lazy.steps_to_optimal().median == np.inf
+    assert describe_run(lazy)
+    both = bx.train(price(4), "q-learning", gamma=1.0, steps=2, final_episodes=0, initial_q=-100.0, seeds=3)
+    assert both.summary().mean_high == -np.inf
+    assert json.loads(json.dumps(finite(numbers(both))))["exact/regret"] == [None] * 3
 
 
 def test_a_world_that_cannot_be_solved_undiscounted_is_graded_by_playing() -> None:

@@ -87,9 +87,7 @@ class Run:
         optimal = self.history["exact/is_optimal"] == 1.0
         lasting = np.logical_and.accumulate(optimal[:, ::-1], axis=1)[:, ::-1]
         steps = np.where(lasting.any(axis=1), self.history["step"][lasting.argmax(axis=1)], np.inf)
-        finite = np.where(np.isinf(steps), 1e300, steps)  # quantiles interpolate, and inf - inf is no number
-        figures = float(np.median(finite)), *bootstrap_interval(finite, np.median)
-        return StepsToOptimal(steps, *(np.inf if figure > self.steps else figure for figure in figures))
+        return StepsToOptimal(steps, float(np.median(steps)), *bootstrap_interval(steps, np.median))
 
     def drop_after(self, step: int) -> None:
         """Forget the records later than `step`, and the visits and episodes that came after it."""
