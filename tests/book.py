@@ -343,28 +343,37 @@ class TrueOnlineSarsa(Learner):
 
 
 class Model:
-    """What followed each pair: how often, and the rewards; in the order of the first time."""
+    """What followed each pair, and the rewards each time: (s', ended, rewards) for at most so many different ones."""
 
-    def __init__(self) -> None:
-        self.seen: dict[Any, dict[Any, list[float]]] = {}
+    def __init__(self, most: int = 99) -> None:
+        self.seen: dict[Any, list[tuple[int, bool, list[float]]]] = defaultdict(list)
+        self.most = most
 
     def remember(self, s: int, a: int, r: float, s2: int, ended: bool) -> None:
-        self.seen.setdefault((s, a), {}).setdefault((s2, ended), []).append(r)
+        outcomes = self.seen[s, a]
+        for outcome in outcomes:
+            if outcome[:2] == (s2, ended):
+                outcome[2].append(r)
+                return
+        if len(outcomes) < self.most:
+            outcomes.append((s2, ended, [r]))
+        else:
+            outcomes[int(np.argmin([len(rewards) for *_, rewards in outcomes]))] = (s2, ended, [r])
 
     def backup(self, pair: Any, gamma: float, value: Callable[[int], float]) -> float:
-        outcomes, n = self.seen[pair], sum(map(len, self.seen[pair].values()))
+        n = sum(len(rewards) for *_, rewards in self.seen[pair])
         return sum(
             len(rewards) / n * (np.mean(rewards) + (0.0 if ended else gamma * value(s2)))
-            for (s2, ended), rewards in outcomes.items()
+            for s2, ended, rewards in self.seen[pair]
         )
 
 
 class DynaQ(Learner):
     """`kappa` > 0 is Dyna-Q+: section 8.3, with footnote 1 on actions that were never tried."""
 
-    def __init__(self, *args: Any, n: int, kappa: float = 0.0, **options: Any) -> None:
+    def __init__(self, *args: Any, n: int, kappa: float = 0.0, most: int = 99, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.n, self.kappa, self.model, self.known, self.last = n, kappa, Model(), [], defaultdict(int)
+        self.n, self.kappa, self.model, self.known, self.last = n, kappa, Model(most), [], defaultdict(int)
 
     def update(self, s, a, r, s2, a2, gamma, over, alpha):
         self.move(s, a, alpha * (r + gamma * max(self.row(s2)) - self.q(s, a)))
@@ -377,8 +386,8 @@ class DynaQ(Learner):
             s, a = pair = self.known[int(self.random.uniform() * len(self.known))]
             target = self.gamma * max(self.row(s))
             if pair in self.model.seen:
-                outcomes = [(o, np.mean(r)) for o, r in self.model.seen[pair].items() for _ in r]
-                (s2, ended), r = outcomes[int(self.random.uniform() * len(outcomes))]
+                outcomes = [(s2, ended, np.mean(r)) for s2, ended, r in self.model.seen[pair] for _ in r]
+                s2, ended, r = outcomes[int(self.random.uniform() * len(outcomes))]
                 target = r + (0.0 if ended else self.gamma * max(self.row(s2)))
             target += self.kappa * sqrt(self.t - self.last[pair])
             self.move(s, a, self.alpha(max(self.visits[pair] - 1, 0)) * (target - self.q(s, a)))

@@ -66,6 +66,9 @@ CASES = {
     ),
     "peng-q": Case(traces.PengQ, book.PengQ, {"trace_decay": 0.8}, {"lambda_": 0.8}),
     "dyna-q": Case(planning.DynaQ, book.DynaQ, {"planning_steps": 5}, {"n": 5}),
+    "dyna-q of last outcomes": Case(
+        planning.DynaQ, book.DynaQ, {"planning_steps": 5, "outcomes": 1}, {"n": 5, "most": 1}
+    ),
     "dyna-q-plus": Case(
         planning.DynaQPlus, book.DynaQ, {"planning_steps": 5, "kappa": 0.1}, {"n": 5, "kappa": 0.1}
     ),
@@ -223,13 +226,14 @@ def test_queue_of_pairs(calls: list[Any]) -> None:
 
 @pytest.mark.parametrize("n_allowed", [[N_ACTIONS] * N_STATES, RAGGED], ids=["table", "ragged"])
 @pytest.mark.parametrize("planning_steps", [1, 1_000_000])
-def test_prioritized_sweeping(n_allowed: list[int], planning_steps: int) -> None:
+@pytest.mark.parametrize("outcomes", [1, 2, 16])
+def test_prioritized_sweeping(n_allowed: list[int], planning_steps: int, outcomes: int) -> None:
     """What is not in the queue agrees with the model; with time to empty the queue, all is the model's solution."""
     config = planning.PrioritizedSweeping(
         planning_steps=planning_steps, threshold=0.0 if planning_steps == 1 else 1e-13, gamma=0.9,
-        exploration_initial_eps=1.0, exploration_final_eps=1.0,
+        exploration_initial_eps=1.0, exploration_final_eps=1.0, outcomes=outcomes,
     )  # fmt: skip
-    kernel, model = Kernel(config, 300, n_allowed, None, seed=1), book.Model()
+    kernel, model = Kernel(config, 300, n_allowed, None, seed=1), book.Model(outcomes)
     stream = transitions(3, n_allowed, 0.08)
     a = 0 * next(stream)
     for _ in range(300):

@@ -1,7 +1,8 @@
 """Numba. Learners with a model of their own: Dyna-Q, Dyna-Q+, prioritised sweeping, R-max.
 
-The model counts what followed each pair: the different (next state, end) and their mean reward. In a deterministic
-world that is the book's table of last outcomes; in a stochastic one it is the maximum likelihood model.
+The model counts what followed each pair: the different (next state, end) and their mean reward. In a stochastic world
+that is the maximum likelihood model. A new outcome takes the place of the rarest where all places are taken: with one
+place, as where the world is known to be deterministic, it is the book's table of last outcomes.
 """
 
 from __future__ import annotations
@@ -62,22 +63,26 @@ def outcomes_of(model: Any) -> Any:
 
 @kernel
 def remember(q: Any, model: Any, step: Any) -> Any:
-    """Count a transition; returns its slot, or -1 where the pair's slots are all taken by other outcomes."""
+    """Count a transition; returns its slot, and the successor that stood there, -1 if none did."""
     pair, width = step.obs * n_columns(q) + step.action, outcomes_of(model)
-    ended, slot = 1 * (step.discount == 0.0), -1
+    ended, slot = 1 * (step.discount == 0.0), pair * width
     for k in range(pair * width, (pair + 1) * width):
         if model.successor[k] < 0 or (model.successor[k] == step.next_obs and model.ended[k] == ended):
             slot = k
             break
+        if model.seen[k] < model.seen[slot]:
+            slot = k
     know(model, pair)
     model.clock[0] += 1
     model.last[pair] = model.clock[0]
-    if slot >= 0:
-        model.successor[slot], model.ended[slot] = step.next_obs, ended
-        model.seen[slot] += 1
-        model.total[pair] += 1
-        model.reward[slot] += (step.reward - model.reward[slot]) / model.seen[slot]
-    return slot
+    before = model.successor[slot]
+    if before != step.next_obs or model.ended[slot] != ended:
+        model.total[pair] -= model.seen[slot]
+        model.successor[slot], model.ended[slot], model.seen[slot] = step.next_obs, ended, 0
+    model.seen[slot] += 1
+    model.total[pair] += 1
+    model.reward[slot] += (step.reward - model.reward[slot]) / model.seen[slot]
+    return slot, before
 
 
 @kernel
@@ -250,9 +255,9 @@ def sweep(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any
     """Remember; then the n most urgent: Q(s, a) = Σ p [r + γ max Q(s', ·)], and queue what leads to s."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     model, gamma, n = memory.model, now.rates.gamma, n_columns(q)
-    slot = remember(q, model, step)
-    if slot >= 0 and model.seen[slot] == 1:
-        memory.following[slot], memory.head[step.next_obs] = memory.head[step.next_obs], slot
+    slot, before = remember(q, model, step)
+    if before != step.next_obs:
+        _link(memory, slot, before, step.next_obs)
     pair = step.obs * n + step.action
     _queue(memory, pair, abs(backup(q, model, pair, gamma) - value(q, step.obs, step.action)), options.least)
     for _ in range(options.n):
@@ -271,6 +276,20 @@ def sweep(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any
                     _queue(memory, leads, moved * model.seen[slot] / model.total[leads], options.least)
                 slot = memory.following[slot]
     return td_error
+
+
+@kernel
+def _link(memory: Any, slot: Any, before: Any, after: Any) -> Any:
+    """Put a slot on the list of those that lead to `after`, off that of `before`, if it was on one."""
+    if before >= 0 and memory.head[before] == slot:
+        memory.head[before] = memory.following[slot]
+    elif before >= 0:
+        k = memory.head[before]
+        while memory.following[k] != slot:
+            k = memory.following[k]
+        memory.following[k] = memory.following[slot]
+    memory.following[slot], memory.head[after] = memory.head[after], slot
+    return 0
 
 
 @kernel
