@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bellmax.deep.dqn import DQN
     from bellmax.envs.functional import World
     from bellmax.envs.tabulated import TabulatedEnv
+    from bellmax.mdp.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
     from bellmax.mdp.gallery import (
         admission_control,
         blocking_maze,
@@ -54,7 +55,10 @@ if TYPE_CHECKING:
         shortcut_maze,
         windy_gridworld,
     )
+    from bellmax.mdp.gap import PolicyGap, policy_gap, regret
+    from bellmax.mdp.horizon import HorizonSolution, solve_horizon
     from bellmax.mdp.model import FiniteMDP
+    from bellmax.mdp.soft import soften, solve_soft
     from bellmax.mdp.solve import Solution, evaluate_policy, greedy_policy, horizon_return, solve
     from bellmax.statistics import Summary
     from bellmax.tabular.multistep import MonteCarlo, NStepSarsa, QSigma, TreeBackup
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Average": "bellmax.mdp.average",
     "DQN": "bellmax.deep.dqn",
     "DelayedQ": "bellmax.tabular.pac",
     "DoubleQ": "bellmax.tabular.td",
@@ -79,10 +84,12 @@ _HOME = {
     "Evaluation": "bellmax.training.evaluate",
     "ExpectedSarsa": "bellmax.tabular.td",
     "FiniteMDP": "bellmax.mdp.model",
+    "HorizonSolution": "bellmax.mdp.horizon",
     "MonteCarlo": "bellmax.tabular.multistep",
     "NStepSarsa": "bellmax.tabular.multistep",
     "PengQ": "bellmax.tabular.traces",
     "Policy": "bellmax.training.policy",
+    "PolicyGap": "bellmax.mdp.gap",
     "PrioritizedSweeping": "bellmax.tabular.planning",
     "QLearning": "bellmax.tabular.td",
     "QSigma": "bellmax.tabular.multistep",
@@ -107,6 +114,7 @@ _HOME = {
     "deep_sea": "bellmax.mdp.gallery",
     "dyna_maze": "bellmax.mdp.gallery",
     "evaluate": "bellmax.training.evaluate",
+    "evaluate_average": "bellmax.mdp.average",
     "evaluate_policy": "bellmax.mdp.solve",
     "four_rooms": "bellmax.mdp.gallery",
     "gamblers_problem": "bellmax.mdp.gallery",
@@ -117,12 +125,20 @@ _HOME = {
     "load": "bellmax.training.saving",
     "machine_replacement": "bellmax.mdp.gallery",
     "maximization_bias": "bellmax.mdp.gallery",
+    "occupancy": "bellmax.mdp.average",
+    "policy_gap": "bellmax.mdp.gap",
     "random_garnet": "bellmax.mdp.gallery",
     "random_walk": "bellmax.mdp.gallery",
+    "regret": "bellmax.mdp.gap",
     "resume": "bellmax.training.train",
     "river_swim": "bellmax.mdp.gallery",
     "shortcut_maze": "bellmax.mdp.gallery",
+    "soften": "bellmax.mdp.soft",
     "solve": "bellmax.mdp.solve",
+    "solve_average": "bellmax.mdp.average",
+    "solve_horizon": "bellmax.mdp.horizon",
+    "solve_soft": "bellmax.mdp.soft",
+    "stationary_distribution": "bellmax.mdp.average",
     "train": "bellmax.training.train",
     "windy_gridworld": "bellmax.mdp.gallery",
 }
@@ -145,7 +161,9 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "corridor", "cliff", "random_garnet", "admission_control",
     "blocking_maze", "car_rental", "chain", "deep_sea", "dyna_maze", "four_rooms", "gamblers_problem", "gridworld",
     "inventory", "machine_replacement", "maximization_bias", "random_walk", "river_swim", "shortcut_maze",
-    "windy_gridworld", "evaluate_policy", "greedy_policy", "horizon_return", "BellmaxError", "ConfigError",
+    "windy_gridworld", "evaluate_policy", "greedy_policy", "horizon_return", "solve_horizon",
+    "solve_soft", "soften", "solve_average", "evaluate_average", "occupancy", "stationary_distribution", "policy_gap",
+    "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError", "ConfigError",
     "ModelWarning", "EnvContractError", "EnvCrashed", "EnvTimeout", "NonFiniteError", "ResourceError", "RunLocked",
     "CheckpointError", "CorruptCheckpoint", "IncompatibleCheckpoint", "UnsafeFile", "__version__",
 ]  # fmt: skip

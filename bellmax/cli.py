@@ -270,42 +270,30 @@ def evaluate(
 
 @main.command()
 @click.argument("world")
-@click.option("--gamma", default=0.99, show_default=True, help="Discount factor.")
+@click.option("--gamma", type=float, help="Discount factor; 1 for episodes that end.  [default: 0.99]")
+@click.option("--method", default="auto", show_default=True, help="How, such as policy-iteration; the answer is one.")
 @click.option("--tolerance", default=1e-10, show_default=True, help="Largest error of a value that is accepted.")
+@click.option("--horizon", type=int, help="The best return of so many steps, undiscounted unless --gamma is given.")
+@click.option("--epsilon", type=float, help="The best policy that must explore: any action with this probability.")
+@click.option("--average", is_flag=True, help="The best reward per step in the long run.")
 @_env_option
 @_as_json
-def solve(world: str, gamma: float, tolerance: float, env: tuple[str, ...], as_json: bool) -> None:
+def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> None:
     """Solve a finite world exactly, with a proven bound on the error.
 
     Example: bellmax solve FrozenLake-v1 --gamma 0.99 --json
     """
-    from bellmax.mdp.solve import solve as solve_exactly
-    from bellmax.training.exact import policy_return
+    from bellmax.report.solving import answer
     from bellmax.training.worlds import find_world
 
     source = find_world(world, read_env(env))
     if source.mdp is None:
         raise ConfigError(f"{source.name} has no transition table, so there is no exact answer; train an agent instead")
-    solution = solve_exactly(source.mdp, gamma, tolerance=tolerance)
-    limit = source.mdp.max_episode_steps
-    result = {
-        "world": source.name,
-        "gamma": gamma,
-        "states": source.mdp.n_states,
-        "actions": source.mdp.n_actions,
-        "start_value": solution.start_value,
-        "bound": solution.bound,
-        "iterations": solution.iterations,
-        "max_episode_steps": limit,
-        "return_within_limit": policy_return(source.mdp, solution.policy, gamma) if limit else None,
-        "policy": solution.policy.tolist(),
-    }
+    result, arrays, words = answer(source.mdp, source.name, **question)
     if as_json:
-        say_json({**result, "v": solution.v.tolist(), "q": solution.q.tolist()})
-        return
-    from bellmax.report.text import describe_solution
-
-    click.echo(describe_solution(source.mdp, solution, result))
+        say_json({**result, **{name: array.tolist() for name, array in arrays.items()}})
+    else:
+        click.echo(words())
 
 
 @main.command()

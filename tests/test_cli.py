@@ -115,6 +115,26 @@ def test_solve_knows_the_frozen_lakes(world: str, value: float, within_limit: fl
     np.testing.assert_allclose(np.max(result["q"], axis=1), result["v"], atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        (["FrozenLake-v1", "--gamma", "1"], "start_value", 14 / 17),
+        (["FrozenLake-v1", "--horizon", "100"], "start_value", 0.744190),
+        (["cliff", "--gamma", "1", "--epsilon", "0.1"], "start_value", -20.7077),
+        (["corridor", "--average"], "start_gain", 0.2),
+        (["corridor", "--method", "linear-programming"], "start_value", 0.99**4),
+    ],
+)
+def test_solve_answers_other_questions_too(words: list[str], key: str, value: float) -> None:
+    done = bellmax("solve", *words, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = strict(done.stdout)
+    assert result[key] == pytest.approx(value, abs=1e-4)
+    assert result["bound"] < 1e-9
+    text = bellmax("solve", *words).stdout
+    assert "from the start" in text or "value of the start" in text
+
+
 def test_solve_in_words_and_with_arguments_of_the_world() -> None:
     done = bellmax("solve", "corridor", "--env", "n_states=4", "--gamma", "0.5")
     assert (done.returncode, done.stderr) == (0, "")
@@ -223,7 +243,28 @@ BAD = {
     "--env without =": (["solve", "corridor", "--env", "n_states"], "--env 'n_states' is not of the form key=value"),
     "--env that the world has not": (["solve", "corridor", "--env", "n=3"], "corridor cannot be made with {'n': 3}"),
     "no table to solve": (["solve", "CartPole-v1"], "CartPole-v1 has no transition table"),
-    "undiscounted": (["solve", "corridor", "--gamma", "1"], "gamma=1.0 is outside [0, 1)"),
+    "gamma": (["solve", "corridor", "--gamma", "1.5"], "gamma=1.5 is outside [0, 1]"),
+    "no end": (
+        [
+            "solve",
+            "garnet",
+            "--gamma",
+            "1",
+            "--env",
+            "n_states=3",
+            "--env",
+            "n_actions=1",
+            "--env",
+            "branching=1",
+            "--env",
+            "seed=0",
+        ],
+        "gamma=1: no policy ever ends the episode from states 0, 1, 2",
+    ),
+    "method": (["solve", "corridor", "--method", "value-iter"], "did you mean 'value-iteration'?"),
+    "two questions": (["solve", "corridor", "--average", "--horizon", "3"], "--horizon and --average exclude each"),
+    "discounted average": (["solve", "corridor", "--average", "--gamma", "0.9"], "leave out --gamma"),
+    "method of a horizon": (["solve", "corridor", "--horizon", "3", "--method", "gauss-seidel"], "with --horizon"),
     "tolerance": (["solve", "corridor", "--tolerance", "-1"], "tolerance=-1.0"),
     "no run": (["eval", "nowhere"], "no run in nowhere"),
     "folder that is no run": (["eval", "full"], "no run in full: it has no config.json"),

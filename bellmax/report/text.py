@@ -13,6 +13,7 @@ from rich.table import Table
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.solve import Solution
 from bellmax.statistics import Summary
+from bellmax.types import FloatArray, IntArray
 
 SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
 
@@ -106,23 +107,33 @@ def describe_evaluation(run: Any, which: str, results: list[Any], summary: Summa
 
 
 def describe_solution(mdp: FiniteMDP, solution: Solution, result: dict[str, Any]) -> str:
-    """The start value, its bound, and the first states' values."""
+    """The first states' values, the start value with its bound, and what the time limit makes of it."""
     names = mdp.action_names or tuple(str(a) for a in range(mdp.n_actions))
+    columns = {"v": solution.v} | {f"q({name})": solution.q[:, a] for a, name in enumerate(names)}
+    soft = f", ε = {result['epsilon']}" if result.get("epsilon") is not None else ""
+    said = [f"value of the start {solution.start_value:.7f}, every value within {solution.bound:.1e}"]
+    if result["return_within_limit"] is not None:
+        kind, limit = "ε-soft" if soft else "greedy", result["max_episode_steps"]
+        said.append(f"expected return of the {kind} policy within {limit} steps {result['return_within_limit']:.6f}")
+    title = f"{result['world']}, γ = {result['gamma']}{soft}"
+    return describe_values(mdp, title, columns, solution.policy, *said)
+
+
+def describe_values(mdp: FiniteMDP, title: str, columns: dict[str, FloatArray], policy: IntArray, *said: str) -> str:
+    """A table of `columns`, each [S], with the best action behind the first; the first states, then what is `said`."""
+    names = mdp.action_names or tuple(str(a) for a in range(mdp.n_actions))
+    first, *others = columns
     table = Table()
-    for name in ("state", "v", "best", *(f"q({name})" for name in names)):
+    for name in ("state", first, "best", *others):
         table.add_column(name, justify="right")
     shown = min(mdp.n_states, 64)
     for s in range(shown):
-        cells = [str(mdp.state_names[s]) if mdp.state_names else str(s), f"{solution.v[s]:.6g}"]
-        table.add_row(*cells, names[solution.policy[s]], *(f"{q:.6g}" for q in solution.q[s]))
-    parts: list[Any] = [f"{result['world']}, γ = {result['gamma']}", table]
+        cells = [str(mdp.state_names[s]) if mdp.state_names else str(s), f"{columns[first][s]:.6g}"]
+        table.add_row(*cells, names[policy[s]], *(f"{columns[name][s]:.6g}" for name in others))
+    parts: list[Any] = [title, table]
     if shown < mdp.n_states:
         parts.append(f"... and {mdp.n_states - shown} more states; --json lists all")
-    parts.append(f"value of the start {solution.start_value:.7f}, every value within {solution.bound:.1e}")
-    if result["return_within_limit"] is not None:
-        limit = result["max_episode_steps"]
-        parts.append(f"expected return of the greedy policy within {limit} steps {result['return_within_limit']:.6f}")
-    return render(*parts)
+    return render(*parts, *said)
 
 
 def curve(run: Any, width: int = 60, height: int = 10) -> str:
