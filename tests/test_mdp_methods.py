@@ -93,6 +93,7 @@ def test_the_number_of_threads_does_not_change_a_bit(monkeypatch: pytest.MonkeyP
 
     mdp = random_garnet(500, 3, 4, 0)
     monkeypatch.setattr(backup_module, "COMPILED_ENTRIES", 0)
+    monkeypatch.setattr(sweeps, "ENTRIES_PER_THREAD", 1)
     answers = []
     for cores in (1, 3, 16):
         monkeypatch.setattr(sweeps.os, "sched_getaffinity", lambda _, cores=cores: range(cores), raising=False)

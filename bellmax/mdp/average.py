@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from bellmax.mdp.backup import Problem, check_gamma, make_problem
 from bellmax.mdp.chain import Chain, make_chain, name_states
 from bellmax.mdp.methods import linear_solve
-from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.model import FiniteMDP, per_pair
 from bellmax.mdp.recurrence import Recurrence, gain_and_bias, long_run, take_apart
 from bellmax.mdp.shortest_path import MOST_POLICIES, Rows, improve
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
@@ -120,7 +120,7 @@ def _restarting(mdp: FiniteMDP, chain: Chain) -> Recurrence:
 def _restarting_rows(mdp: FiniteMDP, problem: Problem) -> tuple[Rows, FloatArray, IntArray]:
     """`(rows of all pairs and the restart, time [S+1] of a node, action [R] of a row)`."""
     S, A = problem.reward.shape
-    end = np.bincount(mdp.pair, mdp.probability * mdp.terminated, S * A)
+    end = per_pair(mdp, mdp.probability * mdp.terminated)
     exists = np.flatnonzero(np.isfinite(problem.reward.ravel()))
     blocks: Any = [[problem.onward[exists], end[exists, None]], [mdp.start[None, :], None]]
     onward: Any = sp.block_array(blocks)

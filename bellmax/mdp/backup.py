@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
+from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, per_pair
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 COMPILED_ENTRIES = 1_000_000  # from here on Numba's threads save more than importing Numba costs
@@ -68,9 +68,9 @@ def make_problem(mdp: FiniteMDP, gamma: float) -> Problem:
     longest, exists = int(length.max()), length > 0  # a pair without outcomes is an action that the state lacks
     going_on: FloatArray = onward.sum(axis=1)[exists]
     mass = float(going_on.max()) * (1 + (longest + 2) * EPSILON)
-    paid = np.add.reduceat(mdp.probability * np.abs(mdp.reward), mdp.indptr[:-1][exists])
+    scale = float(per_pair(mdp, mdp.probability * np.abs(mdp.reward)).max())
     unit = (2 * longest + 4) * EPSILON
-    return Problem(onward, reward, gamma, mass, gamma * mass, float(going_on.min()), float(paid.max()), unit)
+    return Problem(onward, reward, gamma, mass, gamma * mass, float(going_on.min()), scale, unit)
 
 
 def q_values(problem: Problem, v: FloatArray) -> FloatArray:
@@ -91,7 +91,7 @@ def backup(problem: Problem, v: FloatArray) -> Backup:
     q = q_values(problem, v)
     new_v = best(q)
     change = new_v - v
-    return Backup(new_v, greedy_policy(q), float(change.min()), float(change.max()), q)
+    return Backup(new_v, _lowest(q, new_v - 1e-12 * np.abs(new_v)), float(change.min()), float(change.max()), q)
 
 
 def evaluation_sweeps(problem: Problem, policy: IntArray, v: FloatArray, enough: float, *, lift: bool) -> FloatArray:
@@ -159,8 +159,15 @@ def greedy_policy(q: FloatArray, error: float = 0.0) -> IntArray:
     1e-12 nor more than 1e-9 of the row's largest value: rounding must not decide, and small values must.
     """
     highest = best(q)
-    size = np.maximum(np.abs(highest), best(np.where(np.isneginf(q), 0.0, -q)))  # -inf: the state lacks the action
+    size = np.abs(highest)
+    for a in range(1, q.shape[1]):
+        np.maximum(size, np.abs(q[:, a]), out=size, where=q[:, a] > -np.inf)  # -inf: the state lacks the action
     good = highest - np.clip(2 * error, 1e-12 * size, 1e-9 * size)
+    return _lowest(q, good)
+
+
+def _lowest(q: FloatArray, good: FloatArray) -> IntArray:
+    """[S] int64: the lowest action whose `q [S, A]` is at least `good [S]`."""
     policy = np.zeros(len(q), np.int64)
     for a in range(q.shape[1] - 1, -1, -1):
         policy[q[:, a] >= good] = a

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from bellmax.mdp.backup import EPSILON
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
+from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, per_pair
 from bellmax.mdp.structure import Matrix, closed_classes, reaching
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
@@ -46,12 +46,11 @@ class Chain(NamedTuple):
 def make_chain(mdp: FiniteMDP, policy: npt.ArrayLike) -> Chain:
     """The chain of a policy, `[S]` actions or `[S, A]` probabilities. Raises as `choice`."""
     chosen = choice(mdp, policy)
-    pairs, n = mdp.pair, chosen.shape[1]
-    paid = np.asarray(chosen @ np.bincount(pairs, mdp.probability * np.abs(mdp.reward), n))
+    paid = np.asarray(chosen @ per_pair(mdp, mdp.probability * np.abs(mdp.reward)))
     reward = np.asarray(chosen @ expected_reward(mdp).ravel(), np.float64)
     longest = int(np.diff(mdp.indptr).max()) + mdp.n_actions
     reward[np.abs(reward) <= 2 * longest * EPSILON * paid] = 0.0
-    end = np.asarray(chosen @ np.bincount(pairs, mdp.probability * mdp.terminated, n), np.float64)
+    end = np.asarray(chosen @ per_pair(mdp, mdp.probability * mdp.terminated), np.float64)
     return Chain(sp.csr_array(chosen @ continuation(mdp)), reward, end, chosen)
 
 

@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 from bellmax.mdp.backup import EPSILON, Problem, greedy_policy, q_values
 from bellmax.mdp.chain import name_states
-from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.model import FiniteMDP, per_pair
 from bellmax.mdp.shortest_path import Endless, Rows, ending_choice, improve, policy_iteration
 from bellmax.mdp.structure import free_loops
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
@@ -47,10 +47,8 @@ def make_episodic(mdp: FiniteMDP, problem: Problem) -> Episodic:
     """Finds the free sets. An expected reward counts as 0 if it is nothing but rounding."""
     S, A = problem.reward.shape
     exists = np.isfinite(problem.reward.ravel())
-    paid, ends = np.zeros((2, S * A))
-    begin = mdp.indptr[:-1][exists]
-    paid[exists] = np.add.reduceat(mdp.probability * np.abs(mdp.reward), begin)
-    ends[exists] = np.add.reduceat(mdp.probability * mdp.terminated, begin)
+    paid = per_pair(mdp, mdp.probability * np.abs(mdp.reward))
+    ends = per_pair(mdp, mdp.probability * mdp.terminated)
     reward = np.where(exists, problem.reward.ravel(), 0.0)
     free = exists & (np.abs(reward) <= problem.unit * paid) & (ends == 0)
     reward[free] = 0.0

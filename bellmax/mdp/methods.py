@@ -17,6 +17,8 @@ from bellmax.mdp.backup import SWEEPS, Backup, Problem, chosen_rows, evaluation_
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 DIRECT_STATES = 512  # up to here a direct solve costs less than the sweeps it saves, whatever the structure
+QUICK = 0.8  # of the spread of changes may a backup leave
+SETTLED = 0.05  # of the states may change their action
 Advance = Callable[[Backup, FloatArray], FloatArray]
 
 
@@ -24,17 +26,22 @@ def accelerated(problem: Problem) -> Advance:
     """Value iteration, sped up: values are raised by their sure gain, then the greedy policy is evaluated.
 
     Roughly by sweeps (modified policy iteration, Puterman 1994, section 6.5) or, in small models, once by a
-    linear solve.
+    linear solve. Not while many states still change their minds and backups alone come on quickly: then the next
+    policy is worth more than this one's values.
     """
     previous = solved = np.full(len(problem.reward), -1)  # no policy yet
+    spread = np.inf
 
     def advance(done: Backup, v: FloatArray) -> FloatArray:
-        nonlocal previous, solved
-        repeated, previous = np.array_equal(done.policy, previous), done.policy
-        if repeated and v.size <= DIRECT_STATES and not np.array_equal(done.policy, solved):
+        nonlocal previous, solved, spread
+        changed, previous = np.count_nonzero(done.policy != previous), done.policy
+        quick, spread = done.high - done.low < QUICK * spread, done.high - done.low
+        if not changed and v.size <= DIRECT_STATES and not np.array_equal(done.policy, solved):
             solved = done.policy
             return evaluate_directly(problem, solved)
         lifted = done.v + sure_gain(problem, done.low, done.high)
+        if quick and changed > SETTLED * v.size:
+            return lifted
         # Sweeping further would be wasted on a policy that the next backup replaces.
         return evaluation_sweeps(problem, done.policy, lifted, 0.1 * done.residual, lift=True)
 

@@ -233,10 +233,17 @@ def _merge(keys: list[npt.NDArray[Any]], weight: FloatArray) -> tuple[list[npt.N
     return [key[new] for key in keys], np.add.reduceat(weight, np.flatnonzero(new))
 
 
+def per_pair(mdp: FiniteMDP, values: npt.NDArray[Any]) -> FloatArray:
+    """[S*A]: the sum of `values [E]` over the outcomes of each pair; 0 where the state lacks the action."""
+    exists = np.diff(mdp.indptr) > 0
+    total = np.zeros(exists.size)
+    total[exists] = np.add.reduceat(values, mdp.indptr[:-1][exists])
+    return total
+
+
 def expected_reward(mdp: FiniteMDP) -> FloatArray:
     """[S, A]: the mean reward of each pair; -inf where the state lacks the action, so that no maximum takes it."""
-    paid = np.bincount(mdp.pair, mdp.probability * mdp.reward, mdp.n_states * mdp.n_actions)
-    reward = np.asarray(paid.reshape(mdp.n_states, mdp.n_actions), np.float64)
+    reward = per_pair(mdp, mdp.probability * mdp.reward).reshape(mdp.n_states, mdp.n_actions)
     if mdp.n_allowed.min() < mdp.n_actions:
         reward[~mdp.allowed] = -np.inf
     return reward

@@ -23,6 +23,7 @@ from bellmax.types import FloatArray, IntArray
 if TYPE_CHECKING:
     from bellmax.mdp.backup import Problem
 
+ENTRIES_PER_THREAD = 1_000_000  # some milliseconds of work, which starting a thread is worth
 _CACHE = cache_directory(f"numba/{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}")
 
 
@@ -91,14 +92,14 @@ def backup_in_threads(problem: Problem, v: FloatArray) -> tuple[FloatArray, IntA
     """T v [S], a greedy policy [S], and the lowest and the highest change of a value."""
     new_v, policy = np.empty_like(v), np.empty(v.size, np.int64)
     arrays = (*_unsigned(problem.onward), problem.reward, problem.gamma, v, new_v, policy)
-    return new_v, policy, *_in_threads(_backup, v.size, arrays)
+    return new_v, policy, *_in_threads(_backup, v.size, problem.onward.nnz, arrays)
 
 
 def sweep_in_threads(
     onward: sp.csr_array[np.float64], reward: FloatArray, gamma: float, v: FloatArray, new_v: FloatArray
 ) -> tuple[float, float]:
     """Fill `new_v [S]` with r + γ P v; returns the lowest and the highest change of a value."""
-    return _in_threads(_sweep, v.size, (*_unsigned(onward), reward, gamma, v, new_v))
+    return _in_threads(_sweep, v.size, onward.nnz, (*_unsigned(onward), reward, gamma, v, new_v))
 
 
 def gauss_seidel_sweep(problem: Problem, v: FloatArray) -> float:
@@ -106,9 +107,12 @@ def gauss_seidel_sweep(problem: Problem, v: FloatArray) -> float:
     return float(_gauss_seidel(*_unsigned(problem.onward), problem.reward, problem.gamma, v))
 
 
-def _in_threads(kernel: Any, n_states: int, arrays: tuple[Any, ...]) -> tuple[float, float]:
+def _in_threads(kernel: Any, n_states: int, entries: int, arrays: tuple[Any, ...]) -> tuple[float, float]:
     """Run `kernel(*arrays, begin, end) -> (low, high)` on a range of states per thread; returns lowest and highest."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(cores, max(1, entries // ENTRIES_PER_THREAD))
+    if threads == 1:
+        return tuple(kernel(*arrays, 0, n_states))
     cuts = np.linspace(0, n_states, threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
         changes = list(pool.map(lambda *part: kernel(*arrays, *part), cuts[:-1], cuts[1:]))
@@ -119,3 +123,14 @@ def _unsigned(onward: sp.csr_array[np.float64]) -> tuple[Any, ...]:
     """A matrix for the kernels. Unsigned indices need no test for counting from the end, which is half the time."""
     unsigned = np.uint32 if onward.indices.itemsize == 4 else np.uint64
     return onward.indptr.view(unsigned), onward.indices.view(unsigned), onward.data
+
+
+def warm_up() -> None:
+    """Compile everything now, or read it from the disk: so that what is timed later is not that."""
+    from bellmax.mdp.backup import Problem
+
+    onward = sp.csr_array((np.ones(1), np.zeros(1, np.int32), np.array([0, 1], np.int32)), shape=(1, 1))
+    problem, v = Problem(onward, np.zeros((1, 1)), 0.5, 1.0, 0.5, 1.0, 0.0, 0.0), np.zeros(1)
+    backup_in_threads(problem, v)
+    sweep_in_threads(onward, np.zeros(1), 0.5, v, np.zeros(1))
+    gauss_seidel_sweep(problem, v)
