@@ -43,6 +43,7 @@ check: $(STAMP)
 
 bench: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python bench/speed.py
+	$(BIN)/python bench/solving.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

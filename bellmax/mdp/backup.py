@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, per_pair
+from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 COMPILED_ENTRIES = 1_000_000  # from here on Numba's threads save more than importing Numba costs
@@ -25,7 +25,7 @@ class Problem(NamedTuple):
         mass: the largest probability to go on, max_(s,a) P(go on | s, a).
         modulus: β = γ `mass`, rounded up: by how much a backup contracts.
         least: min_(s,a) P(go on | s, a).
-        scale: max_(s,a) E[|r|].
+        scale: max |r|, at least max_(s,a) E[|r|].
         unit: the relative rounding error of a backup, as `solve` has it.
     """
 
@@ -68,7 +68,7 @@ def make_problem(mdp: FiniteMDP, gamma: float) -> Problem:
     longest, exists = int(length.max()), length > 0  # a pair without outcomes is an action that the state lacks
     going_on: FloatArray = onward.sum(axis=1)[exists]
     mass = float(going_on.max()) * (1 + (longest + 2) * EPSILON)
-    scale = float(per_pair(mdp, mdp.probability * np.abs(mdp.reward)).max())
+    scale = max(float(mdp.reward.max()), -float(mdp.reward.min())) * (1 + 1e-7)  # probabilities sum to 1 ± 1e-8
     unit = (2 * longest + 4) * EPSILON
     return Problem(onward, reward, gamma, mass, gamma * mass, float(going_on.min()), scale, unit)
 

@@ -251,13 +251,18 @@ def expected_reward(mdp: FiniteMDP) -> FloatArray:
 
 def continuation(mdp: FiniteMDP) -> sp.csr_array[np.float64]:
     """[S*A, S]: the probability to be in a state next *and* go on; a row sums to 1 minus that of the end."""
-    goes_on = ~mdp.terminated
-    small = max(int(mdp.indptr[-1]), mdp.n_states) < 2**31
+    indptr, successor, probability = mdp.indptr, mdp.successor, mdp.probability
+    small = max(int(indptr[-1]), mdp.n_states) < 2**31
     index = np.dtype(np.int32 if small else np.int64)  # half the memory, and faster
-    indptr = np.concatenate([[0], np.cumsum(goes_on)])[mdp.indptr].astype(index)
-    successor = mdp.successor[goes_on].astype(index)
+    if mdp.terminated.any():
+        goes_on = ~mdp.terminated
+        indptr = np.concatenate([[0], np.cumsum(goes_on)])[indptr]
+        successor, probability = successor[goes_on], probability[goes_on]
+    else:
+        probability = probability.copy()
     shape = (mdp.n_states * mdp.n_actions, mdp.n_states)
-    matrix = sp.csr_array((mdp.probability[goes_on], successor, indptr), shape=shape, dtype=np.float64)
+    arrays = (probability, successor.astype(index), indptr.astype(index))
+    matrix = sp.csr_array(arrays, shape=shape, dtype=np.float64)
     matrix.sum_duplicates()
     return matrix
 

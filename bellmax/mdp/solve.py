@@ -63,7 +63,7 @@ def solve(
     and |q~ - Q*| <= e + β |v - V*| is at most the same number. Without e this is Puterman (1994), Theorem
     6.3.1. A sum of k products has a relative error of at most ku / (1 - ku), u = 2^-53 (Higham 2002, section
     3.1); a backup takes two of them (reward and next value, up to K terms, where merging equal successors
-    adds up to K more) and two operations, so e = (2K + 4) 2u (max E[|r|] + β max |v|). The factor 2 covers
+    adds up to K more) and two operations, so e = (2K + 4) 2u (max |r| + β max |v|). The factor 2 covers
     the higher orders and the rounding of the bound itself; underflow is left out. Q* is that of the numbers
     in `mdp`: that 1/3 is stored rounded is not counted.
 
