@@ -121,9 +121,7 @@ class TabularConfig(AgentConfig):
     exploration_scale: float = setting(
         1.0, "temperature (boltzmann) or width of the confidence bound (ucb) where the schedule is 1", low=0.0
     )
-    exploration_schedule: str = setting(
-        "linear", "how exploration falls from its initial to its final value", choices=FALLS
-    )
+    exploration_schedule: str = setting("linear", "how ε falls from its initial to its final value", choices=FALLS)
     exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
     random_ties: bool = setting(False, "choose among actions of equal value at random, not the first of them")
     initial_q: float = setting(0.0, "value of every pair before its first visit")

@@ -218,13 +218,16 @@ class MonteCarlo(LearningConfig):
     """First-visit Monte Carlo control: Sutton and Barto (2018), section 5.4, with a step size that they leave open.
 
     Differs from SARSA in its target: the whole return that followed. An episode cut off by a time limit is completed
-    by the value of the state where it was cut; so is one longer than `longest_episode`, in pieces.
+    by the value of the state where it was cut; so is one longer than `longest_episode`, in pieces. The visits that
+    count in a step size are the first ones of an episode.
     """
 
     name: ClassVar[str] = "monte-carlo"
 
-    learning_rate: float = setting(1.0, "step size α at a pair's first return", low=0.0, high=1.0)
-    learning_rate_decay: float = setting(1.0, "α = learning_rate / (1 + decay * returns of the pair) ^ power", low=0.0)
+    learning_rate: float = setting(1.0, "step size α at a pair's first visit", low=0.0, high=1.0)
+    learning_rate_decay: float = setting(
+        1.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0
+    )
     longest_episode: int = setting(10_000, "steps of an episode that are learnt from in one piece", low=1)
 
     def make(self, shape: Shape) -> TabularAgent:
