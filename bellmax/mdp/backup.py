@@ -168,9 +168,11 @@ def greedy_policy(q: FloatArray, error: float = 0.0) -> IntArray:
 
 def _lowest(q: FloatArray, good: FloatArray) -> IntArray:
     """[S] int64: the lowest action whose `q [S, A]` is at least `good [S]`."""
-    policy = np.zeros(len(q), np.int64)
-    for a in range(q.shape[1] - 1, -1, -1):
-        policy[q[:, a] >= good] = a
+    short = q[:, 0] < good
+    policy = short.astype(np.int64)
+    for a in range(1, q.shape[1] - 1):  # each action that falls short sends a state on to the next; masks are slower
+        short &= q[:, a] < good
+        policy += short
     return policy
 
 
