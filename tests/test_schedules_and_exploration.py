@@ -47,15 +47,6 @@ def test_network_epsilon_greedy_frequencies(epsilon: float) -> None:
     np.testing.assert_allclose(share, expected, atol=4 * np.sqrt(0.25 / actions.size))
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])
-def test_table_epsilon_greedy_frequencies(epsilon: float) -> None:
-    q, generator = np.array([[9.0, 9.0, 9.0], [0.0, 2.0, 1.0]]), new_generator(3)
-    actions = np.array([behaviour.epsilon_greedy(q, 1, epsilon, generator) for _ in range(30_000)])
-    share = np.bincount(actions, minlength=3) / actions.size
-    expected = np.array([0, 1 - epsilon, 0]) + epsilon / 3
-    np.testing.assert_allclose(share, expected, atol=4 * np.sqrt(0.25 / actions.size))
-
-
 def test_the_greedy_action_is_the_first_among_equals() -> None:
     assert behaviour.greedy(np.array([[1.0, 3.0, 3.0]]), 0) == 1
 

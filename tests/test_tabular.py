@@ -323,6 +323,14 @@ def test_invalid_rows_are_no_experience() -> None:
     assert np.all((chosen >= 0) & (chosen < 2))
 
 
+def test_planning_to_the_last_digit_ends() -> None:
+    config = small("r-max", gamma=0.99, r_max=1e6, precision=0.0, **ALWAYS)
+    run = Run(GARNET, [20_000], config=config)
+    assert run.state.visits.min() >= 4
+    exact = solve(GARNET, 0.99).q
+    assert np.abs(run.state.q - exact).max() < 0.1 * np.abs(exact).max()
+
+
 def test_missing_actions_are_neither_taken_nor_counted() -> None:
     has = [3, 1, 2]
     rows = [[[(0.9, (s + a + 1) % 3, 1.0, False), (0.1, s, 1.0, True)] for a in range(n)] for s, n in enumerate(has)]

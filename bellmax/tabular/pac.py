@@ -11,7 +11,7 @@ from bellmax.config import setting
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel
-from bellmax.tabular.planning import backup, new_model, remember
+from bellmax.tabular.learnt import backup, new_model, remember
 from bellmax.tabular.representation import change, largest, n_columns, value
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
