@@ -12,7 +12,7 @@ help:
 	@echo "make demo    train a table and a network, and see how far each is from the truth (3 minutes)"
 	@echo "make test    all tests (some minutes)"
 	@echo "make check   format, lint, types"
-	@echo "make bench   speed, side by side with C, Stable-Baselines3, SBX and Rejax (fetches PyTorch)"
+	@echo "make bench   speed, side by side with C, MushroomRL, QuantEcon, Stable-Baselines3, SBX, Rejax (fetches PyTorch)"
 
 $(STAMP): pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \
@@ -28,6 +28,7 @@ $(PEERS)/.installed: bench/peers/requirements.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mushroom-rl==1.10.2
 	@touch $@
 
 demo: $(STAMP)
@@ -44,6 +45,7 @@ check: $(STAMP)
 bench: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/solving.py
+	$(BIN)/python bench/tabular.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

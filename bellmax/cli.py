@@ -136,6 +136,7 @@ class TrainCommand(click.Command):
                 formatter.write_text(", ".join(AGENTS) + "; `bellmax train --agent NAME --help` lists its settings.")
         with formatter.section("Example"):
             formatter.write_text("bellmax train CartPole-v1 --agent dqn --seeds 5 learning_rate=0.0005 double=true")
+            formatter.write_text("bellmax train cliff --agent sarsa --seeds 100 learning_rate=0.5 gamma=1")
 
 
 @main.command(cls=TrainCommand, options_metavar="[OPTIONS]")
@@ -155,7 +156,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train AGENT in WORLD on several seeds, save the run, report with intervals.
 
-    WORLD is a Gymnasium id, a world of the gallery (corridor, cliff), or a probe (probe:delay).
+    WORLD is a Gymnasium id, a world of the gallery (cliff, dyna-maze, ...), or a probe (probe:delay).
     """
     from bellmax.training.progress import say
     from bellmax.training.train import train as run_training
