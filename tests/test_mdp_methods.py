@@ -127,3 +127,22 @@ def test_both_ways_to_evaluate_a_policy(gamma: float) -> None:
         assert evaluate_policy(world.mdp, policy, gamma) == pytest.approx(exact, abs=1e-9)
         found = evaluate_policy(world.mdp, policy, gamma, method="iterative", tolerance=1e-9)
         assert np.abs(found - exact).max() <= 1.1e-9
+
+
+def test_progress_is_quiet_at_first_and_then_a_line_of_how_far_the_bound_has_come(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bellmax.report import solving
+
+    clock = iter([0.0, 1.0, 5.0, 6.0, 99.0])
+    monkeypatch.setattr(solving.time, "monotonic", lambda: next(clock))
+    with solving.watching("garnet", 1e-8) as progress:
+        for iteration, bound in enumerate([1.0, 1e-2, 1e-3, 1e-4], start=1):
+            progress(iteration, bound)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "garnet:  25%, backup 2, error at most 1.0e-02",
+        "garnet:  50%, backup 4, error at most 1.0e-04",
+    ]
+    assert solving.fraction_done(1.0, np.inf, 1e-8) == 0
+    assert solving.fraction_done(1.0, 1e-9, 1e-8) == 1
