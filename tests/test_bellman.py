@@ -29,6 +29,7 @@ def test_targets_and_errors_equal_rlax(q_tm1, q_t, selector, action, reward, dis
     np.testing.assert_allclose(double, rlax.double_q_learning(q_tm1, a, r, d, q_t, selector), rtol=1e-5, atol=1e-4)
 
 
+@settings(deadline=None)
 @given(numbers)
 def test_losses_equal_rlax(error) -> None:
     np.testing.assert_allclose(bellman.huber_loss(jnp.float32(error)), rlax.huber_loss(jnp.float32(error)), rtol=1e-5)

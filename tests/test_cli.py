@@ -239,7 +239,7 @@ BAD = {
     "folder below a file": ([*LEARN, "--out", "full/file/run"], "cannot write to output folder full/file/run"),
     "folder that no one may make": ([*LEARN, "--out", "/proc/run"], "cannot write to output folder /proc/run"),
     "continuous actions": (["train", "Pendulum-v1"], "is not Discrete"),
-    "table on a box": (["train", "CartPole-v1", "-a", "q-learning"], "discretise them, or use dqn"),
+    "a model of tiles": (["train", "CartPole-v1", "-a", "dyna-q", "tilings=8"], "keeps a model of states"),
     "--env without =": (["solve", "corridor", "--env", "n_states"], "--env 'n_states' is not of the form key=value"),
     "--env that the world has not": (["solve", "corridor", "--env", "n=3"], "corridor cannot be made with {'n': 3}"),
     "no table to solve": (["solve", "CartPole-v1"], "CartPole-v1 has no transition table"),
