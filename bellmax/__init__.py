@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from bellmax.deep.dqn import DQN
     from bellmax.envs.functional import World
     from bellmax.envs.tabulated import TabulatedEnv
-    from bellmax.mdp.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
     from bellmax.mdp.gallery import (
         admission_control,
         blocking_maze,
@@ -55,11 +54,12 @@ if TYPE_CHECKING:
         shortcut_maze,
         windy_gridworld,
     )
-    from bellmax.mdp.gap import PolicyGap, policy_gap, regret
-    from bellmax.mdp.horizon import HorizonSolution, solve_horizon
     from bellmax.mdp.model import FiniteMDP
-    from bellmax.mdp.soft import soften, solve_soft
-    from bellmax.mdp.solve import Solution, evaluate_policy, greedy_policy, horizon_return, solve
+    from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
+    from bellmax.solving.gap import PolicyGap, policy_gap, regret
+    from bellmax.solving.horizon import HorizonSolution, solve_horizon
+    from bellmax.solving.soft import soften, solve_soft
+    from bellmax.solving.solve import Solution, evaluate_policy, greedy_policy, horizon_return, solve
     from bellmax.statistics import Summary
     from bellmax.tabular.multistep import MonteCarlo, NStepSarsa, QSigma, TreeBackup
     from bellmax.tabular.pac import DelayedQ, RMax
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Average": "bellmax.mdp.average",
+    "Average": "bellmax.solving.average",
     "DQN": "bellmax.deep.dqn",
     "DelayedQ": "bellmax.tabular.pac",
     "DoubleQ": "bellmax.tabular.td",
@@ -84,12 +84,12 @@ _HOME = {
     "Evaluation": "bellmax.training.evaluate",
     "ExpectedSarsa": "bellmax.tabular.td",
     "FiniteMDP": "bellmax.mdp.model",
-    "HorizonSolution": "bellmax.mdp.horizon",
+    "HorizonSolution": "bellmax.solving.horizon",
     "MonteCarlo": "bellmax.tabular.multistep",
     "NStepSarsa": "bellmax.tabular.multistep",
     "PengQ": "bellmax.tabular.traces",
     "Policy": "bellmax.training.policy",
-    "PolicyGap": "bellmax.mdp.gap",
+    "PolicyGap": "bellmax.solving.gap",
     "PrioritizedSweeping": "bellmax.tabular.planning",
     "QLearning": "bellmax.tabular.td",
     "QSigma": "bellmax.tabular.multistep",
@@ -97,7 +97,7 @@ _HOME = {
     "Run": "bellmax.training.run",
     "Sarsa": "bellmax.tabular.td",
     "SarsaLambda": "bellmax.tabular.traces",
-    "Solution": "bellmax.mdp.solve",
+    "Solution": "bellmax.solving.solve",
     "SpeedyQ": "bellmax.tabular.td",
     "Summary": "bellmax.statistics",
     "TabulatedEnv": "bellmax.envs.tabulated",
@@ -114,31 +114,31 @@ _HOME = {
     "deep_sea": "bellmax.mdp.gallery",
     "dyna_maze": "bellmax.mdp.gallery",
     "evaluate": "bellmax.training.evaluate",
-    "evaluate_average": "bellmax.mdp.average",
-    "evaluate_policy": "bellmax.mdp.solve",
+    "evaluate_average": "bellmax.solving.average",
+    "evaluate_policy": "bellmax.solving.solve",
     "four_rooms": "bellmax.mdp.gallery",
     "gamblers_problem": "bellmax.mdp.gallery",
-    "greedy_policy": "bellmax.mdp.solve",
+    "greedy_policy": "bellmax.solving.solve",
     "gridworld": "bellmax.mdp.gallery",
-    "horizon_return": "bellmax.mdp.solve",
+    "horizon_return": "bellmax.solving.solve",
     "inventory": "bellmax.mdp.gallery",
     "load": "bellmax.training.saving",
     "machine_replacement": "bellmax.mdp.gallery",
     "maximization_bias": "bellmax.mdp.gallery",
-    "occupancy": "bellmax.mdp.average",
-    "policy_gap": "bellmax.mdp.gap",
+    "occupancy": "bellmax.solving.average",
+    "policy_gap": "bellmax.solving.gap",
     "random_garnet": "bellmax.mdp.gallery",
     "random_walk": "bellmax.mdp.gallery",
-    "regret": "bellmax.mdp.gap",
+    "regret": "bellmax.solving.gap",
     "resume": "bellmax.training.train",
     "river_swim": "bellmax.mdp.gallery",
     "shortcut_maze": "bellmax.mdp.gallery",
-    "soften": "bellmax.mdp.soft",
-    "solve": "bellmax.mdp.solve",
-    "solve_average": "bellmax.mdp.average",
-    "solve_horizon": "bellmax.mdp.horizon",
-    "solve_soft": "bellmax.mdp.soft",
-    "stationary_distribution": "bellmax.mdp.average",
+    "soften": "bellmax.solving.soft",
+    "solve": "bellmax.solving.solve",
+    "solve_average": "bellmax.solving.average",
+    "solve_horizon": "bellmax.solving.horizon",
+    "solve_soft": "bellmax.solving.soft",
+    "stationary_distribution": "bellmax.solving.average",
     "train": "bellmax.training.train",
     "windy_gridworld": "bellmax.mdp.gallery",
 }

@@ -50,8 +50,8 @@ def build(n_states: int, n_actions: int, arrays: tuple[Any, ...]) -> Any:
 def measure(sizes: tuple[int, int, int], garnet: bool) -> dict[str, float]:
     """In a child process: build and solve one model; `garnet` by `random_garnet`, else from the peers' arrays."""
     from bellmax.mdp.gallery import random_garnet
-    from bellmax.mdp.solve import solve
-    from bellmax.mdp.sweeps import warm_up
+    from bellmax.solving.solve import solve
+    from bellmax.solving.sweeps import warm_up
 
     warm_up()
     arrays = None if garnet else make_arrays(*sizes, seed=0)
@@ -94,7 +94,7 @@ def compare(python: str, repetitions: int) -> list[dict[str, Any]]:
 
 def check(python: str) -> float:
     """The largest difference to QuantEcon's policy iteration over random Garnets of all sizes."""
-    from bellmax.mdp.solve import solve
+    from bellmax.solving.solve import solve
 
     with tempfile.TemporaryDirectory() as folder:
         paths, values = [], []

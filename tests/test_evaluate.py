@@ -65,7 +65,7 @@ def test_the_mean_return_is_the_exact_one(form: str) -> None:
     assert exact == pytest.approx(0.740165, abs=1e-6)
     returns, lengths = bx.evaluate(BEST, FORMS[form], episodes=EPISODES, seed=11)
     assert abs(returns.mean() - exact) < 4 * np.sqrt(exact * (1 - exact) / EPISODES)
-    from bellmax.mdp.solve import horizon_length
+    from bellmax.solving.solve import horizon_length
 
     assert abs(lengths.mean() - horizon_length(LAKE, policy, 100)) < 4 * lengths.std() / np.sqrt(EPISODES)
 

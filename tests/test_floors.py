@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "bellmax"
 FLOORS = [
     ["types", "config", "caching", "random", "bellman", "schedules", "exploration", "statistics"],
-    ["mdp", "envs"],
+    ["mdp", "solving", "envs"],
     ["replay", "networks"],
     ["tabular", "deep"],
     ["catalog", "training"],

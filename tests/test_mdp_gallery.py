@@ -38,7 +38,7 @@ from bellmax.mdp.gallery import (
     windy_gridworld,
 )
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
-from bellmax.mdp.solve import evaluate_policy, horizon_length, horizon_return, solve
+from bellmax.solving.solve import evaluate_policy, horizon_length, horizon_return, solve
 from bellmax.types import ConfigError
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import bellmax as bx
 from bellmax.mdp.gallery import GALLERY, random_garnet
 from bellmax.mdp.model import FiniteMDP, expected_reward
-from bellmax.mdp.solve import solve
+from bellmax.solving.solve import solve
 from bellmax.types import ConfigError, ModelWarning
 
 END = [(1.0, "end", 0.0, True)]

@@ -14,7 +14,7 @@ from bellmax.catalog import AGENTS, agent_class
 from bellmax.config import hints
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP, expected_reward, successor_table
-from bellmax.mdp.solve import solve
+from bellmax.solving.solve import solve
 from bellmax.tabular import train
 from bellmax.tabular.agent import Now, Shape, Step, TabularConfig, build_rates
 from bellmax.tabular.behaviour import find_behaviour

@@ -11,7 +11,7 @@ from bellmax.catalog import agent_class
 from bellmax.config import hints
 from bellmax.mdp.gallery import corridor, maximization_bias, random_garnet, shortcut_maze
 from bellmax.mdp.model import FiniteMDP
-from bellmax.mdp.solve import solve
+from bellmax.solving.solve import solve
 from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.tiles import Coder, encode

@@ -10,11 +10,11 @@ import pytest
 
 import bellmax as bx
 from bellmax.cli import numbers
-from bellmax.mdp import many
-from bellmax.mdp.average import occupancy
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
-from bellmax.mdp.solve import evaluate_policy, horizon_return
 from bellmax.report.text import describe_run
+from bellmax.solving import many
+from bellmax.solving.average import occupancy
+from bellmax.solving.solve import evaluate_policy, horizon_return
 from bellmax.training import exact
 from bellmax.training.exact import find_truth, measure
 from bellmax.training.storage import finite

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from bellmax.mdp.model import FiniteMDP
-from bellmax.mdp.solve import Progress
 from bellmax.report.text import describe_solution, describe_values
+from bellmax.solving.solve import Progress
 from bellmax.training.exact import policy_return
 from bellmax.training.progress import LINE_SECONDS, QUIET_SECONDS, say
 from bellmax.types import ConfigError
@@ -52,8 +52,8 @@ def answer(
 def _best(
     mdp: FiniteMDP, facts: dict[str, Any], gamma: float, method: str, tolerance: float, epsilon: float | None
 ) -> Answer:
-    from bellmax.mdp.soft import soften, solve_soft
-    from bellmax.mdp.solve import solve
+    from bellmax.solving.soft import soften, solve_soft
+    from bellmax.solving.solve import solve
 
     with watching(f"{facts['world']}, γ = {gamma}", tolerance) as progress:
         if epsilon is None:
@@ -78,7 +78,7 @@ def _best(
 
 
 def _horizon(mdp: FiniteMDP, facts: dict[str, Any], horizon: int, gamma: float) -> Answer:
-    from bellmax.mdp.horizon import solve_horizon
+    from bellmax.solving.horizon import solve_horizon
 
     v, policy, bound, start_value = solve_horizon(mdp, horizon, gamma)
     result = {**facts, "gamma": gamma, "horizon": horizon, "start_value": start_value, "bound": bound}
@@ -97,7 +97,7 @@ def _horizon(mdp: FiniteMDP, facts: dict[str, Any], horizon: int, gamma: float) 
 
 
 def _average(mdp: FiniteMDP, facts: dict[str, Any]) -> Answer:
-    from bellmax.mdp.average import solve_average
+    from bellmax.solving.average import solve_average
 
     found = solve_average(mdp)
     result = {**facts, "start_gain": found.start_gain, "bound": found.bound, "iterations": found.iterations}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bellmax.mdp.model import FiniteMDP
-from bellmax.mdp.solve import Solution
+from bellmax.solving.solve import Solution
 from bellmax.statistics import Summary
 from bellmax.types import FloatArray, IntArray
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from bellmax.mdp import backup as backup_module
-from bellmax.mdp.evaluation import evaluate_policy
 from bellmax.mdp.gallery import random_garnet
-from bellmax.mdp.methods import METHODS
 from bellmax.mdp.model import FiniteMDP
-from bellmax.mdp.solve import solve
+from bellmax.solving import backup as backup_module
+from bellmax.solving.evaluation import evaluate_policy
+from bellmax.solving.methods import METHODS
+from bellmax.solving.solve import solve
 from bellmax.types import FloatArray
 
 
@@ -89,7 +89,7 @@ def test_the_compiled_backups_give_the_same_answer(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_number_of_threads_does_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bellmax.mdp import sweeps
+    from bellmax.solving import sweeps
 
     mdp = random_garnet(500, 3, 4, 0)
     monkeypatch.setattr(backup_module, "COMPILED_ENTRIES", 0)

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from bellmax.mdp.backup import Problem, check_gamma, make_problem
-from bellmax.mdp.chain import Chain, make_chain, name_states
-from bellmax.mdp.methods import linear_solve
 from bellmax.mdp.model import FiniteMDP, per_pair
-from bellmax.mdp.recurrence import Recurrence, gain_and_bias, long_run, take_apart
-from bellmax.mdp.shortest_path import MOST_POLICIES, Rows, improve
+from bellmax.solving.backup import Problem, check_gamma, make_problem
+from bellmax.solving.chain import Chain, make_chain, name_states
+from bellmax.solving.methods import linear_solve
+from bellmax.solving.recurrence import Recurrence, gain_and_bias, long_run, take_apart
+from bellmax.solving.shortest_path import MOST_POLICIES, Rows, improve
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bellmax.mdp.backup import best, check_gamma, greedy_policy, make_problem, q_values
 from bellmax.mdp.model import FiniteMDP
+from bellmax.solving.backup import best, check_gamma, greedy_policy, make_problem, q_values
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from bellmax.mdp.backup import EPSILON, check_gamma
-from bellmax.mdp.chain import Chain, make_chain, name_states
-from bellmax.mdp.methods import linear_solve
 from bellmax.mdp.model import FiniteMDP
-from bellmax.mdp.recurrence import stationary
-from bellmax.mdp.shortest_path import chain_values
+from bellmax.solving.backup import EPSILON, check_gamma
+from bellmax.solving.chain import Chain, make_chain, name_states
+from bellmax.solving.methods import linear_solve
+from bellmax.solving.recurrence import stationary
+from bellmax.solving.shortest_path import chain_values
 from bellmax.types import ConfigError, FloatArray, unknown
 
 

@@ -84,7 +84,7 @@ def q_values(problem: Problem, v: FloatArray) -> FloatArray:
 def backup(problem: Problem, v: FloatArray) -> Backup:
     """The Bellman operator: max_a (r + γ P v), Puterman (1994), equation 6.2.3."""
     if problem.onward.nnz >= COMPILED_ENTRIES:
-        from bellmax.mdp.sweeps import backup_in_threads
+        from bellmax.solving.sweeps import backup_in_threads
 
         new_v, policy, low, high = backup_in_threads(problem, v)
         return Backup(new_v, policy, low, high, None)
@@ -124,7 +124,7 @@ def _sweep(
 def _sweep_in_threads(
     onward: sp.csr_array[np.float64], reward: FloatArray, gamma: float, v: FloatArray, new_v: FloatArray
 ) -> tuple[float, float]:
-    from bellmax.mdp.sweeps import sweep_in_threads
+    from bellmax.solving.sweeps import sweep_in_threads
 
     return sweep_in_threads(onward, reward, gamma, v, new_v)
 

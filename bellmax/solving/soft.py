@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.mdp.backup import check_gamma, greedy_policy, make_problem, q_values
 from bellmax.mdp.model import FiniteMDP
-from bellmax.mdp.solve import Progress, Solution, solve
+from bellmax.solving.backup import check_gamma, greedy_policy, make_problem, q_values
+from bellmax.solving.solve import Progress, Solution, solve
 from bellmax.types import ConfigError, FloatArray
 
 

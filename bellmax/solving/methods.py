@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
-from bellmax.mdp.backup import SWEEPS, Backup, Problem, chosen_rows, evaluation_sweeps, q_values, sure_gain
+from bellmax.solving.backup import SWEEPS, Backup, Problem, chosen_rows, evaluation_sweeps, q_values, sure_gain
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 DIRECT_STATES = 512  # up to here a direct solve costs less than the sweeps it saves, whatever the structure
@@ -56,7 +56,7 @@ def value_iteration(problem: Problem) -> Advance:
 
 def gauss_seidel(problem: Problem) -> Advance:
     """Backups in place, state after state, each from the newest values (Puterman 1994, section 6.3.3)."""
-    from bellmax.mdp.sweeps import gauss_seidel_sweep
+    from bellmax.solving.sweeps import gauss_seidel_sweep
 
     def advance(done: Backup, v: FloatArray) -> FloatArray:
         del v

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bellmax.mdp.backup import Problem, backup, best, check_gamma, greedy_policy, make_problem, q_values
-from bellmax.mdp.evaluation import evaluate_policy, horizon_length, horizon_return
-from bellmax.mdp.methods import METHODS
 from bellmax.mdp.model import FiniteMDP
+from bellmax.solving.backup import Problem, backup, best, check_gamma, greedy_policy, make_problem, q_values
+from bellmax.solving.evaluation import evaluate_policy, horizon_length, horizon_return
+from bellmax.solving.methods import METHODS
 from bellmax.types import ConfigError, FloatArray, IntArray, unknown
 
 __all__ = ["Solution", "evaluate_policy", "greedy_policy", "horizon_length", "horizon_return", "solve"]
@@ -95,7 +95,7 @@ def solve(
 
 
 def _solve_undiscounted(mdp: FiniteMDP, problem: Problem, method: str, progress: Progress | None) -> Solution:
-    from bellmax.mdp.episodic import solve_episodic
+    from bellmax.solving.episodic import solve_episodic
 
     if method not in ("auto", "policy-iteration"):
         raise ConfigError(f"method {method!r} is for gamma < 1; gamma=1 is solved by policy-iteration")

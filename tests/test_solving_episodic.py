@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bellmax.mdp.evaluation import evaluate_policy, horizon_return
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
-from bellmax.mdp.gap import policy_gap, regret
 from bellmax.mdp.model import FiniteMDP
-from bellmax.mdp.solve import solve
+from bellmax.solving.evaluation import evaluate_policy, horizon_return
+from bellmax.solving.gap import policy_gap, regret
+from bellmax.solving.solve import solve
 from bellmax.types import ConfigError
 
 Outcome = tuple[float, int, float, bool]

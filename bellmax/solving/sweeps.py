@@ -21,7 +21,7 @@ from bellmax.caching import cache_directory
 from bellmax.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
-    from bellmax.mdp.backup import Problem
+    from bellmax.solving.backup import Problem
 
 ENTRIES_PER_THREAD = 1_000_000  # some milliseconds of work, which starting a thread is worth
 _CACHE = cache_directory(f"numba/{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}")
@@ -127,7 +127,7 @@ def _unsigned(onward: sp.csr_array[np.float64]) -> tuple[Any, ...]:
 
 def warm_up() -> None:
     """Compile everything now, or read it from the disk: so that what is timed later is not that."""
-    from bellmax.mdp.backup import Problem
+    from bellmax.solving.backup import Problem
 
     onward = sp.csr_array((np.ones(1), np.zeros(1, np.int32), np.array([0, 1], np.int32)), shape=(1, 1))
     problem, v = Problem(onward, np.zeros((1, 1)), 0.5, 1.0, 0.5, 1.0, 0.0, 0.0), np.zeros(1)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.mdp.backup import greedy_policy
-from bellmax.mdp.chain import make_chain
-from bellmax.mdp.evaluation import evaluate_policy, total_reward
 from bellmax.mdp.model import FiniteMDP
-from bellmax.mdp.solve import Solution, solve
+from bellmax.solving.backup import greedy_policy
+from bellmax.solving.chain import make_chain
+from bellmax.solving.evaluation import evaluate_policy, total_reward
+from bellmax.solving.solve import Solution, solve
 from bellmax.types import ConfigError, FloatArray
 
 

@@ -7,13 +7,13 @@ import itertools
 import numpy as np
 import pytest
 
-from bellmax.mdp.average import evaluate_average, occupancy, solve_average, stationary_distribution
-from bellmax.mdp.evaluation import evaluate_policy, horizon_return
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
-from bellmax.mdp.horizon import solve_horizon
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
-from bellmax.mdp.soft import soft_model, soften, solve_soft
-from bellmax.mdp.solve import solve
+from bellmax.solving.average import evaluate_average, occupancy, solve_average, stationary_distribution
+from bellmax.solving.evaluation import evaluate_policy, horizon_return
+from bellmax.solving.horizon import solve_horizon
+from bellmax.solving.soft import soft_model, soften, solve_soft
+from bellmax.solving.solve import solve
 from bellmax.types import ConfigError, FloatArray
 
 pytestmark = pytest.mark.filterwarnings("ignore::bellmax.types.ModelWarning")  # small worlds may look like slips

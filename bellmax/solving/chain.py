@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from bellmax.mdp.backup import EPSILON
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, per_pair
-from bellmax.mdp.structure import Matrix, closed_classes, reaching
+from bellmax.solving.backup import EPSILON
+from bellmax.solving.structure import Matrix, closed_classes, reaching
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from bellmax.mdp.methods import linear_solve
-from bellmax.mdp.structure import Matrix, closed_classes
+from bellmax.solving.methods import linear_solve
+from bellmax.solving.structure import Matrix, closed_classes
 from bellmax.types import FloatArray, IntArray
 
 
