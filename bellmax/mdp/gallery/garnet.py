@@ -34,16 +34,17 @@ def random_garnet(
     successor = _different_states(rng, n_pairs, n_states, branching)
     cuts = np.sort(rng.random((n_pairs, branching - 1)), axis=1)
     probability = np.diff(cuts, axis=1, prepend=0.0, append=1.0)
-    reward = np.repeat(rng.standard_normal(n_pairs), 2 * branching)
-    mass = np.stack([probability * (1 - termination), probability * termination], axis=-1)
+    ends = [end for end, share in ((False, 1 - termination), (True, termination)) if share > 0]
+    mass = np.stack([probability * (termination if end else 1 - termination) for end in ends], axis=-1)
+    width = branching * len(ends)
     return FiniteMDP.from_entries(
         n_states,
         n_actions,
-        pair=np.repeat(np.arange(n_pairs), 2 * branching),
-        successor=np.repeat(successor.ravel(), 2),
+        pair=np.repeat(np.arange(n_pairs), width),
+        successor=np.repeat(successor.ravel(), len(ends)),
         probability=mass.ravel(),
-        reward=reward,
-        terminated=np.tile([False, True], n_pairs * branching),
+        reward=np.repeat(rng.standard_normal(n_pairs), width),
+        terminated=np.tile(ends, n_pairs * branching),
         start=np.full(n_states, 1 / n_states),
         name="garnet",
     )
