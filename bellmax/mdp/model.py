@@ -84,6 +84,9 @@ class FiniteMDP:
             object.__setattr__(self, "n_allowed", np.broadcast_to(np.int64(self.n_actions), (self.n_states,)))
         validate(self)
 
+    def __repr__(self) -> str:
+        return f"FiniteMDP({self.name or 'unnamed'}: {self.n_states:,} states, {self.n_actions} actions)"
+
     @property
     def pair(self) -> IntArray:
         """[E] int64: the pair `s * A + a` that each entry belongs to."""

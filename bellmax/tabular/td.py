@@ -93,28 +93,21 @@ class DoubleQ(LearningConfig):
         return TabularAgent(
             double_q,
             find_behaviour(self),
-            lambda q: Tables(table_of(q).copy(), table_of(q).copy()),
+            lambda q: Tables(np.stack([table_of(q)] * 2)),
         )
 
 
 class Tables(NamedTuple):
-    """Two tables [F, A]."""
+    """Two tables [2, F, A]."""
 
-    first: FloatArray
-    second: FloatArray
+    both: FloatArray
 
 
 @kernel
 def double_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
     """Q₁(s, a) += α [r + γ Q₂(s', argmax_b Q₁(s', b)) - Q₁(s, a)], or with 1 and 2 changed, on the flip of a coin."""
-    first, second = with_table(q, memory.first), with_table(q, memory.second)
-    if random_bits(now.generator) >> np.uint64(63):
-        return _double_update(q, first, second, step, behaviour, now)
-    return _double_update(q, second, first, step, behaviour, now)
-
-
-@kernel
-def _double_update(q: Any, mine: Any, other: Any, step: Any, behaviour: Any, now: Any) -> Any:
+    coin = np.intp(random_bits(now.generator) >> np.uint64(63))  # an index, not a branch: no one could foresee it
+    mine, other = with_table(q, memory.both[coin]), with_table(q, memory.both[1 - coin])
     best = behaviour.best(mine, step.next_obs, now)
     td_error = step.reward + step.discount * value(other, step.next_obs, best) - value(mine, step.obs, step.action)
     change(mine, step.obs, step.action, step.step_size * td_error)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.many import Occurring, occurring, start_occupancy, start_returns, start_values
 from bellmax.solving.solve import Solution, evaluate_policy, horizon_return, solve
+from bellmax.training.progress import say
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 KEPT_BYTES = 10**8  # of policies whose values are remembered
@@ -45,9 +46,10 @@ def find_truth(mdp: FiniteMDP | None, gamma: float) -> Truth | None:
         return None
     try:
         solution = solve(mdp, gamma)
-    except ConfigError:
+    except ConfigError as error:
         if gamma < 1.0:
             raise
+        say(f"no exact answer to compare with: {error}")
         return None
     part = occurring(mdp)
     states, policy = part.states, solution.policy[part.states]

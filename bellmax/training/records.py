@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,6 +136,12 @@ class History:
             raise KeyError(f"no column {name!r}; there are: step, {', '.join(self.columns)}")
         missing = np.full(len(self.seeds), np.nan)
         return np.array([record.get(name, missing) for record in self._records]).T
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["step", *self.columns])
+
+    def __contains__(self, name: object) -> bool:
+        return name in ("step", *ALIASES, *self.columns)
 
     def __len__(self) -> int:
         return len(self.step)

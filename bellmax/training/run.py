@@ -62,7 +62,15 @@ class Run:
     folder: Path | None = None
 
     def summary(self) -> Summary:
-        """IQM and mean of `scores` over seeds, each with its 95 % bootstrap interval."""
+        """IQM and mean of `scores` over seeds, each with its 95 % bootstrap interval.
+
+        Raises:
+            ConfigError: the run has not ended, so that there are no scores.
+        """
+        if not self.scores:
+            done = int(self.history.step[-1]) if self.history.step else 0
+            where = self.folder or "it"
+            raise ConfigError(f"the run stopped at step {done:,} of {self.steps:,} and has no scores; resume {where}")
         return summarise(np.array(self.scores))
 
     def policy(self, seed: int = 0, which: str = "final") -> Policy:

@@ -49,6 +49,11 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
         ConfigError: the world has real numbers without bounds, or the learner cannot use tiles.
         ResourceError: there would be too many tiles.
     """
+    if source.mdp is not None and hasattr(config, "r_max") and source.mdp.reward.max() > config.r_max:
+        raise ConfigError(
+            f"{config.name} is told that no reward is above r_max={config.r_max:g}, and {source.name} pays up to "
+            f"{source.mdp.reward.max():g}; give r_max={source.mdp.reward.max():g}"
+        )
     if isinstance(source.space, Discrete):
         shape = Shape(source.space.n, source.n_actions, True, n_outcomes)
         return Setup(config.make(shape), shape, None, None if source.mdp is None else source.mdp.n_allowed)
@@ -78,7 +83,7 @@ def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
     if open_ := np.flatnonzero(~(np.abs(low) < 1e30) | ~(np.abs(high) < 1e30)).tolist():
         raise ConfigError(
             f"{config.name} lays tiles over observations, and those of {source.name} have no bounds in dimensions "
-            f"{open_}; give obs_low and obs_high, {size} numbers each"
+            f"{open_}; give obs_low and obs_high, tuples of {size} numbers"
         )
     return low, high
 

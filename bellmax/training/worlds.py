@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -69,7 +70,11 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Sourc
             if kwargs:
                 raise ConfigError(f"{world} takes no arguments; got {sorted(kwargs)}")
             return _probe(world)
+        if near := difflib.get_close_matches(world, GALLERY, n=1, cutoff=0.8):
+            raise ConfigError(f"unknown world {world!r}; did you mean {near[0]!r}?")
         return _from_gymnasium(world, kwargs)
+    if any(world is make for make in GALLERY.values()):
+        raise ConfigError(f"{world.__name__} makes a world: give {world.__name__}(), or its name")
     if kwargs:
         raise ConfigError(f"env_kwargs={kwargs} go with a world's name; build {world!r} with them instead")
     if isinstance(world, FiniteMDP):
