@@ -223,7 +223,7 @@ def test_pairs() -> None:
 LEARN = ["train", "FrozenLake-v1", "-a", "q-learning", "--steps", "1000"]
 BAD = {
     "world": (["train", "FrozenLak-v1", "-a", "q-learning"], "did you mean 'FrozenLake"),
-    "world to solve": (["solve", "coridor"], "unknown environment 'coridor'"),
+    "world to solve": (["solve", "coridor"], "unknown world 'coridor'"),
     "agent": (["train", "corridor", "-a", "q-lerning"], "unknown agent 'q-lerning'; did you mean 'q-learning'?"),
     "hyper-parameter": ([*LEARN, "learning_rat=0.1"], "'learning_rat'; did you mean 'learning_rate'?"),
     "type": ([*LEARN, "learning_rate=fast"], "learning_rate='fast'"),
@@ -240,6 +240,8 @@ BAD = {
     "folder that no one may make": ([*LEARN, "--out", "/proc/run"], "cannot write to output folder /proc/run"),
     "continuous actions": (["train", "Pendulum-v1"], "is not Discrete"),
     "a model of tiles": (["train", "CartPole-v1", "-a", "dyna-q", "tilings=8"], "keeps a model of states"),
+    "mistyped gallery": (["solve", "clif"], "did you mean 'cliff'?"),
+    "reward above r_max": (["train", "river-swim", "-a", "r-max"], "pays up to 10000; give r_max=10000"),
     "--env without =": (["solve", "corridor", "--env", "n_states"], "--env 'n_states' is not of the form key=value"),
     "--env that the world has not": (["solve", "corridor", "--env", "n=3"], "corridor cannot be made with {'n': 3}"),
     "no table to solve": (["solve", "CartPole-v1"], "CartPole-v1 has no transition table"),

@@ -261,3 +261,31 @@ def test_expected_rewards_are_those_of_the_part() -> None:
     model = many.occurring(mdp)
     np.testing.assert_array_equal(model.reward, expected_reward(mdp)[:2])
     assert model.states.tolist() == [0, 1]
+
+
+def test_a_run_that_stopped_has_no_summary_and_says_where_it_is() -> None:
+    run = bx.train("corridor", "q-learning", steps=100, final_episodes=0)
+    run.scores.clear()
+    with pytest.raises(bx.ConfigError, match="stopped at step 100 of 100 and has no scores"):
+        run.summary()
+
+
+def test_the_history_names_its_columns() -> None:
+    run = bx.train("corridor", "q-learning", steps=100, final_episodes=0)
+    assert list(run.history) == ["step", *run.history.columns]
+    assert "exact/regret" in run.history
+    assert "return" in run.history
+    assert "nothing" not in run.history
+
+
+def test_only_models_are_solved_and_they_show_themselves_in_a_line() -> None:
+    assert repr(bx.cliff()) == "FiniteMDP(cliff: 48 states, 4 actions)"
+    with pytest.raises(bx.ConfigError, match="'FrozenLake-v1' is a str, not a FiniteMDP"):
+        bx.solve("FrozenLake-v1", 0.9)  # type: ignore[arg-type]
+    with pytest.raises(bx.ConfigError, match=r"give cliff\(\), or its name"):
+        bx.train(bx.cliff, "sarsa")
+
+
+def test_why_there_is_no_exact_answer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    bx.train("river-swim", "q-learning", gamma=1.0, steps=100, final_episodes=0)
+    assert "no exact answer to compare with" in capsys.readouterr().err

@@ -232,7 +232,7 @@ def test_a_vector_environment_is_as_many_worlds_as_it_has() -> None:
 @pytest.mark.parametrize(
     ("world", "kwargs", "message"),
     [
-        ("coridor", {}, "unknown environment 'coridor'"),
+        ("coridor", {}, "unknown world 'coridor'"),
         ("CartPole-v11", {}, "did you mean 'CartPole-v1'"),
         ("probe:delai", {}, "unknown probe world 'probe:delai'; did you mean 'probe:delay'"),
         ("nowhere.at.all:CartPole-v1", {}, "cannot import 'nowhere.at.all'"),

@@ -68,7 +68,7 @@ def make_problem(mdp: FiniteMDP, gamma: float) -> Problem:
         ConfigError: `mdp` is no model.
     """
     if not isinstance(mdp, FiniteMDP):
-        raise ConfigError(f"{mdp!r} is a {type(mdp).__name__}; solve a FiniteMDP, such as FiniteMDP.from_gymnasium(...)")
+        raise ConfigError(f"{mdp!r} is a {type(mdp).__name__}, not a FiniteMDP; see FiniteMDP.from_gymnasium")
     onward, reward = continuation(mdp), expected_reward(mdp)
     length = np.diff(mdp.indptr)
     longest, exists = int(length.max()), length > 0  # a pair without outcomes is an action that the state lacks
