@@ -26,9 +26,9 @@ ONE_STEP = {
     "double-q": "two tables, a second draw",
     "speedy-q": "three tables, two targets",
     "delayed-q": "writes seldom",
-    "monte-carlo": "writes once an episode",
 }
 LONGER = {
+    "monte-carlo": "keeps the episode, and writes it backwards at its end",
     "n-step-sarsa": "a window of 4, summed at each step",
     "tree-backup": "a window of 4 with an expectation in each place",
     "q-sigma": "the same, and importance ratios",
