@@ -5,6 +5,8 @@ Time is in the names: `q_tm1`, `a_tm1` belong to the observation acted upon, `r_
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -12,11 +14,50 @@ from bellmax.types import Array
 
 
 def value_of(q: Array, action: Array) -> Array:
-    """The entry q[action] of q [A].
+    """The entry q[action] of q [A], or the row q[action] of q [A, ...].
 
     Written as a masked sum: the gradient of an index is a scatter, which XLA on a CPU runs as a loop.
     """
-    return jnp.sum(jnp.where(jnp.arange(q.shape[0]) == action, q, 0.0))
+    chosen = (jnp.arange(q.shape[0]) == action).reshape(-1, *[1] * (q.ndim - 1))
+    return jnp.sum(jnp.where(chosen, q, 0.0), axis=0)
+
+
+def legal(q: Array, mask: Array | None) -> Array:
+    """The values q [A], -inf where `mask` [A] forbids the action."""
+    return q if mask is None else jnp.where(mask, q, -jnp.inf)
+
+
+def greedy_policy(q: Array) -> Array:
+    """All probability [A] on the best of q [A], the lowest index among equals."""
+    return (jnp.arange(q.shape[0]) == jnp.argmax(q)).astype(q.dtype)
+
+
+def soft_policy(q: Array, temperature: Any) -> Array:
+    """The softmax of q / temperature [A]; 0 where q is -inf."""
+    return jax.nn.softmax(q / temperature)
+
+
+def soft_log_policy(q: Array, temperature: Any) -> Array:
+    """`temperature` ln π [A] of the soft policy, without overflow. Vieillard et al. (2020), appendix B.1."""
+    top = jnp.max(q)
+    return q - top - temperature * jax.nn.logsumexp((q - top) / temperature)
+
+
+def mean_under(policy: Array, q: Array) -> Array:
+    """The mean of q [A, ...] under policy [A]; actions of no probability count nothing, whatever their value."""
+    shape = (-1, *[1] * (q.ndim - 1))
+    return jnp.sum(jnp.where(policy.reshape(shape) > 0, policy.reshape(shape) * q, 0.0), axis=0)
+
+
+def entropy_bonus(q: Array, temperature: Any) -> Array:
+    """-τ Σ π ln π of the soft policy: what a soft value has above the mean."""
+    return -mean_under(soft_policy(q, temperature), soft_log_policy(q, temperature))
+
+
+def munchausen_bonus(q_tm1: Array, a_tm1: Array, temperature: Any, alpha: Any, clip: Any) -> Array:
+    """α [τ ln π(a|s)] clipped to [clip, 0], added to the reward. Vieillard et al. (2020), equation 2."""
+    log_policy = value_of(soft_log_policy(q_tm1, temperature), a_tm1)
+    return alpha * jnp.clip(log_policy, clip, 0.0)
 
 
 def max_target(r_t: Array, discount_t: Array, q_t: Array) -> Array:
@@ -39,8 +80,50 @@ def squared_loss(error: Array) -> Array:
     return jnp.square(error)
 
 
-def huber_loss(error: Array) -> Array:
-    """The error²/2 up to 1, then linear. Huber (1964); its gradient is the error clipped to [-1, 1]."""
+def huber_loss(error: Array, threshold: float = 1.0) -> Array:
+    """The error²/2 up to the threshold, then linear. Huber (1964); at 1 its gradient is the error clipped to [-1, 1]."""
     magnitude = jnp.abs(error)
-    quadratic = jnp.minimum(magnitude, 1.0)
-    return 0.5 * jnp.square(quadratic) + (magnitude - quadratic)
+    quadratic = jnp.minimum(magnitude, threshold)
+    return 0.5 * jnp.square(quadratic) + threshold * (magnitude - quadratic)
+
+
+def squeeze(x: Array, epsilon: float = 1e-3) -> Array:
+    """The scale h(x) = sign(x) (√(|x| + 1) - 1) + εx in which large values are learnt. Pohlen et al. (2018)."""
+    return jnp.sign(x) * (jnp.sqrt(jnp.abs(x) + 1.0) - 1.0) + epsilon * x
+
+
+def unsqueeze(x: Array, epsilon: float = 1e-3) -> Array:
+    """The inverse of `squeeze`. Pohlen et al. (2018), proposition A.2."""
+    root = jnp.sqrt(1.0 + 4.0 * epsilon * (jnp.abs(x) + 1.0 + epsilon))
+    # (root - 1) / 2ε written without the cancellation of root against 1, which float32 would not survive
+    inner = 2.0 * (jnp.abs(x) + 1.0 + epsilon) / (root + 1.0)
+    return jnp.sign(x) * (jnp.square(inner) - 1.0)
+
+
+def n_step(r_t: Array, discount_t: Array, stops: Array) -> tuple[Array, Array, Array]:
+    """From n steps [n] to the first that `stops` (the last always does): (Σ γ^k r_k, γ^n, the index of that step).
+
+    Sutton and Barto (2018), equation 7.1. A step that stops counts; what follows it does not.
+    """
+    stops = stops.at[-1].set(True)
+    last = jnp.argmax(stops)
+    counted = jnp.arange(r_t.shape[0]) <= last
+    so_far = jnp.cumprod(jnp.where(counted, discount_t, 1.0))
+    before = jnp.concatenate([jnp.ones(1, so_far.dtype), so_far[:-1]])
+    return jnp.sum(jnp.where(counted, before * r_t, 0.0)), so_far[-1], last
+
+
+def lambda_returns(r_t: Array, discount_t: Array, v_t: Array, over: Array, lambda_: Any) -> Array:
+    """λ-returns [T] of consecutive steps; `v_t` [T] values the observation in which each step ended.
+
+    G = r + γ ((1 - λ) v + λ G'), where G' is the next step's; after an episode's end (`over` [T]) and after the last
+    step, all weight is on v. Sutton and Barto (2018), equation 12.20.
+    """
+
+    def back(following: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
+        r, discount, v, ended = step
+        total = r + discount * jnp.where(ended, v, (1.0 - lambda_) * v + lambda_ * following)
+        return total, total
+
+    over = over.at[-1].set(True)
+    return jax.lax.scan(back, jnp.zeros_like(v_t[-1]), (r_t, discount_t, v_t, over), reverse=True)[1]

@@ -34,6 +34,27 @@ class Transition(NamedTuple):
     next_obs: Any
 
 
+class Experience(NamedTuple):
+    """A transition as a replay memory keeps it.
+
+    Attributes:
+        transition: one step.
+        over: the episode ended with it, terminated or truncated; what the world's next row tells is another one.
+        carry: what a recurrent network remembered before it, else ().
+    """
+
+    transition: Transition
+    over: Any
+    carry: Any = ()
+
+
+class Masked(NamedTuple):
+    """An observation with the actions that are allowed in it: `mask` [A] bool. Also the space of such observations."""
+
+    obs: Any
+    mask: Any
+
+
 class Discrete(NamedTuple):
     """The integers 0 to n - 1."""
 
@@ -47,28 +68,51 @@ class Box(NamedTuple):
     dtype: str = "float32"
 
 
-Space: TypeAlias = Discrete | Box
+Space: TypeAlias = "Discrete | Box | Masked | tuple[Space, ...]"
+
+
+class Memory(NamedTuple):
+    """What an agent learns from: pure functions on one state.
+
+    Attributes:
+        init: `init() -> state`, empty.
+        add: `add(state, experience, valid=None) -> state`, for one step of every world [N]; rows that are not
+            `valid` [N] are left out.
+        sample: `sample(state, key, updates) -> (batch, weight [B], index [B])`, after so many gradient steps.
+        update: `update(state, index, priority [B]) -> state`, after learning.
+    """
+
+    init: Callable[[], Any]
+    add: Callable[..., Any]
+    sample: Callable[..., Any]
+    update: Callable[..., Any]
 
 
 class Agent(NamedTuple):
     """A deep agent: pure functions on one state pytree. `t` counts environment steps and belongs to the loop.
 
     Attributes:
-        init: `init(key) -> state`.
-        act: `act(state, carry, obs, key, t) -> (action, carry)`, exploring, for ONE observation. `carry` is ()
-            unless the agent is recurrent.
+        init: `init(key) -> state`; `state.updates` counts gradient steps.
+        begin: `begin(key, rank) -> carry`, at the start of an episode in the world of `rank` (0 for the first of
+            the worlds side by side, 1 for the last): what acting remembers within an episode, or ().
+        act: `act(state, carry, obs, key, t) -> (action, carry)`, exploring, for ONE observation.
+        remembered: `remembered(carry)`, the part of a carry that learning needs, or ().
         learn: `learn(state, (batch, weight [B]), key) -> (state, learned)`, one gradient step.
         q_values: `q_values(state, obs) -> q [A]`, for ONE observation.
         actor: `actor(state) -> state`, without what only learning needs.
         parameters: `parameters(state) -> arrays` of NumPy, by name.
+        memory: where its experience goes.
     """
 
     init: Callable[..., Any]
+    begin: Callable[..., Any]
     act: Callable[..., Any]
+    remembered: Callable[..., Any]
     learn: Callable[..., Any]
     q_values: Callable[..., Any]
     actor: Callable[..., Any]
     parameters: Callable[..., Any]
+    memory: Memory
 
 
 class BellmaxError(Exception):

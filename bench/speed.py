@@ -27,7 +27,7 @@ PEER_PACKAGES = ("torch", "stable-baselines3", "sbx-rl", "rejax", "jax", "numpy"
 COMMON = {  # the setting that all DQNs share
     "buffer_size": 10_000, "batch_size": 64, "learning_rate": 1e-3, "learning_rate_schedule": "constant",
     "train_freq": 1, "gradient_steps": 1, "target_update_interval": 500, "tau": 1.0, "net_arch": (64, 64),
-    "loss": "squared", "double": False, "num_envs": 1, "learning_starts": 100, "layer_norm": False,
+    "loss": "squared", "double": False, "num_envs": 1, "learning_starts": 100, "normalization": "none",
     "weight_averaging": False, "adam_epsilon": 1e-8,
 }  # fmt: skip
 

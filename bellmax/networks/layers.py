@@ -1,0 +1,182 @@
+"""JAX and Equinox. Layers for ONE input; weights start as in PyTorch, uniform in ±1/√(fan in)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from bellmax.types import Array
+
+
+class Dense(eqx.Module):
+    """y = W x + b."""
+
+    weight: Array
+    bias: Array
+
+    def __init__(self, n_in: int, n_out: int, key: Array) -> None:
+        k_weight, k_bias = jax.random.split(key)
+        bound = 1.0 / math.sqrt(n_in)
+        self.weight = jax.random.uniform(k_weight, (n_out, n_in), minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(k_bias, (n_out,), minval=-bound, maxval=bound)
+
+    def __call__(self, x: Array) -> Array:
+        """[n_in] to [n_out]."""
+        return self.weight @ x + self.bias
+
+
+class NoisyDense(eqx.Module):
+    """y = (W + σ ⊙ ε) x + b + σ' ⊙ ε', with ε = f(ε_out) f(ε_in)ᵀ. Fortunato et al. (2018), equations 9 to 11.
+
+    As it stands it is the layer without noise; `draw` gives the noisy one.
+    """
+
+    weight: Array
+    bias: Array
+    weight_sigma: Array
+    bias_sigma: Array
+
+    def __init__(self, n_in: int, n_out: int, key: Array, sigma: float = 0.5) -> None:
+        mean = Dense(n_in, n_out, key)
+        self.weight, self.bias = mean.weight, mean.bias
+        self.weight_sigma = jnp.full((n_out, n_in), sigma / math.sqrt(n_in))
+        self.bias_sigma = jnp.full(n_out, sigma / math.sqrt(n_in))
+
+    def __call__(self, x: Array) -> Array:
+        """[n_in] to [n_out]."""
+        return self.weight @ x + self.bias
+
+    def draw(self, noise: Array) -> NoisyDense:
+        """The layer with f(noise) on it; `noise` [n_in + n_out] is standard normal."""
+        scaled = jnp.sign(noise) * jnp.sqrt(jnp.abs(noise))
+        n_in = self.weight.shape[1]
+        inner, outer = scaled[:n_in], scaled[n_in:]
+        weight = self.weight + self.weight_sigma * (outer[:, None] * inner[None, :])
+        bias = self.bias + self.bias_sigma * outer
+        return eqx.tree_at(lambda layer: (layer.weight, layer.bias), self, (weight, bias))
+
+
+class SpectralDense(eqx.Module):
+    """y = W x / max(1, σ(W)) + b, σ the largest singular value by power iteration. Miyato et al. (2018).
+
+    Differs from the paper in: the iteration starts anew each time, so that the layer has no state of its own; and
+    layers whose norm is below 1 stay as they are, as in Gogianu et al. (2021).
+    """
+
+    weight: Array
+    bias: Array
+
+    def __init__(self, n_in: int, n_out: int, key: Array) -> None:
+        dense = Dense(n_in, n_out, key)
+        self.weight, self.bias = dense.weight, dense.bias
+
+    def __call__(self, x: Array) -> Array:
+        """[n_in] to [n_out]."""
+        return self.weight @ x / jnp.maximum(1.0, spectral_norm(self.weight)) + self.bias
+
+
+def spectral_norm(weight: Array, iterations: int = 8) -> Array:
+    """The largest singular value of [n_out, n_in]; its gradient is through W alone: u Wᵀ v."""
+    fixed = jax.lax.stop_gradient(weight)
+    v = jnp.cos(jnp.arange(weight.shape[1], dtype=jnp.float32))  # no symmetry, so orthogonal to nothing likely
+    for _ in range(iterations):
+        v = fixed.T @ (fixed @ v)
+        v = v / (jnp.linalg.norm(v) + 1e-12)
+    u = fixed @ v
+    return jnp.vdot(u / (jnp.linalg.norm(u) + 1e-12), weight @ v)
+
+
+class Norm(eqx.Module):
+    """Layer normalisation over all of its input, with a learnt scale and shift. Ba et al. (2016)."""
+
+    scale: Array
+    shift: Array
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.scale, self.shift = jnp.ones(shape), jnp.zeros(shape)
+
+    def __call__(self, x: Array) -> Array:
+        """Any shape to the same."""
+        centred = x - jnp.mean(x)
+        return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred)) + 1e-5) * self.scale + self.shift
+
+
+class Conv(eqx.Module):
+    """A convolution of an image [H, W, C], no padding unless `same`."""
+
+    weight: Array
+    bias: Array
+    stride: int = eqx.field(static=True)
+    same: bool = eqx.field(static=True)
+
+    def __init__(self, n_in: int, n_out: int, size: int, stride: int, key: Array, same: bool = False) -> None:
+        k_weight, k_bias = jax.random.split(key)
+        bound = 1.0 / math.sqrt(n_in * size * size)
+        self.weight = jax.random.uniform(k_weight, (size, size, n_in, n_out), minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(k_bias, (n_out,), minval=-bound, maxval=bound)
+        self.stride, self.same = stride, same
+
+    def __call__(self, image: Array) -> Array:
+        """[H, W, C] to [H', W', C']."""
+        out = jax.lax.conv_general_dilated(
+            image[None],
+            self.weight,
+            (self.stride, self.stride),
+            "SAME" if self.same else "VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return out[0] + self.bias
+
+
+class LSTM(eqx.Module):
+    """Hochreiter and Schmidhuber (1997), with a forget gate that starts open; the carry is (h, c)."""
+
+    kernel: Dense
+    size: int = eqx.field(static=True)
+
+    def __init__(self, n_in: int, size: int, key: Array) -> None:
+        kernel = Dense(n_in + size, 4 * size, key)
+        self.kernel = eqx.tree_at(lambda k: k.bias, kernel, kernel.bias.at[size : 2 * size].set(1.0))
+        self.size = size
+
+    def begin(self) -> Any:
+        """The carry at an episode's start."""
+        return jnp.zeros(self.size), jnp.zeros(self.size)
+
+    def __call__(self, carry: Any, x: Array) -> tuple[Any, Array]:
+        """One step: (carry, output [size])."""
+        h, c = carry
+        i, f, g, o = jnp.split(self.kernel(jnp.concatenate([x, h])), 4)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+
+class GRU(eqx.Module):
+    """Cho et al. (2014); the carry is h."""
+
+    gates: Dense
+    candidate_x: Dense
+    candidate_h: Dense
+    size: int = eqx.field(static=True)
+
+    def __init__(self, n_in: int, size: int, key: Array) -> None:
+        k_gates, k_x, k_h = jax.random.split(key, 3)
+        self.gates = Dense(n_in + size, 2 * size, k_gates)
+        self.candidate_x, self.candidate_h = Dense(n_in, size, k_x), Dense(size, size, k_h)
+        self.size = size
+
+    def begin(self) -> Any:
+        """The carry at an episode's start."""
+        return jnp.zeros(self.size)
+
+    def __call__(self, carry: Any, x: Array) -> tuple[Any, Array]:
+        """One step: (carry, output [size])."""
+        update, reset = jnp.split(jax.nn.sigmoid(self.gates(jnp.concatenate([x, carry]))), 2)
+        candidate = jnp.tanh(self.candidate_x(x) + reset * self.candidate_h(carry))
+        h = update * carry + (1.0 - update) * candidate
+        return h, h

@@ -1,0 +1,227 @@
+"""JAX and Equinox. A network is a torso, perhaps a memory cell, and a head; it maps ONE observation to its output."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from bellmax.networks.layers import GRU, LSTM, Dense, NoisyDense, Norm, SpectralDense
+from bellmax.networks.torsos import TORSOS, choose_torso
+from bellmax.random import make_key
+from bellmax.spaces import visible, zeros
+from bellmax.types import Array, ConfigError, Space, unknown
+
+CELLS: dict[str, Any] = {"none": None, "lstm": LSTM, "gru": GRU}
+
+
+class Spec(NamedTuple):
+    """What a network is made of; `Spec` and the two sizes of the world determine its shapes.
+
+    Attributes:
+        torso: a name in `TORSOS`, or "auto".
+        widths: of the hidden layers, the last one in the head.
+        normalization: "layer", "spectral" or "none".
+        dueling, noisy: of the head.
+        cell: a name in `CELLS`.
+        n_outputs: numbers per action; 0 for one, without an axis of its own.
+        n_cosines: features of a level τ, for implicit quantiles; 0 for none.
+        n_members: networks side by side, each with a fixed prior network; 0 for a single one.
+        prior_scale: what the priors are multiplied by.
+    """
+
+    torso: str
+    widths: tuple[int, ...]
+    normalization: str
+    dueling: bool
+    noisy: bool
+    cell: str
+    n_outputs: int
+    n_cosines: int
+    n_members: int
+    prior_scale: float
+
+
+class Stream(eqx.Module):
+    """A hidden layer (if any) with ReLU, and a linear one."""
+
+    layers: tuple[Any, ...]
+    norms: tuple[Norm, ...]
+
+    def __init__(self, n_in: int, hidden: Sequence[int], n_out: int, spec: Spec, key: Array) -> None:
+        sizes = [n_in, *hidden, n_out]
+        keys = jax.random.split(key, len(sizes) - 1)
+        kinds = [SpectralDense if spec.normalization == "spectral" else Dense] * len(hidden) + [Dense]
+        kinds = [NoisyDense] * len(kinds) if spec.noisy else kinds
+        self.layers = tuple(
+            kind(n, m, k) for kind, n, m, k in zip(kinds, sizes, sizes[1:], keys, strict=False)
+        )
+        self.norms = tuple(Norm((n,)) for n in hidden) if spec.normalization == "layer" else ()
+
+    def __call__(self, x: Array) -> Array:
+        """Features [F] to [n_out]."""
+        for i, layer in enumerate(self.layers[:-1]):
+            x = layer(x)
+            x = jax.nn.relu(self.norms[i](x) if self.norms else x)
+        return self.layers[-1](x)  # type: ignore[no-any-return]
+
+
+class Head(eqx.Module):
+    """Features [F] to values [A] or [A, n].
+
+    Dueling: Q = V + A - mean of A over actions; Wang et al. (2016), equation 9.
+    """
+
+    advantage: Stream
+    value: Stream | None
+    n_actions: int = eqx.field(static=True)
+    n_outputs: int = eqx.field(static=True)
+
+    def __init__(self, n_in: int, n_actions: int, spec: Spec, key: Array) -> None:
+        k_advantage, k_value = jax.random.split(key)
+        each, hidden = max(1, spec.n_outputs), spec.widths[-1:]
+        self.advantage = Stream(n_in, hidden, n_actions * each, spec, k_advantage)
+        self.value = Stream(n_in, hidden, each, spec, k_value) if spec.dueling else None
+        self.n_actions, self.n_outputs = n_actions, spec.n_outputs
+
+    def __call__(self, features: Array) -> Array:
+        """[F] to [A] or [A, n]."""
+        q = self.advantage(features).reshape(self.n_actions, -1)
+        if self.value is not None:
+            q = self.value(features)[None] + q - jnp.mean(q, axis=0, keepdims=True)
+        return q if self.n_outputs else q[:, 0]
+
+
+class ImplicitHead(eqx.Module):
+    """Features [F] to a function of levels τ [K], which gives quantiles [A, K]. Dabney et al. (2018b), equation 4."""
+
+    embedding: Dense
+    head: Head
+    n_cosines: int = eqx.field(static=True)
+
+    def __init__(self, n_in: int, n_actions: int, spec: Spec, key: Array) -> None:
+        k_embedding, k_head = jax.random.split(key)
+        self.embedding = Dense(spec.n_cosines, n_in, k_embedding)
+        self.head = Head(n_in, n_actions, spec, k_head)
+        self.n_cosines = spec.n_cosines
+
+    def __call__(self, features: Array) -> Callable[[Array], Array]:
+        """[F] to a function from [K] to [A, K]."""
+
+        def at(tau: Array) -> Array:
+            cosines = jnp.cos(jnp.pi * jnp.arange(1, self.n_cosines + 1) * tau)
+            return self.head(features * jax.nn.relu(self.embedding(cosines)))
+
+        return lambda taus: jax.vmap(at, out_axes=1)(taus)
+
+
+class Network(eqx.Module):
+    """Torso, cell, head. `features` and `head` are apart for those who unroll a sequence between them."""
+
+    torso: Any
+    cell: Any
+    head: Any
+
+    def __init__(self, space: Space, n_actions: int, spec: Spec, key: Array) -> None:
+        k_torso, k_cell, k_head = jax.random.split(key, 3)
+        seen = visible(space)
+        name = choose_torso(spec.torso, seen)
+        if name not in TORSOS:
+            raise ConfigError(unknown("network", name, ["auto", *TORSOS]))
+        self.torso = TORSOS[name](seen, spec.widths[:-1], spec.normalization, k_torso)
+        (n,) = jax.eval_shape(self.torso, zeros(seen)).shape
+        cell = CELLS[spec.cell]
+        self.cell = None if cell is None else cell(n, (spec.widths or (n,))[-1], k_cell)
+        head = ImplicitHead if spec.n_cosines else Head
+        self.head = head(n if self.cell is None else self.cell.size, n_actions, spec, k_head)
+
+    def begin(self) -> Any:
+        """What is remembered at an episode's start."""
+        return () if self.cell is None else self.cell.begin()
+
+    def remember(self, carry: Any, features: Array) -> tuple[Any, Array]:
+        """One step of the cell: (carry, what the head sees)."""
+        return (carry, features) if self.cell is None else self.cell(carry, features)
+
+    def __call__(self, obs: Any) -> Any:
+        """The output for ONE observation of a network without a cell."""
+        return self.head(self.torso(obs))
+
+
+class Ensemble(eqx.Module):
+    """Networks side by side, each the sum of a learnt one and a fixed random one. Osband et al. (2018), section 3.
+
+    Output [K, A].
+    """
+
+    members: Network
+    priors: Network
+    scale: float = eqx.field(static=True)
+
+    def __init__(self, space: Space, n_actions: int, spec: Spec, key: Array) -> None:
+        keys = jax.random.split(key, 2)
+        make = jax.vmap(lambda k: Network(space, n_actions, spec, k))
+        self.members, self.priors = (make(jax.random.split(k, spec.n_members)) for k in keys)
+        self.scale = spec.prior_scale
+
+    def __call__(self, obs: Any) -> Array:
+        """One observation to values [K, A]."""
+        outputs = eqx.filter_vmap(lambda module: module(obs))
+        return outputs(self.members) + self.scale * jax.lax.stop_gradient(outputs(self.priors))  # type: ignore[no-any-return]
+
+
+def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> Any:
+    """A fresh network for observations of `space`.
+
+    Raises:
+        ConfigError: no torso has this name, or it does not fit the observations.
+    """
+    return (Ensemble if spec.n_members else Network)(space, n_actions, spec, key)
+
+
+def with_noise(module: Any, key: Array) -> Any:
+    """The module with a fresh draw of noise on every noisy layer; all from one draw of numbers."""
+    is_noisy = lambda node: isinstance(node, NoisyDense)  # noqa: E731
+    layers = [node for node in jax.tree.leaves(module, is_leaf=is_noisy) if is_noisy(node)]
+    if not layers:
+        return module
+    sizes = [sum(layer.weight.shape[-2:]) for layer in layers]
+    noise = iter(jnp.split(jax.random.normal(key, (sum(sizes),)), list(itertools.accumulate(sizes[:-1]))))
+    return jax.tree.map(lambda node: node.draw(next(noise)) if is_noisy(node) else node, module, is_leaf=is_noisy)
+
+
+def flatten(network: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """All parameters as one vector [P], and the function back.
+
+    One vector makes the optimiser three kernels a step instead of three for each array.
+    """
+    vector, unflatten = ravel_pytree(network)
+    return vector, unflatten
+
+
+def skeleton(space: Space, n_actions: int, spec: Spec) -> Any:
+    """A network of the right shapes."""
+    return make_network(space, n_actions, spec, make_key(0))
+
+
+def to_named(network: Any) -> dict[str, Array]:
+    """Parameters by their path, such as "torso.layers.0.weight"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(network)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def from_named(network: Any, arrays: dict[str, Any]) -> Any:
+    """`network` with the parameters of `to_named`.
+
+    Raises:
+        ValueError: a name or a shape differs.
+    """
+    expected = to_named(network)
+    if {name: leaf.shape for name, leaf in expected.items()} != {k: v.shape for k, v in arrays.items()}:
+        raise ValueError(f"parameters {sorted(arrays)} do not fit a network of {sorted(expected)}")
+    return jax.tree.unflatten(jax.tree.structure(network), [arrays[name] for name in expected])

@@ -1,0 +1,181 @@
+"""JAX and Equinox. Torsos: from ONE observation to features [F]. To add one, add its class to `TORSOS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from bellmax.networks.layers import Conv, Dense, Norm, SpectralDense
+from bellmax.spaces import map_space, n_features
+from bellmax.types import Array, Box, ConfigError, Discrete, Space
+
+
+def flat(space: Space, obs: Any) -> Array:
+    """One observation as numbers [F]: discrete parts one-hot, the rest flat, one after the other."""
+    parts: list[Array] = []
+
+    def add(leaf: Box | Discrete, value: Array) -> None:
+        if isinstance(leaf, Discrete):
+            parts.append(jax.nn.one_hot(value, leaf.n, dtype=jnp.float32))
+        else:
+            scale = 255.0 if leaf.dtype == "uint8" else 1.0
+            parts.append(jnp.ravel(value).astype(jnp.float32) / scale)
+
+    map_space(add, space, obs)
+    return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def flat_size(space: Space) -> int:
+    """How many numbers `flat` gives."""
+    sizes: list[int] = []
+    map_space(lambda leaf: sizes.append(n_features(leaf)), space)
+    return sum(sizes)
+
+
+class MLP(eqx.Module):
+    """Linear layers, each normalised and then ReLU.
+
+    Layer normalisation keeps off-policy bootstrapping from diverging (Gallici et al., 2024, "Simplifying deep temporal
+    difference learning").
+    """
+
+    layers: tuple[Any, ...]
+    norms: tuple[Norm, ...]
+    space: Space = eqx.field(static=True)
+
+    def __init__(self, space: Space, widths: Sequence[int], normalization: str, key: Array) -> None:
+        sizes = [flat_size(space), *widths]
+        keys = jax.random.split(key, len(widths) or 1)
+        kind = SpectralDense if normalization == "spectral" else Dense
+        self.layers = tuple(kind(n, m, k) for n, m, k in zip(sizes, sizes[1:], keys, strict=False))
+        self.norms = tuple(Norm((n,)) for n in widths) if normalization == "layer" else ()
+        self.space = space
+
+    def __call__(self, obs: Any) -> Array:
+        """One observation to features [F]."""
+        x = flat(self.space, obs)
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            x = jax.nn.relu(self.norms[i](x) if self.norms else x)
+        return x
+
+
+def image_of(space: Space) -> Box | None:
+    """The image that a space is, [H, W, C] or [C, H, W], or None."""
+    return space if isinstance(space, Box) and len(space.shape) == 3 else None
+
+
+def channels_last(space: Box, obs: Array) -> Array:
+    """[H, W, C] float32, bytes as 0 to 1; the channels are the smaller of the first and the last axis."""
+    image = obs.astype(jnp.float32) / (255.0 if space.dtype == "uint8" else 1.0)
+    return jnp.moveaxis(image, 0, -1) if space.shape[0] < space.shape[-1] else image
+
+
+class Convolutions(eqx.Module):
+    """Convolutions, each normalised and then ReLU, then flat."""
+
+    layers: tuple[Conv, ...]
+    norms: tuple[Norm, ...]
+    space: Box = eqx.field(static=True)
+
+    def __init__(self, space: Box, plan: Sequence[tuple[int, int, int]], normalization: str, key: Array) -> None:
+        shape = jax.eval_shape(lambda: channels_last(space, jnp.zeros(space.shape))).shape
+        layers, norms = [], []
+        for (width, size, stride), k in zip(plan, jax.random.split(key, len(plan)), strict=True):
+            conv = Conv(shape[-1], width, size, stride, k)
+            try:
+                shape = jax.eval_shape(conv, jnp.zeros(shape)).shape
+            except (ValueError, TypeError):
+                shape = (0, 0, width)
+            if min(shape) < 1:
+                raise ConfigError(f"images of {space.shape} are too small for this network; try network='minatar'")
+            layers.append(conv)
+            norms.append(Norm(shape))
+        self.layers, self.space = tuple(layers), space
+        self.norms = tuple(norms) if normalization == "layer" else ()
+
+    def __call__(self, obs: Array) -> Array:
+        """One image to features [F]."""
+        x = channels_last(self.space, obs)
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            x = jax.nn.relu(self.norms[i](x) if self.norms else x)
+        return jnp.ravel(x)
+
+
+class Impala(eqx.Module):
+    """Three stages of a convolution, a pooling and two residual blocks. Espeholt et al. (2018), figure 3."""
+
+    stages: tuple[tuple[Conv, ...], ...]
+    space: Box = eqx.field(static=True)
+
+    def __init__(self, space: Box, width: int, key: Array) -> None:
+        n_in = min(space.shape[0], space.shape[-1])
+        stages = []
+        for n_out, k in zip((16 * width, 32 * width, 32 * width), jax.random.split(key, 3), strict=True):
+            first, *blocks = jax.random.split(k, 5)
+            stage = [Conv(n_in, n_out, 3, 1, first, same=True)]
+            stage += [Conv(n_out, n_out, 3, 1, b, same=True) for b in blocks]
+            stages.append(tuple(stage))
+            n_in = n_out
+        self.stages, self.space = tuple(stages), space
+
+    def __call__(self, obs: Array) -> Array:
+        """One image to features [F]."""
+        x = channels_last(self.space, obs)
+        for first, *blocks in self.stages:
+            x = jax.lax.reduce_window(first(x), -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "SAME")
+            for one, two in zip(blocks[::2], blocks[1::2], strict=True):
+                x = x + two(jax.nn.relu(one(jax.nn.relu(x))))
+        return jnp.ravel(jax.nn.relu(x))
+
+
+Make = Callable[[Space, Sequence[int], str, Array], Any]
+
+
+def _mlp(space: Space, widths: Sequence[int], normalization: str, key: Array) -> Any:
+    return MLP(space, widths, normalization, key)
+
+
+def _image(make: Callable[[Box, str, Array], Any]) -> Make:
+    def torso(space: Space, widths: Sequence[int], normalization: str, key: Array) -> Any:
+        image = image_of(space)
+        if image is None:
+            raise ConfigError(f"this network sees images [H, W, C]; observations are {space}: use network='mlp'")
+        return make(image, normalization, key)
+
+    return torso
+
+
+NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # (width, size, stride): Mnih et al. (2015), methods
+MINATAR = ((16, 3, 1),)  # Young and Tian (2019), section 4
+
+TORSOS: dict[str, Make] = {
+    "mlp": _mlp,
+    "minatar": _image(lambda space, norm, key: Convolutions(space, MINATAR, norm, key)),
+    "nature": _image(lambda space, norm, key: Convolutions(space, NATURE, norm, key)),
+    "impala": _image(lambda space, norm, key: Impala(space, 1, key)),
+}
+
+
+def register_torso(name: str, make: Make) -> None:
+    """Let `network=name` stand for a torso of your own.
+
+    `make(space, widths, normalization, key)` returns an Equinox module of arrays that maps ONE observation to features
+    [F]; widths are those of `net_arch` but for the last, which belongs to the head.
+    """
+    TORSOS[name] = make
+
+
+def choose_torso(name: str, space: Space) -> str:
+    """`name`, or for "auto" the one that fits: small images minatar, large ones nature, all else mlp."""
+    if name != "auto":
+        return name
+    image = image_of(space)
+    if image is None:
+        return "mlp"
+    return "nature" if sorted(image.shape)[1] >= 36 else "minatar"

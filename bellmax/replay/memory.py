@@ -1,0 +1,102 @@
+"""JAX. Memories: a ring, a sampler, and what is made of a slot: a transition of n steps, or a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bellmax import bellman
+from bellmax.replay.ring import Ring, RingState, make_ring
+from bellmax.replay.sampling import Sampler
+from bellmax.types import Array, Experience, Memory, Transition
+
+
+class ReplayState(NamedTuple):
+    """Of the ring and of the sampler."""
+
+    ring: RingState
+    sampler: Any
+
+
+Horizon = Callable[[Array], tuple[Any, Any]]  # gradient steps -> (n, γ); γ None: as it is kept
+
+
+def replay(
+    example: Experience,
+    capacity: int,
+    n_worlds: int,
+    make_sampler: Callable[[Ring], Sampler],
+    window: int = 1,
+    horizon: Horizon | None = None,
+    sequences: bool = False,
+) -> Memory:
+    """A memory of `capacity` experiences like `example`.
+
+    A sample is a transition of up to `window` steps: fewer where an episode or the memory ends, bootstrapped there. With
+    `horizon` n and γ change with the gradient steps, n up to the window. Or, if `sequences`, it is the experience of
+    `window` steps on end, [B, window, ...], which may belong to more than one episode.
+    """
+    ring = make_ring(example, capacity, n_worlds)
+    sampler = make_sampler(ring)
+
+    def init() -> ReplayState:
+        return ReplayState(ring.init(), sampler.init())
+
+    def add(state: ReplayState, experience: Experience, valid: Array | None = None) -> ReplayState:
+        rows, slots = ring.add(state.ring, experience, valid)
+        return ReplayState(rows, sampler.added(state.sampler, rows, slots))
+
+    def several(rows: RingState, slots: Array, updates: Array) -> Transition:
+        span = jnp.arange(window)
+        n, gamma = (window, None) if horizon is None else horizon(updates)
+        within = jax.vmap(ring.after, (None, 0), 1)(slots, span)  # [B, window]
+        here = jnp.minimum(ring.following(rows, slots), n)
+        kept = ring.read(rows, within)
+        stops = kept.over.astype(bool) | (span >= here[:, None] - 1)
+        discount = kept.transition.discount
+        if gamma is not None:
+            discount = jnp.where(discount > 0, gamma, 0.0)
+        reward, product, last = jax.vmap(bellman.n_step)(kept.transition.reward, discount, stops)
+        first = jax.tree.map(lambda x: x[:, 0], kept.transition)
+        return Transition(first.obs, first.action, reward, product, pick(kept.transition.next_obs, last))
+
+    def sample(state: ReplayState, key: Array, updates: Array) -> tuple[Any, Array, Array]:
+        slots, weight = sampler.sample(state.sampler, state.ring, key)
+        if sequences:
+            return ring.read(state.ring, jax.vmap(ring.after, (None, 0), 1)(slots, jnp.arange(window))), weight, slots
+        if window == 1 and horizon is None:
+            return ring.read(state.ring, slots).transition, weight, slots
+        return several(state.ring, slots, updates), weight, slots
+
+    def update(state: ReplayState, index: Array, priority: Array) -> ReplayState:
+        return ReplayState(state.ring, sampler.update(state.sampler, index, priority))
+
+    return Memory(init, add, sample, update)
+
+
+def pick(tree: Any, index: Array) -> Any:
+    """Entry `index` [B] along the second axis of every array [B, n, ...]."""
+    return jax.tree.map(lambda x: jax.vmap(lambda row, i: row[i])(x, index), tree)
+
+
+def rollout(example: Experience, length: int, n_worlds: int) -> Memory:
+    """No memory: what the worlds did since the last round of learning, [length, N, ...], all of it, once."""
+
+    def init() -> tuple[Any, Array]:
+        blank = jax.tree.map(lambda x: jnp.zeros((length, n_worlds, *jnp.shape(x)), jnp.result_type(x)), example)
+        return (blank, jnp.zeros((length, n_worlds))), jnp.int32(0)
+
+    def add(state: tuple[Any, Array], experience: Experience, valid: Array | None = None) -> tuple[Any, Array]:
+        (steps, counts), t = state
+        counted = jnp.ones(n_worlds) if valid is None else valid.astype(jnp.float32)
+        steps = jax.tree.map(lambda old, new: old.at[t].set(new), steps, experience)
+        return (steps, counts.at[t].set(counted)), jnp.where(t + 1 >= length, 0, t + 1)
+
+    def sample(state: tuple[Any, Array], key: Array, updates: Array) -> tuple[Any, Array, Array]:
+        del key, updates
+        return *state[0], jnp.zeros(0, jnp.int32)
+
+    return Memory(init, add, sample, lambda state, index, priority: state)

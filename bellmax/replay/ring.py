@@ -1,0 +1,139 @@
+"""JAX. A ring of experience on the device: N worlds side by side, the newest T steps of each. Lin (1992).
+
+A slot is one row. The rows of one world are N apart, so that the step after slot s is in slot s + N.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bellmax.types import Array, Experience
+
+
+class RingState(NamedTuple):
+    """Rows of 32-bit words [T N, width]; of each world [N] the next step to write and how many hold something."""
+
+    rows: Array
+    position: Array
+    size: Array
+
+
+class Ring(NamedTuple):
+    """Functions on a `RingState`.
+
+    Attributes:
+        capacity: slots, T N.
+        init: `init() -> state`, empty.
+        add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`, the capacity where not valid.
+        read: `read(state, slots) -> experience`, of any shape of slots.
+        draw: `draw(state, u [B]) -> slots [B]`, from numbers in [0, 1), every filled slot as likely.
+        after: `after(slots, k) -> slots`, k steps on in the same world.
+        following: `following(state, slots) -> counts`, steps of that world from this slot on to the newest.
+        count: `count(state) -> n`, filled slots.
+    """
+
+    capacity: int
+    init: Callable[[], RingState]
+    add: Callable[..., tuple[RingState, Array]]
+    read: Callable[..., Experience]
+    draw: Callable[..., Array]
+    after: Callable[..., Array]
+    following: Callable[..., Array]
+    count: Callable[..., Array]
+
+
+def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
+    """A ring of `capacity` experiences like `example` (one of them); rounded down to a multiple of `n_worlds`."""
+    length = capacity // n_worlds
+    capacity = length * n_worlds
+    pack, unpack, width = row_codec(example)
+
+    def init() -> RingState:
+        none = jnp.zeros(n_worlds, jnp.int32)
+        return RingState(jnp.zeros((capacity, width), jnp.uint32), none, none)
+
+    def add(state: RingState, experience: Experience, valid: Array | None = None) -> tuple[RingState, Array]:
+        words = jax.vmap(pack)(experience)
+        slots = state.position * n_worlds + jnp.arange(n_worlds)
+        step: Any = 1
+        if valid is None:  # the fast way: all worlds are in step, so their rows are one slice
+            rows = jax.lax.dynamic_update_slice(state.rows, words, (slots[0], 0))
+        else:
+            slots, step = jnp.where(valid, slots, capacity), valid.astype(jnp.int32)
+            rows = state.rows.at[slots].set(words, mode="drop")
+        position = state.position + step
+        position = jnp.where(position >= length, 0, position)
+        return RingState(rows, position, jnp.minimum(state.size + step, length)), slots
+
+    def read(state: RingState, slots: Array) -> Experience:
+        rows = state.rows.at[slots.reshape(-1)].get(mode="promise_in_bounds")
+        flat = jax.vmap(unpack)(rows)
+        return jax.tree.map(lambda x: x.reshape(*slots.shape, *x.shape[1:]), flat)  # type: ignore[no-any-return]
+
+    def draw(state: RingState, u: Array) -> Array:
+        if n_worlds == 1:
+            # u * size may round up to size in float32
+            return jnp.minimum((u * state.size[0]).astype(jnp.int32), state.size[0] - 1)
+        ends = jnp.cumsum(state.size)
+        place = jnp.minimum((u * ends[-1]).astype(jnp.int32), ends[-1] - 1)
+        world = jnp.sum(place[:, None] >= ends[None, :], axis=1, dtype=jnp.int32)
+        start = jnp.where(world > 0, ends[world - 1], 0)
+        return (place - start) * n_worlds + world
+
+    def after(slots: Array, k: Any) -> Array:
+        moved = slots + k * n_worlds
+        return jnp.where(moved >= capacity, moved - capacity, moved)
+
+    def following(state: RingState, slots: Array) -> Array:
+        place, newest = slots // n_worlds, state.position[slots % n_worlds]
+        return jnp.mod(newest - place - 1, length) + 1
+
+    def count(state: RingState) -> Array:
+        return jnp.sum(state.size)
+
+    return Ring(capacity, init, add, read, draw, after, following, count)
+
+
+def row_codec(example: Any) -> tuple[Callable[[Any], Array], Callable[[Array], Any], int]:
+    """How one experience becomes one row of 32-bit words and back, bit for bit; bytes go four to a word.
+
+    One row is one write and one gather a step, where five arrays would be five of each.
+    """
+    leaves, tree = jax.tree.flatten(example)
+    shapes = [np.shape(leaf) for leaf in leaves]
+    dtypes = [jnp.result_type(leaf) for leaf in leaves]
+    strange = [dtype for dtype in dtypes if dtype.itemsize != 4 and dtype not in (jnp.uint8, jnp.bool_)]
+    if strange:
+        raise TypeError(f"a row holds 32-bit values, bytes and flags; got {strange[0]}")
+    sizes = [math.ceil(math.prod(shape) * dtype.itemsize / 4) for shape, dtype in zip(shapes, dtypes, strict=True)]
+    ends = np.cumsum(sizes)
+
+    def to_words(leaf: Any, dtype: Any, size: int) -> Array:
+        if dtype.itemsize == 4:
+            return jax.lax.bitcast_convert_type(jnp.asarray(leaf, dtype), jnp.uint32).reshape(-1)
+        octets = jnp.asarray(leaf, jnp.uint8).reshape(-1)
+        octets = jnp.concatenate([octets, jnp.zeros(4 * size - octets.size, jnp.uint8)])
+        return jax.lax.bitcast_convert_type(octets.reshape(size, 4), jnp.uint32)
+
+    def from_words(words: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+        if dtype.itemsize == 4:
+            return jax.lax.bitcast_convert_type(words.reshape(shape), dtype)
+        octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)
+        return octets[: math.prod(shape)].reshape(shape).astype(dtype)
+
+    def pack(experience: Any) -> Array:
+        parts = zip(jax.tree.leaves(experience), dtypes, sizes, strict=True)
+        return jnp.concatenate([to_words(*part) for part in parts])
+
+    def unpack(row: Array) -> Any:
+        parts = jnp.split(row, ends[:-1])
+        restored = [from_words(*part) for part in zip(parts, shapes, dtypes, strict=True)]
+        return jax.tree.unflatten(tree, restored)
+
+    return pack, unpack, int(ends[-1])

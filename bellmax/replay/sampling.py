@@ -1,0 +1,100 @@
+"""JAX. Which slots of a ring are learnt from: all alike, or those with large errors more often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bellmax.replay.ring import Ring, RingState
+from bellmax.replay.tree import make_tree
+from bellmax.types import Array
+
+
+class Sampler(NamedTuple):
+    """Functions on a state of their own.
+
+    Attributes:
+        init: `init() -> state`.
+        added: `added(state, ring state, slots [N]) -> state`, after these slots were written.
+        sample: `sample(state, ring state, key) -> (slots [B], weight [B])`.
+        update: `update(state, slots [B], priority [B]) -> state`, after learning from them.
+    """
+
+    init: Callable[[], Any]
+    added: Callable[..., Any]
+    sample: Callable[..., tuple[Array, Array]]
+    update: Callable[..., Any]
+
+
+def uniform(ring: Ring, batch_size: int) -> Sampler:
+    """Every filled slot as likely, with replacement. Mnih et al. (2015)."""
+
+    def sample(state: tuple[()], rows: RingState, key: Array) -> tuple[Array, Array]:
+        del state
+        return ring.draw(rows, jax.random.uniform(key, (batch_size,))), jnp.ones(batch_size)
+
+    return Sampler(tuple, lambda state, rows, slots: state, sample, lambda state, slots, priority: state)
+
+
+class Priorities(NamedTuple):
+    """The tree of p^α, the largest p^α so far, and steps added, in all worlds."""
+
+    levels: tuple[Array, ...]
+    largest: Array
+    added: Array
+
+
+def prioritized(
+    ring: Ring,
+    batch_size: int,
+    *,
+    alpha: float,
+    beta: tuple[float, float],
+    epsilon: float,
+    steps: int,
+    window: int = 1,
+) -> Sampler:
+    """In proportion to p^α, p = |δ| + ε, one draw from each of `batch_size` equal parts of the sum.
+
+    New slots have the largest priority so far. The weight of a draw is (n P)^-β over the largest in the batch; β moves
+    from its first to its last value over `steps` environment steps. Schaul et al. (2016), section 3.3 and 3.4.
+
+    With `window` > 1 a slot stands for so many steps from it on: it can be drawn once they are all there.
+    """
+    tree = make_tree(ring.capacity)
+
+    def init() -> Priorities:
+        return Priorities(tree.init(), jnp.float32(1.0), jnp.int32(0))
+
+    def added(state: Priorities, rows: RingState, slots: Array) -> Priorities:
+        n = slots.shape[0]
+        fresh = jnp.full(n, state.largest)
+        if window == 1:
+            levels = tree.set(state.levels, slots, fresh)
+        else:
+            valid = slots < ring.capacity
+            first = ring.after(slots, ring.capacity // n - window + 1)  # a window back is the rest of the ring on
+            complete = valid & (rows.size >= window)
+            levels = tree.set(state.levels, slots, jnp.zeros(n))
+            levels = tree.set(levels, jnp.where(complete, first, ring.capacity), fresh)
+        count = jnp.sum(slots < ring.capacity, dtype=jnp.int32)
+        return Priorities(levels, state.largest, state.added + count)
+
+    def sample(state: Priorities, rows: RingState, key: Array) -> tuple[Array, Array]:
+        total = tree.total(state.levels)
+        part = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
+        slots = tree.find(state.levels, part * total)
+        probability = tree.get(state.levels, slots) / total
+        progress = jnp.minimum(state.added / steps, 1.0)
+        weight = (ring.count(rows) * probability) ** -(beta[0] + (beta[1] - beta[0]) * progress)
+        return slots, weight / jnp.max(weight)
+
+    def update(state: Priorities, slots: Array, priority: Array) -> Priorities:
+        powered = (priority + epsilon) ** alpha
+        largest = jnp.maximum(state.largest, jnp.max(powered))
+        return Priorities(tree.set(state.levels, slots, powered), largest, state.added)
+
+    return Sampler(init, added, sample, update)

@@ -1,0 +1,86 @@
+"""JAX. A tree of sums: draws leaves in proportion to their weights. Schaul et al. (2016), appendix B.2.1.
+
+Every inner node is the sum of its children, made anew whenever one of them changes: an error never adds up, however
+many updates there were. Nodes have many children, so that the tree is flat: a few wide operations instead of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from bellmax.types import Array
+
+FAN = 16  # children of a node (measured: 8 and 32 are slower at 10^5 leaves)
+
+
+class Tree(NamedTuple):
+    """Functions on a tree's levels, a tuple of arrays from the root's children to the leaves.
+
+    Attributes:
+        init: `init() -> levels`, all weights 0.
+        set: `set(levels, leaves [B], weights [B]) -> levels`; leaves at or beyond the capacity are left out.
+        get: `get(levels, leaves [B]) -> weights [B]`.
+        total: `total(levels) -> sum of all weights`.
+        find: `find(levels, targets [B]) -> leaves [B]`, the leaf in which the running sum of weights passes the target,
+            for targets in [0, total); never one of weight 0 unless all are.
+    """
+
+    init: Callable[[], tuple[Array, ...]]
+    set: Callable[..., tuple[Array, ...]]
+    get: Callable[..., Array]
+    total: Callable[..., Array]
+    find: Callable[..., Array]
+
+
+def make_tree(capacity: int, fan: int = FAN) -> Tree:
+    """A tree of at least `capacity` leaves."""
+    depth = 1
+    while fan**depth < capacity:
+        depth += 1
+    sizes = [-(-capacity // fan ** (depth - k)) for k in range(1, depth + 1)]
+    sizes = [-(-size // fan) * fan for size in sizes]  # whole families
+
+    def init() -> tuple[Array, ...]:
+        return tuple(jnp.zeros(size, jnp.float32) for size in sizes)
+
+    def set_(levels: tuple[Array, ...], leaves: Array, weights: Array) -> tuple[Array, ...]:
+        *above, last = levels
+        changed = [last.at[leaves].set(weights, mode="drop")]
+        for level in reversed(above):
+            leaves = leaves // fan
+            families = changed[0].reshape(-1, fan)
+            sums = jnp.sum(families.at[leaves].get(mode="clip"), axis=1)
+            changed.insert(0, level.at[leaves].set(sums, mode="drop"))
+        return tuple(changed)
+
+    def get(levels: tuple[Array, ...], leaves: Array) -> Array:
+        return levels[-1].at[leaves].get(mode="clip")
+
+    def total(levels: tuple[Array, ...]) -> Array:
+        return jnp.sum(levels[0])
+
+    def find(levels: tuple[Array, ...], targets: Array) -> Array:
+        node = jnp.zeros_like(targets, jnp.int32)
+        for level in levels:
+            family = level.reshape(-1, fan).at[node].get(mode="promise_in_bounds")
+            before = running_sums(family)
+            passed = (targets[:, None] >= before) & (family > 0)
+            child = fan - 1 - jnp.argmax(passed[:, ::-1], axis=1)  # the last family member that it has reached
+            chosen = jnp.arange(fan) == child[:, None]
+            targets = targets - jnp.sum(jnp.where(chosen, before, 0.0), axis=1)
+            node = node * fan + child.astype(jnp.int32)
+        return jnp.minimum(node, capacity - 1)
+
+    return Tree(init, set_, get, total, find)
+
+
+def running_sums(x: Array) -> Array:
+    """The sum of what stands before each entry, along the last axis: by doubling, which XLA fuses."""
+    shift, total = 1, x
+    while shift < x.shape[-1]:
+        total = total + jnp.pad(total[..., :-shift], [(0, 0)] * (x.ndim - 1) + [(shift, 0)])
+        shift *= 2
+    return jnp.pad(total[..., :-1], [(0, 0)] * (x.ndim - 1) + [(1, 0)])
