@@ -30,7 +30,17 @@ from bellmax.types import (
 )
 
 if TYPE_CHECKING:
+    from bellmax.deep.bcq import BCQ
+    from bellmax.deep.bootstrapped import BootstrappedDQN
+    from bellmax.deep.c51 import C51
+    from bellmax.deep.cql import CQL
     from bellmax.deep.dqn import DQN
+    from bellmax.deep.iqn import IQN
+    from bellmax.deep.munchausen import MunchausenDQN
+    from bellmax.deep.pqn import PQN
+    from bellmax.deep.qr_dqn import QRDQN
+    from bellmax.deep.r2d2 import R2D2
+    from bellmax.deep.rainbow import Rainbow
     from bellmax.envs.functional import World
     from bellmax.envs.tabulated import TabulatedEnv
     from bellmax.mdp.gallery import (
@@ -76,6 +86,10 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Average": "bellmax.solving.average",
+    "BCQ": "bellmax.deep.bcq",
+    "BootstrappedDQN": "bellmax.deep.bootstrapped",
+    "C51": "bellmax.deep.c51",
+    "CQL": "bellmax.deep.cql",
     "DQN": "bellmax.deep.dqn",
     "DelayedQ": "bellmax.tabular.pac",
     "DoubleQ": "bellmax.tabular.td",
@@ -85,15 +99,21 @@ _HOME = {
     "ExpectedSarsa": "bellmax.tabular.td",
     "FiniteMDP": "bellmax.mdp.model",
     "HorizonSolution": "bellmax.solving.horizon",
+    "IQN": "bellmax.deep.iqn",
     "MonteCarlo": "bellmax.tabular.multistep",
+    "MunchausenDQN": "bellmax.deep.munchausen",
     "NStepSarsa": "bellmax.tabular.multistep",
+    "PQN": "bellmax.deep.pqn",
     "PengQ": "bellmax.tabular.traces",
     "Policy": "bellmax.training.policy",
     "PolicyGap": "bellmax.solving.gap",
     "PrioritizedSweeping": "bellmax.tabular.planning",
     "QLearning": "bellmax.tabular.td",
+    "QRDQN": "bellmax.deep.qr_dqn",
     "QSigma": "bellmax.tabular.multistep",
+    "R2D2": "bellmax.deep.r2d2",
     "RMax": "bellmax.tabular.pac",
+    "Rainbow": "bellmax.deep.rainbow",
     "Run": "bellmax.training.run",
     "Sarsa": "bellmax.tabular.td",
     "SarsaLambda": "bellmax.tabular.traces",
@@ -158,7 +178,9 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "train", "evaluate", "load", "resume", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run", "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
-    "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "corridor", "cliff", "random_garnet", "admission_control",
+    "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "C51", "QRDQN", "IQN",
+    "MunchausenDQN", "Rainbow", "BootstrappedDQN", "R2D2", "PQN", "CQL", "BCQ",
+    "corridor", "cliff", "random_garnet", "admission_control",
     "blocking_maze", "car_rental", "chain", "deep_sea", "dyna_maze", "four_rooms", "gamblers_problem", "gridworld",
     "inventory", "machine_replacement", "maximization_bias", "random_walk", "river_swim", "shortcut_maze",
     "windy_gridworld", "evaluate_policy", "greedy_policy", "horizon_return", "solve_horizon",

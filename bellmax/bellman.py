@@ -32,12 +32,12 @@ def greedy_policy(q: Array) -> Array:
     return (jnp.arange(q.shape[0]) == jnp.argmax(q)).astype(q.dtype)
 
 
-def soft_policy(q: Array, temperature: Any) -> Array:
+def soft_policy(q: Array, temperature: float) -> Array:
     """The softmax of q / temperature [A]; 0 where q is -inf."""
     return jax.nn.softmax(q / temperature)
 
 
-def soft_log_policy(q: Array, temperature: Any) -> Array:
+def soft_log_policy(q: Array, temperature: float) -> Array:
     """`temperature` ln π [A] of the soft policy, without overflow. Vieillard et al. (2020), appendix B.1."""
     top = jnp.max(q)
     return q - top - temperature * jax.nn.logsumexp((q - top) / temperature)
@@ -49,12 +49,12 @@ def mean_under(policy: Array, q: Array) -> Array:
     return jnp.sum(jnp.where(policy.reshape(shape) > 0, policy.reshape(shape) * q, 0.0), axis=0)
 
 
-def entropy_bonus(q: Array, temperature: Any) -> Array:
+def entropy_bonus(q: Array, temperature: float) -> Array:
     """-τ Σ π ln π of the soft policy: what a soft value has above the mean."""
     return -mean_under(soft_policy(q, temperature), soft_log_policy(q, temperature))
 
 
-def munchausen_bonus(q_tm1: Array, a_tm1: Array, temperature: Any, alpha: Any, clip: Any) -> Array:
+def munchausen_bonus(q_tm1: Array, a_tm1: Array, temperature: float, alpha: float, clip: float) -> Array:
     """α [τ ln π(a|s)] clipped to [clip, 0], added to the reward. Vieillard et al. (2020), equation 2."""
     log_policy = value_of(soft_log_policy(q_tm1, temperature), a_tm1)
     return alpha * jnp.clip(log_policy, clip, 0.0)
@@ -81,7 +81,7 @@ def squared_loss(error: Array) -> Array:
 
 
 def huber_loss(error: Array, threshold: float = 1.0) -> Array:
-    """The error²/2 up to the threshold, then linear. Huber (1964); at 1 its gradient is the error clipped to [-1, 1]."""
+    """The error²/2 up to the threshold, then linear. Huber (1964); its gradient is the error, clipped."""
     magnitude = jnp.abs(error)
     quadratic = jnp.minimum(magnitude, threshold)
     return 0.5 * jnp.square(quadratic) + threshold * (magnitude - quadratic)

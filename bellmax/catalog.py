@@ -31,6 +31,16 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "delayed-q": ("bellmax.tabular.pac", "DelayedQ", {}),
     "dqn": ("bellmax.deep.dqn", "DQN", {}),
     "double-dqn": ("bellmax.deep.dqn", "DQN", {"double": True}),
+    "c51": ("bellmax.deep.c51", "C51", {}),
+    "qr-dqn": ("bellmax.deep.qr_dqn", "QRDQN", {}),
+    "iqn": ("bellmax.deep.iqn", "IQN", {}),
+    "munchausen-dqn": ("bellmax.deep.munchausen", "MunchausenDQN", {}),
+    "rainbow": ("bellmax.deep.rainbow", "Rainbow", {}),
+    "bootstrapped-dqn": ("bellmax.deep.bootstrapped", "BootstrappedDQN", {}),
+    "r2d2": ("bellmax.deep.r2d2", "R2D2", {}),
+    "pqn": ("bellmax.deep.pqn", "PQN", {}),
+    "cql": ("bellmax.deep.cql", "CQL", {}),
+    "bcq": ("bellmax.deep.bcq", "BCQ", {}),
 }
 
 # (world, class): settings that differ from the class's defaults, found by the commands in baselines/

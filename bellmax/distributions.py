@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from bellmax.bellman import huber_loss
 from bellmax.types import Array
 
 
@@ -20,10 +21,12 @@ def project(z_p: Array, p: Array, z: Array) -> Array:
     Each atom gives its mass to its two neighbours in proportion to nearness; what lies outside goes to the ends.
     Bellemare et al. (2017), equation 7.
     """
-    gap = z[1] - z[0]
-    inside = jnp.clip(z_p, z[0], z[-1])
-    share = jnp.clip(1.0 - jnp.abs(inside[None, :] - z[:, None]) / gap, 0.0, 1.0)  # [N, M]
-    return jnp.sum(share * p[None, :], axis=1)
+    n = z.shape[0]
+    place = (jnp.clip(z_p, z[0], z[-1]) - z[0]) / (z[1] - z[0])
+    below = jnp.clip(jnp.floor(place), 0, n - 2).astype(jnp.int32)
+    share = place - below
+    # additions at indices: several times sooner on a CPU than the product with an [N, M] matrix
+    return jnp.zeros(n).at[below].add(p * (1.0 - share)).at[below + 1].add(p * share)
 
 
 def cross_entropy(p: Array, logits: Array) -> Array:
@@ -40,9 +43,35 @@ def quantile_loss(quantiles: Array, levels: Array, targets: Array, kappa: float)
     """Quantile Huber loss of quantiles [N] at levels [N] against samples of the target [M].
 
     Summed over the quantiles, averaged over the samples: Dabney et al. (2018a), equation 10. With kappa = 0 the loss
-    of quantile regression itself. No gradient flows into the targets.
+    of quantile regression itself. Only the quantiles have a gradient.
     """
-    error = jax.lax.stop_gradient(targets)[None, :] - quantiles[:, None]  # [N, M]
-    size = jnp.abs(error) if kappa == 0 else huber_loss(error, kappa) / kappa
-    tilt = jnp.abs(levels[:, None] - (error < 0.0))
-    return jnp.sum(jnp.mean(tilt * size, axis=1))
+    return _quantile_loss(kappa, quantiles, levels, jax.lax.stop_gradient(targets))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _quantile_loss(kappa: float, quantiles: Array, levels: Array, targets: Array) -> Array:
+    return _loss_and_slope(kappa, quantiles, levels, targets)[0]
+
+
+def _loss_and_slope(kappa: float, quantiles: Array, levels: Array, targets: Array) -> tuple[Array, Array]:
+    """The loss and its gradient [N] in one pass over the pairs [N, M].
+
+    Means are products with a vector, which XLA on a CPU does several times sooner than a sum along rows.
+    """
+    error = targets[None, :] - quantiles[:, None]
+    slope = jnp.clip(error / kappa, -1.0, 1.0) if kappa else jnp.sign(error)
+    tilted = jnp.abs(levels[:, None] - (error < 0.0)) * slope
+    mean = jnp.full(targets.shape, 1.0 / targets.shape[0])
+    return jnp.sum((tilted * (error - 0.5 * kappa * slope)) @ mean), -tilted @ mean
+
+
+def _forward(kappa: float, quantiles: Array, levels: Array, targets: Array) -> tuple[Array, Array]:
+    return _loss_and_slope(kappa, quantiles, levels, targets)
+
+
+def _backward(kappa: float, slope: Array, cotangent: Array) -> tuple[Array, None, None]:
+    del kappa
+    return cotangent * slope, None, None
+
+
+_quantile_loss.defvjp(_forward, _backward)

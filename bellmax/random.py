@@ -73,3 +73,14 @@ _FUSED_THREEFRY = define_prng_impl(
 def make_key(seed: int) -> Any:
     """The root key of one seed's run."""
     return jax.random.key(seed, impl=_FUSED_THREEFRY)
+
+
+def drawn(draw: Any, key: Array, shape: tuple[int, ...]) -> Array:
+    """`draw(key, shape)` where the numbers are used many times: they are made once, and stand in memory.
+
+    XLA on a CPU would make each number anew for every product that it stands in; what a loop puts out it cannot take
+    apart, so the two halves of the numbers are two turns of one.
+    """
+    half = -(-math.prod(shape) // 2)
+    _, halves = jax.lax.scan(lambda _, k: (None, draw(k, (half,))), None, jax.random.split(key))
+    return halves.reshape(-1)[: math.prod(shape)].reshape(shape)  # type: ignore[no-any-return]

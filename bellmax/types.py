@@ -98,7 +98,7 @@ class Agent(NamedTuple):
         act: `act(state, carry, obs, key, t) -> (action, carry)`, exploring, for ONE observation.
         remembered: `remembered(carry)`, the part of a carry that learning needs, or ().
         learn: `learn(state, (batch, weight [B]), key) -> (state, learned)`, one gradient step.
-        q_values: `q_values(state, obs) -> q [A]`, for ONE observation.
+        q_values: `q_values(state, carry, obs) -> (q [A], carry)`, for ONE observation.
         actor: `actor(state) -> state`, without what only learning needs.
         parameters: `parameters(state) -> arrays` of NumPy, by name.
         memory: where its experience goes.

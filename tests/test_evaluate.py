@@ -29,7 +29,7 @@ def always(world: str, n_states: int, n_actions: int, action: int) -> Policy:
 
 @pytest.fixture(scope="module")
 def network() -> Policy:
-    config = bx.DQN(net_arch=(8,), layer_norm=False)
+    config = bx.DQN(net_arch=(8,), normalization="none")
     arrays = to_named(q_network(Box((4,)), 2, config.net_arch, False, jax.random.key(3)))
     return Policy("CartPole-v1", config, Box((4,)), 2, {name: np.asarray(leaf) for name, leaf in arrays.items()})
 

@@ -61,7 +61,7 @@ def test_soft_target_follows() -> None:
 @pytest.mark.parametrize("loss", ["huber", "squared"])
 @pytest.mark.parametrize("double", [False, True])
 def test_gradient_equals_finite_differences(loss: str, double: bool) -> None:
-    config, agent, _, state = learner(loss=loss, double=double, layer_norm=False)
+    config, agent, _, state = learner(loss=loss, double=double, normalization="none")
     other = agent.init(make_key(1))
     transitions, _ = batch(32)
 

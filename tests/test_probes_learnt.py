@@ -10,7 +10,7 @@ VARIANTS = {
     "plain": {},
     "double": {"double": True},
     "soft target": {"tau": 0.05, "target_update_interval": 1},
-    "huber, not averaged, not normalised": {"loss": "huber", "weight_averaging": False, "layer_norm": False},
+    "huber, not averaged, not normalised": {"loss": "huber", "weight_averaging": False, "normalization": "none"},
     "four worlds": {"num_envs": 4, "train_freq": 2, "gradient_steps": 4},
 }
 

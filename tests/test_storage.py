@@ -26,7 +26,7 @@ TABLE = Policy("corridor", bx.QLearning(), Discrete(6), 2, {"q": np.arange(12.0)
 SHAPES = {"layers.0.weight": (3, 4), "layers.0.bias": (3,), "layers.1.weight": (2, 3), "layers.1.bias": (2,)}
 NETWORK = Policy(
     "CartPole-v1",
-    bx.DQN(net_arch=(3,), layer_norm=False),
+    bx.DQN(net_arch=(3,), normalization="none"),
     Box((4,)),
     2,
     {k: np.ones(v, np.float32) for k, v in SHAPES.items()},

@@ -18,36 +18,38 @@ import jax.numpy as jnp
 
 from bellmax import bellman
 from bellmax.config import setting
-from bellmax.deep.learner import DeepConfig, make_agent
+from bellmax.deep.config import ReplayConfig
+from bellmax.deep.learner import back_up, bootstrap, make_agent
 from bellmax.types import Agent, Array, Space, Transition
 
 LOSSES = {"huber": bellman.huber_loss, "squared": bellman.squared_loss}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DQN(DeepConfig):
+class DQN(ReplayConfig):
     """DQN: a network, a replay memory, a frozen copy for the targets, ε-greedy. Mnih et al. (2015)."""
 
     name: ClassVar[str] = "dqn"
 
-    double: bool = setting(False, "choose the target's action by the network, value it by the copy")
     loss: str = setting("squared", "what is done to the TD error", choices=tuple(LOSSES))
 
     def make(self, space: Space, n_actions: int, steps: int) -> Agent:
         """The agent for these spaces, on a run of `steps` environment steps."""
-        return make_agent(self, loss, space, n_actions, steps)
+        return make_agent(self, loss, values, space, n_actions, steps)
+
+
+def values(output: Array, config: DQN) -> Array:
+    """Q [A] of an output [A]."""
+    return output
 
 
 def loss(
-    net: Any, target_net: Any, transition: Transition, weight: Array, key: Array, config: DQN
+    net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array, config: DQN
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Loss, priority |TD error| and metrics of ONE transition."""
-    del key
-    obs, action, reward, discount, next_obs = transition
-    q_tm1, q_t = net(obs), target_net(next_obs)
-    if config.double:
-        target = bellman.double_target(reward, discount, q_t, net(next_obs))
-    else:
-        target = bellman.max_target(reward, discount, q_t)
-    error = bellman.td_error(q_tm1, action, target)
-    return weight * LOSSES[config.loss](error), jnp.abs(error), {"q": bellman.value_of(q_tm1, action)}
+    del draws
+    q_tm1 = net(transition.obs)
+    reward, q_t, policy, bonus = bootstrap(config, values, net, target_net, transition)
+    target = back_up(config, reward, transition.discount, bellman.mean_under(policy, q_t), bonus)
+    error = bellman.td_error(q_tm1, transition.action, target)
+    return weight * LOSSES[config.loss](error), jnp.abs(error), {"q": bellman.value_of(q_tm1, transition.action)}

@@ -1,10 +1,9 @@
-"""JAX. What every deep method shares: loss of a batch, gradient, clipping, optimiser, target network."""
+"""JAX. What every deep method shares: loss of a batch, gradient, clipping, optimiser, target network, acting."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -12,48 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bellmax.config import AgentConfig, setting
-from bellmax.exploration import epsilon_greedy
-from bellmax.networks import encode, flatten, q_network, to_named
-from bellmax.types import Agent, Array, Space, Transition
+from bellmax import bellman
+from bellmax.deep.config import DeepConfig, ReplayConfig, arguments
+from bellmax.deep.sequences import batch_of_sequences
+from bellmax.exploration import boltzmann, epsilon_greedy, ladder
+from bellmax.networks.network import flatten, skeleton, to_named, with_noise
+from bellmax.networks.network import make_network as make_module
+from bellmax.random import drawn, make_key
+from bellmax.spaces import visible, zeros
+from bellmax.types import Agent, Array, Experience, Masked, Space, Transition
 
-
-@dataclass(frozen=True, kw_only=True)
-class DeepConfig(AgentConfig):
-    """What every deep agent has besides; names and units as in Stable-Baselines3."""
-
-    learning_rate: float = setting(2.5e-4, "step size of the optimiser (Adam)", low=0.0)
-    learning_rate_schedule: str = setting(
-        "linear", "linear: the step size falls to 0 over the run", choices=("constant", "linear")
-    )
-    adam_epsilon: float = setting(1e-5, "Adam's ε; larger ones calm it where gradients are small", low=0.0)
-    weight_averaging: bool = setting(
-        True, "the policy is an average of the parameters over the later part of learning; acting uses the present ones"
-    )
-    net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers", low=1)
-    layer_norm: bool = setting(True, "normalise each hidden layer before its ReLU")
-    buffer_size: int = setting(100_000, "transitions that the replay memory holds", low=1)
-    batch_size: int = setting(64, "transitions per gradient step", low=1)
-    learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0)
-    train_freq: int = setting(1, "steps of each world between rounds of learning", low=1)
-    gradient_steps: int = setting(1, "gradient steps per round of learning", low=1)
-    target_update_interval: int = setting(25, "environment steps between updates of the target network", low=1)
-    tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0)
-    max_grad_norm: float = setting(10.0, "global norm to which gradients are clipped", low=0.0)
-    num_envs: int = setting(1, "worlds stepped side by side", low=1)
-
-    def conflicts(self) -> list[str]:
-        """Rules between fields."""
-        problems = []
-        if self.batch_size > self.buffer_size:
-            problems.append(f"batch_size={self.batch_size} is larger than buffer_size={self.buffer_size}")
-        if self.num_envs > self.buffer_size:
-            problems.append(f"num_envs={self.num_envs} is larger than buffer_size={self.buffer_size}")
-        return problems
-
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
-        raise NotImplementedError
+Loss = Callable[..., tuple[Array, Array, dict[str, Array]]]
+Values = Callable[[Any, Any], Array]
 
 
 class LearnerState(NamedTuple):
@@ -73,13 +42,89 @@ class Learned(NamedTuple):
     metrics: dict[str, Array]
 
 
+class Carry(NamedTuple):
+    """What acting remembers within an episode; parts that the agent does not need are ().
+
+    Attributes:
+        rank: of this world among those side by side, 0 to 1.
+        member: the network that this episode follows.
+        cell: of a recurrent network.
+    """
+
+    rank: Any = ()
+    member: Any = ()
+    cell: Any = ()
+
+
+class Bootstrap(NamedTuple):
+    """How a transition's target looks at the next observation.
+
+    Attributes:
+        reward: of the transition, with a bonus if the method has one.
+        output: of the target network there, [A] or [A, n].
+        policy: what the target takes the mean under [A].
+        bonus: added to the value there (soft targets), a scalar.
+    """
+
+    reward: Array
+    output: Array
+    policy: Array
+    bonus: Array
+
+
+def mask_of(obs: Any) -> Any:
+    """The allowed actions [A] of an observation, or None."""
+    return obs.mask if isinstance(obs, Masked) else None
+
+
+def bootstrap(
+    config: ReplayConfig, values: Values, net: Any, target_net: Any, transition: Transition, read: Any = None
+) -> Bootstrap:
+    """The target's choice of action: greedy, double, or soft (Munchausen); only of allowed actions.
+
+    `values(output, config) -> q [A]`; `read(output) -> output` gives [A, n] where the network gives something else.
+    """
+    read = read or (lambda output: output)
+    natural = bellman.unsqueeze if config.value_rescaling else lambda q: q
+    mask = mask_of(transition.next_obs)
+    output = target_net(transition.next_obs)
+    chooser = net(transition.next_obs) if config.double else output
+    q = bellman.legal(values(chooser, config), mask)
+    if not config.munchausen:
+        return Bootstrap(transition.reward, read(output), bellman.greedy_policy(q), jnp.float32(0.0))
+    q = bellman.legal(natural(values(output, config)), mask)
+    q_tm1 = bellman.legal(natural(values(target_net(transition.obs), config)), mask_of(transition.obs))
+    temperature = config.munchausen_temperature
+    bonus = bellman.munchausen_bonus(
+        q_tm1, transition.action, temperature, config.munchausen_alpha, config.munchausen_clip
+    )
+    policy, soft = bellman.soft_policy(q, temperature), bellman.entropy_bonus(q, temperature)
+    return Bootstrap(transition.reward + bonus, read(output), policy, soft)
+
+
+def back_up(config: ReplayConfig, reward: Array, discount: Array, value: Array, bonus: Array) -> Array:
+    """`reward + discount (value + bonus)`, for any shape of values; on the squeezed scale if the config says so."""
+    if not config.value_rescaling:
+        return reward + discount * (value + bonus)
+    return bellman.squeeze(reward + discount * (bellman.unsqueeze(value) + bonus))
+
+
 def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformation:
-    """Clip by global norm, then Adam, its step size on the config's schedule over the run."""
+    """Clip by global norm, then the optimiser, its step size on the config's schedule over the run."""
     rate: Any = config.learning_rate
+    updates = max(1, math.ceil(config.updates(steps)))
     if config.learning_rate_schedule == "linear":
-        updates = (steps - config.learning_starts) * config.gradient_steps / (config.train_freq * config.num_envs)
-        rate = optax.linear_schedule(config.learning_rate, 0.0, max(1, math.ceil(updates)))
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate, eps=config.adam_epsilon))
+        rate = optax.linear_schedule(config.learning_rate, 0.0, updates)
+    elif config.learning_rate_schedule == "cosine":
+        rate = optax.cosine_decay_schedule(config.learning_rate, updates)
+    known = arguments(config.optimizer)
+    options = {"eps": config.adam_epsilon} if "eps" in known else {}
+    before = [optax.clip_by_global_norm(config.max_grad_norm)]
+    if "weight_decay" in known:
+        options["weight_decay"] = config.weight_decay
+    elif config.weight_decay:
+        before.append(optax.add_decayed_weights(config.weight_decay))
+    return optax.chain(*before, getattr(optax, config.optimizer)(rate, **options))
 
 
 def averaged(average: Array, params: Array, count: Array) -> Array:
@@ -91,49 +136,122 @@ def averaged(average: Array, params: Array, count: Array) -> Array:
     return average + (params - average) * (4.0 / (count + 3.0))
 
 
-Loss = Callable[..., tuple[Array, Array, dict[str, Array]]]
+def make_experience(config: DeepConfig, space: Space, cell: Any) -> Experience:
+    """One experience of zeros, as a memory keeps it."""
+    obs = jax.tree.map(jnp.asarray, zeros(space))
+    transition = Transition(obs, jnp.int32(0), jnp.float32(0), jnp.float32(0), obs)
+    return Experience(transition, jnp.int32(0), cell if config.recurrent != "none" else ())
 
 
-def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, steps: int) -> Agent:
-    """An agent from the loss of one transition.
+def make_actor(config: DeepConfig, values: Values, network: Any, space: Space, steps: int) -> tuple[Any, Any, Any]:
+    """The three functions of an agent that act: (begin, act, q_values)."""
+    recurrent, members = config.recurrent != "none", config.spec.n_members
+    blank = skeleton(space, 2, config.spec).begin() if recurrent else ()
 
-    `loss(net, target_net, transition, weight, key, config) -> (loss, priority, metrics)`, where `net` maps one
-    observation to q [A].
+    def begin(key: Array, rank: Any) -> Any:
+        carry = Carry(
+            jnp.float32(rank) if config.exploration == "ladder" else (),
+            jax.random.randint(key, (), 0, members) if members else (),
+            blank,
+        )
+        return carry if jax.tree.leaves(carry) else ()
+
+    def look(module: Any, cell: Any, obs: Any) -> tuple[Any, Any]:
+        if not recurrent:
+            return module(obs), ()
+        cell, seen = module.remember(cell, module.torso(visible_part(space, obs)))
+        return module.head(seen), cell
+
+    def act(state: LearnerState, carry: Any, obs: Any, key: Array, t: Array) -> tuple[Array, Any]:
+        noise, coin = jax.random.split(key) if config.noisy else (key, key)
+        output, cell = look(network(state.params, noise if config.noisy else None), carry and carry.cell, obs)
+        q = output[carry.member] if members else values(output, config)
+        mask = mask_of(obs)
+        q = bellman.legal(q, mask)
+        epsilon = config.epsilon(t, steps)
+        if config.exploration == "boltzmann":
+            action = boltzmann(q, jnp.float32(config.temperature), coin)
+        else:
+            epsilon = ladder(epsilon, carry.rank) if config.exploration == "ladder" else epsilon
+            action = epsilon_greedy(q, epsilon, coin, mask)
+        return action, carry._replace(cell=cell) if carry else carry
+
+    def q_values(state: LearnerState, carry: Any, obs: Any) -> tuple[Array, Any]:
+        output, cell = look(network(state.params, None), carry and carry.cell, obs)
+        return bellman.legal(values(output, config), mask_of(obs)), carry._replace(cell=cell) if carry else carry
+
+    return begin, act, q_values
+
+
+def visible_part(space: Space, obs: Any) -> Any:
+    """What a network looks at in an observation of `space`."""
+    return obs.obs if isinstance(space, Masked) else obs
+
+
+def make_network(config: DeepConfig, space: Space, n_actions: int) -> tuple[Any, Any, Any]:
+    """(fresh, network, name) of parameters as a vector [P].
+
+    `fresh(key) -> params`, `network(params, noise key or None)` maps observations, `name(params)` are NumPy arrays by
+    name.
+    """
+    _, unflatten = flatten(make_module(space, n_actions, config.spec, make_key(0)))
+
+    def fresh(key: Array) -> Array:
+        return flatten(make_module(space, n_actions, config.spec, key))[0]
+
+    def network(params: Array, noise: Any) -> Any:
+        module = unflatten(params)
+        if config.noisy and noise is not None:
+            module = with_noise(module, noise)
+        if config.recurrent != "none" or visible(space) is space:
+            return module
+        return lambda obs: module(visible_part(space, obs))
+
+    def name(params: Array) -> dict[str, Any]:
+        return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(params)).items()}
+
+    return fresh, network, name
+
+
+def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n_actions: int, steps: int) -> Agent:
+    """An agent from the loss of one transition and the values of one output.
+
+    `loss(net, target_net, transition, weight, draws, config) -> (loss, priority, metrics)`, where `net` maps one
+    observation to an output, and `draws` are `config.n_draws` numbers from [0, 1); `values(output, config) -> q [A]`.
     """
     optimiser = make_optimiser(config, steps)
-    _, unflatten = flatten(q_network(space, n_actions, config.net_arch, config.layer_norm, jax.random.key(0)))
+    fresh, network, name = make_network(config, space, n_actions)
     period = max(1, config.target_update_interval * config.gradient_steps // (config.train_freq * config.num_envs))
-
-    def network(params: Any) -> Callable[[Array], Array]:
-        module = unflatten(params)
-        return lambda obs: module(encode(space, obs))
+    begin, act, q_values = make_actor(config, values, network, space, steps)
+    example = make_experience(config, space, begin(make_key(0), 0.0).cell if config.recurrent != "none" else ())
 
     def init(key: Array) -> LearnerState:
-        params, _ = flatten(q_network(space, n_actions, config.net_arch, config.layer_norm, key))
+        params = fresh(key)
         # the copy is a buffer of its own: donation would free a shared one twice
         average = jnp.copy(params) if config.weight_averaging else ()
         return LearnerState(params, jnp.copy(params), average, optimiser.init(params), jnp.int32(0))
 
-    def q_values(state: LearnerState, obs: Array) -> Array:
-        return network(state.params)(obs)
+    def one(net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array) -> Any:
+        total, priority, metrics = loss(net, target_net, transition, weight, draws, config)
+        if config.conservative_weight:  # Kumar et al. (2020), equation 4
+            q = bellman.legal(values(net(transition.obs), config), mask_of(transition.obs))
+            gap = jax.nn.logsumexp(q) - bellman.value_of(q, transition.action)
+            total, metrics = total + config.conservative_weight * weight * gap, {**metrics, "conservative_gap": gap}
+        return total, priority, metrics
 
-    def act(state: LearnerState, carry: Any, obs: Array, key: Array, t: Array) -> tuple[Array, Any]:
-        return epsilon_greedy(q_values(state, obs), config.epsilon(t, steps), key), carry
-
-    def batch_loss(
-        params: Array, target_params: Array, batch: Transition, weight: Array, key: Array
-    ) -> tuple[Array, Learned]:
-        net, target_net = network(params), network(target_params)
-        keys = jax.random.split(key, weight.shape[0])
-
-        def one(transition: Transition, w: Array, k: Array) -> tuple[Array, Array, dict[str, Array]]:
-            return loss(net, target_net, transition, w, k, config)
-
-        losses, priority, metrics = jax.vmap(one)(batch, weight, keys)
+    def batch_loss(params: Array, target_params: Array, batch: Any, weight: Array, key: Array) -> tuple[Array, Learned]:
+        key, *noise = jax.random.split(key, 3) if config.noisy else (key, None, None)
+        net, target_net = network(params, noise[0]), network(target_params, noise[1])
+        length = (config.sequence_length,) if config.recurrent != "none" else ()
+        draws = drawn(jax.random.uniform, key, (*weight.shape, *length, config.n_draws))
+        if config.recurrent != "none":
+            losses, priority, metrics = batch_of_sequences(config, one, space, net, target_net, batch, weight, draws)
+        else:
+            losses, priority, metrics = jax.vmap(lambda *x: one(net, target_net, *x))(batch, weight, draws)
         mean = jnp.mean(losses)
         return mean, Learned(priority, {"loss": mean, **jax.tree.map(jnp.mean, metrics)})
 
-    def learn(state: LearnerState, batch: tuple[Transition, Array], key: Array) -> tuple[LearnerState, Learned]:
+    def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
         gradient, learned = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)
         change, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         params = optax.apply_updates(state.params, change)
@@ -141,13 +259,47 @@ def make_agent(config: DeepConfig, loss: Loss, space: Space, n_actions: int, ste
         mixed = config.tau * params + (1.0 - config.tau) * state.target_params
         target_params = jnp.where(updates % period == 0, mixed, state.target_params)
         average = averaged(state.average, params, updates) if config.weight_averaging else ()
-        return LearnerState(params, target_params, average, optimiser_state, updates), learned
+        state = LearnerState(params, target_params, average, optimiser_state, updates)
+        return (reset(state, key) if config.reset_interval else state), learned
+
+    head = flatten(share_of_fresh(skeleton(space, n_actions, config.spec), config.reset_share))[0]
+
+    def reset(state: LearnerState, key: Array) -> LearnerState:
+        """Now and then: shrink the torso towards fresh parameters, begin the head and the optimiser anew."""
+
+        def anew(state: LearnerState) -> LearnerState:
+            new = fresh(jax.random.fold_in(key, 1))
+            params = head * new + (1.0 - head) * state.params
+            target = head * new + (1.0 - head) * state.target_params
+            return LearnerState(params, target, state.average, optimiser.init(params), state.updates)
+
+        due = (state.updates % config.reset_interval == 0) & (state.updates < config.updates(steps))
+        return jax.lax.cond(due, anew, lambda state: state, state)  # type: ignore[no-any-return]
 
     def actor(state: LearnerState) -> LearnerState:
         return LearnerState(state.params, (), (), (), ())
 
     def parameters(state: LearnerState) -> dict[str, Any]:
         vector = state.average if config.weight_averaging else state.params
-        return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(vector)).items()}
+        return name(vector)
 
-    return Agent(init, act, learn, q_values, actor, parameters)
+    memory = config.make_memory(example, steps)
+    return Agent(init, begin, act, remembered, learn, q_values, actor, parameters, memory)
+
+
+def remembered(carry: Any) -> Any:
+    """The part of a carry that learning needs."""
+    return carry.cell if carry else ()
+
+
+def share_of_fresh(module: Any, share: float) -> Any:
+    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, `share` elsewhere.
+
+    D'Oro et al. (2023) reset all; Schwarzer et al. (2023), section 3, shrink and perturb the torso.
+    """
+
+    def of(path: Any, leaf: Array) -> Array:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        return jnp.full_like(leaf, 1.0 if "head" in name.split(".") else share)
+
+    return jax.tree_util.tree_map_with_path(of, module)

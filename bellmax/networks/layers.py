@@ -57,7 +57,8 @@ class NoisyDense(eqx.Module):
         inner, outer = scaled[:n_in], scaled[n_in:]
         weight = self.weight + self.weight_sigma * (outer[:, None] * inner[None, :])
         bias = self.bias + self.bias_sigma * outer
-        return eqx.tree_at(lambda layer: (layer.weight, layer.bias), self, (weight, bias))
+        drawn: NoisyDense = eqx.tree_at(lambda layer: (layer.weight, layer.bias), self, (weight, bias))
+        return drawn
 
 
 class SpectralDense(eqx.Module):

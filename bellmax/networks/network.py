@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from bellmax.networks.layers import GRU, LSTM, Dense, NoisyDense, Norm, SpectralDense
 from bellmax.networks.torsos import TORSOS, choose_torso
-from bellmax.random import make_key
+from bellmax.random import drawn, make_key
 from bellmax.spaces import visible, zeros
 from bellmax.types import Array, ConfigError, Space, unknown
 
@@ -56,11 +56,9 @@ class Stream(eqx.Module):
     def __init__(self, n_in: int, hidden: Sequence[int], n_out: int, spec: Spec, key: Array) -> None:
         sizes = [n_in, *hidden, n_out]
         keys = jax.random.split(key, len(sizes) - 1)
-        kinds = [SpectralDense if spec.normalization == "spectral" else Dense] * len(hidden) + [Dense]
+        kinds: list[Any] = [SpectralDense if spec.normalization == "spectral" else Dense] * len(hidden) + [Dense]
         kinds = [NoisyDense] * len(kinds) if spec.noisy else kinds
-        self.layers = tuple(
-            kind(n, m, k) for kind, n, m, k in zip(kinds, sizes, sizes[1:], keys, strict=False)
-        )
+        self.layers = tuple(kind(n, m, k) for kind, n, m, k in zip(kinds, sizes, sizes[1:], keys, strict=False))
         self.norms = tuple(Norm((n,)) for n in hidden) if spec.normalization == "layer" else ()
 
     def __call__(self, x: Array) -> Array:
@@ -165,7 +163,7 @@ class Ensemble(eqx.Module):
 
     def __init__(self, space: Space, n_actions: int, spec: Spec, key: Array) -> None:
         keys = jax.random.split(key, 2)
-        make = jax.vmap(lambda k: Network(space, n_actions, spec, k))
+        make: Any = jax.vmap(lambda k: Network(space, n_actions, spec, k))
         self.members, self.priors = (make(jax.random.split(k, spec.n_members)) for k in keys)
         self.scale = spec.prior_scale
 
@@ -186,12 +184,15 @@ def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> Any:
 
 def with_noise(module: Any, key: Array) -> Any:
     """The module with a fresh draw of noise on every noisy layer; all from one draw of numbers."""
-    is_noisy = lambda node: isinstance(node, NoisyDense)  # noqa: E731
+
+    def is_noisy(node: Any) -> bool:
+        return isinstance(node, NoisyDense)
+
     layers = [node for node in jax.tree.leaves(module, is_leaf=is_noisy) if is_noisy(node)]
     if not layers:
         return module
     sizes = [sum(layer.weight.shape[-2:]) for layer in layers]
-    noise = iter(jnp.split(jax.random.normal(key, (sum(sizes),)), list(itertools.accumulate(sizes[:-1]))))
+    noise = iter(jnp.split(drawn(jax.random.normal, key, (sum(sizes),)), list(itertools.accumulate(sizes[:-1]))))
     return jax.tree.map(lambda node: node.draw(next(noise)) if is_noisy(node) else node, module, is_leaf=is_noisy)
 
 

@@ -35,9 +35,9 @@ def replay(
 ) -> Memory:
     """A memory of `capacity` experiences like `example`.
 
-    A sample is a transition of up to `window` steps: fewer where an episode or the memory ends, bootstrapped there. With
-    `horizon` n and γ change with the gradient steps, n up to the window. Or, if `sequences`, it is the experience of
-    `window` steps on end, [B, window, ...], which may belong to more than one episode.
+    A sample is a transition of up to `window` steps: fewer where an episode or the memory ends, bootstrapped there.
+    With `horizon` n and γ change with the gradient steps, n up to the window. Or, if `sequences`, it is the experience
+    of `window` steps on end, [B, window, ...], which may belong to more than one episode.
     """
     ring = make_ring(example, capacity, n_worlds)
     sampler = make_sampler(ring)

@@ -32,10 +32,11 @@ class Ring(NamedTuple):
         init: `init() -> state`, empty.
         add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`, the capacity where not valid.
         read: `read(state, slots) -> experience`, of any shape of slots.
-        draw: `draw(state, u [B]) -> slots [B]`, from numbers in [0, 1), every filled slot as likely.
+        draw: `draw(state, u [B], window=1) -> slots [B]`, from numbers in [0, 1): every slot as likely that has
+            `window` steps of its world from it on.
         after: `after(slots, k) -> slots`, k steps on in the same world.
         following: `following(state, slots) -> counts`, steps of that world from this slot on to the newest.
-        count: `count(state) -> n`, filled slots.
+        filled: `filled(state) -> n`, filled slots.
     """
 
     capacity: int
@@ -45,7 +46,7 @@ class Ring(NamedTuple):
     draw: Callable[..., Array]
     after: Callable[..., Array]
     following: Callable[..., Array]
-    count: Callable[..., Array]
+    filled: Callable[..., Array]
 
 
 def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
@@ -55,8 +56,8 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
     pack, unpack, width = row_codec(example)
 
     def init() -> RingState:
-        none = jnp.zeros(n_worlds, jnp.int32)
-        return RingState(jnp.zeros((capacity, width), jnp.uint32), none, none)
+        counters = [jnp.zeros(n_worlds, jnp.int32) for _ in range(2)]
+        return RingState(jnp.zeros((capacity, width), jnp.uint32), *counters)
 
     def add(state: RingState, experience: Experience, valid: Array | None = None) -> tuple[RingState, Array]:
         words = jax.vmap(pack)(experience)
@@ -76,15 +77,19 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         flat = jax.vmap(unpack)(rows)
         return jax.tree.map(lambda x: x.reshape(*slots.shape, *x.shape[1:]), flat)  # type: ignore[no-any-return]
 
-    def draw(state: RingState, u: Array) -> Array:
-        if n_worlds == 1:
-            # u * size may round up to size in float32
-            return jnp.minimum((u * state.size[0]).astype(jnp.int32), state.size[0] - 1)
-        ends = jnp.cumsum(state.size)
+    def draw(state: RingState, u: Array, window: int = 1) -> Array:
+        starts = jnp.maximum(state.size - (window - 1), 0)
+        ends = jnp.cumsum(starts)
+        # u * n may round up to n in float32
         place = jnp.minimum((u * ends[-1]).astype(jnp.int32), ends[-1] - 1)
-        world = jnp.sum(place[:, None] >= ends[None, :], axis=1, dtype=jnp.int32)
-        start = jnp.where(world > 0, ends[world - 1], 0)
-        return (place - start) * n_worlds + world
+        if n_worlds == 1:
+            world, age = jnp.zeros_like(place), place
+        else:
+            world = jnp.sum(place[:, None] >= ends[None, :], axis=1, dtype=jnp.int32)
+            age = place - jnp.where(world > 0, ends[world - 1], 0)
+        oldest = jnp.where(state.size == length, state.position, 0)
+        step = oldest[world] + age
+        return jnp.where(step >= length, step - length, step) * n_worlds + world
 
     def after(slots: Array, k: Any) -> Array:
         moved = slots + k * n_worlds
@@ -94,10 +99,10 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         place, newest = slots // n_worlds, state.position[slots % n_worlds]
         return jnp.mod(newest - place - 1, length) + 1
 
-    def count(state: RingState) -> Array:
+    def filled(state: RingState) -> Array:
         return jnp.sum(state.size)
 
-    return Ring(capacity, init, add, read, draw, after, following, count)
+    return Ring(capacity, init, add, read, draw, after, following, filled)
 
 
 def row_codec(example: Any) -> tuple[Callable[[Any], Array], Callable[[Array], Any], int]:

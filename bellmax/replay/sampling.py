@@ -29,12 +29,12 @@ class Sampler(NamedTuple):
     update: Callable[..., Any]
 
 
-def uniform(ring: Ring, batch_size: int) -> Sampler:
-    """Every filled slot as likely, with replacement. Mnih et al. (2015)."""
+def uniform(ring: Ring, batch_size: int, window: int = 1) -> Sampler:
+    """Every slot as likely that has `window` steps from it on, with replacement. Mnih et al. (2015)."""
 
     def sample(state: tuple[()], rows: RingState, key: Array) -> tuple[Array, Array]:
         del state
-        return ring.draw(rows, jax.random.uniform(key, (batch_size,))), jnp.ones(batch_size)
+        return ring.draw(rows, jax.random.uniform(key, (batch_size,)), window), jnp.ones(batch_size)
 
     return Sampler(tuple, lambda state, rows, slots: state, sample, lambda state, slots, priority: state)
 
@@ -89,7 +89,7 @@ def prioritized(
         slots = tree.find(state.levels, part * total)
         probability = tree.get(state.levels, slots) / total
         progress = jnp.minimum(state.added / steps, 1.0)
-        weight = (ring.count(rows) * probability) ** -(beta[0] + (beta[1] - beta[0]) * progress)
+        weight = (ring.filled(rows) * probability) ** -(beta[0] + (beta[1] - beta[0]) * progress)
         return slots, weight / jnp.max(weight)
 
     def update(state: Priorities, slots: Array, priority: Array) -> Priorities:

@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bellmax.deep.learner import DeepConfig
+from bellmax.deep.config import DeepConfig
 from bellmax.envs.functional import World
-from bellmax.replay.uniform import Memory
-from bellmax.types import Agent, Array, Box, Space, Transition
+from bellmax.types import Agent, Array, Experience, Transition
 
 
 class RunState(NamedTuple):
     """Everything of one seed's run that evolves, but the clock, which all seeds share.
 
-    `world`, `obs`, `episode_return` and `episode_length` have a leading axis [N], one entry per world.
+    `world`, `obs`, `carry`, `episode_return` and `episode_length` have a leading axis [N], one entry per world.
     """
 
     learner: Any
     memory: Any
     world: Any
-    obs: Array
+    obs: Any
+    carry: Any
     episode_return: Array
     episode_length: Array
     key: Array
@@ -37,21 +37,24 @@ class StepRecord(NamedTuple):
     episode_length: Array
 
 
-def example_transition(space: Space) -> Transition:
-    """A transition of zeros with the shapes and types that the world gives."""
-    obs = jnp.zeros(space.shape, space.dtype) if isinstance(space, Box) else jnp.int32(0)
-    return Transition(obs, jnp.int32(0), jnp.float32(0), jnp.float32(0), obs)
+def ranks(n: int) -> Array:
+    """The rank of each of n worlds side by side [N]: 0 for the first, 1 for the last."""
+    return jnp.linspace(0.0, 1.0, n)
 
 
-def start(world: World, agent: Agent, memory: Memory, config: DeepConfig, key: Array) -> RunState:
+def start(world: World, agent: Agent, config: DeepConfig, key: Array) -> RunState:
     """The state of a run before its first step."""
     init_key, reset_key, run_key = jax.random.split(key, 3)
-    worlds, obs = jax.vmap(world.reset)(jax.random.split(reset_key, config.num_envs))
-    zeros = jnp.zeros(config.num_envs)
-    return RunState(agent.init(init_key), memory.init(), worlds, obs, zeros, zeros.astype(jnp.int32), run_key)
+    n = config.num_envs
+    worlds, obs = jax.vmap(world.reset)(jax.random.split(reset_key, n))
+    carry = jax.vmap(agent.begin)(jax.random.split(jax.random.fold_in(init_key, 1), n), ranks(n))
+    zeros = jnp.zeros(n)
+    return RunState(
+        agent.init(init_key), agent.memory.init(), worlds, obs, carry, zeros, zeros.astype(jnp.int32), run_key
+    )
 
 
-def make_round(world: World, agent: Agent, memory: Memory, config: DeepConfig) -> Callable[..., Any]:
+def make_round(world: World, agent: Agent, config: DeepConfig) -> Callable[..., Any]:
     """One round: `train_freq` steps of every world, then `gradient_steps` gradient steps.
 
     `round_(state, (t, key)) -> (state, (StepRecord, metrics))`; t counts environment steps before the round.
@@ -62,36 +65,37 @@ def make_round(world: World, agent: Agent, memory: Memory, config: DeepConfig) -
         t, key = clock
         act_key, step_key, reset_key = jax.random.split(key, 3)
 
-        def one(world_state: Any, obs: Array, act_key: Array, step_key: Array, reset_key: Array) -> Any:
-            action, _ = agent.act(state.learner, (), obs, act_key, t)
+        def one(now: Any, rank: Array, act_key: Array, step_key: Array, reset_key: Array) -> Any:
+            world_state, obs, before = now
+            action, carry = agent.act(state.learner, before, obs, act_key, t)
             world_state, next_obs, reward, terminated, truncated = world.step(world_state, action, step_key)
             transition = Transition(obs, action, reward, jnp.where(terminated, 0.0, config.gamma), next_obs)
             over = terminated | truncated
-            following = jax.tree.map(
-                lambda fresh, old: jnp.where(over, fresh, old),
-                world.reset(reset_key),
-                (world_state, next_obs),
-            )
-            return *following, transition, over
+            fresh = (*world.reset(reset_key), agent.begin(jax.random.fold_in(reset_key, 1), rank))
+            following = jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, (world_state, next_obs, carry))
+            return following, Experience(transition, over.astype(jnp.int32), agent.remembered(before))
 
-        worlds, obs, transitions, over = jax.vmap(one)(
-            state.world,
-            state.obs,
+        following, experience = jax.vmap(one)(
+            (state.world, state.obs, state.carry),
+            ranks(n),
             jax.random.split(act_key, n),
             jax.random.split(step_key, n),
             jax.random.split(reset_key, n),
         )
-        returns, lengths = state.episode_return + transitions.reward, state.episode_length + 1
+        worlds, obs, carry = following
+        over = experience.over.astype(bool)
+        returns, lengths = state.episode_return + experience.transition.reward, state.episode_length + 1
         state = state._replace(
-            memory=memory.add(state.memory, transitions),
+            memory=agent.memory.add(state.memory, experience),
             world=worlds,
             obs=obs,
+            carry=carry,
             episode_return=jnp.where(over, 0.0, returns),
             episode_length=jnp.where(over, 0, lengths),
         )
         return state, StepRecord(over, returns, lengths)
 
-    improve = make_improver(agent, memory, config)
+    improve = make_improver(agent, config)
 
     def round_(state: RunState, clock: tuple[Array, Array]) -> tuple[RunState, Any]:
         t, key = clock
@@ -104,19 +108,19 @@ def make_round(world: World, agent: Agent, memory: Memory, config: DeepConfig) -
     return round_
 
 
-def make_improver(agent: Agent, memory: Memory, config: DeepConfig) -> Callable[..., Any]:
-    """`improve((learner, ring), t, key) -> ((learner, ring), metrics)`: the gradient steps of one round.
+def make_improver(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
+    """`improve((learner, memory), t, key) -> ((learner, memory), metrics)`: the gradient steps of one round.
 
     Nothing happens until the clock has passed `learning_starts`; until then all metrics are 0, "learnt" among them.
     Both loops use it.
     """
 
     def learn(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
-        learner, ring = mind
+        learner, kept = mind
         sample_key, learn_key = jax.random.split(key)
-        batch, weight, index = memory.sample(ring, sample_key)
+        batch, weight, index = agent.memory.sample(kept, sample_key, learner.updates)
         learner, learned = agent.learn(learner, (batch, weight), learn_key)
-        mind = learner, memory.update(ring, index, learned.priority)
+        mind = learner, agent.memory.update(kept, index, learned.priority)
         return mind, {**learned.metrics, "learnt": jnp.ones(())}
 
     def learn_all(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
@@ -136,14 +140,14 @@ def make_improver(agent: Agent, memory: Memory, config: DeepConfig) -> Callable[
 
 
 def make_chunk(
-    world: World, agent: Agent, memory: Memory, config: DeepConfig, rounds: int, stacked: bool = False
+    world: World, agent: Agent, config: DeepConfig, rounds: int, stacked: bool = False
 ) -> Callable[[RunState, Array], tuple[RunState, tuple[StepRecord, dict[str, Array]]]]:
     """`chunk(state, t) -> (state, records)`: `rounds` rounds in one call; `state` is overwritten.
 
     The key of a round is the run's key folded with the clock, so that runs do not depend on where chunks end.
     If `stacked`, `state` and `records` have a leading axis of seeds; the clock is shared.
     """
-    round_ = make_round(world, agent, memory, config)
+    round_ = make_round(world, agent, config)
 
     def chunk(state: RunState, t: Array) -> tuple[RunState, Any]:
         clocks = t + config.num_envs * config.train_freq * jnp.arange(rounds)
@@ -154,30 +158,41 @@ def make_chunk(
     return jax.jit(body, donate_argnums=0, compiler_options=compiler_options())
 
 
-def make_actor(agent: Agent, n: int) -> Callable[..., Array]:
-    """`act(actor, obs [N, ...], key, t) -> actions [N]`: the host loop's one call per vector step."""
+def make_actor(agent: Agent, n: int) -> Callable[..., Any]:
+    """`act(actor, carry [N], over [N], obs [N, ...], key, t) -> (actions [N], carry before, carry after)`.
 
-    def act(actor: Any, obs: Array, key: Array, t: Array) -> Array:
-        keys = jax.random.split(jax.random.fold_in(key, 2 * t), n)  # even numbers act, odd ones learn
-        return jax.vmap(lambda o, k: agent.act(actor, (), o, k, t)[0])(obs, keys)  # type: ignore[no-any-return]
+    The host loop's one call per vector step. Where an episode was `over`, the carry begins anew first.
+    """
+
+    def act(actor: Any, carry: Any, over: Array, obs: Any, key: Array, t: Array) -> Any:
+        key = jax.random.fold_in(key, 2 * t)  # even numbers act, odd ones learn
+        keys = jax.random.split(key, n)
+        fresh = jax.vmap(agent.begin)(jax.random.split(jax.random.fold_in(key, 1), n), ranks(n))
+
+        def one(old: Any, new: Any, over: Array, obs: Any, key: Array) -> Any:
+            before = jax.tree.map(lambda x, y: jnp.where(over, x, y), new, old)
+            action, after = agent.act(actor, before, obs, key, t)
+            return action, agent.remembered(before), after
+
+        return jax.vmap(one)(carry, fresh, over, obs, keys)
 
     return jax.jit(act, compiler_options=compiler_options())
 
 
-def make_block(agent: Agent, memory: Memory, config: DeepConfig) -> Callable[..., Any]:
-    """`learn((learner, ring), steps, valid, key, t) -> ((learner, ring), actor, metrics)`, of a block of host steps.
+def make_block(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
+    """`learn((learner, memory), steps, valid, key, t) -> ((learner, memory), actor, metrics)`, of a block of steps.
 
-    `steps` is a Transition of columns [T, N, ...], `valid` [T, N]; `t` counts environment steps before the first.
+    `steps` is an Experience of columns [T, N, ...], `valid` [T, N]; `t` counts environment steps before the first.
     `actor` is a copy that outlives the next call, which overwrites the learner.
     """
-    improve = make_improver(agent, memory, config)
+    improve = make_improver(agent, config)
     stride = config.num_envs * config.train_freq
 
-    def learn(mind: tuple[Any, Any], steps: Transition, valid: Array, key: Array, t: Array) -> Any:
+    def learn(mind: tuple[Any, Any], steps: Experience, valid: Array, key: Array, t: Array) -> Any:
         def round_(mind: tuple[Any, Any], now: tuple[Any, Array]) -> tuple[tuple[Any, Any], dict[str, Array]]:
             columns, t = now
-            ring, _ = jax.lax.scan(lambda r, c: (memory.add(r, *c), None), mind[1], columns)
-            return improve((mind[0], ring), t, jax.random.fold_in(key, 2 * t + 1))  # type: ignore[no-any-return]
+            kept, _ = jax.lax.scan(lambda m, c: (agent.memory.add(m, *c), None), mind[1], columns)
+            return improve((mind[0], kept), t, jax.random.fold_in(key, 2 * t + 1))  # type: ignore[no-any-return]
 
         rounds = valid.shape[0] // config.train_freq
         columns = jax.tree.map(lambda x: x.reshape(rounds, config.train_freq, *x.shape[1:]), (steps, valid))

@@ -52,10 +52,10 @@ def evaluate(
         )
     if source.open is None:
         return play_compiled(policy, source, episodes, seed)
-    return play_host(policy.act, source, episodes, seed)
+    return play_host(policy, source, episodes, seed)
 
 
-def play_host(act: Callable[[Any], Any], source: Source, episodes: int, seed: int) -> Evaluation:
+def play_host(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:
     """Play in the host world, up to 32 side by side, in rounds of one episode each.
 
     Each round is played to its end: to take the first episodes that end would favour short ones.
@@ -69,9 +69,10 @@ def play_host(act: Callable[[Any], Any], source: Source, episodes: int, seed: in
             total, length = np.zeros(n), np.zeros(n, np.int64)
             playing = np.arange(first, first + n) < episodes
             counted = playing.copy()
-            obs = worlds.reset(seed + first)
+            obs, carry = worlds.reset(seed + first), policy.begin(n)
             while playing.any():
-                step = worlds.step(np.asarray(act(obs)))
+                q, carry = policy.look(carry, obs)  # worlds that begin anew are no longer counted
+                step = worlds.step(np.argmax(q, axis=1))
                 total += step.reward * playing
                 length += playing
                 playing &= ~(step.terminated | step.truncated | (length >= cap))
@@ -102,22 +103,23 @@ def compiled_player(compile_: Callable[[], Any], config: Any, space: Any, n_acti
 
     world = compile_()
     cap = world.max_episode_steps or STEP_CAP
-    q_values = network_function(config, space, n_actions)
+    begin, look = network_function(config, space, n_actions)
 
     def play(arrays: dict[str, Any], key: Any) -> Any:
         def step(carry: Any) -> Any:
-            states, obs, returns, lengths, alive, key = carry
+            states, obs, returns, lengths, alive, key, memory = carry
             key, step_key = jax.random.split(key)
-            actions = jnp.argmax(q_values(arrays, obs), axis=1).astype(jnp.int32)
+            q, memory = look(arrays, memory, obs)
+            actions = jnp.argmax(q, axis=1).astype(jnp.int32)
             keys = jax.random.split(step_key, episodes)
             states, obs, reward, terminated, truncated = jax.vmap(world.step)(states, actions, keys)
             returns, lengths = returns + reward * alive, lengths + alive
-            return states, obs, returns, lengths, alive & ~terminated & ~truncated & (lengths < cap), key
+            return states, obs, returns, lengths, alive & ~terminated & ~truncated & (lengths < cap), key, memory
 
         reset_key, key = jax.random.split(key)
         states, obs = jax.vmap(world.reset)(jax.random.split(reset_key, episodes))
         zeros = jnp.zeros(episodes)
-        carry = (states, obs, zeros, zeros.astype(jnp.int32), jnp.ones(episodes, bool), key)
+        carry = (states, obs, zeros, zeros.astype(jnp.int32), jnp.ones(episodes, bool), key, begin(episodes))
         return jax.lax.while_loop(lambda c: c[4].any(), step, carry)[2:4]
 
     return jax.jit(play)

@@ -44,7 +44,7 @@ def grade_by_episodes(
     def play(policy: Policy, seed: int) -> Evaluation:
         if compiled:
             return play_compiled(policy, source, episodes, SEED_OFFSET + seed)
-        return play_host(policy.act, source, episodes, SEED_OFFSET + seed)
+        return play_host(policy, source, episodes, SEED_OFFSET + seed)
 
     played = list(pool.map(play, policies, seeds))
     return {
@@ -58,7 +58,7 @@ def play_finally(source: Source, policies: Sequence[Policy], seeds: Sequence[int
     evaluations = []
     for policy, seed in zip(policies, seeds, strict=True):
         if source.open is not None:
-            evaluations.append(play_host(policy.act, source, episodes, seed + 2 * SEED_OFFSET))
+            evaluations.append(play_host(policy, source, episodes, seed + 2 * SEED_OFFSET))
         else:
             evaluations.append(play_compiled(policy, source, episodes, seed + 2 * SEED_OFFSET))
     return evaluations

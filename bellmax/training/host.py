@@ -18,7 +18,7 @@ from bellmax.envs.gymnasium import HostStep, HostWorld
 from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
-from bellmax.types import Transition
+from bellmax.types import Experience, Transition
 
 BLOCK = 8  # vector steps; longer blocks save dispatches and act on older parameters
 
@@ -70,6 +70,8 @@ class DeepRun:
     block: Future[Any]
     thread: ThreadPoolExecutor
     obs: Any
+    carry: Any
+    over: Any
     pending: list[Any] = field(default_factory=list)
     metrics: list[Any] = field(default_factory=list)
 
@@ -80,15 +82,11 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     import jax.numpy as jnp
 
     from bellmax.random import make_key
-    from bellmax.replay.uniform import uniform_replay
     from bellmax.training import compiled
 
     agent = config.make(source.space, source.n_actions, steps)
-    memory = uniform_replay(
-        compiled.example_transition(source.space), config.buffer_size, config.batch_size, config.num_envs
-    )
     act = compiled.make_actor(agent, config.num_envs)
-    learn = compiled.make_block(agent, memory, config)
+    learn = compiled.make_block(agent, config)
     stride = config.train_freq * config.num_envs
     length = max(1, BLOCK // config.train_freq) * config.train_freq
 
@@ -99,28 +97,33 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         learner = agent.init(init_key)
         thread = ThreadPoolExecutor(1)
         actor = jax.tree.map(jnp.copy, agent.actor(learner))
-        block: Future[Any] = thread.submit(lambda: ((learner, memory.init()), actor, {}))
-        return DeepRun(world, meter(world.n), run_key, actor, block, thread, world.reset(seed))
+        block: Future[Any] = thread.submit(lambda: ((learner, agent.memory.init()), actor, {}))
+        keys, ranks = jax.random.split(jax.random.fold_in(init_key, 1), world.n), compiled.ranks(world.n)
+        carry, over = jax.vmap(agent.begin)(keys, ranks), np.zeros(world.n, np.bool_)
+        return DeepRun(world, meter(world.n), run_key, actor, block, thread, world.reset(seed), carry, over)
 
     def submit(run: DeepRun, t: int) -> None:
         """Send the pending steps to learn; act from now on as the block before ended."""
         mind, run.actor, metrics = run.block.result()
         run.metrics.append(metrics)
-        *columns, valid = (np.stack(column) for column in zip(*run.pending, strict=True))
+        experience, valid = jax.tree.map(lambda *x: np.stack(x), *run.pending)
         begin = np.int32(t - valid.size)
         run.pending = []
         run.block = run.thread.submit(
             lambda: jax.block_until_ready(  # type: ignore[no-untyped-call]
-                learn(mind, Transition(*columns), valid, run.key, begin)
+                learn(mind, experience, valid, run.key, begin)
             )
         )
 
     def advance(run: DeepRun, t: int, n: int) -> tuple[DeepRun, list[Chunk]]:
         for _ in range(n // config.num_envs):
-            actions = np.asarray(act(run.actor, run.obs, run.key, np.int32(t)))
+            chosen, cell, run.carry = act(run.actor, run.carry, run.over, run.obs, run.key, np.int32(t))
+            actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell)
             step = run.world.step(actions)
             discount = np.where(step.terminated, np.float32(0.0), np.float32(config.gamma))
-            run.pending.append((run.obs, actions, step.reward, discount, step.next_obs, step.valid))
+            transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
+            run.over = step.terminated | step.truncated
+            run.pending.append((Experience(transition, run.over.astype(np.int32), cell), step.valid))
             run.obs = step.obs
             run.meter.record(step)
             t += config.num_envs
@@ -142,17 +145,21 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
 
     def dump(run: DeepRun) -> dict[str, Any]:
         mind, actor, _ = run.block.result()
-        return checkpoint.to_arrays((mind, run.actor, actor, tuple(tuple(row) for row in run.pending)))
+        return checkpoint.to_arrays((mind, run.actor, actor, run.carry, tuple(run.pending)))
 
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> DeepRun:
         run = start(seeds)
         mind, actor, _ = run.block.result()
-        blank = compiled.example_transition(source.space)
-        row = tuple(np.stack([np.asarray(leaf)] * config.num_envs) for leaf in (*blank, np.True_))
-        count = len({path.split(".")[2] for path in arrays if path.startswith("state.3.")})
-        saved = checkpoint.from_arrays((mind, run.actor, actor, (row,) * count), arrays, "checkpoint")
-        mind, run.actor, actor, pending = saved
+        n = run.world.n
+        zeros = np.zeros(n, np.float32)
+        transition = Transition(run.obs, np.zeros(n, np.int32), zeros, zeros, run.obs)
+        cell = jax.tree.map(np.asarray, agent.remembered(run.carry))
+        row = (Experience(transition, np.zeros(n, np.int32), cell), np.zeros(n, np.bool_))
+        count = len({path.split(".")[2] for path in arrays if path.startswith("state.4.")})
+        saved = checkpoint.from_arrays((mind, run.actor, actor, run.carry, (row,) * count), arrays, "checkpoint")
+        mind, run.actor, actor, run.carry, pending = saved
         run.pending = list(pending)
+        run.over = np.ones(run.world.n, np.bool_)  # its worlds have begun anew
         run.block = run.thread.submit(lambda: (mind, actor, {}))
         return run
 

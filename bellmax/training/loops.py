@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -61,21 +60,27 @@ def stride(config: AgentConfig, source: Source) -> int:
     return int(config.train_freq * config.num_envs)  # type: ignore[attr-defined]
 
 
-def check_memory(config: Any, source: Source) -> None:
+def check_memory(config: Any, source: Source, steps: int) -> None:
     """Compare the bytes of a replay memory with those that are free, before anything is allocated.
 
     Raises:
         ResourceError: it does not fit; the message names a buffer_size that does.
     """
-    row = 4 * (2 * math.prod(getattr(source.space, "shape", ())) + 3)
+    import jax
+
+    if not hasattr(config, "buffer_size"):
+        return
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return  # not a system that says
-    if row * config.buffer_size > 0.8 * free:
+    leaves = jax.tree.leaves(jax.eval_shape(config.make(source.space, source.n_actions, steps).memory.init))
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    if needed > 0.8 * free:
         raise ResourceError(
-            f"buffer_size={config.buffer_size} needs {row * config.buffer_size / 1e9:.1f} GB for observations of "
-            f"{source.space}, {free / 1e9:.1f} GB are free; buffer_size={int(0.5 * free / row)} fits"
+            f"buffer_size={config.buffer_size} needs {needed / 1e9:.1f} GB for observations of "
+            f"{source.space}, {free / 1e9:.1f} GB are free; "
+            f"buffer_size={int(0.5 * free * config.buffer_size / needed)} fits"
         )
 
 
@@ -98,7 +103,7 @@ def make_loop(
     from bellmax.training import host
 
     keep_compiled_code()
-    check_memory(config, source)
+    check_memory(config, source, steps)
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
     return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)
@@ -114,22 +119,19 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     import jax.numpy as jnp
 
     from bellmax.random import make_key
-    from bellmax.replay.uniform import uniform_replay
     from bellmax.training import compiled
 
     world = source.compile()
     agent = config.make(world.observation_space, world.n_actions, steps)
-    example = compiled.example_transition(world.observation_space)
-    memory = uniform_replay(example, config.buffer_size, config.batch_size, config.num_envs)
     stride_ = stride(config, source)
     if group is None:
         group = 1 if jax.default_backend() == "cpu" else sys.maxsize
 
-    begin = jax.jit(functools.partial(compiled.start, world, agent, memory, config))
+    begin = jax.jit(functools.partial(compiled.start, world, agent, config))
 
     @functools.cache
     def chunk(rounds: int, stacked: bool) -> Any:
-        return compiled.make_chunk(world, agent, memory, config, rounds, stacked)
+        return compiled.make_chunk(world, agent, config, rounds, stacked)
 
     def start(seeds: Sequence[int]) -> Any:
         states = [begin(make_key(seed)) for seed in seeds]
@@ -137,7 +139,7 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
         return jax.tree.map(jnp.copy, stacked)  # a buffer in two places could not be overwritten in both
 
     def unstack(state: Any) -> list[Any]:
-        n = state.obs.shape[0] if state.key.ndim else 0
+        n = state.key.shape[0] if state.key.ndim else 0
         return [jax.tree.map(lambda x, i=i: x[i], state) for i in range(n)] if n else [state]
 
     def advance(state: Any, t: int, n: int) -> tuple[Any, list[Chunk]]:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
+from bellmax import spaces
 from bellmax.catalog import agent_class
 from bellmax.config import AgentConfig, build
 from bellmax.training import storage
@@ -44,29 +45,44 @@ class Policy:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def q_values(self, obs: Any) -> Any:
-        """Action values of one observation [A], or of a batch [B, A].
+        """Action values of one observation [A], or of a batch [B, A]; -inf where an action is not allowed.
 
         Raises:
-            ConfigError: `obs` has neither the shape of one observation nor that of a batch, or is no state.
+            ConfigError: `obs` has neither the shape of one observation nor that of a batch, or is no state; or the
+                policy has a memory cell, whose values depend on what came before.
         """
-        shape = self.space.shape if isinstance(self.space, Box) else ()
-        try:
-            array = np.asarray(obs)
-        except ValueError as error:
-            raise ConfigError(f"observation is no array: {error}") from error
-        if array.shape != shape and array.shape[1:] != shape:
-            raise ConfigError(f"observation of shape {array.shape}; one is {shape}, a batch is [B, *{shape}]")
-        if isinstance(self.space, Discrete) and not holds(array, self.space.n):
-            raise ConfigError(f"observation {obs!r} is outside the integers from 0 to {self.space.n - 1}")
-        single = array.shape == shape
-        batch = array[None] if single else array
-        q = self._table(batch) if "q" in self.arrays else self._network(batch)
-        return q[0] if single else q
+        if getattr(self.config, "recurrent", "none") != "none":
+            raise ConfigError(f"{self.config.name} remembers: give its carry too, q, carry = policy.look(carry, obs)")
+        return self.look(None, obs)[0]
 
     def act(self, obs: Any) -> Any:
         """The greedy action (int) of one observation, or actions [B] of a batch; lowest index among equals."""
         q = self.q_values(obs)
         return int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
+
+    def begin(self, n: int) -> Any:
+        """What `look` wants for n worlds in which an episode begins: of a memory cell, else ()."""
+        return () if self.config_is_tabular else network_function(self.config, self.space, self.n_actions)[0](n)
+
+    def look(self, carry: Any, obs: Any) -> tuple[Any, Any]:
+        """(action values, carry) of a batch of n worlds, one step after another; without a memory cell, of anything.
+
+        Raises: as `q_values`.
+        """
+        batch, single = spaces.read(self.space, obs)
+        if "q" in self.arrays:
+            q = self._table(batch)
+        else:
+            n = len(next(iter(_leaves(batch))))
+            carry = self.begin(n) if carry is None else carry
+            q, carry = network_function(self.config, self.space, self.n_actions)[1](self.arrays, carry, batch)
+            q = np.asarray(q)
+        return q[0] if single else q, carry
+
+    @property
+    def config_is_tabular(self) -> bool:
+        """Whether it is a table."""
+        return is_tabular(self.config)
 
     def _table(self, batch: Any) -> Any:
         if "low" not in self.arrays:
@@ -76,11 +92,6 @@ class Policy:
         config: Any = self.config
         coder = Coder(self.arrays["low"], self.arrays["high"], config.bins, config.tilings)
         return self.arrays["q"][encode(coder, batch)].sum(axis=1)
-
-    def _network(self, batch: Any) -> Any:
-        forward = network_function(self.config, self.space, self.n_actions)
-        dtype = self.space.dtype if isinstance(self.space, Box) else "int32"
-        return np.asarray(forward(self.arrays, batch.astype(dtype)))
 
     def table(self) -> Any:
         """Q of every state of a finite world [S, A].
@@ -100,7 +111,7 @@ class Policy:
             "env_kwargs": self.env_kwargs,
             "agent": self.config.name,
             "hyper_parameters": asdict(self.config),
-            "space": {"kind": type(self.space).__name__, **self.space._asdict()},
+            "space": spaces.to_json(self.space),
             "n_actions": self.n_actions,
         }
 
@@ -150,12 +161,9 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
             recorded = (file.metadata() or {}).get("sha256")
         if fingerprint(card, arrays) != recorded:
             raise ValueError("their content is not what was written")
-        space = dict(card["space"])
-        kind = {"Box": Box, "Discrete": Discrete}[space.pop("kind")]
-        if kind is Box:
-            space["shape"] = tuple(space["shape"])
+        space = spaces.from_json(card["space"])
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
-        policy = Policy(card["world"], config, kind(**space), int(card["n_actions"]), arrays, card["env_kwargs"])
+        policy = Policy(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"])
         shapes = expected_shapes(config, policy.space, policy.n_actions)
         expected = {name: (*lead, *shape) for name, shape in shapes.items()}
         if is_tabular(config) and "visits" not in arrays:
@@ -167,9 +175,13 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
         raise CorruptCheckpoint(f"{tensors} and its .json do not make a policy: {error}") from error
 
 
-def holds(states: Any, n: int) -> bool:
-    """Whether all are integers from 0 to n - 1: NumPy would count -1 from the end, and JAX see no state there."""
-    return states.size == 0 or (states.dtype.kind in "iu" and states.min() >= 0 and states.max() < n)
+def _leaves(batch: Any) -> Iterator[Any]:
+    """The arrays of a batch of observations."""
+    if isinstance(batch, tuple):
+        for part in batch:
+            yield from _leaves(part)
+    else:
+        yield batch
 
 
 def fingerprint(card: dict[str, Any], arrays: dict[str, Any]) -> str:
@@ -188,40 +200,37 @@ def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tupl
             return {"q": (space.n, n_actions), "visits": (space.n, n_actions)}
         from bellmax.tabular.tiles import Coder
 
+        assert isinstance(space, Box)  # noqa: S101 - tables see nothing else
         end = (math.prod(space.shape),)
         table = (Coder(np.zeros(end), np.ones(end), config.bins, config.tilings).n_tiles, n_actions)
         return {"q": table, "visits": table, "low": end, "high": end}
     import jax
 
-    from bellmax.networks import to_named
+    from bellmax.networks.network import skeleton, to_named
 
-    named = jax.eval_shape(lambda: to_named(fresh_network(config, space, n_actions)))
+    named = jax.eval_shape(lambda: to_named(skeleton(space, n_actions, config.spec)))
     return {name: leaf.shape for name, leaf in named.items()}
 
 
-def fresh_network(config: Any, space: Space, n_actions: int) -> Any:
-    """A network of a policy's kind, untrained."""
-    import jax
-
-    from bellmax.networks import q_network
-
-    return q_network(space, n_actions, config.net_arch, config.layer_norm, jax.random.key(0))
-
-
 @functools.lru_cache(maxsize=16)
-def network_function(config: Any, space: Space, n_actions: int) -> Callable[[dict[str, Any], Any], Any]:
-    """`f(arrays, batch) -> q [B, A]`, compiled once for all policies of one kind."""
+def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`begin(n) -> carry [n]` and `look(arrays, carry, batch) -> (q [n, A], carry)`, once for each kind of policy."""
     import jax
 
     if is_tabular(config):
-        return jax.jit(lambda arrays, batch: arrays["q"][batch])
+        return lambda n: (), jax.jit(lambda arrays, carry, batch: (arrays["q"][batch], carry))
 
-    from bellmax.networks import encode, from_named
+    from bellmax.deep.learner import LearnerState
+    from bellmax.networks.network import flatten, from_named, skeleton
+    from bellmax.random import make_key
 
-    skeleton = fresh_network(config, space, n_actions)
+    agent, blank = config.make(space, n_actions, 1), skeleton(space, n_actions, config.spec)
 
-    def forward(arrays: dict[str, Any], batch: Any) -> Any:
-        module = from_named(skeleton, arrays)
-        return jax.vmap(lambda obs: module(encode(space, obs)))(batch)
+    def begin(n: int) -> Any:
+        return jax.vmap(agent.begin, (0, None))(jax.random.split(make_key(0), n), 0.0)
 
-    return jax.jit(forward)
+    def look(arrays: dict[str, Any], carry: Any, batch: Any) -> Any:
+        state = LearnerState(flatten(from_named(blank, arrays))[0], (), (), (), ())
+        return jax.vmap(agent.q_values, (None, 0, 0))(state, carry, batch)
+
+    return begin, jax.jit(look)

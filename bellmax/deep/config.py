@@ -1,0 +1,228 @@
+"""Plain Python and Optax. The switches that deep agents share, and what cannot go together."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import optax
+
+from bellmax.config import AgentConfig, setting
+from bellmax.networks.network import CELLS, Spec
+from bellmax.networks.torsos import TORSOS
+from bellmax.replay.memory import replay
+from bellmax.replay.ring import Ring
+from bellmax.replay.sampling import Sampler, prioritized, uniform
+from bellmax.types import Agent, Experience, Memory, Space, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepConfig(AgentConfig):
+    """What every deep agent has; names and units as in Stable-Baselines3."""
+
+    recurrent_cells: ClassVar[bool] = True  # whether `recurrent` means something to the agent
+
+    network: str = setting("auto", "torso: mlp, minatar, nature, impala, one of your own, or auto by the observations")
+    net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers; for images only the last counts", low=1)
+    normalization: str = setting("layer", "what keeps hidden layers in bounds", choices=("none", "layer", "spectral"))
+    dueling: bool = setting(False, "state value and advantages in two streams")
+    noisy: bool = setting(False, "learnt noise in the head's layers, for exploration")
+    recurrent: str = setting("none", "memory cell between torso and head", choices=tuple(CELLS))
+
+    optimizer: str = setting("adam", "any optimiser of Optax, by its name")
+    learning_rate: float = setting(2.5e-4, "step size of the optimiser", low=0.0)
+    learning_rate_schedule: str = setting(
+        "linear", "how the step size falls to 0 over the run", choices=("constant", "linear", "cosine")
+    )
+    adam_epsilon: float = setting(1e-5, "the optimiser's ε; larger ones calm it where gradients are small", low=0.0)
+    weight_decay: float = setting(
+        0.0, "share of the parameters that is taken off in proportion to the step size", low=0.0
+    )
+    max_grad_norm: float = setting(10.0, "global norm to which gradients are clipped", low=0.0)
+    weight_averaging: bool = setting(
+        True, "the policy is an average of the parameters over the later part of learning; acting uses the present ones"
+    )
+
+    exploration: str = setting(
+        "epsilon-greedy",
+        "how it explores; ladder: each world has an ε of its own; boltzmann: by the values",
+        choices=("epsilon-greedy", "ladder", "boltzmann"),
+    )
+    temperature: float = setting(0.1, "of boltzmann exploration, in units of value", low=1e-9)
+    learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0)
+    train_freq: int = setting(1, "steps of each world between rounds of learning", low=1)
+    gradient_steps: int = setting(1, "gradient steps per round of learning", low=1)
+    num_envs: int = setting(1, "worlds stepped side by side", low=1)
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers that the network gives for an action; 0 for one, without an axis of its own."""
+        return 0
+
+    @property
+    def n_draws(self) -> int:
+        """Random numbers in [0, 1) that the loss of one transition wants."""
+        return 0
+
+    @property
+    def spec(self) -> Spec:
+        """What the network is made of."""
+        return Spec(
+            self.network, self.net_arch, self.normalization, self.dueling, self.noisy, self.recurrent, self.n_outputs,
+            getattr(self, "n_cosines", 0), getattr(self, "n_members", 0), getattr(self, "prior_scale", 0.0),
+        )  # fmt: skip
+
+    def conflicts(self) -> list[str]:
+        """Rules between fields."""
+        problems = []
+        if self.network not in ("auto", *TORSOS):
+            problems.append(unknown("network", self.network, ["auto", *TORSOS]))
+        if "learning_rate" not in arguments(self.optimizer):
+            problems.append(unknown("optimizer", self.optimizer, optimizers()))
+        if self.exploration == "ladder" and self.num_envs == 1:
+            problems.append("exploration='ladder' gives every world an ε of its own: give num_envs above 1")
+        if self.noisy and self.normalization == "spectral":
+            problems.append("noisy layers have no spectral norm: normalization='layer' or 'none'")
+        if self.recurrent != "none" and not self.recurrent_cells:
+            problems.append(f"{self.name} has no memory cell: recurrent='none'")
+        return problems
+
+    def updates(self, steps: int) -> float:
+        """Gradient steps in a run of `steps` environment steps."""
+        return (steps - self.learning_starts) * self.gradient_steps / (self.train_freq * self.num_envs)
+
+    def make_memory(self, example: Experience, steps: int) -> Memory:
+        """Where experience like `example` goes, on a run of `steps` environment steps."""
+        raise NotImplementedError
+
+    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
+        """The agent for these spaces, on a run of `steps` environment steps."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayConfig(DeepConfig):
+    """What agents with a replay memory and a target network have besides."""
+
+    double: bool = setting(False, "choose the target's action by the network, value it by the copy")
+    munchausen: bool = setting(False, "soft targets, and a share of the log-policy in the reward")
+    munchausen_alpha: float = setting(0.9, "share of the log-policy in the reward", low=0.0, high=1.0)
+    munchausen_temperature: float = setting(0.03, "τ of the soft policy, in units of value", low=1e-9)
+    munchausen_clip: float = setting(-1.0, "lowest log-policy bonus, before its share is taken", high=0.0)
+    value_rescaling: bool = setting(False, "learn the values on a scale that squeezes large ones")
+    conservative_weight: float = setting(
+        0.0,
+        "weight of conservative Q-learning's loss, which lowers the values of actions that are not in the data",
+        low=0.0,
+    )
+    n_steps: int = setting(1, "steps before bootstrapping", low=1)
+    target_update_interval: int = setting(25, "environment steps between updates of the target network", low=1)
+    tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0)
+
+    buffer_size: int = setting(100_000, "transitions that the replay memory holds", low=1)
+    batch_size: int = setting(64, "transitions (or sequences) per gradient step", low=1)
+    prioritized: bool = setting(False, "learn more often from transitions with large errors")
+    priority_alpha: float = setting(0.5, "exponent of a priority", low=0.0, high=1.0)
+    priority_beta: float = setting(0.4, "exponent of the importance weights at the start", low=0.0, high=1.0)
+    priority_beta_final: float = setting(1.0, "the same at the end of the run", low=0.0, high=1.0)
+    priority_epsilon: float = setting(1e-3, "added to the error in a priority", low=0.0)
+
+    sequence_length: int = setting(20, "steps of a sequence that are learnt from, with a memory cell", low=1)
+    burn_in: int = setting(10, "steps before them that only bring the memory cell up to date", low=0)
+    priority_eta: float = setting(
+        0.9, "share of the largest error in a sequence's priority, the rest the mean", low=0.0, high=1.0
+    )
+
+    reset_interval: int = setting(0, "gradient steps between resets of the network; 0: never", low=0)
+    reset_share: float = setting(
+        0.5, "share of fresh parameters in the torso at a reset; the head is all fresh", low=0.0, high=1.0
+    )
+    anneal_interval: int = setting(
+        0,
+        "gradient steps from the start, and from each reset, over which n and γ move to their values; 0: at once",
+        low=0,
+    )
+    n_steps_initial: int = setting(10, "n where such a movement begins", low=1)
+    gamma_initial: float = setting(0.97, "γ where such a movement begins", low=0.0, high=1.0)
+
+    def conflicts(self) -> list[str]:
+        """Rules between fields."""
+        problems = super().conflicts()
+        window = self.window
+        for name in ("batch_size", "num_envs"):
+            if getattr(self, name) > self.buffer_size:
+                problems.append(f"{name}={getattr(self, name)} is larger than buffer_size={self.buffer_size}")
+        if window > self.buffer_size // self.num_envs:
+            what = f"n_steps={self.n_steps}" if self.recurrent == "none" else f"a sequence of {window} steps"
+            problems.append(
+                f"{what} is longer than what buffer_size={self.buffer_size} keeps of each of {self.num_envs} worlds; "
+                f"give buffer_size={window * self.num_envs} or more"
+            )
+        if self.recurrent != "none" and self.learning_starts < window * self.num_envs:
+            problems.append(
+                f"learning_starts={self.learning_starts} comes before the first sequence of {window} steps is there; "
+                f"give {window * self.num_envs} or more"
+            )
+        if self.recurrent != "none" and self.anneal_interval:
+            problems.append(
+                "anneal_interval moves n within transitions, and recurrent learns from sequences: set it to 0"
+            )
+        if self.recurrent != "none" and self.n_steps > self.sequence_length:
+            problems.append(f"n_steps={self.n_steps} is longer than sequence_length={self.sequence_length}")
+        if self.munchausen and self.double:
+            problems.append("munchausen has a soft target, which no maximum biases: double=False")
+        if self.gamma_initial > self.gamma and self.anneal_interval:
+            problems.append(f"gamma_initial={self.gamma_initial} is above gamma={self.gamma}")
+        return problems
+
+    @property
+    def window(self) -> int:
+        """Steps that one sample spans."""
+        if self.recurrent != "none":
+            return self.burn_in + self.sequence_length
+        return max(self.n_steps, self.n_steps_initial) if self.anneal_interval else self.n_steps
+
+    def horizon(self, updates: Any) -> tuple[Any, Any]:
+        """(n, γ) after so many gradient steps. Schwarzer et al. (2023), section 3: exponential in n and in 1 - γ."""
+        import jax.numpy as jnp
+
+        age = updates % self.reset_interval if self.reset_interval else updates
+        share = jnp.minimum(age / self.anneal_interval, 1.0)
+        n = self.n_steps_initial * (self.n_steps / self.n_steps_initial) ** share
+        gap = (1.0 - self.gamma_initial) ** (1.0 - share) * (1.0 - self.gamma) ** share
+        return jnp.round(n).astype(jnp.int32), 1.0 - gap
+
+    def make_memory(self, example: Experience, steps: int) -> Memory:
+        """A ring of `buffer_size`, of transitions or sequences, uniform or prioritised."""
+        sequences = self.recurrent != "none"
+        window = self.window if sequences else 1
+
+        def sampler(ring: Ring) -> Sampler:
+            if not self.prioritized:
+                return uniform(ring, self.batch_size, window)
+            return prioritized(
+                ring,
+                self.batch_size,
+                alpha=self.priority_alpha,
+                beta=(self.priority_beta, self.priority_beta_final),
+                epsilon=self.priority_epsilon,
+                steps=steps,
+                window=window,
+            )
+
+        horizon = self.horizon if self.anneal_interval else None
+        return replay(example, self.buffer_size, self.num_envs, sampler, self.window, horizon, sequences)
+
+
+def arguments(optimizer: str) -> set[str]:
+    """The argument names of one of Optax's optimisers; empty where it has none of this name, or one of another kind."""
+    make = getattr(optax, optimizer, None)
+    if not inspect.isfunction(make) or optimizer.startswith(("_", "scale_by")) or optimizer == "lbfgs":
+        return set()
+    return set(inspect.signature(make).parameters)
+
+
+def optimizers() -> list[str]:
+    """The names of all optimisers."""
+    return [name for name in dir(optax) if "learning_rate" in arguments(name)]

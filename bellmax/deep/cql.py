@@ -1,0 +1,31 @@
+"""JAX. Conservative Q-learning: Kumar et al. (2020), "Conservative Q-learning for offline RL". A recipe.
+
+    L(θ) = DQN's + α E [ln Σ_b exp Q(s, b; θ) - Q(s, a; θ)]
+
+the discrete form of equation 4, CQL(H). Learns from a fixed data set: actions that are not in it are held low.
+
+Differs from DQN in its settings alone. Differs from the paper in: a plain double DQN below it, not QR-DQN (which takes
+the same switch, `conservative_weight`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bellmax.config import setting
+from bellmax.deep.dqn import DQN
+
+
+@dataclass(frozen=True, kw_only=True)
+class CQL(DQN):
+    """CQL: DQN that trusts only what the data shows. Kumar et al. (2020)."""
+
+    name: ClassVar[str] = "cql"
+
+    double: bool = setting(True, "choose the target's action by the network, value it by the copy")
+    conservative_weight: float = setting(
+        1.0,
+        "weight of conservative Q-learning's loss, which lowers the values of actions that are not in the data",
+        low=0.0,
+    )

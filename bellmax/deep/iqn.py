@@ -1,0 +1,66 @@
+"""JAX. Implicit quantile network: Dabney et al. (2018b), "Implicit quantile networks for distributional RL".
+
+    L(θ) = E [Σ_i mean_j ρ_τi(r + γ Z_τ'j(s', b; θ⁻) - Z_τi(s, a; θ))],  τ, τ' ~ U(0, 1)
+
+with Z_τ(s, a) the quantile at level τ, which is an input of the network: equations 3 and 4.
+
+Differs from QR-DQN in: the levels are drawn anew for each transition, and the network takes them as an input.
+Differs from the paper in: what DQN here differs in; acting takes the mean over evenly spread levels, not drawn ones, so
+that a policy is a function of the observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from bellmax import bellman, distributions
+from bellmax.config import setting
+from bellmax.deep.config import ReplayConfig
+from bellmax.deep.learner import back_up, bootstrap, make_agent
+from bellmax.types import Agent, Array, Space, Transition
+
+
+@dataclass(frozen=True, kw_only=True)
+class IQN(ReplayConfig):
+    """IQN: the quantile function of returns. Dabney et al. (2018b)."""
+
+    name: ClassVar[str] = "iqn"
+
+    n_samples: int = setting(8, "levels drawn of the value, N in the paper", low=1)
+    n_target_samples: int = setting(8, "levels drawn of its target, N' in the paper", low=1)
+    n_policy_samples: int = setting(32, "levels that acting takes the mean of, K in the paper", low=1)
+    n_cosines: int = setting(64, "cosine features of a level", low=1)
+    quantile_kappa: float = setting(1.0, "where the quantile Huber loss turns linear; 0: at once", low=0.0)
+
+    @property
+    def n_draws(self) -> int:
+        """Random numbers in [0, 1) that the loss of one transition wants."""
+        return self.n_samples + self.n_target_samples
+
+    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
+        """The agent for these spaces, on a run of `steps` environment steps."""
+        return make_agent(self, loss, values, space, n_actions, steps)
+
+
+def values(output: Callable[[Array], Array], config: IQN) -> Array:
+    """Q [A], the means over evenly spread levels."""
+    return jnp.mean(output(distributions.midpoints(config.n_policy_samples)), axis=1)
+
+
+def loss(
+    net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array, config: IQN
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Loss, priority |error of the mean| and metrics of ONE transition."""
+    levels, levels_t = draws[: config.n_samples], draws[config.n_samples :]
+    quantiles = bellman.value_of(net(transition.obs)(levels), transition.action)
+    reward, quantiles_t, policy, bonus = bootstrap(
+        config, values, net, target_net, transition, lambda output: output(levels_t)
+    )
+    target = back_up(config, reward, transition.discount, bellman.mean_under(policy, quantiles_t), bonus)
+    total = distributions.quantile_loss(quantiles, levels, target, config.quantile_kappa)
+    q = jnp.mean(quantiles)
+    return weight * total, jnp.abs(jnp.mean(target) - q), {"q": q}

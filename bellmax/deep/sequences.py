@@ -1,0 +1,99 @@
+"""JAX. Learning through a memory cell: from a sequence of experience to transitions between what the cell remembers.
+
+Kapturowski et al. (2019), "Recurrent experience replay in distributed reinforcement learning" (R2D2): the cell starts
+as it was when the sequence was acted out, is brought up to date by the present parameters over the first `burn_in`
+steps, and is learnt through over the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bellmax import bellman
+from bellmax.deep.config import ReplayConfig
+from bellmax.types import Array, Experience, Masked, Space, Transition
+
+
+class Seen(NamedTuple):
+    """What the heads of the network and of its copy see of one observation."""
+
+    network: Array
+    target: Array
+
+
+def unroll(module: Any, sequence: Experience, burn_in: int, visible: Callable[[Any], Any]) -> tuple[Array, Array]:
+    """What the head sees of every observation [L, F], and of the observation in which each step ended [L, F].
+
+    The cell begins anew after an episode's end; no gradient flows into the burn-in.
+    """
+    features = jax.vmap(module.torso)(visible(sequence.transition.obs))
+    following = jax.vmap(module.torso)(visible(sequence.transition.next_obs))
+    start = jax.tree.map(lambda x: x[0], sequence.carry)
+
+    def step(carry: Any, x: tuple[Array, ...]) -> tuple[Any, tuple[Array, Array]]:
+        k, feature, after, over = x
+        carry = jax.tree.map(lambda c: jnp.where(k == burn_in, jax.lax.stop_gradient(c), c), carry)
+        carry, seen = module.remember(carry, feature)
+        _, seen_after = module.remember(carry, after)
+        carry = jax.tree.map(lambda begin, c: jnp.where(over, begin, c), module.begin(), carry)
+        return carry, (seen, seen_after)
+
+    length = sequence.over.shape[0]
+    steps = (jnp.arange(length), features, following, sequence.over.astype(bool))
+    return jax.lax.scan(step, start, steps)[1]
+
+
+def transitions(config: ReplayConfig, sequence: Experience) -> tuple[Array, Array, Array]:
+    """Of each step [L]: the n-step reward and discount, and the index of the step in which its window ends."""
+    steps, length = sequence.transition, sequence.over.shape[0]
+    span = jnp.minimum(jnp.arange(length)[:, None] + jnp.arange(config.n_steps), length - 1)  # [L, n]
+    stops = sequence.over.astype(bool)[span] | (span == length - 1)
+    reward, discount, last = jax.vmap(bellman.n_step)(steps.reward[span], steps.discount[span], stops)
+    return reward, discount, jnp.arange(length) + last
+
+
+def batch_of_sequences(
+    config: ReplayConfig,
+    one: Any,
+    space: Space,
+    net: Any,
+    target_net: Any,
+    batch: Experience,
+    weight: Array,
+    draws: Array,
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Losses [B], priorities [B] and metrics of sequences [B, L]; `one` is the loss of one transition.
+
+    A priority is a mix of the largest error and the mean one: Kapturowski et al. (2019), section 2.3.
+    """
+    masked = isinstance(space, Masked)
+
+    def visible(obs: Any) -> Any:
+        return obs.obs if masked else obs
+
+    def seen(obs: Any, x: Array, y: Array) -> Any:
+        return Masked(Seen(x, y), obs.mask) if masked else Seen(x, y)
+
+    def of(sequence: Experience, w: Array, draw: Array) -> tuple[Array, Array, dict[str, Array]]:
+        steps, burn_in = sequence.transition, config.burn_in
+        now, after = unroll(net, sequence, burn_in, visible)
+        now_copy, after_copy = unroll(target_net, sequence, burn_in, visible)
+        reward, discount, last = transitions(config, sequence)
+        ends = jax.tree.map(lambda x: x[last], steps.next_obs)
+        made = Transition(
+            seen(steps.obs, now, now_copy), steps.action, reward, discount, seen(ends, after[last], after_copy[last])
+        )
+        learnt = jax.tree.map(lambda x: x[burn_in:], made)
+        losses, errors, metrics = jax.vmap(
+            lambda step, k: one(
+                lambda obs: net.head(visible(obs).network), lambda obs: target_net.head(visible(obs).target), step, w, k
+            )
+        )(learnt, draw)
+        priority = config.priority_eta * jnp.max(errors) + (1.0 - config.priority_eta) * jnp.mean(errors)
+        return jnp.mean(losses), priority, jax.tree.map(jnp.mean, metrics)
+
+    return jax.vmap(of)(batch, weight, draws)
