@@ -6,13 +6,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bellmax.types import Array
 
 
 def support(v_min: float, v_max: float, n_atoms: int) -> Array:
     """The atoms z [N], evenly spaced. Bellemare et al. (2017), section 4."""
-    return jnp.linspace(v_min, v_max, n_atoms, dtype=jnp.float32)
+    return jnp.asarray(np.linspace(v_min, v_max, n_atoms), jnp.float32)  # NumPy's: a constant, not a computation
 
 
 def project(z_p: Array, p: Array, z: Array) -> Array:

@@ -26,7 +26,7 @@ class Dense(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[n_in] to [n_out]."""
-        return self.weight @ x + self.bias
+        return x @ self.weight.T + self.bias
 
 
 class NoisyDense(eqx.Module):
@@ -48,7 +48,7 @@ class NoisyDense(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[n_in] to [n_out]."""
-        return self.weight @ x + self.bias
+        return x @ self.weight.T + self.bias
 
     def draw(self, noise: Array) -> NoisyDense:
         """The layer with f(noise) on it; `noise` [n_in + n_out] is standard normal."""
@@ -77,7 +77,7 @@ class SpectralDense(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[n_in] to [n_out]."""
-        return self.weight @ x / jnp.maximum(1.0, spectral_norm(self.weight)) + self.bias
+        return x @ self.weight.T / jnp.maximum(1.0, spectral_norm(self.weight)) + self.bias
 
 
 def spectral_norm(weight: Array, iterations: int = 8) -> Array:

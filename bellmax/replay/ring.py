@@ -15,6 +15,8 @@ import numpy as np
 
 from bellmax.types import Array, Experience
 
+NOWHERE = 2**31 - 1  # a slot beyond every ring: nothing is written there
+
 
 class RingState(NamedTuple):
     """Rows of 32-bit words [T N, width]; of each world [N] the next step to write and how many hold something."""
@@ -30,7 +32,7 @@ class Ring(NamedTuple):
     Attributes:
         capacity: slots, T N.
         init: `init() -> state`, empty.
-        add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`, the capacity where not valid.
+        add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`, `NOWHERE` where not valid.
         read: `read(state, slots) -> experience`, of any shape of slots.
         draw: `draw(state, u [B], window=1) -> slots [B]`, from numbers in [0, 1): every slot as likely that has
             `window` steps of its world from it on.
@@ -66,7 +68,7 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         if valid is None:  # the fast way: all worlds are in step, so their rows are one slice
             rows = jax.lax.dynamic_update_slice(state.rows, words, (slots[0], 0))
         else:
-            slots, step = jnp.where(valid, slots, capacity), valid.astype(jnp.int32)
+            slots, step = jnp.where(valid, slots, NOWHERE), valid.astype(jnp.int32)
             rows = state.rows.at[slots].set(words, mode="drop")
         position = state.position + step
         position = jnp.where(position >= length, 0, position)

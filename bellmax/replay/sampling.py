@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bellmax.replay.ring import Ring, RingState
+from bellmax.replay.ring import NOWHERE, Ring, RingState
 from bellmax.replay.tree import make_tree
 from bellmax.types import Array
 
@@ -79,15 +79,15 @@ def prioritized(
             first = ring.after(slots, ring.capacity // n - window + 1)  # a window back is the rest of the ring on
             complete = valid & (rows.size >= window)
             levels = tree.set(state.levels, slots, jnp.zeros(n))
-            levels = tree.set(levels, jnp.where(complete, first, ring.capacity), fresh)
+            levels = tree.set(levels, jnp.where(complete, first, NOWHERE), fresh)
         count = jnp.sum(slots < ring.capacity, dtype=jnp.int32)
         return Priorities(levels, state.largest, state.added + count)
 
     def sample(state: Priorities, rows: RingState, key: Array) -> tuple[Array, Array]:
         total = tree.total(state.levels)
         part = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
-        slots = tree.find(state.levels, part * total)
-        probability = tree.get(state.levels, slots) / total
+        slots, found = tree.find(state.levels, part * total)
+        probability = found / total
         progress = jnp.minimum(state.added / steps, 1.0)
         weight = (ring.filled(rows) * probability) ** -(beta[0] + (beta[1] - beta[0]) * progress)
         return slots, weight / jnp.max(weight)

@@ -21,18 +21,16 @@ class Tree(NamedTuple):
 
     Attributes:
         init: `init() -> levels`, all weights 0.
-        set: `set(levels, leaves [B], weights [B]) -> levels`; leaves at or beyond the capacity are left out.
-        get: `get(levels, leaves [B]) -> weights [B]`.
+        set: `set(levels, leaves [B], weights [B]) -> levels`; `NOWHERE` is left out.
         total: `total(levels) -> sum of all weights`.
-        find: `find(levels, targets [B]) -> leaves [B]`, the leaf in which the running sum of weights passes the target,
+        find: `find(levels, targets [B]) -> (leaves [B], their weights [B])`, the leaf in which the running sum of weights passes the target,
             for targets in [0, total); never one of weight 0 unless all are.
     """
 
     init: Callable[[], tuple[Array, ...]]
     set: Callable[..., tuple[Array, ...]]
-    get: Callable[..., Array]
     total: Callable[..., Array]
-    find: Callable[..., Array]
+    find: Callable[..., tuple[Array, Array]]
 
 
 def make_tree(capacity: int, fan: int = FAN) -> Tree:
@@ -56,13 +54,10 @@ def make_tree(capacity: int, fan: int = FAN) -> Tree:
             changed.insert(0, level.at[leaves].set(sums, mode="drop"))
         return tuple(changed)
 
-    def get(levels: tuple[Array, ...], leaves: Array) -> Array:
-        return levels[-1].at[leaves].get(mode="clip")
-
     def total(levels: tuple[Array, ...]) -> Array:
         return jnp.sum(levels[0])
 
-    def find(levels: tuple[Array, ...], targets: Array) -> Array:
+    def find(levels: tuple[Array, ...], targets: Array) -> tuple[Array, Array]:
         node = jnp.zeros_like(targets, jnp.int32)
         for level in levels:
             family = level.reshape(-1, fan).at[node].get(mode="promise_in_bounds")
@@ -71,7 +66,9 @@ def make_tree(capacity: int, fan: int = FAN) -> Tree:
             child = jnp.max(jnp.where(passed, jnp.arange(fan), 0), axis=1)  # the last that it has reached
             targets = targets - jnp.max(jnp.where(passed, before, 0.0), axis=1)
             node = node * fan + child
-        return jnp.minimum(node, capacity - 1)
+        # the weights come from what was read on the way: a read of their own would make XLA copy the tree
+        return jnp.minimum(node, capacity - 1), jnp.sum(
+            jnp.where(jnp.arange(fan) == child[:, None], family, 0.0), axis=1
+        )
 
-    return Tree(init, set_, get, total, find)
-
+    return Tree(init, set_, total, find)

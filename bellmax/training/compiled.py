@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from bellmax.deep.config import DeepConfig
 from bellmax.envs.functional import World
+from bellmax.replay.ring import NOWHERE
 from bellmax.types import Agent, Array, Experience, Transition
 
 
@@ -115,26 +116,30 @@ def make_improver(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
     Both loops use it.
     """
 
-    def learn(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
-        learner, kept = mind
+    def learn(learner: Any, kept: Any, key: Array) -> tuple[Any, Any, dict[str, Array]]:
         sample_key, learn_key = jax.random.split(key)
         batch, weight, index = agent.memory.sample(kept, sample_key, learner.updates)
         learner, learned = agent.learn(learner, (batch, weight), learn_key)
-        mind = learner, agent.memory.update(kept, index, learned.priority)
-        return mind, {**learned.metrics, "learnt": jnp.ones(())}
+        return learner, (index, learned.priority), {**learned.metrics, "learnt": jnp.ones(())}
 
-    def learn_all(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
-        keys = jax.random.split(key, config.gradient_steps)
-        mind, metrics = jax.lax.scan(learn, mind, keys, unroll=config.gradient_steps == 1)
-        return mind, jax.tree.map(jnp.mean, metrics)
-
-    def wait(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
-        shapes = jax.eval_shape(learn_all, mind, key)[1]
-        return mind, jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    def wait(learner: Any, kept: Any, key: Array) -> tuple[Any, Any, dict[str, Array]]:
+        _, (index, priority), metrics = jax.eval_shape(learn, learner, kept, key)
+        nothing = jnp.full(index.shape, NOWHERE, index.dtype), jnp.zeros(priority.shape)
+        return learner, nothing, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
 
     def improve(mind: tuple[Any, Any], t: Array, key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
-        # the clock is shared by all seeds, so that this stays a branch when seeds are stacked by vmap
-        return jax.lax.cond(t > config.learning_starts, learn_all, wait, mind, key)  # type: ignore[no-any-return]
+        def once(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
+            learner, kept = mind
+            # the clock is shared by all seeds, so that this stays a branch when seeds are stacked by vmap; it only
+            # reads the memory, which XLA would copy whole if one of the branches wrote to it
+            learner, priorities, metrics = jax.lax.cond(t > config.learning_starts, learn, wait, learner, kept, key)
+            return (learner, agent.memory.update(kept, *priorities)), metrics
+
+        keys = jax.random.split(key, config.gradient_steps)
+        if config.gradient_steps == 1:
+            return once(mind, keys[0])
+        mind, metrics = jax.lax.scan(once, mind, keys)
+        return mind, jax.tree.map(jnp.mean, metrics)
 
     return improve
 
