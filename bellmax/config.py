@@ -24,6 +24,12 @@ def setting(
     )
 
 
+def with_default(parent: type, name: str, default: Any) -> Any:
+    """The field `name` of `parent` with another default: what a recipe changes."""
+    (field,) = (f for f in dataclasses.fields(parent) if f.name == name)
+    return dataclasses.field(default=default, metadata=field.metadata)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig:
     """What every agent has: a discount, and ε-greedy exploration on a schedule over the run's steps."""

@@ -8,7 +8,7 @@ import bellmax as bx
 from bellmax.envs.classic import cartpole
 from bellmax.envs.tabulated import as_world
 from bellmax.mdp.model import FiniteMDP
-from bellmax.networks import q_network, to_named
+from bellmax.networks.network import make_network, to_named
 from bellmax.training import evaluate as evaluation
 from bellmax.training.policy import Policy
 from bellmax.types import Box, Discrete
@@ -30,7 +30,7 @@ def always(world: str, n_states: int, n_actions: int, action: int) -> Policy:
 @pytest.fixture(scope="module")
 def network() -> Policy:
     config = bx.DQN(net_arch=(8,), normalization="none")
-    arrays = to_named(q_network(Box((4,)), 2, config.net_arch, False, jax.random.key(3)))
+    arrays = to_named(make_network(Box((4,)), 2, config.spec, jax.random.key(3)))
     return Policy("CartPole-v1", config, Box((4,)), 2, {name: np.asarray(leaf) for name, leaf in arrays.items()})
 
 
@@ -182,8 +182,12 @@ def test_values_of_a_network(network: Policy) -> None:
         np.testing.assert_allclose(network.q_values(obs), expected, rtol=1e-5)
         assert network.act(obs) == expected.argmax()
     np.testing.assert_allclose(network.q_values(batch.astype(np.float64).tolist()), values, rtol=1e-5)
-    hidden = np.maximum(batch @ network.arrays["layers.0.weight"].T + network.arrays["layers.0.bias"], 0.0)
-    expected = hidden @ network.arrays["layers.1.weight"].T + network.arrays["layers.1.bias"]
+    hidden = np.maximum(
+        batch @ network.arrays["head.advantage.layers.0.weight"].T + network.arrays["head.advantage.layers.0.bias"], 0.0
+    )
+    expected = (
+        hidden @ network.arrays["head.advantage.layers.1.weight"].T + network.arrays["head.advantage.layers.1.bias"]
+    )
     np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
 
 

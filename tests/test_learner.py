@@ -67,9 +67,9 @@ def test_gradient_equals_finite_differences(loss: str, double: bool) -> None:
 
     def value(params: jax.Array) -> jax.Array:
         def net(p):
-            return lambda obs: agent.q_values(state._replace(params=p), obs)
+            return lambda obs: agent.q_values(state._replace(params=p), (), obs)[0]
 
-        one = lambda t: dqn.loss(net(params), net(other.params), t, jnp.float32(1.0), make_key(0), config)[0]  # noqa: E731
+        one = lambda t: dqn.loss(net(params), net(other.params), t, jnp.float32(1.0), jnp.zeros(0), config)[0]  # noqa: E731
         return jnp.mean(jax.vmap(one)(transitions))
 
     direction = jax.random.normal(make_key(2), state.params.shape)
@@ -117,5 +117,5 @@ def test_discrete_observations_are_one_hot() -> None:
     state = agent.init(make_key(0))
     named = agent.parameters(state)
     for obs in range(4):
-        expected = named["layers.0.weight"][:, obs] + named["layers.0.bias"]
-        np.testing.assert_allclose(agent.q_values(state, jnp.int32(obs)), expected, rtol=1e-6)
+        expected = named["head.advantage.layers.0.weight"][:, obs] + named["head.advantage.layers.0.bias"]
+        np.testing.assert_allclose(agent.q_values(state, (), jnp.int32(obs))[0], expected, rtol=1e-6)

@@ -23,7 +23,10 @@ from bellmax.types import Box, Discrete
 
 PACKAGE = Path(bx.__file__).parent
 TABLE = Policy("corridor", bx.QLearning(), Discrete(6), 2, {"q": np.arange(12.0).reshape(6, 2)})
-SHAPES = {"layers.0.weight": (3, 4), "layers.0.bias": (3,), "layers.1.weight": (2, 3), "layers.1.bias": (2,)}
+LAYER = "head.advantage.layers"
+SHAPES = {
+    f"{LAYER}.0.weight": (3, 4), f"{LAYER}.0.bias": (3,), f"{LAYER}.1.weight": (2, 3), f"{LAYER}.1.bias": (2,)
+}  # fmt: skip
 NETWORK = Policy(
     "CartPole-v1",
     bx.DQN(net_arch=(3,), normalization="none"),

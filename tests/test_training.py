@@ -70,12 +70,9 @@ def test_under_vmap_waiting_and_learning_stay_a_branch() -> None:
     """With a clock of its own for each seed, `cond` would become `select` and every seed pay for learning."""
     world, config = cartpole(), bx.DQN(**SMALL)
     agent = config.make(world.observation_space, world.n_actions, 1000)
-    from bellmax.replay.uniform import uniform_replay
-
-    memory = uniform_replay(compiled.example_transition(world.observation_space), 500, 8)
     keys = jax.random.split(jax.random.key(0), 3)
-    states = jax.vmap(lambda k: compiled.start(world, agent, memory, config, k))(keys)
-    chunk = compiled.make_chunk(world, agent, memory, config, 5, stacked=True)
+    states = jax.vmap(lambda k: compiled.start(world, agent, config, k))(keys)
+    chunk = compiled.make_chunk(world, agent, config, 5, stacked=True)
     assert " cond[" in str(jax.make_jaxpr(chunk.__wrapped__)(states, jnp.int32(0)))
 
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
-from bellmax.config import setting
+from bellmax.config import setting, with_default
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.dqn import LOSSES
 from bellmax.deep.learner import back_up, bootstrap, make_agent
@@ -32,7 +32,7 @@ class BCQ(ReplayConfig):
 
     name: ClassVar[str] = "bcq"
 
-    double: bool = setting(True, "choose the target's action by the network, value it by the copy")
+    double: bool = with_default(ReplayConfig, "double", True)
     loss: str = setting("huber", "what is done to the TD error", choices=tuple(LOSSES))
     bcq_threshold: float = setting(
         0.3, "τ, least probability of an action relative to the likeliest", low=0.0, high=1.0

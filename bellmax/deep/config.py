@@ -116,7 +116,7 @@ class ReplayConfig(DeepConfig):
         "weight of conservative Q-learning's loss, which lowers the values of actions that are not in the data",
         low=0.0,
     )
-    n_steps: int = setting(1, "steps before bootstrapping", low=1)
+    n_steps: int = setting(1, "rewards before the bootstrap", low=1)
     target_update_interval: int = setting(25, "environment steps between updates of the target network", low=1)
     tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bellmax.config import setting
+from bellmax.config import with_default
 from bellmax.deep.dqn import DQN
 
 
@@ -23,9 +23,5 @@ class CQL(DQN):
 
     name: ClassVar[str] = "cql"
 
-    double: bool = setting(True, "choose the target's action by the network, value it by the copy")
-    conservative_weight: float = setting(
-        1.0,
-        "weight of conservative Q-learning's loss, which lowers the values of actions that are not in the data",
-        low=0.0,
-    )
+    double: bool = with_default(DQN, "double", True)
+    conservative_weight: float = with_default(DQN, "conservative_weight", 1.0)

@@ -280,8 +280,7 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         return LearnerState(state.params, (), (), (), ())
 
     def parameters(state: LearnerState) -> dict[str, Any]:
-        vector = state.average if config.weight_averaging else state.params
-        return name(vector)
+        return dict(name(state.average if config.weight_averaging else state.params))
 
     memory = config.make_memory(example, steps)
     return Agent(init, begin, act, remembered, learn, q_values, actor, parameters, memory)

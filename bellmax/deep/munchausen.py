@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bellmax.config import setting
+from bellmax.config import with_default
 from bellmax.deep.dqn import DQN
 
 
@@ -22,4 +22,4 @@ class MunchausenDQN(DQN):
 
     name: ClassVar[str] = "munchausen-dqn"
 
-    munchausen: bool = setting(True, "soft targets, and a share of the log-policy in the reward")
+    munchausen: bool = with_default(DQN, "munchausen", True)

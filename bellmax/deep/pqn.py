@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from bellmax import bellman
-from bellmax.config import setting
+from bellmax.config import setting, with_default
 from bellmax.deep.config import DeepConfig
 from bellmax.deep.learner import (
     Learned,
@@ -44,10 +44,10 @@ class PQN(DeepConfig):
     name: ClassVar[str] = "pqn"
     recurrent_cells: ClassVar[bool] = False
 
-    optimizer: str = setting("radam", "any optimiser of Optax, by its name")
-    num_envs: int = setting(64, "worlds stepped side by side", low=1)
-    train_freq: int = setting(16, "steps of each world between rounds of learning", low=1)
-    learning_starts: int = setting(0, "environment steps before the first round of learning", low=0)
+    optimizer: str = with_default(DeepConfig, "optimizer", "radam")
+    num_envs: int = with_default(DeepConfig, "num_envs", 64)
+    train_freq: int = with_default(DeepConfig, "train_freq", 16)
+    learning_starts: int = with_default(DeepConfig, "learning_starts", 0)
     lambda_: float = setting(0.95, "λ of the returns", low=0.0, high=1.0)
     epochs: int = setting(4, "times that a batch is learnt from", low=1)
     minibatches: int = setting(4, "parts of a batch, with a gradient step each", low=1)
@@ -115,7 +115,7 @@ class PQN(DeepConfig):
             return LearnerState(state.params, (), (), (), ())
 
         def parameters(state: LearnerState) -> dict[str, Any]:
-            return name(state.average if self.weight_averaging else state.params)
+            return dict(name(state.average if self.weight_averaging else state.params))
 
         memory = self.make_memory(make_experience(self, space, ()), steps)
         return Agent(init, begin, act, remembered, learn, q_values, actor, parameters, memory)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bellmax.config import setting
+from bellmax.config import with_default
 from bellmax.deep.c51 import C51
 
 
@@ -21,10 +21,10 @@ class Rainbow(C51):
 
     name: ClassVar[str] = "rainbow"
 
-    double: bool = setting(True, "choose the target's action by the network, value it by the copy")
-    n_steps: int = setting(3, "steps before bootstrapping", low=1)
-    prioritized: bool = setting(True, "learn more often from transitions with large errors")
-    dueling: bool = setting(True, "state value and advantages in two streams")
-    noisy: bool = setting(True, "learnt noise in the head's layers, for exploration")
-    exploration_initial_eps: float = setting(0.0, "ε at the first step", low=0.0, high=1.0)
-    exploration_final_eps: float = setting(0.0, "ε at the end of the schedule", low=0.0, high=1.0)
+    double: bool = with_default(C51, "double", True)
+    n_steps: int = with_default(C51, "n_steps", 3)
+    prioritized: bool = with_default(C51, "prioritized", True)
+    dueling: bool = with_default(C51, "dueling", True)
+    noisy: bool = with_default(C51, "noisy", True)
+    exploration_initial_eps: float = with_default(C51, "exploration_initial_eps", 0.0)
+    exploration_final_eps: float = with_default(C51, "exploration_final_eps", 0.0)
