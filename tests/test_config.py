@@ -120,7 +120,7 @@ def test_ranges_are_closed_and_nothing_is_nan_or_infinite(name: str, field: str)
     kind, low, high = hints(cls)[field], described.metadata["low"], described.metadata["high"]
     if kind in (bool, str):
         if kind is str:
-            nearest = "addam" if field == "optimizer" else described.default + "x"
+            nearest = described.default.replace("dam", "ddam") if field == "optimizer" else described.default + "x"
             with pytest.raises(
                 bx.ConfigError, match=f"unknown {field} '{nearest}'; did you mean '{described.default}'"
             ):
