@@ -1,6 +1,7 @@
-"""The ring against a plain Python list."""
+"""The ring against a plain Python deque for each world, and the rows of its codec bit for bit."""
 
 import collections
+from typing import Any
 
 import hypothesis.strategies as st
 import jax
@@ -8,78 +9,194 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from scipy.stats import chisquare
 
-from bellmax.random import make_key
-from bellmax.replay.uniform import row_codec, uniform_replay
-from bellmax.types import Transition
+from bellmax.replay.ring import NOWHERE, Ring, RingState, make_ring, row_codec
+from bellmax.types import Experience, Transition
 
-EXAMPLE = Transition(jnp.zeros(3), jnp.int32(0), jnp.float32(0), jnp.float32(0), jnp.zeros(3))
-
-
-def transitions(first: int, n: int) -> Transition:
-    """n transitions that bear their number."""
-    k = np.arange(first, first + n)
-    obs = np.stack([k, -k, 0.5 * k], axis=1).astype(np.float32)
-    return Transition(obs, k.astype(np.int32), k.astype(np.float32) / 3, np.full(n, 0.9, np.float32), obs + 1)
+EXAMPLE = Experience(Transition(jnp.zeros(3), jnp.int32(0), jnp.float32(0), jnp.float32(0), jnp.zeros(3)), jnp.int32(0))
+SHAPES = [(1, 1), (4, 1), (7, 2), (15, 3)]  # (capacity, worlds)
+RINGS = {shape: make_ring(EXAMPLE, *shape) for shape in SHAPES}
+ADD = {shape: jax.jit(ring.add) for shape, ring in RINGS.items()}
+Deques = list[collections.deque[int]]
+fixed = settings(max_examples=25, deadline=None, derandomize=True)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 20), st.data())
-def test_holds_the_newest_transitions(n_worlds: int, capacity: int, data) -> None:
-    capacity = max(capacity, n_worlds)
-    kept = capacity - capacity % n_worlds
-    memory = uniform_replay(EXAMPLE, capacity, 4, n_worlds)
-    _, unpack, _ = row_codec(EXAMPLE)
-    add, state = jax.jit(memory.add), memory.init()
-    expected: collections.deque[int] = collections.deque(maxlen=kept)
-    for k in range(data.draw(st.integers(1, 15))):
-        state = add(state, transitions(k * n_worlds, n_worlds))
-        expected.extend(range(k * n_worlds, (k + 1) * n_worlds))
-        assert int(state.size) == len(expected)
-        held = jax.vmap(unpack)(state.rows)
-        assert set(np.asarray(held.action)[: len(expected)].tolist()) == set(expected)
+def numbered(numbers: np.ndarray) -> Experience:
+    """Experience that bears its numbers [N]."""
+    obs = np.stack([numbers, -numbers, 0.5 * numbers], axis=-1).astype(np.float32)
+    reward, discount = numbers.astype(np.float32) / 3, np.full(numbers.shape, 0.9, np.float32)
+    over = (numbers % 3 == 0).astype(np.int32)
+    return Experience(Transition(obs, numbers.astype(np.int32), reward, discount, obs + 1), over)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=12))
-def test_rows_that_are_no_experience_are_left_out(masks: list[list[bool]]) -> None:
-    memory = uniform_replay(EXAMPLE, 9, 4, 3)
-    _, unpack, _ = row_codec(EXAMPLE)
-    state, expected = memory.init(), collections.deque(maxlen=9)
+def filled_at_random(shape: tuple[int, int], masks: list[list[bool]]) -> tuple[Ring, RingState, Deques]:
+    """A ring and its deques after adding the rows that the masks let through; world w's k-th number is 100 k + w."""
+    ring, n_worlds = RINGS[shape], shape[1]
+    state: RingState = ring.init()
+    deques: Deques = [collections.deque(maxlen=ring.capacity // n_worlds) for _ in range(n_worlds)]
     for k, mask in enumerate(masks):
-        state = memory.add(state, transitions(3 * k, 3), jnp.array(mask))
-        expected.extend(3 * k + i for i in range(3) if mask[i])
-    held = np.asarray(jax.vmap(unpack)(state.rows).action)[: len(expected)]
-    assert int(state.size) == len(expected)
-    assert set(held.tolist()) == set(expected)
+        numbers = 100 * k + np.arange(n_worlds)
+        state, slots = ADD[shape](state, numbered(numbers), jnp.array(mask[:n_worlds]))
+        for world, valid in enumerate(mask[:n_worlds]):
+            assert (int(slots[world]) < ring.capacity) == valid
+            assert valid or int(slots[world]) == NOWHERE
+            if valid:
+                deques[world].append(int(numbers[world]))
+    return ring, state, deques
 
 
-def test_a_row_returns_bit_for_bit() -> None:
-    example = Transition(jnp.zeros((2, 2)), jnp.int32(0), jnp.float32(0), jnp.float32(0), jnp.zeros((2, 2)))
-    pack, unpack, width = row_codec(example)
-    obs = jnp.array([[np.nan, -0.0], [1e-42, np.inf]], jnp.float32)
-    one = Transition(obs, jnp.int32(-(2**31)), jnp.float32(1e38), jnp.float32(0.99), -obs)
-    back = jax.jit(lambda x: unpack(pack(x)))(one)
-    assert width == 11
-    for before, after in zip(one, back, strict=True):
-        assert np.asarray(before).tobytes() == np.asarray(after).tobytes()
-        assert before.shape == after.shape
+def slots_in_order(ring: Ring, state: RingState, world: int, n_worlds: int) -> np.ndarray:
+    """The filled slots of one world from its oldest step to its newest."""
+    length, size = ring.capacity // n_worlds, int(state.size[world])
+    steps = (int(state.position[world]) - size + np.arange(size)) % length
+    return steps * n_worlds + world
 
 
-def test_sampling_is_uniform_over_what_is_there() -> None:
-    memory = uniform_replay(EXAMPLE, 50, 1000)
-    state = memory.init()
-    for k in range(7):
-        state = memory.add(state, transitions(k, 1))
-    batch, weight, index = memory.sample(state, make_key(0))
-    counts = np.bincount(np.asarray(batch.action), minlength=7)
-    assert counts.size == 7, "only what was stored is sampled"
-    chi_square = ((counts - 1000 / 7) ** 2 / (1000 / 7)).sum()
-    assert chi_square < 22.5  # 99.9 % quantile at 6 degrees of freedom
-    assert (weight == 1).all()
-    assert (np.asarray(batch.obs)[:, 0] == np.asarray(index)).all()
+@st.composite
+def histories(draw: Any) -> tuple[Ring, RingState, Deques]:
+    masks = draw(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=14))
+    return filled_at_random(draw(st.sampled_from(SHAPES)), masks)
 
 
-def test_values_that_are_not_32_bits_are_refused() -> None:
-    with pytest.raises(TypeError, match="32-bit values; got uint8"):
-        row_codec(EXAMPLE._replace(obs=jnp.zeros(3, jnp.uint8)))
+@fixed
+@given(histories())
+def test_each_world_holds_its_newest_steps_in_order(history) -> None:
+    ring, state, deques = history
+    assert state.size.tolist() == [len(each) for each in deques]
+    assert int(ring.filled(state)) == sum(len(each) for each in deques)
+    for world, expected in enumerate(deques):
+        slots = slots_in_order(ring, state, world, len(deques))
+        held = ring.read(state, jnp.asarray(slots, jnp.int32))
+        wanted = numbered(np.array(expected, int))
+        for before, after in zip(jax.tree.leaves(wanted), jax.tree.leaves(held), strict=True):
+            np.testing.assert_array_equal(before, after)
+
+
+@fixed
+@given(histories())
+def test_after_and_following_walk_along_one_world(history) -> None:
+    ring, state, deques = history
+    for world in range(len(deques)):
+        slots = slots_in_order(ring, state, world, len(deques))
+        for age, slot in enumerate(slots):
+            rest = slots[age:]
+            assert int(ring.following(state, jnp.array([slot]))[0]) == len(rest)
+            assert ring.after(jnp.int32(slot), jnp.arange(len(rest))).tolist() == rest.tolist()
+
+
+@fixed
+@given(histories(), st.integers(1, 3))
+def test_evenly_spread_numbers_draw_every_complete_window_equally_often(history, window) -> None:
+    ring, state, deques = history
+    expected = [
+        slot
+        for world in range(len(deques))
+        for slot in slots_in_order(ring, state, world, len(deques))[: max(0, len(deques[world]) - window + 1)]
+    ]
+    if expected:
+        u = (np.arange(3 * len(expected)) + 0.5) / (3 * len(expected))
+        drawn = ring.draw(state, jnp.asarray(u, jnp.float32), window)
+        assert sorted(drawn.tolist()) == sorted(3 * expected)
+
+
+def test_random_numbers_draw_uniformly_from_worlds_out_of_step() -> None:
+    rng = np.random.default_rng(0)
+    masks = (rng.random((12, 3)) < [0.9, 0.5, 0.2]).tolist()
+    ring, state, deques = filled_at_random((15, 3), masks)
+    assert len({len(each) for each in deques}) > 1, "the worlds are out of step"
+    for window in (1, 3):
+        drawn = ring.draw(state, jnp.asarray(rng.random(20_000), jnp.float32), window)
+        slots, counts = np.unique(np.asarray(drawn), return_counts=True)
+        assert slots.size == sum(max(0, len(each) - window + 1) for each in deques)
+        assert chisquare(counts).pvalue > 1e-3
+        assert (ring.following(state, jnp.asarray(slots)) >= window).all()
+
+
+@pytest.mark.parametrize("size", [3, 1000, 2**20 - 1])
+def test_the_ends_of_the_unit_interval_stay_inside(size: int) -> None:
+    ring = make_ring(EXAMPLE._replace(transition=jnp.int32(0)), 2**20)
+    state = ring.init()._replace(size=jnp.array([size], jnp.int32), position=jnp.array([size], jnp.int32))
+    assert ring.draw(state, jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0))])).tolist() == [0, size - 1]
+
+
+def test_worlds_in_step_take_the_fast_way_to_the_same_state() -> None:
+    ring, slow, fast = RINGS[15, 3], RINGS[15, 3].init(), RINGS[15, 3].init()
+    for k in range(8):  # beyond the end of the ring
+        rows = numbered(100 * k + np.arange(3))
+        slow, slots = ADD[15, 3](slow, rows, jnp.ones(3, bool))
+        fast, same = ADD[15, 3](fast, rows)
+        assert slots.tolist() == same.tolist()
+        for one, other in zip(slow, fast, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert fast.position.tolist() == [3, 3, 3]
+    assert int(ring.filled(fast)) == ring.capacity == 15
+
+
+def test_capacity_is_a_multiple_of_the_worlds() -> None:
+    assert make_ring(EXAMPLE, 10, 3).capacity == 9
+    assert make_ring(EXAMPLE, 10, 3).init().rows.shape[0] == 9
+
+
+def test_slots_of_any_shape_are_read() -> None:
+    ring, state, _ = filled_at_random((15, 3), [[True] * 3] * 5)
+    slots = jnp.array([[3, 0, 14], [7, 7, 1]])
+    read = ring.read(state, slots)
+    assert read.transition.obs.shape == (2, 3, 3)
+    assert read.transition.action.tolist() == [[100, 0, 402], [201, 201, 1]]
+
+
+def same_bits(before: Any, after: Any) -> None:
+    leaves = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    for one, other in leaves:
+        one, other = np.asarray(one), np.asarray(other)
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        assert one.tobytes() == other.tobytes()
+
+
+def test_32_bit_values_return_bit_for_bit() -> None:
+    """Also numbers that arithmetic would lose: -0, subnormal ones, and what a NaN bears."""
+    odd = np.array([0x7FC0_1234, 0xFFC0_0001, 0x8000_0000, 0x0000_0001, 0x7F80_0000], np.uint32)
+    one = {
+        "floats": jnp.asarray(odd.view(np.float32)),
+        "integers": jnp.array([[-(2**31), 2**31 - 1], [0, -1]], jnp.int32),
+        "words": jnp.array([2**32 - 1], jnp.uint32),
+    }
+    pack, unpack, width = row_codec(one)
+    assert width == 5 + 4 + 1
+    row = jax.jit(pack)(one)
+    assert row.shape == (width,)
+    same_bits(one, jax.jit(unpack)(row))
+
+
+@fixed
+@given(st.sampled_from([(), (1,), (2, 2), (3, 5), (2, 3, 3)]), st.integers(0, 2**32 - 1))
+def test_bytes_and_flags_return_bit_for_bit(shape, seed) -> None:
+    """Whatever their number is, also beside values of 32 bits."""
+    rng = np.random.default_rng(seed)
+    one = (
+        jnp.asarray(rng.integers(0, 256, shape, np.uint8)),
+        jnp.float32(rng.normal()),
+        jnp.asarray(rng.random(shape) < 0.5),
+    )
+    pack, unpack, width = row_codec(one)
+    assert width == 2 * -(-int(np.prod(shape)) // 4) + 1
+    same_bits(one, unpack(pack(one)))
+
+
+def test_images_go_through_the_ring() -> None:
+    rng = np.random.default_rng(1)
+    example = (jnp.zeros((3, 3), jnp.uint8), jnp.bool_(False))
+    ring = make_ring(example, 6, 2)
+    images, flags = rng.integers(0, 256, (3, 2, 3, 3), np.uint8), rng.random((3, 2)) < 0.5
+    state = ring.init()
+    for step in zip(images, flags, strict=True):
+        state, _ = ring.add(state, step)
+    same_bits((images, flags), ring.read(state, jnp.arange(6).reshape(3, 2)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.int8, jnp.int16, jnp.uint16])
+def test_other_widths_are_refused(dtype) -> None:
+    with pytest.raises(TypeError, match=f"32-bit values, bytes and flags; got {jnp.dtype(dtype)}"):
+        row_codec({"obs": jnp.zeros(3, dtype)})

@@ -23,8 +23,8 @@ class Tree(NamedTuple):
         init: `init() -> levels`, all weights 0.
         set: `set(levels, leaves [B], weights [B]) -> levels`; `NOWHERE` is left out.
         total: `total(levels) -> sum of all weights`.
-        find: `find(levels, targets [B]) -> (leaves [B], their weights [B])`, the leaf in which the running sum of weights passes the target,
-            for targets in [0, total); never one of weight 0 unless all are.
+        find: `find(levels, targets [B]) -> (leaves [B], their weights [B])`, the leaf in which the running sum of
+            weights passes the target, for targets in [0, total); never one of weight 0 unless all are.
     """
 
     init: Callable[[], tuple[Array, ...]]
@@ -58,17 +58,15 @@ def make_tree(capacity: int, fan: int = FAN) -> Tree:
         return jnp.sum(levels[0])
 
     def find(levels: tuple[Array, ...], targets: Array) -> tuple[Array, Array]:
-        node = jnp.zeros_like(targets, jnp.int32)
+        node, place = jnp.zeros_like(targets, jnp.int32), jnp.arange(fan)[None, :]
         for level in levels:
             family = level.reshape(-1, fan).at[node].get(mode="promise_in_bounds")
             before = jnp.cumsum(family, axis=1) - family
             passed = (targets[:, None] >= before) & (family > 0)
-            child = jnp.max(jnp.where(passed, jnp.arange(fan), 0), axis=1)  # the last that it has reached
+            child = jnp.max(jnp.where(passed, place, 0), axis=1)  # the last that it has reached
             targets = targets - jnp.max(jnp.where(passed, before, 0.0), axis=1)
             node = node * fan + child
         # the weights come from what was read on the way: a read of their own would make XLA copy the tree
-        return jnp.minimum(node, capacity - 1), jnp.sum(
-            jnp.where(jnp.arange(fan) == child[:, None], family, 0.0), axis=1
-        )
+        return jnp.minimum(node, capacity - 1), jnp.sum(jnp.where(place == child[:, None], family, 0.0), axis=1)
 
     return Tree(init, set_, total, find)
