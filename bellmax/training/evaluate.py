@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.training.policy import Policy, network_function
-from bellmax.training.worlds import Source, find_world
+from bellmax.training.worlds import Source, find_world, imports_module
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
@@ -42,7 +42,7 @@ def evaluate(
         raise ConfigError(f"seed={seed} is negative")
     if world is None:
         env_kwargs = policy.env_kwargs if env_kwargs is None else env_kwargs
-    if world is None and ":" in policy.world and not policy.world.startswith("probe:"):
+    if world is None and imports_module(policy.world):
         raise ConfigError(f"to make {policy.world!r} would import a module named in a file; say world={policy.world!r}")
     source = find_world(policy.world if world is None else world, env_kwargs)
     if (source.space, source.n_actions) != (policy.space, policy.n_actions):

@@ -44,16 +44,20 @@ class Source(NamedTuple):
 
     def compile(self) -> Any:
         """The compiled world: the twin, or the table as one."""
-        if self.mdp is None:
-            assert self.compiled is not None  # noqa: S101 - choose_loop has looked
+        if self.compiled is not None:
             return self.compiled()
+        assert self.mdp is not None  # noqa: S101 - choose_loop has looked
         from bellmax.envs.tabulated import as_world
 
         return as_world(self.mdp)
 
 
 def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Source:
-    """The forms of `world`: a name (Gymnasium id, gallery, probe), a FiniteMDP, a compiled World, an environment.
+    """The forms of `world`.
+
+    It is a name (of the gallery, `probe:` and a probe, `gymnax:` and gymnax's id, Gymnasium's id), a FiniteMDP, a
+    compiled World, or an environment of Gymnasium or gymnax; of gymnax also with its parameters, as `gymnax.make`
+    returns them.
 
     Raises:
         ConfigError: nothing has this name, or it cannot be used; the message offers the nearest.
@@ -70,6 +74,10 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Sourc
             if kwargs:
                 raise ConfigError(f"{world} takes no arguments; got {sorted(kwargs)}")
             return _probe(world)
+        if world.startswith("gymnax:"):
+            from bellmax.envs import gymnax
+
+            return _from_compiled(world, gymnax.make(world, kwargs))
         if near := difflib.get_close_matches(world, GALLERY, n=1, cutoff=0.8):
             raise ConfigError(f"unknown world {world!r}; did you mean {near[0]!r}?")
         return _from_gymnasium(world, kwargs)
@@ -80,8 +88,19 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Sourc
     if isinstance(world, FiniteMDP):
         return from_mdp(world, f"<{world.name or 'mdp'}>")
     if isinstance(world, World):
-        return _from_compiled(f"<{world.name}>", world.observation_space, world.n_actions, world)
+        return _from_compiled(f"<{world.name}>", world)
+    env, *params = world if isinstance(world, tuple) and len(world) == 2 else (world,)
+    if any(base.__module__.partition(".")[0] == "gymnax" for base in type(env).__mro__):
+        from bellmax.envs import gymnax
+
+        twin = gymnax.as_world(env, *params)
+        return _from_compiled(f"<{twin.name}>", twin)
     return _from_gymnasium(world, kwargs)
+
+
+def imports_module(world: str) -> bool:
+    """Whether to make the world of this name imports a module that the name says: `module:id`."""
+    return ":" in world and not world.startswith(("probe:", "gymnax:"))
 
 
 def from_mdp(mdp: FiniteMDP, name: str) -> Source:
@@ -96,8 +115,8 @@ def from_mdp(mdp: FiniteMDP, name: str) -> Source:
     return Source(name, Discrete(mdp.n_states), mdp.n_actions, mdp.max_episode_steps, mdp=mdp, open=open_)
 
 
-def _from_compiled(name: str, space: Space, n_actions: int, world: Any) -> Source:
-    return Source(name, space, n_actions, world.max_episode_steps, compiled=lambda: world)
+def _from_compiled(name: str, world: Any) -> Source:
+    return Source(name, world.observation_space, world.n_actions, world.max_episode_steps, compiled=lambda: world)
 
 
 def _probe(name: str) -> Source:
@@ -105,8 +124,7 @@ def _probe(name: str) -> Source:
 
     if name not in PROBES:
         raise ConfigError(unknown("probe world", name, PROBES))
-    world = PROBES[name]().world
-    return _from_compiled(name, world.observation_space, world.n_actions, world)
+    return _from_compiled(name, PROBES[name]().world)
 
 
 def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
