@@ -22,7 +22,7 @@ from bellmax import bellman
 from bellmax.config import setting, with_default
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.dqn import LOSSES
-from bellmax.deep.learner import back_up, bootstrap, make_agent
+from bellmax.deep.learner import back_up, bootstrap, make_agent, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 
@@ -53,7 +53,7 @@ def values(output: Array, config: BCQ) -> Array:
     """Q [A] of an output [A, 2]; -inf for actions that the data would hardly take."""
     log_g = jax.nn.log_softmax(output[:, 1])
     likely = log_g - jnp.max(log_g) >= jnp.log(config.bcq_threshold)
-    return bellman.legal(output[:, 0], likely)
+    return bellman.legal(natural(config, output[:, 0]), likely)
 
 
 def loss(
@@ -67,5 +67,5 @@ def loss(
     error = bellman.td_error(output[:, 0], transition.action, target)
     imitation = -bellman.value_of(jax.nn.log_softmax(output[:, 1]), transition.action)
     total = LOSSES[config.loss](error) + imitation + config.logit_penalty * jnp.mean(jnp.square(output[:, 1]))
-    q = bellman.value_of(output[:, 0], transition.action)
+    q = natural(config, bellman.value_of(output[:, 0], transition.action))
     return weight * total, jnp.abs(error), {"q": q, "imitation": imitation}

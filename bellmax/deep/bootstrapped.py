@@ -23,7 +23,7 @@ from bellmax import bellman
 from bellmax.config import setting
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.dqn import LOSSES
-from bellmax.deep.learner import back_up, bootstrap, make_agent
+from bellmax.deep.learner import back_up, bootstrap, make_agent, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 
@@ -54,12 +54,12 @@ class BootstrappedDQN(ReplayConfig):
 
 def values(output: Array, config: BootstrappedDQN) -> Array:
     """Q [A], the mean of the members [K, A]."""
-    return jnp.mean(output, axis=0)
+    return jnp.mean(natural(config, output), axis=0)
 
 
 def member(output: Array, config: BootstrappedDQN) -> Array:
-    """Q [A] of one member, as it is."""
-    return output
+    """Q [A] of one member [A]."""
+    return natural(config, output)
 
 
 def _of(net: Any, k: Array) -> Any:
@@ -80,5 +80,5 @@ def loss(
 
     errors = jax.vmap(error_of)(jnp.arange(config.n_members), q_tm1)
     spread = jnp.std(q_tm1[:, 0])
-    q = bellman.value_of(jnp.mean(q_tm1, axis=0), transition.action)
+    q = bellman.value_of(values(q_tm1, config), transition.action)
     return weight * jnp.mean(LOSSES[config.loss](errors)), jnp.mean(jnp.abs(errors)), {"q": q, "spread": spread}

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from bellmax import bellman, distributions
 from bellmax.config import setting
 from bellmax.deep.config import ReplayConfig
-from bellmax.deep.learner import back_up, bootstrap, make_agent
+from bellmax.deep.learner import back_up, bootstrap, make_agent, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 
@@ -55,7 +55,7 @@ class C51(ReplayConfig):
 
 def values(output: Array, config: C51) -> Array:
     """Q [A], the means of the distributions with logits [A, N]."""
-    return jax.nn.softmax(output) @ config.atoms
+    return jax.nn.softmax(output) @ natural(config, config.atoms)
 
 
 def loss(
@@ -66,10 +66,10 @@ def loss(
     logits = bellman.value_of(net(transition.obs), transition.action)
     reward, p_t, policy, bonus = bootstrap(config, values, net, target_net, transition, jax.nn.softmax)
     p = bellman.mean_under(policy, p_t)
-    moved = back_up(config, reward, transition.discount, config.atoms, bonus)
+    moved = back_up(config, reward, transition.discount, natural(config, config.atoms), bonus)
     target = jax.lax.stop_gradient(distributions.project(moved, p, config.atoms))
     total = distributions.cross_entropy(target, logits)
     divergence = total - distributions.cross_entropy(target, jnp.log(target + 1e-8))
     clipped = jnp.sum(p * ((moved < config.v_min) | (moved > config.v_max)))  # share of the target outside the atoms
-    q = jax.nn.softmax(logits) @ config.atoms
+    q = values(logits, config)
     return weight * total, jnp.maximum(divergence, 0.0), {"q": q, "clipped_targets": clipped}

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from bellmax import bellman
 from bellmax.config import setting
 from bellmax.deep.config import ReplayConfig
-from bellmax.deep.learner import back_up, bootstrap, make_agent
+from bellmax.deep.learner import back_up, bootstrap, make_agent, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 LOSSES = {"huber": bellman.huber_loss, "squared": bellman.squared_loss}
@@ -40,7 +40,7 @@ class DQN(ReplayConfig):
 
 def values(output: Array, config: DQN) -> Array:
     """Q [A] of an output [A]."""
-    return output
+    return natural(config, output)
 
 
 def loss(
@@ -52,4 +52,5 @@ def loss(
     reward, q_t, policy, bonus = bootstrap(config, values, net, target_net, transition)
     target = back_up(config, reward, transition.discount, bellman.mean_under(policy, q_t), bonus)
     error = bellman.td_error(q_tm1, transition.action, target)
-    return weight * LOSSES[config.loss](error), jnp.abs(error), {"q": bellman.value_of(q_tm1, transition.action)}
+    q = natural(config, bellman.value_of(q_tm1, transition.action))
+    return weight * LOSSES[config.loss](error), jnp.abs(error), {"q": q}

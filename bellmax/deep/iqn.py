@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from bellmax import bellman, distributions
 from bellmax.config import setting
 from bellmax.deep.config import ReplayConfig
-from bellmax.deep.learner import back_up, bootstrap, make_agent
+from bellmax.deep.learner import back_up, bootstrap, make_agent, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 
@@ -48,7 +48,8 @@ class IQN(ReplayConfig):
 
 def values(output: Callable[[Array], Array], config: IQN) -> Array:
     """Q [A], the means over evenly spread levels."""
-    return jnp.mean(output(distributions.midpoints(config.n_policy_samples)), axis=1)
+    levels = distributions.midpoints(config.n_policy_samples)
+    return jnp.mean(natural(config, output(levels)), axis=1)
 
 
 def loss(
@@ -58,9 +59,9 @@ def loss(
     levels, levels_t = draws[: config.n_samples], draws[config.n_samples :]
     quantiles = bellman.value_of(net(transition.obs)(levels), transition.action)
     reward, quantiles_t, policy, bonus = bootstrap(
-        config, values, net, target_net, transition, lambda output: output(levels_t)
+        config, values, net, target_net, transition, lambda output: natural(config, output(levels_t))
     )
     target = back_up(config, reward, transition.discount, bellman.mean_under(policy, quantiles_t), bonus)
     total = distributions.quantile_loss(quantiles, levels, target, config.quantile_kappa)
-    q = jnp.mean(quantiles)
-    return weight * total, jnp.abs(jnp.mean(target) - q), {"q": q}
+    error = jnp.mean(target) - jnp.mean(quantiles)
+    return weight * total, jnp.abs(error), {"q": jnp.mean(natural(config, quantiles))}

@@ -61,7 +61,7 @@ class Bootstrap(NamedTuple):
 
     Attributes:
         reward: of the transition, with a bonus if the method has one.
-        output: of the target network there, [A] or [A, n].
+        output: of the target network there, [A] or [A, n], not squeezed.
         policy: what the target takes the mean under [A].
         bonus: added to the value there (soft targets), a scalar.
     """
@@ -77,23 +77,26 @@ def mask_of(obs: Any) -> Any:
     return obs.mask if isinstance(obs, Masked) else None
 
 
+def natural(config: DeepConfig, output: Array) -> Array:
+    """Values as they are, of an output that may be on the squeezed scale."""
+    return bellman.unsqueeze(output) if getattr(config, "value_rescaling", False) else output
+
+
 def bootstrap(
     config: ReplayConfig, values: Values, net: Any, target_net: Any, transition: Transition, read: Any = None
 ) -> Bootstrap:
     """The target's choice of action: greedy, double, or soft (Munchausen); only of allowed actions.
 
-    `values(output, config) -> q [A]`; `read(output) -> output` gives [A, n] where the network gives something else.
+    `values(output, config) -> q [A]`; `read(output) -> [A] or [A, n]`, by default the values themselves.
     """
-    read = read or (lambda output: output)
-    natural = bellman.unsqueeze if config.value_rescaling else lambda q: q
+    read = read or (lambda output: natural(config, output))
     mask = mask_of(transition.next_obs)
     output = target_net(transition.next_obs)
     chooser = net(transition.next_obs) if config.double else output
     q = bellman.legal(values(chooser, config), mask)
     if not config.munchausen:
         return Bootstrap(transition.reward, read(output), bellman.greedy_policy(q), jnp.float32(0.0))
-    q = bellman.legal(natural(values(output, config)), mask)
-    q_tm1 = bellman.legal(natural(values(target_net(transition.obs), config)), mask_of(transition.obs))
+    q_tm1 = bellman.legal(values(target_net(transition.obs), config), mask_of(transition.obs))
     temperature = config.munchausen_temperature
     bonus = bellman.munchausen_bonus(
         q_tm1, transition.action, temperature, config.munchausen_alpha, config.munchausen_clip
@@ -104,9 +107,8 @@ def bootstrap(
 
 def back_up(config: ReplayConfig, reward: Array, discount: Array, value: Array, bonus: Array) -> Array:
     """`reward + discount (value + bonus)`, for any shape of values; on the squeezed scale if the config says so."""
-    if not config.value_rescaling:
-        return reward + discount * (value + bonus)
-    return bellman.squeeze(reward + discount * (bellman.unsqueeze(value) + bonus))
+    target = reward + discount * (value + bonus)
+    return bellman.squeeze(target) if config.value_rescaling else target
 
 
 def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformation:
@@ -165,7 +167,7 @@ def make_actor(config: DeepConfig, values: Values, network: Any, space: Space, s
     def act(state: LearnerState, carry: Any, obs: Any, key: Array, t: Array) -> tuple[Array, Any]:
         noise, coin = jax.random.split(key) if config.noisy else (key, key)
         output, cell = look(network(state.params, noise if config.noisy else None), carry and carry.cell, obs)
-        q = output[carry.member] if members else values(output, config)
+        q = values(output[carry.member][None] if members else output, config)
         mask = mask_of(obs)
         q = bellman.legal(q, mask)
         epsilon = config.epsilon(t, steps)

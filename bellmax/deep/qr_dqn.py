@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from bellmax import bellman, distributions
 from bellmax.config import setting
 from bellmax.deep.config import ReplayConfig
-from bellmax.deep.learner import back_up, bootstrap, make_agent
+from bellmax.deep.learner import back_up, bootstrap, make_agent, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 
@@ -43,7 +43,7 @@ class QRDQN(ReplayConfig):
 
 def values(output: Array, config: QRDQN) -> Array:
     """Q [A], the means of the quantiles [A, N]."""
-    return jnp.mean(output, axis=1)
+    return jnp.mean(natural(config, output), axis=1)
 
 
 def loss(
@@ -56,5 +56,5 @@ def loss(
     target = back_up(config, reward, transition.discount, bellman.mean_under(policy, quantiles_t), bonus)
     levels = distributions.midpoints(config.n_quantiles)
     total = distributions.quantile_loss(quantiles, levels, target, config.quantile_kappa)
-    q = jnp.mean(quantiles)
-    return weight * total, jnp.abs(jnp.mean(target) - q), {"q": q}
+    error = jnp.mean(target) - jnp.mean(quantiles)
+    return weight * total, jnp.abs(error), {"q": jnp.mean(natural(config, quantiles))}

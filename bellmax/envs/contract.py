@@ -208,6 +208,21 @@ class Contract:
             )
         return answer[0]
 
+    def mask(self, info: Mapping[str, Any], n_actions: int, i: int | None, ended: bool) -> Any:
+        """The actions that info["action_mask"] allows [n_actions]; all of them where an episode ended."""
+        given = info.get("action_mask")
+        try:
+            mask = np.asarray(given).astype(np.bool_)
+        except (TypeError, ValueError):
+            mask = np.zeros(0, np.bool_)
+        if given is None or mask.shape != (n_actions,):
+            self._refuse("info['action_mask']", given, f"one flag for each of {n_actions} actions", i)
+        if ended:
+            return np.ones(n_actions, np.bool_) if not mask.any() else mask
+        if not mask.any():
+            self._refuse("info['action_mask']", given, "a mask that allows an action", i)
+        return mask
+
     def _refuse(self, name: str, value: Any, wanted: str, i: int | None) -> NoReturn:
         shape = f" of shape {value.shape} and dtype {value.dtype}" if isinstance(value, np.ndarray) else ""
         raise EnvContractError(

@@ -16,14 +16,14 @@ class World(NamedTuple):
         reset: `reset(key) -> (state, obs)`.
         step: `step(state, action, key) -> (state, obs, reward, terminated, truncated)`. It never resets
             itself: `obs` is the true final observation when the episode ends.
-        observation_space: `Box` or `Discrete`.
+        observation_space: `Box` or `Discrete`; or a `Masked` of one, where observations come with allowed actions.
         n_actions: actions are the integers 0 to n_actions - 1.
         max_episode_steps: the time limit after which `truncated` is true, or None.
     """
 
     name: str
-    reset: Callable[[Array], tuple[Any, Array]]
-    step: Callable[[Any, Array, Array], tuple[Any, Array, Array, Array, Array]]
+    reset: Callable[[Array], tuple[Any, Any]]
+    step: Callable[[Any, Array, Array], tuple[Any, Any, Array, Array, Array]]
     observation_space: Space
     n_actions: int
     max_episode_steps: int | None

@@ -15,14 +15,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from bellmax.envs.contract import LARGEST, Contract, Diary, Values
 from bellmax.envs.making import Env, Vector, make, read_spaces
-from bellmax.types import BoolArray, EnvContractError, IntArray
+from bellmax.types import BoolArray, EnvContractError, IntArray, Masked
 
 
 class HostStep(NamedTuple):
     """One step of N worlds. The arrays never change afterwards; `obs` is `next_obs` where no episode ended.
 
     Attributes:
-        obs: `[N, ...]`, the observation to act on next: a new episode's first one where an episode ended.
+        obs: `[N, ...]`, the observation to act on next: a new episode's first one where an episode ended. A `Masked`
+            with the allowed actions [N, A], if masks are used.
         next_obs: `[N, ...]`, the true observation after this step, final where an episode ended.
         reward: `[N]` float32.
         terminated: `[N]` bool, the world ended: no value follows.
@@ -31,8 +32,8 @@ class HostStep(NamedTuple):
             NEXT_STEP mode, one step after an end): no experience, reward 0, and both flags False.
     """
 
-    obs: Values
-    next_obs: Values
+    obs: Any
+    next_obs: Any
     reward: npt.NDArray[np.float32]
     terminated: BoolArray
     truncated: BoolArray
@@ -50,6 +51,7 @@ class HostWorld:
         n_actions: actions are the integers 0 to n_actions - 1, also where the world counts from elsewhere.
         max_episode_steps: the time limit, if one is known.
         bounds: lowest and highest observation as the world gives them, or None where it is discrete.
+        gives_masks: its last reset told info["action_mask"].
     """
 
     def __init__(self, name: str, world: list[Env] | Vector, limit: int | None, owned: bool = True) -> None:
@@ -69,11 +71,17 @@ class HostWorld:
         self._contract = Contract(spaces, self._diary.place)
         self._shape = (self.n, *self._contract.shape)
         self._waiting: BoolArray = np.zeros(self.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
+        self.gives_masks = False
+        self._masks: BoolArray | None = None  # the allowed actions [N, A] of the present observations, if used
         self._all, self._none = np.ones(self.n, np.bool_), np.zeros(self.n, np.bool_)
         self._all.setflags(write=False)  # both are given away at every step
         self._none.setflags(write=False)
 
-    def reset(self, seed: int) -> Values:
+    def use_masks(self) -> None:
+        """From the next reset on, observations are `Masked`: they come with info["action_mask"]."""
+        self._masks = np.ones((self.n, self.n_actions), np.bool_)
+
+    def reset(self, seed: int) -> Any:
         """Start anew: world i is seeded with seed + i, unless a vector environment has its own way.
 
         Later resets, at the ends of episodes, continue these random streams.
@@ -81,11 +89,11 @@ class HostWorld:
         self._diary.start(seed)
         self._waiting = np.zeros(self.n, np.bool_)
         if self._vector is not None:
-            return self._contract.read(self._vector_reset(self._vector, seed=seed), self.n)
+            return self._with(self._contract.read(self._vector_reset(self._vector, seed=seed), self.n))
         obs = np.empty(self._shape, self._contract.dtype)
         for i in range(self.n):
             self._reset_into(obs, i, seed + i)
-        return obs
+        return self._with(obs)
 
     def step(self, actions: npt.ArrayLike) -> HostStep:
         """`actions [N]`, integers 0 to n_actions - 1.
@@ -123,7 +131,7 @@ class HostWorld:
                 self._diary.crash("step", error, i)
             if type(answer) is not tuple or len(answer) != 5 or type(answer[4]) is not dict:
                 answer = contract.five(answer, i)
-            obs, reward, terminated, truncated, _ = answer
+            obs, reward, terminated, truncated, info = answer
             contract.write(obs, next_obs, i)
             if type(reward) is not float or not -LARGEST <= reward <= LARGEST:
                 reward = contract.reward(reward, i)
@@ -132,13 +140,16 @@ class HostWorld:
                 flags = contract.flag("terminated", terminated, i), contract.flag("truncated", truncated, i)
                 if True in flags:
                     ended.append((i, *flags))
+            if self._masks is not None:
+                self._masks[i] = contract.mask(info, self.n_actions, i, bool(ended) and ended[-1][0] == i)
+        last = self._with(next_obs)
         if not ended:
-            return HostStep(next_obs, next_obs, rewards, self._none, self._none, self._all)
+            return HostStep(last, last, rewards, self._none, self._none, self._all)
         obs, terminations, truncations = next_obs.copy(), self._none.copy(), self._none.copy()
         for i, terminations[i], truncations[i] in ended:
             self._diary.begin(i)
             self._reset_into(obs, i, None)
-        return HostStep(obs, next_obs, rewards, terminations, truncations, self._all)
+        return HostStep(self._with(obs), last, rewards, terminations, truncations, self._all)
 
     def _step_vector(self, env: Vector, actions: IntArray) -> HostStep:
         contract, n, waiting = self._contract, self.n, self._waiting
@@ -155,24 +166,45 @@ class HostWorld:
         over = terminated | truncated
         valid = self._all
         if self._mode is AutoresetMode.NEXT_STEP:
-            obs = next_obs = contract.read(raw, n)
+            self._note_masks(info, self._all, over)
+            obs = next_obs = self._with(contract.read(raw, n))
             self._waiting = over
             if waiting.any():
                 valid = ~waiting
                 reward[waiting], terminated[waiting], truncated[waiting] = 0, False, False
         elif not over.any():
-            obs = next_obs = contract.read(raw, n)
+            self._note_masks(info, self._all, over)
+            obs = next_obs = self._with(contract.read(raw, n))
         elif self._mode is AutoresetMode.SAME_STEP:
             finals = self._finals(env, info, over)
             self._diary.begin(over)
-            obs = contract.read(raw, n)
-            next_obs = np.where(over.reshape(n, *[1] * (obs.ndim - 1)), finals, obs)
+            read = contract.read(raw, n)
+            self._note_masks(info.get("final_info", {}), over, over)
+            self._note_masks(info, ~over, over)
+            next_obs = self._with(np.where(over.reshape(n, *[1] * (read.ndim - 1)), finals, read))
+            self._note_masks(info, over, self._none)
+            obs = self._with(read)
         else:
-            obs, next_obs = contract.read(raw, n), contract.read(raw, n)
+            read = contract.read(raw, n)
+            self._note_masks(info, self._all, over)
+            next_obs = self._with(read.copy())
             self._diary.begin(over)
             fresh = contract.read(self._vector_reset(env, options={"reset_mask": over.copy()}), n)
-            obs[over] = fresh[over]
+            read[over] = fresh[over]
+            obs = self._with(read)
         return HostStep(obs, next_obs, reward, terminated, truncated, valid)
+
+    def _with(self, obs: Values) -> Any:
+        """The observations, with the masks if they are used."""
+        return obs if self._masks is None else Masked(obs, self._masks.copy())
+
+    def _note_masks(self, info: Mapping[str, Any], rows: BoolArray, over: BoolArray) -> None:
+        """Take the masks [N, A] of a vector environment's info for some of its worlds."""
+        if self._masks is not None:
+            given = info.get("action_mask")
+            for i in np.flatnonzero(rows).tolist():
+                row = {} if given is None else {"action_mask": given[i]}
+                self._masks[i] = self._contract.mask(row, self.n_actions, i, bool(over[i]))
 
     def _finals(self, env: Vector, info: Mapping[str, Any], over: BoolArray) -> Values:
         """`[N, ...]`, the final observations in SAME_STEP mode; zeros where no episode ended."""
@@ -200,13 +232,20 @@ class HostWorld:
         except Exception as error:
             self._diary.crash("reset", error, i)
         self._contract.write(self._contract.two(answer, i), obs, i)
+        self.gives_masks = "action_mask" in answer[1]
+        if self._masks is not None:
+            self._masks[i] = self._contract.mask(answer[1], self.n_actions, i, False)
 
     def _vector_reset(self, env: Vector, **kwargs: Any) -> Any:
         try:
             answer: Any = env.reset(**kwargs)
         except Exception as error:
             self._diary.crash("reset", error, None)
-        return self._contract.two(answer, None)
+        obs = self._contract.two(answer, None)
+        self.gives_masks = "action_mask" in answer[1]
+        options = kwargs.get("options") or {}
+        self._note_masks(answer[1], options.get("reset_mask", self._all), self._none)
+        return obs
 
 
 def open_world(

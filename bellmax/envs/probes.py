@@ -15,21 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.envs.functional import World
-from bellmax.types import Array, Box, FloatArray
+from bellmax.types import Array, Box, FloatArray, Masked
 
 
 class Probe(NamedTuple):
     """A world and what an agent must find in it.
 
     Attributes:
-        world: the world; observations are `[1]` float32.
-        observations: `[N, 1]` float32, every observation from which an action is taken.
-        q: `q(gamma) -> [N, A]` float64, the exact action values of those observations, for gamma < 1.
+        world: the world; observations are `[1]` float32, or a few numbers.
+        observations: `[N, 1]` float32, every observation from which an action is taken, as a policy takes them.
+        q: `q(gamma) -> [N, A]` float64, the exact action values of those observations, for gamma < 1; -inf where an
+            action is not allowed.
         tests: the one thing that this probe tests.
     """
 
     world: World
-    observations: npt.NDArray[np.float32]
+    observations: Any
     q: Callable[[float], FloatArray]
     tests: str
 
@@ -129,6 +130,75 @@ def autoreset() -> Probe:
     )
 
 
+def mask() -> Probe:
+    """The probe `match` with a third action, which is forbidden and would pay 5, then a second step that pays 0.
+
+    Its two steps see the cue; in the second only action 0 is allowed.
+    """
+    matched = _world("probe:mask", 3, _see_cue, _pay_match, ends=2)
+
+    def see(state: ProbeState, obs: Array) -> Masked:
+        return Masked(
+            jnp.stack([obs[0], state.time.astype(jnp.float32)]), jnp.arange(3) < jnp.maximum(2 - state.time, 1)
+        )
+
+    def reset(key: Array) -> tuple[ProbeState, Masked]:
+        state, obs = matched.reset(key)
+        return state, see(state, obs)
+
+    def step(state: ProbeState, action: Array, key: Array) -> tuple[ProbeState, Masked, Array, Array, Array]:
+        state, obs, reward, terminated, truncated = matched.step(state, action, key)
+        return state, see(state, obs), reward, terminated, truncated
+
+    no = -np.inf
+    world = matched._replace(reset=reset, step=step, observation_space=Masked(Box((2,)), Box((3,), "bool")))
+    seen = np.array([[-1, 0], [1, 0], [-1, 1], [1, 1]], np.float32)
+    allowed = np.array([[True, True, False]] * 2 + [[True, False, False]] * 2)
+    return Probe(
+        world,
+        Masked(seen, allowed),
+        lambda gamma: np.array([[1.0, -1.0, no], [-1.0, 1.0, no], [0.0, no, no], [0.0, no, no]]),
+        "An action that is not allowed is neither taken, nor explored, nor bootstrapped from.",
+    )
+
+
+def _pay_match(cue: Array, time: Array, action: Array) -> Array:
+    """In the first step 1 for the action that matches the cue, else -1; 5 for an action that is not allowed."""
+    paid = jnp.where(time == 0, cue * (2 * action - 1), 0.0)
+    return jnp.where(action >= jnp.maximum(2 - time, 1), 5.0, paid)
+
+
+def recall() -> Probe:
+    """The cue -1 or 1 is shown at the start alone; in the third step action 0 or 1 must match it, for 1, else -1.
+
+    The observation is (cue, steps taken). For agents that remember: its values are of histories, so none are listed.
+    """
+    world = _world("probe:recall", 2, _see_cue, _pay_recall, ends=3)
+
+    def see(state: ProbeState) -> Array:
+        time = state.time.astype(jnp.float32)
+        return jnp.stack([jnp.where(time == 0, state.cue, 0.0), time])
+
+    def reset(key: Array) -> tuple[ProbeState, Array]:
+        state, _ = world.reset(key)
+        return state, see(state)
+
+    def step(state: ProbeState, action: Array, key: Array) -> tuple[ProbeState, Array, Array, Array, Array]:
+        state, _, reward, terminated, truncated = world.step(state, action, key)
+        return state, see(state), reward, terminated, truncated
+
+    return Probe(
+        world._replace(reset=reset, step=step, observation_space=Box((2,))),
+        np.zeros((0, 2), np.float32),
+        lambda gamma: np.zeros((0, 2)),
+        "What was seen at an episode's start is remembered to its end, and not into the next.",
+    )
+
+
+def _pay_recall(cue: Array, time: Array, action: Array) -> Array:
+    return jnp.where(time == 2, cue * (2 * action - 1), 0.0)
+
+
 PROBES: dict[str, Callable[[], Probe]] = {
     "probe:constant": constant,
     "probe:observation": observation,
@@ -138,6 +208,8 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "probe:termination": termination,
     "probe:time-limit": time_limit,
     "probe:autoreset": autoreset,
+    "probe:mask": mask,
+    "probe:recall": recall,
 }
 
 

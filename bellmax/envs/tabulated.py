@@ -11,7 +11,7 @@ import numpy as np
 
 from bellmax.envs.functional import World
 from bellmax.mdp.model import FiniteMDP, successor_table
-from bellmax.types import Array, Discrete
+from bellmax.types import Array, Box, Discrete, Masked
 
 
 class TabulatedState(NamedTuple):
@@ -21,10 +21,11 @@ class TabulatedState(NamedTuple):
     time: Array
 
 
-def as_world(mdp: FiniteMDP) -> World:
+def as_world(mdp: FiniteMDP, masked: bool = False) -> World:
     """`mdp` as a compiled world with discrete observations; its time limit truncates.
 
-    An action that a state lacks counts as its last one, for agents that know no such difference.
+    An action that a state lacks counts as its last one, for agents that know no such difference. Those that do get
+    `masked` observations, with the actions that the state has.
     """
     table = successor_table(mdp)
     n_actions, width = mdp.n_actions, table.successor.shape[1]
@@ -52,7 +53,23 @@ def as_world(mdp: FiniteMDP) -> World:
         truncated = jnp.asarray(mdp.max_episode_steps is not None and time >= mdp.max_episode_steps)
         return TabulatedState(obs, time), obs, reward, terminates[pair, k], truncated
 
-    return World(mdp.name, reset, step, Discrete(mdp.n_states), n_actions, mdp.max_episode_steps)
+    whole = World(mdp.name, reset, step, Discrete(mdp.n_states), n_actions, mdp.max_episode_steps)
+    return with_masks(whole, jnp.asarray(mdp.allowed)) if masked else whole
+
+
+def with_masks(world: World, allowed: Array) -> World:
+    """A world of discrete observations that come with the row of `allowed` [S, A] that belongs to them."""
+
+    def reset(key: Array) -> tuple[Any, Masked]:
+        state, obs = world.reset(key)
+        return state, Masked(obs, allowed[obs])
+
+    def step(state: Any, action: Array, key: Array) -> tuple[Any, Masked, Array, Array, Array]:
+        state, obs, *rest = world.step(state, action, key)
+        return state, Masked(obs, allowed[obs]), *rest
+
+    space = Masked(world.observation_space, Box((world.n_actions,), "bool"))
+    return world._replace(reset=reset, step=step, observation_space=space)
 
 
 class TabulatedEnv(gym.Env[Any, Any]):
@@ -63,6 +80,7 @@ class TabulatedEnv(gym.Env[Any, Any]):
         self.table = successor_table(mdp)
         self.observation_space = gym.spaces.Discrete(mdp.n_states)
         self.action_space = gym.spaces.Discrete(mdp.n_actions)
+        self.partial = bool((mdp.n_allowed < mdp.n_actions).any())  # then info tells which actions a state has
         self.obs = 0
         self.time = 0
 
@@ -71,7 +89,7 @@ class TabulatedEnv(gym.Env[Any, Any]):
         super().reset(seed=seed, options=options)
         self.obs = int(self.np_random.choice(self.mdp.n_states, p=self.mdp.start))
         self.time = 0
-        return self.obs, {}
+        return self.obs, self._info()
 
     def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """Draw the outcome of (state, action)."""
@@ -85,4 +103,8 @@ class TabulatedEnv(gym.Env[Any, Any]):
         self.obs = int(self.table.successor[pair, k])
         self.time += 1
         truncated = self.mdp.max_episode_steps is not None and self.time >= self.mdp.max_episode_steps
-        return self.obs, reward, not self.table.continues[pair, k], truncated, {}
+        return self.obs, reward, not self.table.continues[pair, k], truncated, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        n = self.mdp.n_allowed[self.obs]
+        return {"action_mask": np.arange(self.mdp.n_actions) < n} if self.partial else {}

@@ -11,7 +11,7 @@ from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play_compiled, pl
 from bellmax.training.exact import Truth, measure
 from bellmax.training.policy import Policy
 from bellmax.training.worlds import Source
-from bellmax.types import FloatArray
+from bellmax.types import FloatArray, Masked
 
 GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first
 BLOCK = 1 << 22  # numbers of all tables compared at a time: 32 MB of float64
@@ -27,6 +27,8 @@ def grade_exactly(truth: Truth, policies: Sequence[Policy]) -> dict[str, FloatAr
             q = np.array([a["q"] for a in arrays])
         else:
             q = np.array([policy.table() for policy in policies[first : first + size]], np.float64)
+            if isinstance(policies[first].space, Masked):
+                q = np.where(truth.mdp.allowed, q, -np.inf)
         visits = np.array([a["visits"] for a in arrays]) if all("visits" in a for a in arrays) else None
         parts.append(measure(truth, q, visits))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -20,7 +20,7 @@ from bellmax.catalog import agent_class
 from bellmax.config import AgentConfig, build
 from bellmax.training import storage
 from bellmax.training.loops import is_tabular
-from bellmax.types import Box, ConfigError, CorruptCheckpoint, Discrete, Space
+from bellmax.types import Box, ConfigError, CorruptCheckpoint, Discrete, Masked, Space
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,13 @@ class Policy:
         Raises:
             ConfigError: the world's observations are not discrete.
         """
-        if not isinstance(self.space, Discrete):
+        space = spaces.visible(self.space)
+        if not isinstance(space, Discrete):
             raise ConfigError(f"{self.world} has no finite list of states; ask for q_values(obs) instead")
-        return self.q_values(np.arange(self.space.n))
+        states = np.arange(space.n)
+        if isinstance(self.space, Masked):  # as if all actions were allowed
+            return self.q_values(Masked(states, np.ones((space.n, self.n_actions), np.bool_)))
+        return self.q_values(states)
 
     def card(self) -> dict[str, Any]:
         """All but the arrays, as JSON: the same at every save of a run."""
