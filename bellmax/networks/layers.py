@@ -130,7 +130,7 @@ class Conv(eqx.Module):
             "SAME" if self.same else "VALID",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        return out[0] + self.bias
+        return out[0] + self.bias[None, None, :]
 
 
 class LSTM(eqx.Module):

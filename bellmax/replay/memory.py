@@ -55,7 +55,7 @@ def replay(
         within = jax.vmap(ring.after, (None, 0), 1)(slots, span)  # [B, window]
         here = jnp.minimum(ring.following(rows, slots), n)
         kept = ring.read(rows, within)
-        stops = kept.over.astype(bool) | (span >= here[:, None] - 1)
+        stops = kept.over.astype(bool) | (span[None, :] >= here[:, None] - 1)
         discount = kept.transition.discount
         if gamma is not None:
             discount = jnp.where(discount > 0, gamma, 0.0)
