@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from bellmax.tabular.planning import DynaQ, DynaQPlus, PrioritizedSweeping
     from bellmax.tabular.td import DoubleQ, ExpectedSarsa, QLearning, Sarsa, SpeedyQ
     from bellmax.tabular.traces import PengQ, SarsaLambda, TrueOnlineSarsa, WatkinsQ
+    from bellmax.training.collect import collect
+    from bellmax.training.data import Dataset
     from bellmax.training.evaluate import Evaluation, evaluate
     from bellmax.training.policy import Policy
     from bellmax.training.run import Run
@@ -91,6 +93,7 @@ _HOME = {
     "C51": "bellmax.deep.c51",
     "CQL": "bellmax.deep.cql",
     "DQN": "bellmax.deep.dqn",
+    "Dataset": "bellmax.training.data",
     "DelayedQ": "bellmax.tabular.pac",
     "DoubleQ": "bellmax.tabular.td",
     "DynaQ": "bellmax.tabular.planning",
@@ -130,6 +133,7 @@ _HOME = {
     "car_rental": "bellmax.mdp.gallery",
     "chain": "bellmax.mdp.gallery",
     "cliff": "bellmax.mdp.gallery",
+    "collect": "bellmax.training.collect",
     "corridor": "bellmax.mdp.gallery",
     "deep_sea": "bellmax.mdp.gallery",
     "dyna_maze": "bellmax.mdp.gallery",
@@ -175,7 +179,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
-    "train", "evaluate", "load", "resume", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run", "Policy",
+    "train", "evaluate", "load", "resume", "collect", "Dataset", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run",
+    "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
     "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "C51", "QRDQN", "IQN",

@@ -143,16 +143,20 @@ class TrainCommand(click.Command):
 @click.argument("world")
 @click.argument("hyper_parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
-@click.option("--steps", default=100_000, show_default=True, help="Environment steps per seed.")
+@click.option(
+    "--steps", default=100_000, show_default=True, help="Environment steps per seed; with --data, gradient steps."
+)
 @click.option("--seeds", default=1, show_default=True, help="How many seeds.")
 @click.option("--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]")
 @click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
+@click.option("--data", help="Learn from this alone: a run that kept its experience, a data file, or minari:NAME.")
+@click.option("--keep-experience", is_flag=True, help="Save the replay memory of each seed at the end, for --data.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @_env_option
 @_as_json
 def train(
     world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int, seeds: int, out: Path | None,
-    loop: str, quiet: bool, env: tuple[str, ...], as_json: bool,
+    loop: str, data: str | None, keep_experience: bool, quiet: bool, env: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Train AGENT in WORLD on several seeds, save the run, report with intervals.
 
@@ -169,8 +173,8 @@ def train(
     folder = out or free_folder(Path("runs"), f"{world}-{agent}")
     try:
         run = run_training(
-            world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=env_kwargs,
-            progress=not quiet, say=say, **settings,
+            world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=env_kwargs, data=data,
+            keep_experience=keep_experience, progress=not quiet, say=say, **settings,
         )  # fmt: skip
     except BellmaxError:
         if out is None:
@@ -220,9 +224,10 @@ def numbers(run: Any) -> dict[str, Any]:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data", help="The data that it learns from, where they are in another place now.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @_as_json
-def resume(folder: Path, quiet: bool, as_json: bool) -> None:
+def resume(folder: Path, data: str | None, quiet: bool, as_json: bool) -> None:
     """Go on with a run that was stopped, to its end.
 
     Example: bellmax resume runs/CartPole-v1-dqn
@@ -230,7 +235,7 @@ def resume(folder: Path, quiet: bool, as_json: bool) -> None:
     from bellmax.training.progress import say
     from bellmax.training.train import resume as resume_training
 
-    show(resume_training(folder, progress=not quiet, say=say), as_json)
+    show(resume_training(folder, data=data, progress=not quiet, say=say), as_json)
 
 
 @main.command("eval")

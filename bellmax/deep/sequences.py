@@ -50,7 +50,7 @@ def unroll(module: Any, sequence: Experience, burn_in: int, visible: Callable[[A
 def transitions(config: ReplayConfig, sequence: Experience) -> tuple[Array, Array, Array]:
     """Of each step [L]: the n-step reward and discount, and the index of the step in which its window ends."""
     steps, length = sequence.transition, sequence.over.shape[0]
-    span = jnp.minimum(jnp.arange(length)[:, None] + jnp.arange(config.n_steps), length - 1)  # [L, n]
+    span = jnp.minimum(jnp.arange(length)[:, None] + jnp.arange(config.n_steps)[None], length - 1)  # [L, n]
     stops = sequence.over.astype(bool)[span] | (span == length - 1)
     reward, discount, last = jax.vmap(bellman.n_step)(steps.reward[span], steps.discount[span], stops)
     return reward, discount, jnp.arange(length) + last

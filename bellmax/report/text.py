@@ -47,7 +47,9 @@ def describe_summary(summary: Summary) -> str:
 def describe_run(run: Any) -> str:
     """What came out, where it is, and what to do next."""
     parts: list[Any] = [curve(run)]
-    parts += [f"{run.config.name} on {run.world}, {run.steps:,} steps, {run.loop} loop", seeds_table(run)]
+    data = run.options.get("data")
+    how = f"steps, {run.loop} loop" if data is None else f"gradient steps, data: {data['steps']:,} of {data['source']}"
+    parts += [f"{run.config.name} on {run.world}, {run.steps:,} {how}", seeds_table(run)]
     if len(run.seeds) > SHOWN_SEEDS:
         parts.append(f"... and {len(run.seeds) - SHOWN_SEEDS:,} more")
     parts.append(describe_summary(run.summary()))
@@ -162,9 +164,10 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     grid[(rows >= row(low)) & (rows <= row(high))] = "░"
     grid[row(mean), np.arange(width)] = "█"
     out = io.StringIO()
+    kind = "environment" if run.options.get("data") is None else "gradient"
     for i in reversed(range(height)):
         label = top if i == height - 1 else bottom if i == 0 else None
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
     out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
-    out.write(f"{'':>11}{name} over environment steps: mean (█) and range (░) of {len(run.seeds)} seed(s)")
+    out.write(f"{'':>11}{name} over {kind} steps: mean (█) and range (░) of {len(run.seeds)} seed(s)")
     return out.getvalue()

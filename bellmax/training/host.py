@@ -83,6 +83,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
 
     from bellmax.random import make_key
     from bellmax.training import compiled
+    from bellmax.training.data import from_memory
 
     agent = config.make(source.space, source.n_actions, steps)
     act = compiled.make_actor(agent, config.num_envs)
@@ -163,4 +164,8 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         run.block = run.thread.submit(lambda: (mind, actor, {}))
         return run
 
-    return Loop("host", stride, 1, False, start, advance, snapshot, dump, restore, close)
+    def experience(run: DeepRun) -> list[Any]:
+        (_, memory), _, _ = run.block.result()
+        return [from_memory(config, agent, source.space, memory)]
+
+    return Loop("host", stride, 1, False, start, advance, snapshot, dump, restore, close, experience)

@@ -120,6 +120,7 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
 
     from bellmax.random import make_key
     from bellmax.training import compiled
+    from bellmax.training.data import from_memory
 
     world = source.compile()
     agent = config.make(world.observation_space, world.n_actions, steps)
@@ -156,9 +157,13 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> Any:
         return checkpoint.from_arrays(start(seeds), arrays, "checkpoint")
 
+    def experience(state: Any) -> list[Any]:
+        return [from_memory(config, agent, source.space, one.memory) for one in unstack(state)]
+
     return Loop(
-        "compiled", stride_, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None
-    )
+        "compiled", stride_, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None,
+        experience,
+    )  # fmt: skip
 
 
 def keep_compiled_code() -> None:

@@ -42,6 +42,7 @@ class Loop(NamedTuple):
         dump: `dump(state) -> arrays`, by name, of everything that evolves.
         restore: `restore(seeds, arrays) -> state`, the inverse; a Gymnasium world starts a new episode.
         close: `close(state)` frees what the state holds outside memory.
+        experience: `experience(state) -> [Dataset]`, of each seed, what its replay memory holds; None without one.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Loop(NamedTuple):
     dump: Callable[[Any], dict[str, Any]]
     restore: Callable[[Sequence[int], dict[str, Any]], Any]
     close: Callable[[Any], None]
+    experience: Callable[[Any], list[Any]] | None = None
 
 
 def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

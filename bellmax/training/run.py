@@ -10,6 +10,7 @@ import numpy as np
 
 from bellmax.config import AgentConfig
 from bellmax.statistics import Summary, bootstrap_interval, summarise
+from bellmax.training.data import Dataset
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.policy import Policy
 from bellmax.training.records import Episodes, History
@@ -34,7 +35,8 @@ class Run:
 
     Attributes:
         world, agent, config, steps, seeds, loop: what was asked for; `loop` is "compiled" or "host".
-        options: records, eval_episodes, final_episodes, vmap and keep_episodes, as given.
+        options: records, eval_episodes, final_episodes, vmap, keep_episodes and keep_experience, as given; and `data`,
+            of an offline run: where they came from, how many steps they are and their hash, else None.
         history: columns over the records, see `History`.
         policies: {"final": [...], "best": [...]}, one Policy per seed.
         evaluations: of the final policies, one Evaluation per seed.
@@ -43,6 +45,8 @@ class Run:
         episodes: the first training episodes of each seed, one Episodes per seed; see `keep_episodes` of `train`.
         visits: [T, seeds, S, A] int64, how often each pair had been updated at each record; None for a network, or
             where these would be more than 10^7 numbers (the last are then still in the policies' arrays).
+        experience: with `keep_experience`, what the replay memory of each seed held at the end, one Dataset per seed;
+            `load` leaves it in its files.
         folder: where it is saved, or None.
     """
 
@@ -59,6 +63,7 @@ class Run:
     scores: list[float] = field(default_factory=list)
     episodes: list[Episodes] = field(default_factory=list)
     visits: IntArray | None = None
+    experience: list[Dataset] = field(default_factory=list)
     folder: Path | None = None
 
     def summary(self) -> Summary:

@@ -7,6 +7,7 @@ episodes.safetensors  returns and lengths of the first training episodes, seed a
 visits.safetensors    visits [T, seeds, S, A] of a table at each record, where they are not too many
 policies/             seed-0-final.safetensors and .json, seed-0-best..., for every seed; of more than a hundred
                       seeds all-final.safetensors and .json, all-best...
+experience/           seed-0.safetensors, ..., the replay memory of every seed at the end, if it was to be kept
 result.json           scores, returns, summary; written last: a run without it did not end
 """
 
@@ -129,7 +130,10 @@ def read_arrays(path: Path) -> dict[str, Any] | None:
 
 
 def close_folder(run: Run) -> None:
-    """Write the result, the mark of a run that ended."""
+    """Write the experience, and the result, the mark of a run that ended."""
+    for seed, data in zip(run.seeds, run.experience, strict=bool(run.experience)):
+        (_folder(run) / "experience").mkdir(exist_ok=True)
+        data.save(_folder(run) / "experience" / f"seed-{seed}.safetensors")
     storage.write_json(
         _folder(run) / "result.json",
         {
@@ -160,7 +164,11 @@ def load(folder: str | os.PathLike[str]) -> Run:
             History.from_csv(history[: history.rfind("\n") + 1], card["seeds"]),
             {name: card[name] for name in ("records", "eval_episodes", "final_episodes", "vmap")}, folder=path,
         )  # fmt: skip
-        run.options["keep_episodes"] = card.get("keep_episodes", 0)
+        run.options |= {
+            "keep_episodes": card.get("keep_episodes", 0),
+            "keep_experience": card.get("keep_experience", False),
+            "data": card.get("data"),
+        }
         read_kept(run)
     except (*storage.MALFORMED, OSError, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error

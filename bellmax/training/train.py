@@ -13,12 +13,14 @@ import numpy as np
 
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
-from bellmax.training import checkpoint, loops, saving
+from bellmax.training import checkpoint, loops, offline, saving
+from bellmax.training.data_sources import name_of, read_data
 from bellmax.training.evaluate import SEED_OFFSET
-from bellmax.training.records import History
+from bellmax.training.masks import with_masks
+from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
 from bellmax.training.trainer import Trainer
-from bellmax.training.worlds import find_world
+from bellmax.training.worlds import Source, find_world
 from bellmax.types import BellmaxError, ConfigError
 
 
@@ -35,6 +37,8 @@ def train(
     eval_episodes: int = 10,
     final_episodes: int = 100,
     keep_episodes: int = 2_000_000,
+    data: Any = None,
+    keep_experience: bool = False,
     vmap: int | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] = lambda text: None,
@@ -55,6 +59,10 @@ def train(
         final_episodes: greedy episodes per seed at the end, 0 for none.
         keep_episodes: how many training episodes to keep in `run.episodes`, an equal share for each seed, its first
             ones; 16 bytes each.
+        data: learn from this and step no world but to evaluate; `steps` are then gradient steps. A Dataset, a file or
+            folder that holds one (that of a run with `keep_experience`), or "minari:NAME".
+        keep_experience: keep what the replay memory of each seed holds at the end, as `run.experience`, and in the
+            run's folder, from which `data` reads it.
         vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator.
         progress: show it; by default only if standard error is a terminal.
         say: called with each line for people.
@@ -68,6 +76,10 @@ def train(
     source = _attempt(problems, lambda: find_world(world, env_kwargs))
     config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
     seed_list = _attempt(problems, lambda: check_seeds(seeds))
+    given = None if data is None else _attempt(problems, lambda: read_data(data))
+    if source and config and given is not None:
+        config = _attempt(problems, lambda: offline.prepare(config, source, given))
+    _attempt(problems, lambda: check_kept(config, keep_experience, offline_run=data is not None))
     _attempt(problems, lambda: check_numbers(steps, records, eval_episodes, final_episodes, keep_episodes, vmap, loop))
     if problems or not (source and config and seed_list):
         raise ConfigError("; ".join(problems))
@@ -78,21 +90,29 @@ def train(
             raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
     if source.fixed is not None and len(seed_list) > 1:
         raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
+    source = source if loops.is_tabular(config) else with_masks(source)
     kind, why = loops.choose_loop(config, source, loop)
     stride = loops.stride(config, source)
     if steps < stride:
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
     steps = steps // stride * stride
-    engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list))
+    about = None
+    if given is None:
+        engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list))
+    else:
+        engine = offline.make_loop(config, source, kind, steps, given, vmap)
+        about = {"source": name_of(data), "steps": given.steps, "sha256": given.sha256()}
+        why = f"learning from {given.steps:,} steps of {about['source']}, evaluated in the world"
     options = {
         "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,
-        "keep_episodes": keep_episodes, "vmap": vmap,
+        "keep_episodes": keep_episodes, "vmap": vmap, "keep_experience": keep_experience, "data": about,
     }  # fmt: skip
     run = Run(source.name, config, steps, seed_list, kind, dict(env_kwargs or {}), History(seed_list), options)
     if out is not None:
         run.folder = Path(out)
         saving.open_folder(run)
-    say(f"{config.name} on {source.name}: {steps:,} steps x {len(seed_list)} seeds, {kind} loop ({why})")
+    what, how = ("steps", f", {kind} loop") if about is None else ("gradient steps", "")
+    say(f"{config.name} on {source.name}: {steps:,} {what} x {len(seed_list)} seeds{how} ({why})")
     return _go(Trainer(run, source, engine), progress, say)
 
 
@@ -100,6 +120,7 @@ def resume(
     folder: str | os.PathLike[str],
     world: Any = None,
     *,
+    data: Any = None,
     progress: bool | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Run:
@@ -107,10 +128,10 @@ def resume(
 
     A compiled run ends in the same bits as if it had not been stopped. A Gymnasium world cannot be put back into
     the middle of an episode, so there a run goes on with a new episode, and says so. `world` is needed where the
-    run was given an object and not a name.
+    run was given an object and not a name; so is `data`, or where they are now in another place.
 
     Raises:
-        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet.
+        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; or its data are others now.
         CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or world.
     """
     run = saving.load(folder)
@@ -120,12 +141,32 @@ def resume(
     if not (path / checkpoint.MANIFEST).is_file():
         raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
     source = find_world(run.world if world is None else world, run.env_kwargs if world is None else None)
-    engine = loops.make_loop(run.config, source, run.loop, run.steps, run.options["vmap"], n_seeds=len(run.seeds))
+    source = source if loops.is_tabular(run.config) else with_masks(source)
+    engine = _engine(run, source, data)
     step, groups = checkpoint.load(path)
     run.drop_after(step)
-    note = "" if run.loop == "compiled" else "; its Gymnasium worlds start a new episode, so not bit for bit"
+    exact = run.loop == "compiled" or run.options["data"] is not None
+    note = "" if exact else "; its Gymnasium worlds start a new episode, so not bit for bit"
     say(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
     return _go(Trainer(run, source, engine, step, groups), progress, say)
+
+
+def _engine(run: Run, source: Source, data: Any) -> Loop:
+    """The loop of a run that is resumed."""
+    about = run.options["data"]
+    if about is None:
+        if data is not None:
+            raise ConfigError("the run did not learn from data: leave data away")
+        return loops.make_loop(run.config, source, run.loop, run.steps, run.options["vmap"], n_seeds=len(run.seeds))
+    where = about["source"] if data is None else data
+    given = read_data(where)
+    if given.sha256() != about["sha256"]:
+        raise ConfigError(
+            f"data {name_of(where)!r} ({given.steps:,} steps) are not those that the run began with "
+            f"({about['steps']:,} steps); give them as data"
+        )
+    config = offline.prepare(run.config, source, given)  # the same again, or what a world given anew does not fit
+    return offline.make_loop(config, source, run.loop, run.steps, given, run.options["vmap"])
 
 
 def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:
@@ -160,6 +201,18 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     if not good or len(set(listed)) < len(listed):
         raise ConfigError(f"seeds={seeds!r}: give how many (1 or more), or different integers from 0 to 999999")
     return [int(s) for s in listed]
+
+
+def check_kept(config: AgentConfig | None, keep_experience: Any, *, offline_run: bool) -> None:
+    """Refuse to keep experience where there is none."""
+    if not isinstance(keep_experience, bool):
+        raise ConfigError(f"keep_experience={keep_experience!r} is not True or False")
+    if keep_experience and offline_run:
+        raise ConfigError("keep_experience keeps what was stepped, and a run with data steps nothing")
+    if keep_experience and config and not hasattr(config, "buffer_size"):
+        raise ConfigError(f"keep_experience keeps a replay memory, and {config.name} has none; use dqn, or another")
+    if keep_experience and config and config.gamma == 0:
+        raise ConfigError("keep_experience tells ends by their discount, which is always 0 with gamma=0")
 
 
 def check_numbers(

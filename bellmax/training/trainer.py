@@ -77,7 +77,8 @@ class Trainer:
     ) -> None:
         """A run to start, or to go on from step `begin` with the `saved` states of its groups."""
         self.run, self.source, self.loop, self.begin, self.saved = run, source, loop, begin, saved
-        self.truth = find_truth(source.mdp, run.config.gamma)
+        recurrent = getattr(run.config, "recurrent", "none") != "none"  # its values are of histories, not of states
+        self.truth = None if recurrent else find_truth(source.mdp, run.config.gamma)
         size = min(loop.group, len(run.seeds))
         self.groups = [run.seeds[i : i + size] for i in range(0, len(run.seeds), size)]
         self.chunk = chunk_steps(run.steps, loop.stride, run.options["records"])
@@ -106,6 +107,9 @@ class Trainer:
                 stack.callback(self.loop.close, state)
             try:
                 self.train(states, report, stop)
+                if self.run.options.get("keep_experience"):
+                    assert self.loop.experience is not None  # noqa: S101 - train has looked
+                    self.run.experience = [data for state in states for data in self.loop.experience(state)]
             except (BellmaxError, KeyboardInterrupt):
                 self.keep(states)
                 raise
@@ -169,8 +173,10 @@ class Trainer:
 
     def columns(self, chunks: list[Chunk], t: int) -> dict[str, FloatArray | float]:
         """One record of the history, without evaluation."""
-        rate = float(self.run.config.epsilon(t, self.run.steps))
-        return {"time/total_timesteps": float(t), "rollout/exploration_rate": rate, **chunk_columns(chunks)}
+        columns: dict[str, FloatArray | float] = {"time/total_timesteps": float(t)}
+        if self.run.options.get("data") is None:  # offline nobody explores
+            columns["rollout/exploration_rate"] = float(self.run.config.epsilon(t, self.run.steps))
+        return {**columns, **chunk_columns(chunks)}
 
     def policy(self, arrays: dict[str, Any]) -> Policy:
         """A policy of this run."""

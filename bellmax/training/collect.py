@@ -1,0 +1,146 @@
+"""NumPy and JAX. Data from a policy: it plays, greedily but for a share of random actions, and every step is kept."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bellmax.training.data import Dataset, join, stack_trees
+from bellmax.training.policy import Policy, network_function
+from bellmax.training.worlds import Source, find_world
+from bellmax.types import ConfigError, Masked
+
+
+def collect(
+    policy: Policy | None,
+    world: Any = None,
+    *,
+    steps: int,
+    seed: int = 0,
+    epsilon: float = 0.0,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """`steps` steps of `world` in time order, greedy by `policy` with probability 1 - epsilon, else uniform.
+
+    Args:
+        policy: of a run (`run.policy(seed)`), or None for uniform actions.
+        world: whatever `train` takes; None: the policy's own. Its compiled twin plays, where there is one.
+        steps: how many; the last episode is cut there.
+        seed: of the world and of the random actions.
+        epsilon: share of uniform actions among those that are allowed.
+        env_kwargs: of a world given by name.
+
+    Raises:
+        ConfigError: a number is out of range, or the world has other observations or actions than the policy.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise ConfigError(f"steps={steps!r} is not an integer from 1")
+    if not 0.0 <= epsilon <= 1.0:
+        raise ConfigError(f"epsilon={epsilon!r} is outside [0, 1]")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
+        raise ConfigError(f"seed={seed!r} is not an integer from 0 to 2^31 - 1")
+    if world is None and policy is None:
+        raise ConfigError("without a policy, say in which world")
+    if world is None and policy is not None:
+        world, env_kwargs = policy.world, policy.env_kwargs if env_kwargs is None else env_kwargs
+    source = find_world(world, env_kwargs)
+    if policy is not None and (source.space, source.n_actions) != (policy.space, policy.n_actions):
+        raise ConfigError(
+            f"the policy knows {policy.space} with {policy.n_actions} actions; "
+            f"{source.name} has {source.space} with {source.n_actions}"
+        )
+    compiled = source.mdp is not None or source.compiled is not None
+    if compiled and (policy is None or "low" not in policy.arrays):
+        return _in_compiled(policy, source, int(steps), int(seed), float(epsilon))
+    return _in_host(policy, source, int(steps), int(seed), float(epsilon))
+
+
+def _in_host(policy: Policy | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:
+    """Play in Gymnasium, one world, or as many as an object is."""
+    worlds = source.open_worlds(1)
+    rng = np.random.default_rng(seed)
+    taken: list[tuple[Any, Any]] = []
+    try:
+        n = worlds.n
+        obs, carry, over = worlds.reset(seed), policy.begin(n) if policy else (), np.zeros(n, np.bool_)
+        missing = steps
+        while missing > 0:
+            q = np.zeros((n, source.n_actions))
+            if policy is not None:
+                if over.any() and carry != ():
+                    carry = _begun_anew(policy.begin(n), carry, over)
+                q, carry = policy.look(carry, obs)
+            mask = obs.mask if isinstance(obs, Masked) else np.ones(q.shape, np.bool_)
+            explored = np.argmax(np.where(mask, rng.random(q.shape), -1.0), axis=1)
+            random = rng.random(n) < (1.0 if policy is None else epsilon)
+            action = np.where(random, explored, np.argmax(q, axis=1)).astype(np.int32)
+            step = worlds.step(action)
+            over = step.terminated | step.truncated
+            truncated = step.truncated & ~step.terminated
+            row = Dataset(obs, action, step.reward, step.terminated, truncated, step.next_obs)
+            taken.append((row, step.valid))
+            missing -= int(step.valid.sum())
+            obs = step.obs
+    finally:
+        worlds.close()
+    whole, valid = stack_trees(np.stack, taken)
+    return join([stack_trees(lambda x, i=i: x[0][valid[:, i], i], [whole]) for i in range(valid.shape[1])])
+
+
+def _begun_anew(fresh: Any, carry: Any, over: Any) -> Any:
+    """The carry [n], as at the start of an episode where one was over."""
+    import jax
+
+    def choose(new: Any, old: Any) -> Any:
+        return np.where(over.reshape(-1, *[1] * (np.ndim(old) - 1)), new, old)
+
+    return jax.tree.map(choose, fresh, carry)
+
+
+def _in_compiled(policy: Policy | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:
+    """Play in the compiled world, all in one `scan`."""
+    import jax
+
+    from bellmax.random import make_key
+
+    arrays = {} if policy is None else policy.arrays
+    play = _player(source.compile, policy and policy.config, source.space, source.n_actions, steps)
+    data = play(arrays, make_key(seed), np.float32(1.0 if policy is None else epsilon))
+    return join([jax.tree.map(np.asarray, data)])
+
+
+@functools.lru_cache(maxsize=4)
+def _player(compile_: Any, config: Any, space: Any, n_actions: int, steps: int) -> Any:
+    """`play(arrays, key, epsilon) -> Dataset`, compiled once per world and kind of policy."""
+    import jax
+    import jax.numpy as jnp
+
+    from bellmax.exploration import epsilon_greedy
+
+    world = compile_()
+    begin, look = network_function(config, space, n_actions) if config else (lambda n: (), None)
+
+    def play(arrays: dict[str, Any], key: Any, epsilon: Any) -> Any:
+        def step(now: Any, key: Any) -> Any:
+            state, obs, carry = now
+            act_key, step_key, reset_key = jax.random.split(key, 3)
+            q, after = jnp.zeros(n_actions), carry
+            if look is not None:
+                values, after = look(arrays, carry, jax.tree.map(lambda x: x[None], obs))
+                q = values[0]
+            action = epsilon_greedy(q, epsilon, act_key, obs.mask if isinstance(obs, Masked) else None)
+            state, next_obs, reward, terminated, truncated = world.step(state, action, step_key)
+            row = Dataset(obs, action, jnp.float32(reward), terminated, truncated & ~terminated, next_obs)
+            fresh = (*world.reset(reset_key), begin(1))
+            over = terminated | truncated
+            following = jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, (state, next_obs, after))
+            return following, row
+
+        reset_key, key = jax.random.split(key)
+        _, data = jax.lax.scan(step, (*world.reset(reset_key), begin(1)), jax.random.split(key, steps))
+        return data
+
+    return jax.jit(play)

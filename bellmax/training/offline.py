@@ -1,0 +1,146 @@
+"""JAX. Offline learning: the loop in which no world is stepped. Levine et al. (2020), "Offline reinforcement learning".
+
+The replay memory is filled with a data set before the first step and stays as it is; a step of the run is one gradient
+step. The learner is the one of the other loops: what a method needs to learn from fixed data is in its loss.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bellmax.config import AgentConfig
+from bellmax.training import checkpoint, loops
+from bellmax.training.data import Dataset, as_experience, find_faults
+from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
+from bellmax.training.worlds import Source
+from bellmax.types import Agent, ConfigError, Experience
+
+
+class OfflineState(NamedTuple):
+    """All of one seed's run that evolves; the rows of the memory do not, and all seeds share them."""
+
+    learner: Any
+    sampler: Any
+    key: Any
+
+
+def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
+    """The config as the offline loop needs it: a memory as large as the data, and a clock of gradient steps.
+
+    There are as many gradient steps between updates of the target network as when the agent plays. All data are there
+    from the first step on, so that importance weights correct in full from then on.
+
+    Raises:
+        ConfigError: such an agent cannot, or the data do not fit the world; all of it in one message.
+    """
+    from bellmax.deep.config import ReplayConfig
+
+    if not isinstance(config, ReplayConfig):
+        kind = "keeps a table" if loops.is_tabular(config) else "learns only from what it has just done"
+        raise ConfigError(f"{config.name} {kind} and cannot learn from data; use cql, bcq, dqn, or another with replay")
+    if config.recurrent != "none":
+        raise ConfigError(f"{config.name} with recurrent={config.recurrent!r} cannot learn from data; give none")
+    problems = find_faults(data, source.space, source.n_actions, in_order=config.window > 1)
+    ready = config
+    try:
+        rate = config.gradient_steps / (config.train_freq * config.num_envs)
+        ready = dataclasses.replace(
+            config,
+            buffer_size=max(data.steps, 1),
+            num_envs=1,
+            train_freq=config.gradient_steps,
+            learning_starts=0,
+            target_update_interval=max(1, int(config.target_update_interval * rate)),
+            priority_beta=config.priority_beta_final,
+            exploration="epsilon-greedy",
+        )
+    except ConfigError as error:
+        problems += [f"with {data.steps} steps of data, {error}"] if data.steps else []
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return ready
+
+
+def fill(agent: Agent, experience: Experience) -> Any:
+    """The agent's memory with all of `experience` [n] in it."""
+    import jax
+
+    def put(memory: Any, row: Experience) -> tuple[Any, None]:
+        return agent.memory.add(memory, jax.tree.map(lambda x: x[None], row)), None
+
+    return jax.jit(lambda rows: jax.lax.scan(put, agent.memory.init(), rows)[0])(experience)
+
+
+def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None) -> Loop:
+    """The offline loop for a run of `steps` gradient steps on each seed; `kind` is the loop that evaluation is like.
+
+    `config` and `data` are those that `prepare` has passed.
+
+    Raises:
+        ConfigError, ResourceError: it is too long, or would not fit in memory.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from bellmax.random import make_key
+    from bellmax.replay.memory import ReplayState
+    from bellmax.training import compiled
+
+    if steps >= 2**31:
+        raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
+    loops.keep_compiled_code()
+    loops.check_memory(config, source, steps)
+    agent = config.make(source.space, source.n_actions, steps)
+    stride, improve = config.gradient_steps, compiled.make_improver(agent, config)
+    memory = fill(agent, as_experience(data, source.space, config.gamma))
+    if group is None:
+        group = 1 if jax.default_backend() == "cpu" else sys.maxsize
+
+    @jax.jit
+    def begin(key: Any) -> OfflineState:
+        init_key, run_key = jax.random.split(key)
+        return OfflineState(agent.init(init_key), memory.sampler, run_key)
+
+    def start(seeds: Sequence[int]) -> OfflineState:
+        states: list[OfflineState] = [begin(make_key(seed)) for seed in seeds]
+        return states[0] if len(states) == 1 else OfflineState(*jax.tree.map(lambda *x: jnp.stack(x), *states))
+
+    @functools.cache
+    def chunk(rounds: int, stacked: bool) -> Any:
+        def run(state: OfflineState, ring: Any, t: Any) -> tuple[OfflineState, Any]:
+            def round_(mind: tuple[Any, Any], clock: tuple[Any, Any]) -> tuple[tuple[Any, Any], Any]:
+                now, key = clock
+                (learner, kept), metrics = improve((mind[0], ReplayState(ring, mind[1])), now + stride, key)
+                return (learner, kept.sampler), metrics
+
+            clocks = t + stride * jnp.arange(rounds)
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(state.key, clocks)
+            (learner, sampler), metrics = jax.lax.scan(round_, (state.learner, state.sampler), (clocks, keys))
+            return OfflineState(learner, sampler, state.key), metrics
+
+        body = jax.vmap(run, in_axes=(0, None, None)) if stacked else run
+        return jax.jit(body, compiler_options=compiled.compiler_options())
+
+    def advance(state: OfflineState, t: int, n: int) -> tuple[OfflineState, list[Chunk]]:
+        stacked = state.key.ndim > 0
+        state, metrics = chunk(n // stride, stacked)(state, memory.ring, np.int32(t))
+        metrics = jax.device_get(metrics)
+        each = [jax.tree.map(lambda x, i=i: x[i], metrics) for i in range(state.key.size)] if stacked else [metrics]
+        nothing = Episodes(np.zeros(0), np.zeros(0, np.int64))
+        return state, [Chunk(nothing, mean_metrics(one)) for one in each]
+
+    def snapshot(state: OfflineState) -> list[dict[str, Any]]:
+        if not state.key.ndim:
+            return [agent.parameters(state.learner)]
+        return [agent.parameters(jax.tree.map(lambda x, i=i: x[i], state.learner)) for i in range(state.key.size)]
+
+    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> OfflineState:
+        return checkpoint.from_arrays(start(seeds), arrays, "checkpoint")  # type: ignore[no-any-return]
+
+    return Loop(kind, stride, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None)
