@@ -9,7 +9,7 @@ The manifest names one complete set of files. Files that it does not name are le
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ MANIFEST = "checkpoint.json"
 
 
 def leaves(tree: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
-    """(path, leaf) of a tree of tuples and named tuples, in order."""
-    if isinstance(tree, tuple):
-        for name, item in zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True):
-            yield from leaves(item, f"{path}.{name}")
-    else:
+    """(path, leaf) of a tree of tuples, named tuples and whatever else JAX knows as a pytree, in order."""
+    inner = _parts(tree)
+    if inner is None:
         yield path, tree
+    else:
+        for name, part in inner[0]:
+            yield from leaves(part, f"{path}.{name}")
 
 
 def to_arrays(tree: Any) -> dict[str, Any]:
@@ -44,10 +45,9 @@ def from_arrays(skeleton: Any, arrays: dict[str, Any], where: str, path: str = "
     Raises:
         IncompatibleCheckpoint: a leaf is missing, or has another shape or type; the message names it.
     """
-    if isinstance(skeleton, tuple):
-        names = getattr(skeleton, "_fields", range(len(skeleton)))
-        items = [from_arrays(s, arrays, where, f"{path}.{n}") for n, s in zip(names, skeleton, strict=True)]
-        return type(skeleton)(*items) if hasattr(skeleton, "_fields") else tuple(items)
+    if (inner := _parts(skeleton)) is not None:
+        parts, build = inner
+        return build([from_arrays(part, arrays, where, f"{path}.{name}") for name, part in parts])
     wanted, found = np.asarray(_words(skeleton)), arrays.get(path)
     if found is None or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
         has = "nothing" if found is None else f"{found.dtype} {found.shape}"
@@ -60,6 +60,23 @@ def from_arrays(skeleton: Any, arrays: dict[str, Any], where: str, path: str = "
     if _is_key(skeleton):
         return jax.random.wrap_key_data(jnp.array(found), impl=jax.random.key_impl(skeleton))
     return jnp.array(found)
+
+
+def _parts(tree: Any) -> tuple[list[tuple[Any, Any]], Callable[[list[Any]], Any]] | None:
+    """The (name, part) of a node and how to build it from new parts, or None of a leaf."""
+    if isinstance(tree, tuple):
+        if hasattr(tree, "_fields"):
+            return list(zip(tree._fields, tree, strict=True)), lambda parts: type(tree)(*parts)
+        return list(enumerate(tree)), tuple
+    if hasattr(tree, "dtype") or isinstance(tree, bool | int | float):
+        return None
+    import jax  # a dict or a dataclass: the state of a compiled world may be any pytree
+
+    structure: Any
+    parts, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda part: part is not tree)
+    if parts and parts[0][1] is tree:
+        return None
+    return [(jax.tree_util.keystr(path, simple=True), part) for path, part in parts], structure.unflatten
 
 
 def _is_key(leaf: Any) -> bool:
