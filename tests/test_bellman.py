@@ -182,7 +182,7 @@ def test_lambda_returns_equal_rlax_where_no_episode_ends(data, lambda_) -> None:
     r, v = (data.draw(hnp.arrays(np.float32, 6, elements=numbers)) for _ in range(2))
     discount = np.full(6, 0.9, np.float32)
     ours = jax.jit(bellman.lambda_returns)(r, discount, v, np.zeros(6, bool), lambda_)
-    np.testing.assert_allclose(ours, rlax.lambda_returns(r, discount, v, lambda_), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(ours, jax.jit(rlax.lambda_returns)(r, discount, v, lambda_), rtol=1e-5, atol=1e-4)
 
 
 def lambda_returns_by_definition(r, discount, v, over, lambda_) -> list[float]:

@@ -87,8 +87,8 @@ def test_norm_equals_numpy() -> None:
     layer = eqx.tree_at(lambda n: (n.scale, n.shift), layer, (numbers(0, 3, 4), numbers(1, 3, 4)))
     x = 5.0 + 3.0 * np.asarray(numbers(2, 3, 4), np.float64)
     expected = (x - x.mean()) / np.sqrt(x.var() + 1e-5) * np.asarray(layer.scale) + np.asarray(layer.shift)
-    np.testing.assert_allclose(layer(jnp.asarray(x, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
-    assert jnp.isfinite(jax.grad(lambda y: layer(y).sum())(jnp.ones((3, 4)))).all()
+    np.testing.assert_allclose(run(layer, jnp.asarray(x, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
+    assert jnp.isfinite(jax.jit(jax.grad(lambda y: layer(y).sum()))(jnp.ones((3, 4)))).all()  # no spread at all
 
 
 def test_noisy_layer_without_noise_is_the_dense_one() -> None:
@@ -157,14 +157,16 @@ def with_singular_values(values: list[float], shape: tuple[int, int], seed: int)
     return (u[:, :k] * values) @ v[:, :k].T
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (2, 7), (20, 4), (64, 64)])
+norm_and_gradient = jax.jit(jax.value_and_grad(layers.spectral_norm))
+
+
+@pytest.mark.parametrize("shape", [(2, 7), (20, 4), (64, 64)])
 def test_spectral_norm_equals_numpy_where_there_is_a_gap(shape: tuple[int, int]) -> None:
     for seed in range(3):
         weight = with_singular_values([5.0, 1.0], shape, seed)
-        ours = jax.jit(layers.spectral_norm)(jnp.asarray(weight, jnp.float32))
+        ours, gradient = norm_and_gradient(jnp.asarray(weight, jnp.float32))
         assert float(ours) == pytest.approx(np.linalg.norm(weight, 2), rel=1e-5)
         u, _, v = np.linalg.svd(weight)
-        gradient = jax.jit(jax.grad(layers.spectral_norm))(jnp.asarray(weight, jnp.float32))
         np.testing.assert_allclose(gradient, np.outer(u[:, 0], v[0]), atol=1e-4)
 
 
@@ -174,7 +176,7 @@ def test_spectral_norm_of_fresh_layers_is_near_and_never_above(shape: tuple[int,
     for seed in range(5):
         weight = layers.Dense(shape[1], shape[0], make_key(seed)).weight
         exact = np.linalg.norm(np.asarray(weight, np.float64), 2)
-        assert 0.8 * exact < float(layers.spectral_norm(weight)) < exact * (1 + 1e-5)
+        assert 0.8 * exact < float(norm_and_gradient(weight)[0]) < exact * (1 + 1e-5)
 
 
 def test_spectral_layer_divides_by_norms_above_1_only() -> None:
@@ -310,7 +312,7 @@ def test_the_nature_network_has_the_size_of_the_paper() -> None:
     assert count(network) == 77_984 + (3136 * 512 + 512) + (512 * 3 + 3)
 
 
-@pytest.mark.parametrize(("name", "side"), [("minatar", 10), ("nature", 36), ("impala", 12)])
+@pytest.mark.parametrize(("name", "side"), [("minatar", 10), ("nature", 36), ("impala", 6)])
 def test_channels_first_are_channels_last(name: str, side: int) -> None:
     """With the same weights, and bytes as shares of 255."""
     image = np.random.default_rng(0).integers(0, 256, (side, side + 1, 3), np.uint8)
@@ -520,7 +522,7 @@ def ensemble() -> Ensemble:
 
 
 def one_of(stacked: Network, k: int) -> Network:
-    return jax.tree.map(lambda leaf: leaf[k], stacked)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[k], stacked)
 
 
 def test_each_member_is_a_network_and_its_prior() -> None:
@@ -539,8 +541,8 @@ def test_priors_have_no_gradient() -> None:
     gradient = jax.jit(jax.grad(lambda module: module(X)[1].sum()))(ensemble())
     assert all((leaf == 0.0).all() for leaf in jax.tree.leaves(gradient.priors))
     for leaf in jax.tree.leaves(gradient.members):
-        assert (leaf[jnp.array([0, 2, 3])] == 0.0).all()
-    assert all((leaf[1] != 0.0).any() for leaf in jax.tree.leaves(gradient.members))
+        assert (np.asarray(leaf)[[0, 2, 3]] == 0.0).all()
+        assert (np.asarray(leaf)[1] != 0.0).any()
 
 
 # parameters
