@@ -56,8 +56,10 @@ def slots_in_order(ring: Ring, state: RingState, world: int, n_worlds: int) -> n
 
 @st.composite
 def histories(draw: Any) -> tuple[Ring, RingState, Deques]:
-    masks = draw(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=14))
-    return filled_at_random(draw(st.sampled_from(SHAPES)), masks)
+    """From nearly empty to well wrapped."""
+    rounds, seed, shape = draw(st.integers(1, 16)), draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from(SHAPES))
+    share = np.array([0.9, 0.6, 0.3])
+    return filled_at_random(shape, (np.random.default_rng(seed).random((rounds, 3)) < share).tolist())
 
 
 @fixed
@@ -103,10 +105,10 @@ def test_evenly_spread_numbers_draw_every_complete_window_equally_often(history,
 
 
 def test_random_numbers_draw_uniformly_from_worlds_out_of_step() -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(5)
     masks = (rng.random((12, 3)) < [0.9, 0.5, 0.2]).tolist()
     ring, state, deques = filled_at_random((15, 3), masks)
-    assert len({len(each) for each in deques}) > 1, "the worlds are out of step"
+    assert (state.size.tolist(), state.position.tolist()) == ([5, 5, 3], [1, 1, 3]), "two have wrapped, one is filling"
     for window in (1, 3):
         drawn = ring.draw(state, jnp.asarray(rng.random(20_000), jnp.float32), window)
         slots, counts = np.unique(np.asarray(drawn), return_counts=True)
