@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import deep
 import numpy as np
 import tabular
 
@@ -129,6 +130,8 @@ EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     for f in (
         corridor, frozen_lake, cliff, tabular.exact_numbers, tabular.cliff_learners, tabular.maximization_bias,
         tabular.convergence, tabular.taxi, tabular.mountain_car, cartpole, cartpole_unseen, cartpole_host,
+        deep.cartpole_family, deep.acrobot_family, deep.mountain_car_family, deep.cleanrl_protocol, deep.overestimation,
+        deep.heads_and_truth, deep.deep_exploration, deep.memory_chain, deep.minatar_dqn, deep.minatar_pqn,
     )
 }  # fmt: skip
 
