@@ -43,8 +43,9 @@ def midpoints(n: int) -> Array:
 def quantile_loss(quantiles: Array, levels: Array, targets: Array, kappa: float) -> Array:
     """Quantile Huber loss of quantiles [N] at levels [N] against samples of the target [M].
 
-    Summed over the quantiles, averaged over the samples: Dabney et al. (2018a), equation 10. With kappa = 0 the loss
-    of quantile regression itself. Only the quantiles have a gradient.
+    Summed over the quantiles, averaged over the samples: Dabney et al. (2018a), equation 10, divided by kappa as in
+    Dabney et al. (2018b), equation 3. With kappa = 0 the loss of quantile regression itself. Only the
+    quantiles have a gradient.
     """
     return _quantile_loss(kappa, quantiles, levels, jax.lax.stop_gradient(targets))
 

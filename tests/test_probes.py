@@ -10,7 +10,9 @@ import pytest
 from bellmax.envs.probes import PROBES
 from bellmax.types import Box
 
-PLAIN = {name: make for name, make in PROBES.items() if name not in ("probe:mask", "probe:recall")}  # one number is seen
+PLAIN = {
+    name: make for name, make in PROBES.items() if name not in ("probe:mask", "probe:recall")
+}  # one number is seen
 NAMES = pytest.mark.parametrize("name", list(PLAIN))
 KEYS = [jax.random.key(seed) for seed in range(8)]
 STEPS = 12  # further than any probe's episode

@@ -166,7 +166,7 @@ def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> S
         )
     actions = int(action.n), int(action.start)
     if isinstance(observation, gym.spaces.Discrete):
-        if observation.n > np.iinfo(np.int32).max:
+        if int(observation.n) > np.iinfo(np.int32).max:
             raise ConfigError(f"{name}: observation space {observation} has too many states to number in int32")
         return Spaces(Discrete(int(observation.n)), observation, int(observation.start), *actions)
     if isinstance(observation, gym.spaces.Box):

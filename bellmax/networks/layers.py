@@ -107,7 +107,7 @@ class Norm(eqx.Module):
 
 
 class Conv(eqx.Module):
-    """A convolution of an image [H, W, C], no padding unless `same`."""
+    """A convolution of an image [H, W, C]; if `same` (of stride 1), padded to keep H and W."""
 
     weight: Array
     bias: Array
@@ -123,14 +123,32 @@ class Conv(eqx.Module):
 
     def __call__(self, image: Array) -> Array:
         """[H, W, C] to [H', W', C']."""
-        out = jax.lax.conv_general_dilated(
-            image[None],
-            self.weight,
-            (self.stride, self.stride),
-            "SAME" if self.same else "VALID",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return out[0] + self.bias[None, None, :]
+        size = self.weight.shape[0]
+        if self.same:
+            image = jnp.pad(image, [(size // 2, size // 2)] * 2 + [(0, 0)])
+        if jax.default_backend() == "cpu":
+            out = patches(image, size, self.stride) @ self.weight.reshape(-1, self.weight.shape[-1])
+        else:
+            out = convolve(image, self.weight, self.stride)
+        return out + self.bias[None, None, :]
+
+
+def patches(image: Array, size: int, stride: int) -> Array:
+    """What a convolution sees at each place, [H, W, C] to [H', W', size size C].
+
+    Their product with the weights is the convolution. XLA on a CPU is 10 to 40 times sooner with its gradient than with
+    that of its own convolution (measured on the layers of MinAtar's network and of the Nature one).
+    """
+    height, width = ((n - size) // stride * stride + 1 for n in image.shape[:2])
+    shifted = [image[i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+def convolve(image: Array, weight: Array, stride: int) -> Array:
+    """A convolution of [H, W, C] by XLA."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    out = jax.lax.conv_general_dilated(image[None], weight, (stride, stride), "VALID", dimension_numbers=numbers)
+    return out[0]
 
 
 class LSTM(eqx.Module):

@@ -87,11 +87,9 @@ class Convolutions(eqx.Module):
         layers, norms = [], []
         for (width, size, stride), k in zip(plan, jax.random.split(key, len(plan)), strict=True):
             conv = Conv(shape[-1], width, size, stride, k)
-            try:
-                shape = jax.eval_shape(conv, jnp.zeros(shape)).shape
-            except (ValueError, TypeError):
-                shape = (0, 0, width)
-            if min(shape) < 1:
+            fits = min(shape[:2]) >= size
+            shape = jax.eval_shape(conv, jnp.zeros(shape)).shape if fits else ()
+            if not fits:
                 raise ConfigError(f"images of {space.shape} are too small for this network; try network='minatar'")
             layers.append(conv)
             norms.append(Norm(shape))

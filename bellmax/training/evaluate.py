@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
 from bellmax.training.worlds import Source, find_world, imports_module
-from bellmax.types import ConfigError, FloatArray, IntArray
+from bellmax.types import ConfigError, FloatArray, IntArray, Masked
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
 SEED_OFFSET = 1_000_000  # evaluation during training never meets a training seed
@@ -45,6 +46,8 @@ def evaluate(
     if world is None and imports_module(policy.world):
         raise ConfigError(f"to make {policy.world!r} would import a module named in a file; say world={policy.world!r}")
     source = find_world(policy.world if world is None else world, env_kwargs)
+    if isinstance(policy.space, Masked):
+        source = with_masks(source)
     if (source.space, source.n_actions) != (policy.space, policy.n_actions):
         raise ConfigError(
             f"the policy knows {policy.space} with {policy.n_actions} actions; "
