@@ -160,15 +160,15 @@ def deep_exploration() -> dict[str, Any]:
               (("dqn", dqn), ("bootstrapped-dqn", ensemble))}  # fmt: skip
     found = ", ".join(f"{name} {n} of 10" for name, n in solved.items())
     met = solved["dqn"] == 0 and solved["bootstrapped-dqn"] >= 8
-    return {"dqn": dqn.scores, "bootstrapped-dqn": ensemble.scores, "demanded": "dqn 0 of 10, ensemble at least 8 of 10",
-            "found": found, "met": met}  # fmt: skip
+    scores = {"dqn": dqn.scores, "bootstrapped-dqn": ensemble.scores}
+    return {"scores": scores, "demanded": "dqn 0 of 10, ensemble at least 8 of 10", "found": found, "met": met}
 
 
 DEEP_SEA = {"n_members": 10, "prior_scale": 10.0, "exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}
 
 
 def memory_chain() -> dict[str, Any]:
-    """Memory chain of bsuite, 10 steps long (gymnax): a cue at the start decides the reward at the end; 10 seeds."""
+    """Memory chain of bsuite, 10 steps (gymnax): a cue at the start decides the reward at the end; 10 seeds."""
     world, scores = "gymnax:MemoryChain-bsuite", {}
     for name, settings in (("dqn", {}), ("r2d2", {"sequence_length": 12, "burn_in": 0})):
         run = bx.train(world, name, steps=100_000, seeds=10, eval_episodes=0, final_episodes=200,
@@ -209,7 +209,7 @@ def _minatar(agent: str, steps: int, enough: dict[str, float]) -> dict[str, Any]
 
 
 def offline() -> dict[str, Any]:
-    """CartPole-v1 from 5,000 steps of a good policy (ε = 0.1): DQN, CQL and BCQ without any step of their own; 10 seeds."""
+    """CartPole-v1 from 5,000 steps of a good policy (ε = 0.1), no step of their own: DQN, CQL and BCQ; 10 seeds."""
     expert = bx.train("CartPole-v1", "dqn", steps=100_000, seeds=[1], final_episodes=1, eval_episodes=0).policy(1)
     data = bx.collect(expert, steps=5_000, seed=0, epsilon=0.1)
     scores, iqm = {}, {}
