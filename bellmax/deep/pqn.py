@@ -48,7 +48,9 @@ class PQN(DeepConfig):
     num_envs: int = with_default(DeepConfig, "num_envs", 64)
     train_freq: int = with_default(DeepConfig, "train_freq", 16)
     learning_starts: int = with_default(DeepConfig, "learning_starts", 0)
-    lambda_: float = setting(0.95, "λ of the returns", low=0.0, high=1.0)
+    learning_rate: float = with_default(DeepConfig, "learning_rate", 1e-3)
+    exploration_fraction: float = with_default(DeepConfig, "exploration_fraction", 0.5)
+    lambda_: float = setting(0.85, "λ of the returns", low=0.0, high=1.0)
     epochs: int = setting(4, "times that a batch is learnt from", low=1)
     minibatches: int = setting(4, "parts of a batch, with a gradient step each", low=1)
 
