@@ -8,6 +8,7 @@ import pytest
 
 import bellmax as bx
 from bellmax.deep import dqn
+from bellmax.deep.config import optimizers
 from bellmax.deep.learner import averaged, make_optimiser
 from bellmax.random import make_key
 from bellmax.types import Box, Discrete, Transition
@@ -119,3 +120,126 @@ def test_discrete_observations_are_one_hot() -> None:
     for obs in range(4):
         expected = named["head.advantage.layers.0.weight"][:, obs] + named["head.advantage.layers.0.bias"]
         np.testing.assert_allclose(agent.q_values(state, (), jnp.int32(obs))[0], expected, rtol=1e-6)
+
+
+def test_every_optimiser_by_name_takes_a_step() -> None:
+    for name in optimizers():
+        _, agent, _, state = learner(optimizer=name)
+        after, _ = agent.learn(state, batch(16), make_key(0))
+        after, _ = agent.learn(after, batch(16), make_key(1))  # rprop's first step is none
+        assert np.isfinite(after.params).all(), name
+        assert (after.params != state.params).any(), name
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_weight_decay_pulls_to_zero(name: str) -> None:
+    optimiser = make_optimiser(
+        bx.DQN(optimizer=name, weight_decay=0.1, learning_rate=0.5, learning_rate_schedule="constant"), 100
+    )
+    params = jnp.array([2.0, -4.0])
+    change, _ = optimiser.update(jnp.zeros(2), optimiser.init(params), params)
+    np.testing.assert_allclose(change, -0.05 * params, rtol=1e-6)
+
+
+def test_cosine_schedule_falls_from_its_start_to_zero() -> None:
+    optimiser = make_optimiser(
+        bx.DQN(optimizer="sgd", learning_rate=0.5, learning_rate_schedule="cosine", learning_starts=0), 10
+    )
+    state, sizes = optimiser.init(jnp.zeros(1)), []
+    for _ in range(11):
+        change, state = optimiser.update(jnp.ones(1), state)
+        sizes.append(float(-change[0]))
+    np.testing.assert_allclose(sizes, [0.25 * (1 + np.cos(np.pi * min(k, 10) / 10)) for k in range(11)], atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_reset_begins_the_head_anew_and_a_share_of_the_torso(share: float) -> None:
+    settings = {
+        "reset_interval": 3,
+        "reset_share": share,
+        "net_arch": (8, 8),
+        "weight_averaging": False,
+        "learning_starts": 0,
+    }
+    _, agent, learn, state = learner(**settings)
+    _, _, plain, same = learner(**{**settings, "reset_interval": 0})
+    for k in range(3):
+        state, _ = learn(state, batch(16, k), make_key(k))
+        same, _ = plain(same, batch(16, k), make_key(k))
+        if k < 2:
+            np.testing.assert_array_equal(state.params, same.params)
+    after, before = agent.parameters(state), agent.parameters(same)
+    for name in after:
+        if name.endswith("weight"):  # the norms' parameters start alike
+            unchanged = np.array_equal(after[name], before[name])
+            assert unchanged == (share == 0.0 and not name.startswith("head")), name
+    assert int(state.optimiser[1][0].count) == 0
+    assert int(state.updates) == 3
+
+
+def test_n_and_gamma_move_to_their_values_after_each_reset() -> None:
+    config = bx.DQN(
+        n_steps=3, n_steps_initial=10, gamma=0.997, gamma_initial=0.97, anneal_interval=100, reset_interval=400
+    )  # fmt: skip
+    for base in (0, 400, 800):
+        n, gamma = zip(*(config.horizon(base + k) for k in (0, 50, 100, 399)), strict=True)
+        assert [int(x) for x in n] == [10, 5, 3, 3]
+        np.testing.assert_allclose(gamma, [0.97, 1 - np.sqrt(0.03 * 0.003), 0.997, 0.997], rtol=1e-5)
+    assert config.window == 10
+
+
+def test_the_conservative_loss_is_added() -> None:
+    _, agent, _, state = learner(conservative_weight=0.0)
+    _, cautious, _, _ = learner(conservative_weight=2.0)
+    _, plain = agent.learn(state, batch(64), make_key(0))
+    _, learned = cautious.learn(state, batch(64), make_key(0))
+    transitions, _ = batch(64)
+    q = np.array([agent.q_values(state, (), obs)[0] for obs in transitions.obs])
+    gap = np.log(np.exp(q).sum(axis=1)) - q[np.arange(64), transitions.action]
+    assert float(learned.metrics["conservative_gap"]) == pytest.approx(gap.mean(), rel=1e-4)
+    assert float(learned.metrics["loss"] - plain.metrics["loss"]) == pytest.approx(2.0 * gap.mean(), rel=1e-3)
+
+
+def test_contradictory_switches_are_all_in_one_message() -> None:
+    with pytest.raises(bx.ConfigError) as caught:
+        bx.R2D2(
+            munchausen=True, exploration="ladder", num_envs=1, n_steps=30, learning_starts=5, anneal_interval=5,
+            optimizer="adamm", network="mpl", noisy=True, normalization="spectral",
+        )  # fmt: skip
+    for part in (
+        "unknown network 'mpl'; did you mean 'mlp'?",
+        "unknown optimizer 'adamm'; did you mean 'adam",
+        "exploration='ladder' gives every world an ε of its own: give num_envs above 1",
+        "noisy layers have no spectral norm",
+        "learning_starts=5 comes before the first sequence of 30 steps is there; give 30 or more",
+        "anneal_interval moves n within transitions",
+        "n_steps=30 is longer than sequence_length=20",
+        "munchausen has a soft target",
+    ):
+        assert part in str(caught.value)
+    with pytest.raises(bx.ConfigError, match=r"v_min=5.0 is not below v_max=1.0"):
+        bx.C51(v_min=5.0, v_max=1.0)
+    with pytest.raises(
+        bx.ConfigError, match="n_steps=200 is longer than what buffer_size=400 keeps of each of 4 worlds"
+    ):
+        bx.DQN(n_steps=200, buffer_size=400, num_envs=4)
+
+
+def test_atoms_outside_the_returns_are_reported() -> None:
+    shares = {}
+    for top in (0.5, 20.0):
+        run = bx.train(
+            "probe:time-limit", "c51", gamma=0.8, v_min=0.0, v_max=top, steps=1_500, learning_starts=100, records=1,
+            eval_episodes=0, final_episodes=0,
+        )  # fmt: skip
+        shares[top] = float(run.history["train/clipped_targets"][0, -1])
+    assert shares[0.5] > 0.9
+    assert shares[20.0] < 0.1
+
+
+def test_values_that_no_rewards_could_sum_to_stop_the_run() -> None:
+    with pytest.raises(bx.NonFiniteError, match=r"it diverges; lower learning_rate, or give normalization"):
+        bx.train(
+            "probe:time-limit", "dqn", gamma=0.5, learning_rate=100.0, normalization="none", steps=3_000,
+            learning_starts=100, records=30, eval_episodes=0, final_episodes=0,
+        )  # fmt: skip

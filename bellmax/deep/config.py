@@ -215,10 +215,13 @@ class ReplayConfig(DeepConfig):
         return replay(example, self.buffer_size, self.num_envs, sampler, self.window, horizon, sequences)
 
 
+OTHER_KINDS = ("lbfgs", "noisy_sgd", "optimistic_adam")  # they want the loss, a random key, or to be left alone
+
+
 def arguments(optimizer: str) -> set[str]:
     """The argument names of one of Optax's optimisers; empty where it has none of this name, or one of another kind."""
     make = getattr(optax, optimizer, None)
-    if not inspect.isfunction(make) or optimizer.startswith(("_", "scale_by")) or optimizer == "lbfgs":
+    if not inspect.isfunction(make) or optimizer.startswith(("_", "scale_by")) or optimizer in OTHER_KINDS:
         return set()
     return set(inspect.signature(make).parameters)
 

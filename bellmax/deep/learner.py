@@ -251,7 +251,9 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         else:
             losses, priority, metrics = jax.vmap(lambda *x: one(net, target_net, *x))(batch, weight, draws)
         mean = jnp.mean(losses)
-        return mean, Learned(priority, {"loss": mean, **jax.tree.map(jnp.mean, metrics)})
+        rewards = batch.transition.reward if config.recurrent != "none" else batch.reward
+        metrics = {"loss": mean, **jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(rewards))}
+        return mean, Learned(priority, metrics)
 
     def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
         gradient, learned = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)

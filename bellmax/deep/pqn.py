@@ -111,7 +111,8 @@ class PQN(DeepConfig):
             orders = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(shuffle, self.epochs))
             parts = orders.reshape(self.epochs * self.minibatches, -1)
             state, metrics = jax.lax.scan(step, state, (parts, jax.random.split(noise, parts.shape[0])))
-            return state, Learned(jnp.zeros(0), jax.tree.map(jnp.mean, metrics))
+            metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(steps_.reward * weight))}
+            return state, Learned(jnp.zeros(0), metrics)
 
         def actor(state: LearnerState) -> LearnerState:
             return LearnerState(state.params, (), (), (), ())

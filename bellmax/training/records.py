@@ -59,11 +59,12 @@ class Loop(NamedTuple):
 
 
 def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Means over the rounds that learnt, under their log keys; empty if none did."""
+    """Means over the rounds that learnt (of "max_..." the largest), under their log keys; empty if none did."""
     learnt = np.asarray(metrics["learnt"]) > 0 if metrics else np.zeros(0, bool)
     if not learnt.any():
         return {}
-    return {f"train/{k}": float(np.mean(v[learnt], dtype=np.float64)) for k, v in metrics.items() if k != "learnt"}
+    seen = {k: np.asarray(v)[learnt] for k, v in metrics.items() if k != "learnt"}
+    return {f"train/{k}": float(v.max() if k.startswith("max_") else v.mean(dtype=np.float64)) for k, v in seen.items()}
 
 
 def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end: int) -> None:
@@ -79,6 +80,27 @@ def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end:
                     f"{name} of seed {seed} became {value} between steps {begin:,} and {end:,}; "
                     "lower learning_rate, or scale the rewards"
                 )
+
+
+def check_divergence(seeds: Sequence[int], chunks: Sequence[Chunk], largest: FloatArray, config: Any, end: int) -> None:
+    """Refuse values that no sum of rewards could have; `largest` [seeds], the largest |reward| so far, is kept here.
+
+    With rewards of at most R over n steps, no value is above R / (1 - γ^n); ten times that is no chance.
+
+    Raises:
+        NonFiniteError: names the seed, the value and the bound.
+    """
+    horizon = 1.0 - config.gamma ** getattr(config, "n_steps", 1)
+    for i, (seed, chunk) in enumerate(zip(seeds, chunks, strict=True)):
+        largest[i] = max(largest[i], chunk.metrics.get("train/max_reward", 0.0))
+        reward = largest[i] + getattr(config, "munchausen", False)
+        value = abs(chunk.metrics.get("train/q", 0.0))
+        if horizon > 0 and largest[i] > 0 and value > 10.0 * reward / horizon:
+            raise NonFiniteError(
+                f"train/q of seed {seed} is {value:.3g} at step {end:,}, but rewards of at most {largest[i]:.3g} "
+                f"add up to {reward / horizon:.3g}: it diverges; lower learning_rate, or give normalization='layer', "
+                "double=True or a longer target_update_interval"
+            )
 
 
 def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, FloatArray]:

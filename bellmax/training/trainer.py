@@ -21,7 +21,7 @@ from bellmax.training.keeping import Keeper
 from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.progress import say
-from bellmax.training.records import Chunk, Loop, check_finite, chunk_columns
+from bellmax.training.records import Chunk, Loop, check_divergence, check_finite, chunk_columns
 from bellmax.training.run import Run
 from bellmax.training.worlds import Source
 from bellmax.types import BellmaxError, FloatArray
@@ -83,7 +83,7 @@ class Trainer:
         self.groups = [run.seeds[i : i + size] for i in range(0, len(run.seeds), size)]
         self.chunk = chunk_steps(run.steps, loop.stride, run.options["records"])
         self.keeper = Keeper(run, -(-run.steps // self.chunk))
-        self.best = np.full(len(run.seeds), -math.inf)
+        self.best, self.largest = np.full(len(run.seeds), -math.inf), np.zeros(len(run.seeds))
         for name in GRADES:
             if name in run.history.columns:
                 self.best = np.fmax.reduce(run.history[name], axis=1)
@@ -132,6 +132,7 @@ class Trainer:
                 report(done, words)
             t += n
             check_finite(run.seeds, chunks, t - n, t)  # the policies are still those of the chunk before
+            check_divergence(run.seeds, chunks, self.largest, run.config, t)
             fps = n * len(run.seeds) / max(time.monotonic() - begin, 1e-9)
             run.policies["final"] = [self.policy(one) for one in arrays]
             columns = {**self.columns(chunks, t), **self.evaluate(), "time/fps": fps}
