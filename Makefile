@@ -46,6 +46,7 @@ bench: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/solving.py
 	$(BIN)/python bench/tabular.py
+	$(BIN)/python bench/deep.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .
