@@ -45,12 +45,33 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 # (world, class): settings that differ from the class's defaults, found by the commands in baselines/
 _GREEDY = {"exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}  # where starting at 0 is optimism enough
+# after RL Baselines3 Zoo's DQN for MountainCar; with n = 3, which it has not
+_RARE_REWARD = {
+    "train_freq": 16, "gradient_steps": 8, "batch_size": 128, "target_update_interval": 600, "learning_rate": 2e-3,
+    "n_steps": 3, "exploration_fraction": 0.2, "exploration_final_eps": 0.07,
+}  # fmt: skip
+_MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
+_ON_MINATAR: dict[str, dict[str, Any]] = {  # Young and Tian (2019) and Gallici et al. (2024), with fewer gradient steps
+    "DQN": {"net_arch": (128,), "train_freq": 4, "target_update_interval": 1000, "learning_starts": 5000},
+    "PQN": {
+        "net_arch": (128,), "num_envs": 128, "train_freq": 32, "epochs": 2, "minibatches": 16, "lambda_": 0.65,
+        "learning_rate": 5e-4, "exploration_fraction": 0.1, "exploration_final_eps": 0.05,
+    },
+}  # fmt: skip
 WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("MountainCar-v0", "QLearning"): {"gamma": 1.0, "bins": 40, "learning_rate": 0.2, **_GREEDY},
     ("MountainCar-v0", "SarsaLambda"): {"gamma": 1.0, "tilings": 8, "learning_rate": 0.6, **_GREEDY},
     ("MountainCar-v0", "TrueOnlineSarsa"): {"gamma": 1.0, "tilings": 8, "learning_rate": 0.3, **_GREEDY},
     ("Acrobot-v1", "SarsaLambda"): {"gamma": 1.0, "tilings": 8, "bins": 5, "learning_rate": 0.2, **_GREEDY},
     ("CartPole-v1", "SarsaLambda"): {"tilings": 8, "bins": 6},
+    ("MountainCar-v0", "DQN"): _RARE_REWARD,
+    ("MountainCar-v0", "MunchausenDQN"): _RARE_REWARD,
+    ("MountainCar-v0", "QRDQN"): _RARE_REWARD,
+    ("MountainCar-v0", "C51"): {**_RARE_REWARD, "v_min": -100.0, "v_max": 0.0},
+    ("MountainCar-v0", "Rainbow"): {**_RARE_REWARD, **_GREEDY, "v_min": -100.0, "v_max": 0.0},
+    ("Acrobot-v1", "C51"): {"v_min": -100.0, "v_max": 0.0},
+    ("Acrobot-v1", "Rainbow"): {"v_min": -100.0, "v_max": 0.0},
+    **{(f"gymnax:{game}-MinAtar", cls): settings for game in _MINATAR for cls, settings in _ON_MINATAR.items()},
 }
 
 
