@@ -147,13 +147,9 @@ def markdown(results: dict[str, Any]) -> str:
     for name, why in METHODS.items():
         lines.append(f"| {name} | {row(f'{CARTPOLE} {name}', plain, 0.3 if name == 'rainbow' else None)} {why} |")
     pqn = f"{CARTPOLE} pqn {LIKE_REJAX}"
-    lines += [
-        "",
-        f"Rejax's PQN, same worlds, network and gradient steps ({LIKE_REJAX}): {median(speeds['Rejax PQN']):,.0f} ",
-    ]
-    lines[-1] += (
-        f"steps/s, ours {median(speeds[pqn]):,.0f}; ours / theirs {ratio(pqn, 'Rejax PQN'):.2f}, target 2 {met(ratio(pqn, 'Rejax PQN'), 2)}."
-    )
+    ours, theirs = median(speeds[pqn]), median(speeds["Rejax PQN"])
+    lines += ["", f"PQN, Rejax's shape of a batch ({LIKE_REJAX}, 64 worlds): {ours:,.0f} steps/s, Rejax {theirs:,.0f};"]
+    lines += [f"ours / theirs {ratio(pqn, 'Rejax PQN'):.2f}, target 2 {met(ratio(pqn, 'Rejax PQN'), 2)}."]
     lines += ["", "MinAtar Breakout (gymnax):", "", "| agent | steps/s | of DQN | target |", "|---|---:|---:|---|"]
     for name in ON_BREAKOUT:
         lines.append(f"| {name} | {row(f'{BREAKOUT} {name}', f'{BREAKOUT} dqn', 0.3 if name == 'rainbow' else None)}")
