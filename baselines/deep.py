@@ -152,10 +152,10 @@ def heads_and_truth() -> dict[str, Any]:
 def deep_exploration() -> dict[str, Any]:
     """Deep sea, N = 20: only a plan over 20 steps finds the reward; ε-greedy against an ensemble with priors."""
     world = bx.deep_sea(20)
-    dqn = bx.train(world, "dqn", steps=100_000, seeds=10, gamma=0.99, records=10, final_episodes=0)
-    ensemble = bx.train(world, "bootstrapped-dqn", steps=100_000, seeds=10, gamma=0.99, records=10, final_episodes=0,
-                        **DEEP_SEA)  # fmt: skip
-    best = bx.solve_horizon(world, 20).start_value if hasattr(bx, "solve_horizon") else 0.99
+    options = {"steps": 20_000, "seeds": 10, "gamma": 0.99, "records": 20, "final_episodes": 0}
+    dqn = bx.train(world, "dqn", **options)
+    ensemble = bx.train(world, "bootstrapped-dqn", **options, **DEEP_SEA)
+    best = bx.solve(world, 0.99).start_value
     solved = {name: int(sum(s >= 0.95 * best for s in run.scores)) for name, run in
               (("dqn", dqn), ("bootstrapped-dqn", ensemble))}  # fmt: skip
     found = ", ".join(f"{name} {n} of 10" for name, n in solved.items())
@@ -164,14 +164,19 @@ def deep_exploration() -> dict[str, Any]:
     return {"scores": scores, "demanded": "dqn 0 of 10, ensemble at least 8 of 10", "found": found, "met": met}
 
 
-DEEP_SEA = {"n_members": 10, "prior_scale": 10.0, "exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}
+DEEP_SEA = {
+    "n_members": 10, "prior_scale": 10.0, "net_arch": (50,), "train_freq": 2, "learning_starts": 200, "batch_size": 128,
+    "learning_rate": 1e-3, "learning_rate_schedule": "constant", "weight_averaging": False,
+    "exploration_initial_eps": 0.0, "exploration_final_eps": 0.0,
+}  # fmt: skip
 
 
 def memory_chain() -> dict[str, Any]:
     """Memory chain of bsuite, 10 steps (gymnax): a cue at the start decides the reward at the end; 10 seeds."""
     world, scores = "gymnax:MemoryChain-bsuite", {}
-    for name, settings in (("dqn", {}), ("r2d2", {"sequence_length": 12, "burn_in": 0})):
-        run = bx.train(world, name, steps=100_000, seeds=10, eval_episodes=0, final_episodes=200,
+    cell = {"sequence_length": 12, "burn_in": 0, "batch_size": 16, "learning_rate": 1e-3, "net_arch": (32,)}
+    for name, settings in (("dqn", {}), ("r2d2", cell)):
+        run = bx.train(world, name, steps=30_000, seeds=10, eval_episodes=0, final_episodes=200,
                        env_kwargs={"memory_length": 10}, **settings)  # fmt: skip
         scores[name] = [round(s, 2) for s in run.scores]
     mean = {name: float(np.mean(v)) for name, v in scores.items()}

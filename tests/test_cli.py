@@ -149,9 +149,10 @@ def test_solve_in_words_and_with_arguments_of_the_world() -> None:
 def test_train_says_what_came_out_where_it_is_and_what_is_next(trained: tuple) -> None:
     folder, done = trained
     assert done.returncode == 0
-    assert done.stderr.splitlines() == [
-        "q-learning on corridor: 2,000 steps x 2 seeds, compiled loop (corridor has a transition table)"
-    ]  # and no progress of what takes no time
+    said = [
+        line for line in done.stderr.splitlines() if "steps/s" not in line
+    ]  # progress, if the machine is slow today
+    assert said == ["q-learning on corridor: 2,000 steps x 2 seeds, compiled loop (corridor has a transition table)"]
     assert f"saved in {folder}: config, history.csv, policies" in done.stdout
     assert "IQM 1 [1, 1], mean 1 [1, 1], range 1 to 1 over 2 seed(s)" in done.stdout
     run = bx.load(folder)
