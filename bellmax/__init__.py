@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         windy_gridworld,
     )
     from bellmax.mdp.model import FiniteMDP
+    from bellmax.networks.torsos import register_torso
     from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
     from bellmax.solving.gap import PolicyGap, policy_gap, regret
     from bellmax.solving.horizon import HorizonSolution, solve_horizon
@@ -153,6 +154,7 @@ _HOME = {
     "policy_gap": "bellmax.solving.gap",
     "random_garnet": "bellmax.mdp.gallery",
     "random_walk": "bellmax.mdp.gallery",
+    "register_torso": "bellmax.networks.torsos",
     "regret": "bellmax.solving.gap",
     "resume": "bellmax.training.train",
     "river_swim": "bellmax.mdp.gallery",
@@ -190,7 +192,7 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "inventory", "machine_replacement", "maximization_bias", "random_walk", "river_swim", "shortcut_maze",
     "windy_gridworld", "evaluate_policy", "greedy_policy", "horizon_return", "solve_horizon",
     "solve_soft", "soften", "solve_average", "evaluate_average", "occupancy", "stationary_distribution", "policy_gap",
-    "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError", "ConfigError",
+    "register_torso", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError", "ConfigError",
     "ModelWarning", "EnvContractError", "EnvCrashed", "EnvTimeout", "NonFiniteError", "ResourceError", "RunLocked",
     "CheckpointError", "CorruptCheckpoint", "IncompatibleCheckpoint", "UnsafeFile", "__version__",
 ]  # fmt: skip
