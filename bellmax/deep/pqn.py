@@ -108,7 +108,7 @@ class PQN(DeepConfig):
                 return LearnerState(params, (), average, optimiser_state, updates), metrics
 
             size = weight.size
-            orders = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(shuffle, self.epochs))
+            orders = jnp.argsort(jax.random.uniform(shuffle, (self.epochs, size)), axis=1)  # sooner than permutation
             parts = orders.reshape(self.epochs * self.minibatches, -1)
             state, metrics = jax.lax.scan(step, state, (parts, jax.random.split(noise, parts.shape[0])))
             metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(steps_.reward * weight))}

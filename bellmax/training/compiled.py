@@ -62,9 +62,12 @@ def make_round(world: World, agent: Agent, config: DeepConfig) -> Callable[..., 
     """
     n, rounds = config.num_envs, config.train_freq
 
-    def step(state: RunState, clock: tuple[Array, Array]) -> tuple[RunState, StepRecord]:
-        t, key = clock
-        act_key, step_key, reset_key = jax.random.split(key, 3)
+    def keys_of(key: Array) -> tuple[Array, ...]:
+        """Of one step: a key for each world to act, to step and to reset, each [N]."""
+        return tuple(jax.random.split(each, n) for each in jax.random.split(key, 3))
+
+    def step(state: RunState, clock: tuple[Array, tuple[Array, ...]]) -> tuple[RunState, StepRecord]:
+        t, keys = clock
 
         def one(now: Any, rank: Array, act_key: Array, step_key: Array, reset_key: Array) -> Any:
             world_state, obs, before = now
@@ -79,9 +82,7 @@ def make_round(world: World, agent: Agent, config: DeepConfig) -> Callable[..., 
         following, experience = jax.vmap(one)(
             (state.world, state.obs, state.carry),
             ranks(n),
-            jax.random.split(act_key, n),
-            jax.random.split(step_key, n),
-            jax.random.split(reset_key, n),
+            *keys,
         )
         worlds, obs, carry = following
         over = experience.over.astype(bool)
@@ -101,7 +102,8 @@ def make_round(world: World, agent: Agent, config: DeepConfig) -> Callable[..., 
     def round_(state: RunState, clock: tuple[Array, Array]) -> tuple[RunState, Any]:
         t, key = clock
         step_key, learn_key = jax.random.split(key)
-        clocks = (t + n * jnp.arange(rounds), jax.random.split(step_key, rounds))
+        # all keys of the round at once: in the scan they would be made anew for every number drawn from them
+        clocks = (t + n * jnp.arange(rounds), jax.vmap(keys_of)(jax.random.split(step_key, rounds)))
         state, record = jax.lax.scan(step, state, clocks, unroll=rounds == 1)
         mind, metrics = improve((state.learner, state.memory), t + n * rounds, learn_key)
         return state._replace(learner=mind[0], memory=mind[1]), (record, metrics)
