@@ -85,7 +85,8 @@ def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end:
 def check_divergence(seeds: Sequence[int], chunks: Sequence[Chunk], largest: FloatArray, config: Any, end: int) -> None:
     """Refuse values that no sum of rewards could have; `largest` [seeds], the largest |reward| so far, is kept here.
 
-    With rewards of at most R over n steps, no value is above R / (1 - γ^n); ten times that is no chance.
+    With rewards of at most R over n steps, no value is above R / (1 - γ^n); ten times that is no chance. Networks start
+    with values of about 1 whatever the rewards are, so R counts as 1 if it is less.
 
     Raises:
         NonFiniteError: names the seed, the value and the bound.
@@ -93,11 +94,11 @@ def check_divergence(seeds: Sequence[int], chunks: Sequence[Chunk], largest: Flo
     horizon = 1.0 - config.gamma ** getattr(config, "n_steps", 1)
     for i, (seed, chunk) in enumerate(zip(seeds, chunks, strict=True)):
         largest[i] = max(largest[i], chunk.metrics.get("train/max_reward", 0.0))
-        reward = largest[i] + getattr(config, "munchausen", False)
+        reward = max(largest[i], 1.0) + getattr(config, "munchausen", False)
         value = abs(chunk.metrics.get("train/q", 0.0))
-        if horizon > 0 and largest[i] > 0 and value > 10.0 * reward / horizon:
+        if horizon > 0 and value > 10.0 * reward / horizon:
             raise NonFiniteError(
-                f"train/q of seed {seed} is {value:.3g} at step {end:,}, but rewards of at most {largest[i]:.3g} "
+                f"train/q of seed {seed} is {value:.3g} at step {end:,}, but rewards of at most {reward:.3g} "
                 f"add up to {reward / horizon:.3g}: it diverges; lower learning_rate, or give normalization='layer', "
                 "double=True or a longer target_update_interval"
             )
