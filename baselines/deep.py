@@ -86,7 +86,7 @@ def cleanrl_protocol() -> dict[str, Any]:
     kept, met = {}, True
     for agent, (mean, spread) in published.items():
         run = bx.train("CartPole-v1", agent, seeds=10, eval_episodes=0, **CLEANRL, **extra[agent])
-        last = [float(np.mean(run.episodes(seed).returns[-100:])) for seed in run.seeds]
+        last = [float(np.mean(episodes.returns[-100:])) for episodes in run.episodes]
         kept[agent] = {"scores": [round(x, 1) for x in last], "mean": round(float(np.mean(last)), 1),
                        "sd": round(float(np.std(last, ddof=1)), 1), "published": f"{mean} ± {spread}",
                        "final greedy": [round(x, 1) for x in run.scores]}  # fmt: skip
