@@ -19,6 +19,10 @@ from bellmax.types import Array
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
+APART = (
+    2**31 - 1
+)  # `fold_in(key, APART)` is none of the keys that a split of `key` gives, as `fold_in(key, 1)` would be
+
 
 def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
     """Threefry-2x32, 20 rounds, of the counter (high, low): Salmon et al. (2011), "as easy as 1, 2, 3"."""

@@ -80,12 +80,14 @@ class Memory(NamedTuple):
             `valid` [N] are left out.
         sample: `sample(state, key, updates) -> (batch, weight [B], index [B])`, after so many gradient steps.
         update: `update(state, index, priority [B]) -> state`, after learning.
+        close: `close(state) -> state`, the newest step of every world being the last of its episode, which was cut off.
     """
 
     init: Callable[[], Any]
     add: Callable[..., Any]
     sample: Callable[..., Any]
     update: Callable[..., Any]
+    close: Callable[..., Any]
 
 
 class Agent(NamedTuple):

@@ -5,12 +5,20 @@ The rows are a covering array: every value of every switch meets every value of 
 
 import itertools
 
+import gymnasium as gym
+import jax
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import bellmax as bx
+from bellmax.deep.learner import make_experience
 from bellmax.envs.probes import PROBES
 from bellmax.mdp.model import FiniteMDP
+from bellmax.random import make_key
+from bellmax.replay.ring import row_codec
+from bellmax.training.loops import make_loop
+from bellmax.training.worlds import find_world
 
 GAMMA = 0.8
 
@@ -208,3 +216,29 @@ def test_pqn_learns_the_values_of_the_probes() -> None:
         known = np.isfinite(truth)
         assert (np.isfinite(learnt) == known).all()
         np.testing.assert_allclose(learnt[known], truth[known], atol=0.12, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
+def test_a_memory_cell_begins_anew_with_each_episode_of_a_vector_environment(mode: str) -> None:
+    def envs() -> SyncVectorEnv:
+        return SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 2, autoreset_mode=AutoresetMode[mode])
+
+    source, config = find_world(envs), bx.R2D2(num_envs=2, net_arch=(8,), learning_starts=5_000, buffer_size=800)
+    loop = make_loop(config, source, "host", 400)
+    state = loop.start([0])
+    state, _ = loop.advance(state, 0, 400)
+    (_, kept), _, _ = state.block.result()
+    agent = config.make(source.space, source.n_actions, 400)
+    begin = agent.begin(make_key(0), 0.0).cell
+    blank = make_experience(config, source.space, begin)
+    _, unpack, _ = row_codec(blank)
+    rows = jax.vmap(unpack)(kept.ring.rows)
+    loop.close(state)
+    for world in range(2):
+        n = int(kept.ring.size[world])
+        over = np.asarray(rows.over)[world::2][:n]
+        first = np.concatenate([[True], over[:-1] == 1])
+        cell = np.concatenate([np.asarray(part)[world::2][:n] for part in rows.carry], axis=1)
+        assert over.sum() > 3
+        assert (cell[first] == 0).all()
+        assert (cell[~first] != 0).any(axis=1).all()

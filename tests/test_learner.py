@@ -9,8 +9,8 @@ import pytest
 import bellmax as bx
 from bellmax.deep import dqn
 from bellmax.deep.config import optimizers
-from bellmax.deep.learner import averaged, make_optimiser
-from bellmax.random import make_key
+from bellmax.deep.learner import averaged, is_schedule, make_optimiser
+from bellmax.random import APART, make_key
 from bellmax.types import Box, Discrete, Transition
 
 SPACE = Box((3,))
@@ -211,7 +211,7 @@ def test_contradictory_switches_are_all_in_one_message() -> None:
         "unknown optimizer 'adamm'; did you mean 'adam",
         "exploration='ladder' gives every world an ε of its own: give num_envs above 1",
         "noisy layers have no spectral norm",
-        "learning_starts=5 comes before the first sequence of 30 steps is there; give 30 or more",
+        "learning_starts=5 may come before a sequence of 30 steps is there in each of 1 worlds; give 60 or more",
         "anneal_interval moves n within transitions",
         "n_steps=30 is longer than sequence_length=20",
         "munchausen has a soft target",
@@ -243,3 +243,27 @@ def test_values_that_no_rewards_could_sum_to_stop_the_run() -> None:
             "probe:time-limit", "dqn", gamma=0.5, learning_rate=100.0, normalization="none", steps=3_000,
             learning_starts=100, records=30, eval_episodes=0, final_episodes=0,
         )  # fmt: skip
+
+
+def test_the_average_begins_anew_at_a_reset() -> None:
+    _, _, learn, state = learner(reset_interval=3, net_arch=(8, 8), learning_starts=0)
+    for k in range(5):
+        state, _ = learn(state, batch(16, k), make_key(k))
+        if k in (2, 3):  # right after a reset it is what it began with, and after one step that
+            np.testing.assert_allclose(state.average, state.params, rtol=1e-5)
+    assert not np.allclose(state.average, state.params, rtol=1e-5)
+
+
+def test_the_step_size_goes_on_falling_over_resets() -> None:
+    settings = {"reset_interval": 4, "learning_starts": 0, "learning_rate_schedule": "linear", "optimizer": "sgd"}
+    _, _, learn, state = learner(**settings)
+    for k in range(10):
+        state, _ = learn(state, batch(16, k), make_key(k))
+    clocks = [int(leaf.count) for leaf in jax.tree.leaves(state.optimiser, is_leaf=is_schedule) if is_schedule(leaf)]
+    assert clocks == [10]
+
+
+def test_keys_that_stand_apart_are_none_of_a_split() -> None:
+    key = make_key(0)
+    apart = np.asarray(jax.random.key_data(jax.random.fold_in(key, APART)))
+    assert not (np.asarray(jax.random.key_data(jax.random.split(key, 4096))) == apart).all(axis=1).any()

@@ -3,11 +3,14 @@
 from typing import Any
 
 import gymnasium as gym
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import bellmax as bx
+from bellmax.deep import bcq
+from bellmax.deep.learner import mask_of
 from bellmax.envs.gymnasium import open_world
 from bellmax.types import Masked
 
@@ -76,10 +79,10 @@ def test_every_observation_comes_with_its_own_mask(mode: AutoresetMode | None) -
     assert ends >= 4
 
 
-@pytest.mark.parametrize("agent", ["dqn", "c51", "pqn", "r2d2"])
+@pytest.mark.parametrize("agent", ["dqn", "c51", "bcq", "pqn", "r2d2"])
 def test_no_agent_takes_what_is_not_allowed(agent: str) -> None:
     small = {"num_envs": 2, "train_freq": 8, "minibatches": 2} if agent == "pqn" else {"learning_starts": 100}
-    small |= {"num_envs": 2, "learning_starts": 100} if agent == "r2d2" else {}
+    small |= {"num_envs": 2, "learning_starts": 130} if agent == "r2d2" else {}
     run = bx.train(Turnstile, agent, steps=400, net_arch=(16,), eval_episodes=2, final_episodes=4, **small)
     assert run.scores == [4.0]  # the world raises at any other action
     policy = run.policy(0)
@@ -111,3 +114,14 @@ def test_a_mask_that_allows_nothing_is_an_error() -> None:
 def test_worlds_that_tell_no_mask_are_as_they_were() -> None:
     run = bx.train("CartPole-v1", "dqn", steps=200, loop="host", learning_starts=100, eval_episodes=0, final_episodes=1)
     assert not isinstance(run.policy(0).space, Masked)
+
+
+def test_a_mask_that_allows_nothing_at_the_end_leaves_values_finite() -> None:
+    ended = Masked(jnp.zeros(1), jnp.zeros(3, bool))
+    assert mask_of(ended).all()
+
+
+def test_bcq_looks_for_likely_actions_among_those_allowed() -> None:
+    output = jnp.array([[1.0, 5.0], [2.0, 0.0], [3.0, -4.0]])  # the likeliest action by far is not allowed
+    q = bcq.values(output, bx.BCQ(), jnp.array([False, True, True]))
+    np.testing.assert_array_equal(q, [-np.inf, 2.0, -np.inf])

@@ -10,6 +10,7 @@ import pytest
 
 from bellmax.random import make_key
 from bellmax.replay.memory import pick, replay, rollout
+from bellmax.replay.ring import make_ring
 from bellmax.replay.sampling import prioritized, uniform
 from bellmax.types import Experience, Memory, Transition
 
@@ -214,3 +215,21 @@ def test_a_rollout_is_the_last_steps_of_all_worlds_in_order() -> None:
         np.testing.assert_array_equal(weight, masks)
         assert index.shape == (0,)
         assert memory.update(state, index, jnp.zeros(0)) is state
+
+
+@pytest.mark.parametrize("n_worlds", [1, 3])
+def test_a_closed_memory_lets_no_window_run_on(n_worlds: int) -> None:
+    ring = make_ring(EXAMPLE_OF_CLOSING, 12 * n_worlds, n_worlds)
+    state = ring.init()
+    for k in range(5):
+        if k == 3:
+            state = ring.close(state)
+        row = jax.tree.map(lambda x, k=k: jnp.full((n_worlds, *jnp.shape(x)), k, x.dtype), EXAMPLE_OF_CLOSING)
+        state, _ = ring.add(state, row._replace(over=jnp.zeros(n_worlds, jnp.int32)))
+    held = ring.read(state, jnp.arange(5 * n_worlds))
+    assert np.asarray(held.over).reshape(5, n_worlds).tolist() == [[int(k == 2)] * n_worlds for k in range(5)]
+    assert np.asarray(held.transition.reward).reshape(5, n_worlds).tolist() == [[k] * n_worlds for k in range(5)]
+
+
+_NUMBER = jnp.float32(0)
+EXAMPLE_OF_CLOSING = Experience(Transition(jnp.zeros(2), jnp.int32(0), _NUMBER, _NUMBER, jnp.zeros(2)), jnp.int32(0))

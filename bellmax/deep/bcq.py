@@ -22,7 +22,7 @@ from bellmax import bellman
 from bellmax.config import setting, with_default
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.dqn import LOSSES
-from bellmax.deep.learner import back_up, bootstrap, make_agent, natural
+from bellmax.deep.learner import back_up, bootstrap, make_agent, mask_of, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 
@@ -39,6 +39,15 @@ class BCQ(ReplayConfig):
     )
     logit_penalty: float = setting(0.01, "λ, weight of the squared logits", low=0.0)
 
+    def conflicts(self) -> list[str]:
+        """Rules between fields."""
+        both = (
+            ["conservative_weight is another way to hold actions back: leave it at 0"]
+            if self.conservative_weight
+            else []
+        )
+        return super().conflicts() + both
+
     @property
     def n_outputs(self) -> int:
         """A value and a logit for an action."""
@@ -49,9 +58,9 @@ class BCQ(ReplayConfig):
         return make_agent(self, loss, values, space, n_actions, steps)
 
 
-def values(output: Array, config: BCQ) -> Array:
+def values(output: Array, config: BCQ, mask: Array | None) -> Array:
     """Q [A] of an output [A, 2]; -inf for actions that the data would hardly take."""
-    log_g = jax.nn.log_softmax(output[:, 1])
+    log_g = jax.nn.log_softmax(bellman.legal(output[:, 1], mask))
     likely = log_g - jnp.max(log_g) >= jnp.log(config.bcq_threshold)
     return bellman.legal(natural(config, output[:, 0]), likely)
 
@@ -65,7 +74,8 @@ def loss(
     reward, output_t, policy, bonus = bootstrap(config, values, net, target_net, transition)
     target = back_up(config, reward, transition.discount, bellman.mean_under(policy, output_t)[0], bonus)
     error = bellman.td_error(output[:, 0], transition.action, target)
-    imitation = -bellman.value_of(jax.nn.log_softmax(output[:, 1]), transition.action)
+    logits = bellman.legal(output[:, 1], mask_of(transition.obs))
+    imitation = -bellman.value_of(jax.nn.log_softmax(logits), transition.action)
     total = LOSSES[config.loss](error) + imitation + config.logit_penalty * jnp.mean(jnp.square(output[:, 1]))
     q = natural(config, bellman.value_of(output[:, 0], transition.action))
     return weight * total, jnp.abs(error), {"q": q, "imitation": imitation}

@@ -52,14 +52,14 @@ class BootstrappedDQN(ReplayConfig):
         return make_agent(self, loss, values, space, n_actions, steps)
 
 
-def values(output: Array, config: BootstrappedDQN) -> Array:
+def values(output: Array, config: BootstrappedDQN, mask: Array | None) -> Array:
     """Q [A], the mean of the members [K, A]."""
-    return jnp.mean(natural(config, output), axis=0)
+    return bellman.legal(jnp.mean(natural(config, output), axis=0), mask)
 
 
-def member(output: Array, config: BootstrappedDQN) -> Array:
+def member(output: Array, config: BootstrappedDQN, mask: Array | None) -> Array:
     """Q [A] of one member [A]."""
-    return natural(config, output)
+    return bellman.legal(natural(config, output), mask)
 
 
 def _of(net: Any, k: Array) -> Any:
@@ -80,5 +80,5 @@ def loss(
 
     errors = jax.vmap(error_of)(jnp.arange(config.n_members), q_tm1)
     spread = jnp.std(q_tm1[:, 0])
-    q = bellman.value_of(values(q_tm1, config), transition.action)
+    q = bellman.value_of(values(q_tm1, config, None), transition.action)
     return weight * jnp.mean(LOSSES[config.loss](errors)), jnp.mean(jnp.abs(errors)), {"q": q, "spread": spread}

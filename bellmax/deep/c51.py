@@ -53,9 +53,9 @@ class C51(ReplayConfig):
         return make_agent(self, loss, values, space, n_actions, steps)
 
 
-def values(output: Array, config: C51) -> Array:
+def values(output: Array, config: C51, mask: Array | None) -> Array:
     """Q [A], the means of the distributions with logits [A, N]."""
-    return jax.nn.softmax(output) @ natural(config, config.atoms)
+    return bellman.legal(jax.nn.softmax(output) @ natural(config, config.atoms), mask)
 
 
 def loss(
@@ -71,5 +71,5 @@ def loss(
     total = distributions.cross_entropy(target, logits)
     divergence = total - distributions.cross_entropy(target, jnp.log(target + 1e-8))
     clipped = jnp.sum(p * ((moved < config.v_min) | (moved > config.v_max)))  # share of the target outside the atoms
-    q = values(logits, config)
+    q = values(logits, config, None)
     return weight * total, jnp.maximum(divergence, 0.0), {"q": q, "clipped_targets": clipped}

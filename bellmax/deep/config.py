@@ -159,10 +159,11 @@ class ReplayConfig(DeepConfig):
                 f"{what} is longer than what buffer_size={self.buffer_size} keeps of each of {self.num_envs} worlds; "
                 f"give buffer_size={window * self.num_envs} or more"
             )
-        if self.recurrent != "none" and self.learning_starts < window * self.num_envs:
+        enough = 2 * window * self.num_envs  # in some vector environments up to half of the steps are resets
+        if self.recurrent != "none" and self.learning_starts < enough:
             problems.append(
-                f"learning_starts={self.learning_starts} comes before the first sequence of {window} steps is there; "
-                f"give {window * self.num_envs} or more"
+                f"learning_starts={self.learning_starts} may come before a sequence of {window} steps is there in each "
+                f"of {self.num_envs} worlds; give {enough} or more"
             )
         if self.recurrent != "none" and self.anneal_interval:
             problems.append(
@@ -215,7 +216,9 @@ class ReplayConfig(DeepConfig):
         return replay(example, self.buffer_size, self.num_envs, sampler, self.window, horizon, sequences)
 
 
-OTHER_KINDS = ("lbfgs", "noisy_sgd", "optimistic_adam")  # they want the loss, a random key, or to be left alone
+OTHER_KINDS = {  # they want the loss or a random key, are out of date, or go layer by layer, and here is one vector
+    "lbfgs", "noisy_sgd", "optimistic_adam", "adafactor", "fromage", "lamb", "lars", "novograd", "sm3",
+}  # fmt: skip
 
 
 def arguments(optimizer: str) -> set[str]:

@@ -38,9 +38,9 @@ class DQN(ReplayConfig):
         return make_agent(self, loss, values, space, n_actions, steps)
 
 
-def values(output: Array, config: DQN) -> Array:
+def values(output: Array, config: DQN, mask: Array | None) -> Array:
     """Q [A] of an output [A]."""
-    return natural(config, output)
+    return bellman.legal(natural(config, output), mask)
 
 
 def loss(

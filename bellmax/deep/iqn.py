@@ -46,10 +46,10 @@ class IQN(ReplayConfig):
         return make_agent(self, loss, values, space, n_actions, steps)
 
 
-def values(output: Callable[[Array], Array], config: IQN) -> Array:
+def values(output: Callable[[Array], Array], config: IQN, mask: Array | None) -> Array:
     """Q [A], the means over evenly spread levels."""
     levels = distributions.midpoints(config.n_policy_samples)
-    return jnp.mean(natural(config, output(levels)), axis=1)
+    return bellman.legal(jnp.mean(natural(config, output(levels)), axis=1), mask)
 
 
 def loss(

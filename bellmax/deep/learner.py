@@ -17,12 +17,12 @@ from bellmax.deep.sequences import batch_of_sequences
 from bellmax.exploration import boltzmann, epsilon_greedy, ladder
 from bellmax.networks.network import flatten, skeleton, to_named, with_noise
 from bellmax.networks.network import make_network as make_module
-from bellmax.random import drawn, make_key
+from bellmax.random import APART, drawn, make_key
 from bellmax.spaces import visible, zeros
 from bellmax.types import Agent, Array, Experience, Masked, Space, Transition
 
 Loss = Callable[..., tuple[Array, Array, dict[str, Array]]]
-Values = Callable[[Any, Any], Array]
+Values = Callable[[Any, Any, Any], Array]
 
 
 class LearnerState(NamedTuple):
@@ -74,7 +74,8 @@ class Bootstrap(NamedTuple):
 
 def mask_of(obs: Any) -> Any:
     """The allowed actions [A] of an observation, or None."""
-    return obs.mask if isinstance(obs, Masked) else None
+    # where nothing is allowed an episode has ended, and no value counts: all is as good as nothing, and finite
+    return obs.mask | ~jnp.any(obs.mask) if isinstance(obs, Masked) else None
 
 
 def natural(config: DeepConfig, output: Array) -> Array:
@@ -87,16 +88,16 @@ def bootstrap(
 ) -> Bootstrap:
     """The target's choice of action: greedy, double, or soft (Munchausen); only of allowed actions.
 
-    `values(output, config) -> q [A]`; `read(output) -> [A] or [A, n]`, by default the values themselves.
+    `values(output, config, mask) -> q [A]`; `read(output) -> [A] or [A, n]`, by default the values themselves.
     """
     read = read or (lambda output: natural(config, output))
     mask = mask_of(transition.next_obs)
     output = target_net(transition.next_obs)
     chooser = net(transition.next_obs) if config.double else output
-    q = bellman.legal(values(chooser, config), mask)
+    q = values(chooser, config, mask)
     if not config.munchausen:
         return Bootstrap(transition.reward, read(output), bellman.greedy_policy(q), jnp.float32(0.0))
-    q_tm1 = bellman.legal(values(target_net(transition.obs), config), mask_of(transition.obs))
+    q_tm1 = values(target_net(transition.obs), config, mask_of(transition.obs))
     temperature = config.munchausen_temperature
     bonus = bellman.munchausen_bonus(
         q_tm1, transition.action, temperature, config.munchausen_alpha, config.munchausen_clip
@@ -127,6 +128,11 @@ def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformati
     elif config.weight_decay:
         before.append(optax.add_decayed_weights(config.weight_decay))
     return optax.chain(*before, getattr(optax, config.optimizer)(rate, **options))
+
+
+def is_schedule(state: Any) -> bool:
+    """Whether a part of an optimiser's state is the clock of its step size."""
+    return isinstance(state, optax.ScaleByScheduleState)
 
 
 def averaged(average: Array, params: Array, count: Array) -> Array:
@@ -167,9 +173,8 @@ def make_actor(config: DeepConfig, values: Values, network: Any, space: Space, s
     def act(state: LearnerState, carry: Any, obs: Any, key: Array, t: Array) -> tuple[Array, Any]:
         noise, coin = jax.random.split(key) if config.noisy else (key, key)
         output, cell = look(network(state.params, noise if config.noisy else None), carry and carry.cell, obs)
-        q = values(output[carry.member][None] if members else output, config)
         mask = mask_of(obs)
-        q = bellman.legal(q, mask)
+        q = values(output[carry.member][None] if members else output, config, mask)
         epsilon = config.epsilon(t, steps)
         if config.exploration == "boltzmann":
             action = boltzmann(q, jnp.float32(config.temperature), coin)
@@ -180,7 +185,7 @@ def make_actor(config: DeepConfig, values: Values, network: Any, space: Space, s
 
     def q_values(state: LearnerState, carry: Any, obs: Any) -> tuple[Array, Any]:
         output, cell = look(network(state.params, None), carry and carry.cell, obs)
-        return bellman.legal(values(output, config), mask_of(obs)), carry._replace(cell=cell) if carry else carry
+        return values(output, config, mask_of(obs)), carry._replace(cell=cell) if carry else carry
 
     return begin, act, q_values
 
@@ -219,7 +224,8 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
     """An agent from the loss of one transition and the values of one output.
 
     `loss(net, target_net, transition, weight, draws, config) -> (loss, priority, metrics)`, where `net` maps one
-    observation to an output, and `draws` are `config.n_draws` numbers from [0, 1); `values(output, config) -> q [A]`.
+    observation to an output, and `draws` are `config.n_draws` numbers from [0, 1); `values(output, config, mask)` are
+    q [A].
     """
     optimiser = make_optimiser(config, steps)
     fresh, network, name = make_network(config, space, n_actions)
@@ -236,7 +242,7 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
     def one(net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array) -> Any:
         total, priority, metrics = loss(net, target_net, transition, weight, draws, config)
         if config.conservative_weight:  # Kumar et al. (2020), equation 4
-            q = bellman.legal(values(net(transition.obs), config), mask_of(transition.obs))
+            q = values(net(transition.obs), config, mask_of(transition.obs))
             gap = jax.nn.logsumexp(q) - bellman.value_of(q, transition.action)
             total, metrics = total + config.conservative_weight * weight * gap, {**metrics, "conservative_gap": gap}
         return total, priority, metrics
@@ -262,7 +268,8 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         updates = state.updates + 1
         mixed = config.tau * params + (1.0 - config.tau) * state.target_params
         target_params = jnp.where(updates % period == 0, mixed, state.target_params)
-        average = averaged(state.average, params, updates) if config.weight_averaging else ()
+        age = (updates - 1) % config.reset_interval + 1 if config.reset_interval else updates
+        average = averaged(state.average, params, age) if config.weight_averaging else ()
         state = LearnerState(params, target_params, average, optimiser_state, updates)
         return (reset(state, key) if config.reset_interval else state), learned
 
@@ -272,10 +279,15 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         """Now and then: shrink the torso towards fresh parameters, begin the head and the optimiser anew."""
 
         def anew(state: LearnerState) -> LearnerState:
-            new = fresh(jax.random.fold_in(key, 1))
+            new = fresh(jax.random.fold_in(key, APART))
             params = head * new + (1.0 - head) * state.params
             target = head * new + (1.0 - head) * state.target_params
-            return LearnerState(params, target, state.average, optimiser.init(params), state.updates)
+            average = params if config.weight_averaging else ()
+            moments = jax.tree.map(  # the step size goes on falling
+                lambda begin, now: now if is_schedule(now) else begin,
+                optimiser.init(params), state.optimiser, is_leaf=is_schedule,
+            )  # fmt: skip
+            return LearnerState(params, target, average, moments, state.updates)
 
         due = (state.updates % config.reset_interval == 0) & (state.updates < config.updates(steps))
         return jax.lax.cond(due, anew, lambda state: state, state)  # type: ignore[no-any-return]
@@ -296,13 +308,14 @@ def remembered(carry: Any) -> Any:
 
 
 def share_of_fresh(module: Any, share: float) -> Any:
-    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, `share` elsewhere.
+    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, 0 in a prior, `share` elsewhere.
 
     D'Oro et al. (2023) reset all; Schwarzer et al. (2023), section 3, shrink and perturb the torso.
     """
 
     def of(path: Any, leaf: Array) -> Array:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
-        return jnp.full_like(leaf, 1.0 if "head" in name.split(".") else share)
+        part = name.split(".")
+        return jnp.full_like(leaf, 0.0 if "priors" in part else 1.0 if "head" in part else share)
 
     return jax.tree_util.tree_map_with_path(of, module)

@@ -124,9 +124,9 @@ class PQN(DeepConfig):
         return Agent(init, begin, act, remembered, learn, q_values, actor, parameters, memory)
 
 
-def values(output: Array, config: PQN) -> Array:
+def values(output: Array, config: PQN, mask: Array | None) -> Array:
     """Q [A] of an output [A]."""
-    return output
+    return bellman.legal(output, mask)
 
 
 def returns(config: PQN, net: Any, experience: Experience) -> Array:

@@ -41,9 +41,9 @@ class QRDQN(ReplayConfig):
         return make_agent(self, loss, values, space, n_actions, steps)
 
 
-def values(output: Array, config: QRDQN) -> Array:
+def values(output: Array, config: QRDQN, mask: Array | None) -> Array:
     """Q [A], the means of the quantiles [A, N]."""
-    return jnp.mean(natural(config, output), axis=1)
+    return bellman.legal(jnp.mean(natural(config, output), axis=1), mask)
 
 
 def loss(

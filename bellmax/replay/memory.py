@@ -74,7 +74,10 @@ def replay(
     def update(state: ReplayState, index: Array, priority: Array) -> ReplayState:
         return ReplayState(state.ring, sampler.update(state.sampler, index, priority))
 
-    return Memory(init, add, sample, update)
+    def close(state: ReplayState) -> ReplayState:
+        return ReplayState(ring.close(state.ring), state.sampler)
+
+    return Memory(init, add, sample, update, close)
 
 
 def pick(tree: Any, index: Array) -> Any:
@@ -99,4 +102,8 @@ def rollout(example: Experience, length: int, n_worlds: int) -> Memory:
         del key, updates
         return *state[0], jnp.zeros(0, jnp.int32)
 
-    return Memory(init, add, sample, lambda state, index, priority: state)
+    def close(state: tuple[Any, Array]) -> tuple[Any, Array]:
+        (steps, counts), t = state
+        return (steps._replace(over=steps.over.at[t - 1].set(1)), counts), t
+
+    return Memory(init, add, sample, lambda state, index, priority: state, close)

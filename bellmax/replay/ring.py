@@ -39,6 +39,7 @@ class Ring(NamedTuple):
         after: `after(slots, k) -> slots`, k steps on in the same world.
         following: `following(state, slots) -> counts`, steps of that world from this slot on to the newest.
         filled: `filled(state) -> n`, filled slots.
+        close: `close(state) -> state`, the newest step of each world being over.
     """
 
     capacity: int
@@ -49,6 +50,7 @@ class Ring(NamedTuple):
     after: Callable[..., Array]
     following: Callable[..., Array]
     filled: Callable[..., Array]
+    close: Callable[[RingState], RingState]
 
 
 def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
@@ -101,10 +103,16 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         place, newest = slots // n_worlds, state.position[slots % n_worlds]
         return jnp.mod(newest - place - 1, length) + 1
 
+    def close(state: RingState) -> RingState:
+        slots = jnp.where(state.position > 0, state.position - 1, length - 1) * n_worlds + jnp.arange(n_worlds)
+        newest = read(state, slots)
+        newest = newest._replace(over=jnp.ones_like(newest.over))
+        return state._replace(rows=state.rows.at[slots].set(jax.vmap(pack)(newest)))
+
     def filled(state: RingState) -> Array:
         return jnp.sum(state.size)
 
-    return Ring(capacity, init, add, read, draw, after, following, filled)
+    return Ring(capacity, init, add, read, draw, after, following, filled, close)
 
 
 def row_codec(example: Any) -> tuple[Callable[[Any], Array], Callable[[Array], Any], int]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from bellmax.deep.config import DeepConfig
 from bellmax.envs.functional import World
+from bellmax.random import APART
 from bellmax.replay.ring import NOWHERE
 from bellmax.types import Agent, Array, Experience, Transition
 
@@ -48,7 +49,7 @@ def start(world: World, agent: Agent, config: DeepConfig, key: Array) -> RunStat
     init_key, reset_key, run_key = jax.random.split(key, 3)
     n = config.num_envs
     worlds, obs = jax.vmap(world.reset)(jax.random.split(reset_key, n))
-    carry = jax.vmap(agent.begin)(jax.random.split(jax.random.fold_in(init_key, 1), n), ranks(n))
+    carry = jax.vmap(agent.begin)(jax.random.split(jax.random.fold_in(init_key, APART), n), ranks(n))
     zeros = jnp.zeros(n)
     return RunState(
         agent.init(init_key), agent.memory.init(), worlds, obs, carry, zeros, zeros.astype(jnp.int32), run_key
@@ -75,7 +76,7 @@ def make_round(world: World, agent: Agent, config: DeepConfig) -> Callable[..., 
             world_state, next_obs, reward, terminated, truncated = world.step(world_state, action, step_key)
             transition = Transition(obs, action, reward, jnp.where(terminated, 0.0, config.gamma), next_obs)
             over = terminated | truncated
-            fresh = (*world.reset(reset_key), agent.begin(jax.random.fold_in(reset_key, 1), rank))
+            fresh = (*world.reset(reset_key), agent.begin(jax.random.fold_in(reset_key, APART), rank))
             following = jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, (world_state, next_obs, carry))
             return following, Experience(transition, over.astype(jnp.int32), agent.remembered(before))
 
@@ -174,7 +175,7 @@ def make_actor(agent: Agent, n: int) -> Callable[..., Any]:
     def act(actor: Any, carry: Any, over: Array, obs: Any, key: Array, t: Array) -> Any:
         key = jax.random.fold_in(key, 2 * t)  # even numbers act, odd ones learn
         keys = jax.random.split(key, n)
-        fresh = jax.vmap(agent.begin)(jax.random.split(jax.random.fold_in(key, 1), n), ranks(n))
+        fresh = jax.vmap(agent.begin)(jax.random.split(jax.random.fold_in(key, APART), n), ranks(n))
 
         def one(old: Any, new: Any, over: Array, obs: Any, key: Array) -> Any:
             before = jax.tree.map(lambda x, y: jnp.where(over, x, y), new, old)

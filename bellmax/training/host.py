@@ -81,7 +81,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     import jax
     import jax.numpy as jnp
 
-    from bellmax.random import make_key
+    from bellmax.random import APART, make_key
     from bellmax.training import compiled
     from bellmax.training.data import from_memory
 
@@ -99,7 +99,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         thread = ThreadPoolExecutor(1)
         actor = jax.tree.map(jnp.copy, agent.actor(learner))
         block: Future[Any] = thread.submit(lambda: ((learner, agent.memory.init()), actor, {}))
-        keys, ranks = jax.random.split(jax.random.fold_in(init_key, 1), world.n), compiled.ranks(world.n)
+        keys, ranks = jax.random.split(jax.random.fold_in(init_key, APART), world.n), compiled.ranks(world.n)
         carry, over = jax.vmap(agent.begin)(keys, ranks), np.zeros(world.n, np.bool_)
         return DeepRun(world, meter(world.n), run_key, actor, block, thread, world.reset(seed), carry, over)
 
@@ -123,8 +123,9 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             step = run.world.step(actions)
             discount = np.where(step.terminated, np.float32(0.0), np.float32(config.gamma))
             transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
-            run.over = step.terminated | step.truncated
-            run.pending.append((Experience(transition, run.over.astype(np.int32), cell), step.valid))
+            ended = step.terminated | step.truncated
+            run.over = ended | ~step.valid  # an episode begins, too, after a step in which a world reset itself
+            run.pending.append((Experience(transition, ended.astype(np.int32), cell), step.valid))
             run.obs = step.obs
             run.meter.record(step)
             t += config.num_envs
@@ -159,6 +160,11 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         count = len({path.split(".")[2] for path in arrays if path.startswith("state.4.")})
         saved = checkpoint.from_arrays((mind, run.actor, actor, run.carry, (row,) * count), arrays, "checkpoint")
         mind, run.actor, actor, run.carry, pending = saved
+        if pending:  # the episodes that were going on were cut off: their last steps bootstrap
+            last, valid = pending[-1]
+            pending = (*pending[:-1], (last._replace(over=np.ones_like(last.over)), valid))
+        else:
+            mind = mind[0], agent.memory.close(mind[1])
         run.pending = list(pending)
         run.over = np.ones(run.world.n, np.bool_)  # its worlds have begun anew
         run.block = run.thread.submit(lambda: (mind, actor, {}))
