@@ -53,6 +53,8 @@ def all_changed(cls: type) -> dict[str, object]:
         del changed["weight_decay"]
     if hasattr(cls, "epochs"):
         del changed["gradient_steps"]
+    if cls.name == "bcq":
+        del changed["conservative_weight"]
     if cls.name == "r2d2":
         del changed["anneal_interval"]
     if cls.name == "munchausen-dqn":

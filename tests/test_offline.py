@@ -98,7 +98,7 @@ def test_collect_with_a_table_a_memory_cell_and_tiles() -> None:
     assert data.terminated.tolist() == [False] * 12 + [True]
     assert data.returns().tolist() == [-13.0]
     cell = bx.train(
-        "CartPole-v1", bx.R2D2(**TINY, num_envs=2, buffer_size=400, learning_starts=100), steps=120, **QUICK
+        "CartPole-v1", bx.R2D2(**TINY, num_envs=2, buffer_size=400, learning_starts=130), steps=160, **QUICK
     )  # fmt: skip
     for world in (None, lambda: gym.make("CartPole-v1")):
         assert_lawful(bx.collect(cell.policy(0), world, steps=60))
