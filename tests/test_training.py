@@ -309,3 +309,11 @@ def test_worlds_of_the_users_own() -> None:
     kwargs = {"is_slippery": False}
     run = bx.train("FrozenLake-v1", "q-learning", env_kwargs=kwargs, steps=20_000, exploration_final_eps=0.5)
     assert run.scores == [1.0]
+
+
+def test_a_run_that_ends_before_it_learns_says_so() -> None:
+    said: list[str] = []
+    bx.train("CartPole-v1", "dqn", steps=200, eval_episodes=0, final_episodes=0, say=said.append)
+    assert said[1] == "nothing will be learnt: learning_starts=1000 is not below steps=200"
+    bx.train("CartPole-v1", "dqn", steps=200, learning_starts=100, eval_episodes=0, final_episodes=0, say=said.append)
+    assert len(said) == 3

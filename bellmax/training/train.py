@@ -113,6 +113,8 @@ def train(
         saving.open_folder(run)
     what, how = ("steps", f", {kind} loop") if about is None else ("gradient steps", "")
     say(f"{config.name} on {source.name}: {steps:,} {what} x {len(seed_list)} seeds{how} ({why})")
+    if about is None and steps <= getattr(config, "learning_starts", -1):
+        say(f"nothing will be learnt: learning_starts={config.learning_starts} is not below steps={steps}")
     return _go(Trainer(run, source, engine), progress, say)
 
 
