@@ -131,7 +131,7 @@ def noisy_rewards(mdp: bx.FiniteMDP, std: float) -> bx.FiniteMDP:
 
 
 def heads_and_truth() -> dict[str, Any]:
-    """Every head against exact Q*: ‖Q−Q*‖∞ over reachable pairs of a slippery lake's grid and of a windy grid."""
+    """Every head against exact Q*: ‖Q−Q*‖∞ over reachable pairs of the slippery lake, γ = 0.9."""
     heads = {
         "dqn": {}, "c51": {"v_min": 0.0, "v_max": 1.0}, "qr-dqn": {}, "iqn": {"n_policy_samples": 8},
         "bootstrapped-dqn": {"n_members": 4, "prior_scale": 0.1},
