@@ -85,7 +85,7 @@ def cleanrl_protocol() -> dict[str, Any]:
     extra = {"dqn": {}, "c51": {"n_atoms": 101, "v_min": -100.0, "v_max": 100.0, "adam_epsilon": 0.01 / 128}}
     kept, met = {}, True
     for agent, (mean, spread) in published.items():
-        run = bx.train("CartPole-v1", agent, seeds=10, eval_episodes=0, **CLEANRL, **extra[agent])
+        run = bx.train("CartPole-v1", agent, seeds=10, eval_episodes=0, **{**CLEANRL, **extra[agent]})
         last = [float(np.mean(episodes.returns[-100:])) for episodes in run.episodes]
         kept[agent] = {"scores": [round(x, 1) for x in last], "mean": round(float(np.mean(last)), 1),
                        "sd": round(float(np.std(last, ddof=1)), 1), "published": f"{mean} ± {spread}",
