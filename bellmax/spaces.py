@@ -39,9 +39,9 @@ def n_features(leaf: Box | Discrete) -> int:
     return leaf.n if isinstance(leaf, Discrete) else math.prod(leaf.shape)
 
 
-def visible(space: Space) -> Any:
-    """The part of a space that a network looks at: all but the mask of actions."""
-    return space.obs if isinstance(space, Masked) else space
+def visible(seen: Any) -> Any:
+    """The part of an observation, or of its space, that a network looks at: all but the mask of actions."""
+    return seen.obs if isinstance(seen, Masked) else seen
 
 
 def read(space: Space, obs: Any) -> tuple[Any, bool]:

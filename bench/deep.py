@@ -7,8 +7,6 @@ thread, the agent's shipped settings for that world, but `learning_starts`, so t
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import os
 import sys
@@ -94,12 +92,7 @@ def key_of(world: str, agent: str, settings: str, seeds: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Speed of the agents with networks.")
-    parser.add_argument("--peers", default=".venv-peers/bin/python", help="a Python with bench/peers/requirements.txt")
-    parser.add_argument("--quick", action="store_true", help="one short repetition; writes only to --out")
-    parser.add_argument("--out", type=Path, help="folder for deep.json and DEEP.md; bench unless --quick")
-    parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = speed.parse_options("Speed of the agents with networks.", "deep", 5)
     if options.measure:
         world, agent, settings, seeds, chunks = options.measure
         print(json.dumps(measure(world, agent, settings, int(seeds), int(chunks))))
@@ -115,18 +108,7 @@ def main() -> None:
         for job in jobs():
             command = [sys.executable, __file__, "--measure", *map(str, job), "1" if options.quick else "3"]
             note(key_of(*job), speed.call(command))
-    results = {
-        "command": "python bench/deep.py" + " --quick" * options.quick,
-        "date": datetime.date.today().isoformat(),
-        "machine": {**speed.machine(), "load_after": os.getloadavg()[0]},
-        "versions": speed.versions(options.peers),
-        "steps_per_second": speeds,
-    }
-    print(markdown(results))
-    out = options.out or (None if options.quick else HERE)
-    if out is not None:
-        (out / "deep.json").write_text(json.dumps(results, indent=1) + "\n")
-        (out / "DEEP.md").write_text(markdown(results))
+    speed.keep_speeds("deep", speeds, options, markdown)
 
 
 def markdown(results: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -168,6 +169,33 @@ def compare(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> list[dict[st
         line = {"work": work, "ours": median(ours), "against": against, "theirs": median(theirs), "ratio": ratio}
         lines.append({**line, "target": target, "met": None if target is None else ratio >= target})
     return lines
+
+
+def keep_speeds(stem: str, speeds: dict[str, list[float]], options: Any, markdown: Callable[[Any], str]) -> None:
+    """Print the results of bench/`stem`.py, and write them beside it, or to --out; a quick run only there."""
+    results = {
+        "command": f"python bench/{stem}.py" + " --quick" * options.quick,
+        "date": datetime.date.today().isoformat(),
+        "machine": {**machine(), "load_after": os.getloadavg()[0]},
+        "versions": versions(options.peers),
+        "steps_per_second": speeds,
+    }
+    print(markdown(results))
+    out = options.out or (None if options.quick else BENCH)
+    if out is not None:
+        (out / f"{stem}.json").write_text(json.dumps(results, indent=1) + "\n")
+        (out / f"{stem.upper()}.md").write_text(markdown(results))
+
+
+def parse_options(what: str, stem: str, n_measure: int) -> argparse.Namespace:
+    """The command line of a bench of speeds; --measure, with so many words, is what its child processes get."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--peers", default=".venv-peers/bin/python", help="a Python with bench/peers/requirements.txt")
+    parser.add_argument("--quick", action="store_true", help="one short repetition; writes only to --out")
+    written = f"folder for {stem}.json and {stem.upper()}.md; bench unless --quick"
+    parser.add_argument("--out", type=Path, help=written)
+    parser.add_argument("--measure", nargs=n_measure, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def versions(python: str) -> dict[str, dict[str, str]]:

@@ -4,10 +4,7 @@ Each measurement is a process of its own that runs the library's own loop, recor
 after the first chunk, which compiles. The learners and the peers take turns; a ratio is the median over repetitions.
 """
 
-import argparse
-import datetime
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -73,12 +70,7 @@ def ours(world: str, agent: str, quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Speed of the tabular learners.")
-    parser.add_argument("--peers", default=".venv-peers/bin/python", help="a Python with bench/peers/requirements.txt")
-    parser.add_argument("--quick", action="store_true", help="one short repetition; writes only to --out")
-    parser.add_argument("--out", type=Path, help="folder for tabular.json and TABULAR.md; bench unless --quick")
-    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = speed.parse_options("Speed of the tabular learners.", "tabular", 4)
     if options.measure:
         world, agent, chunk, chunks = options.measure
         print(json.dumps(measure(world, agent, int(chunk), int(chunks))))
@@ -99,18 +91,7 @@ def main() -> None:
                 note(name, ours("CliffWalking-v1", name, options.quick))
             for size in GROWTH:
                 note("-".join(map(str, size)), ours("-".join(map(str, size)), "q-learning", options.quick))
-    results = {
-        "command": "python bench/tabular.py" + " --quick" * options.quick,
-        "date": datetime.date.today().isoformat(),
-        "machine": {**speed.machine(), "load_after": os.getloadavg()[0]},
-        "versions": speed.versions(options.peers),
-        "steps_per_second": speeds,
-    }
-    print(markdown(results))
-    out = options.out or (None if options.quick else HERE)
-    if out is not None:
-        (out / "tabular.json").write_text(json.dumps(results, indent=1) + "\n")
-        (out / "TABULAR.md").write_text(markdown(results))
+    speed.keep_speeds("tabular", speeds, options, markdown)
 
 
 def markdown(results: dict[str, Any]) -> str:

@@ -15,7 +15,6 @@ import bellmax as bx
 from bellmax.deep.learner import make_experience
 from bellmax.envs.probes import PROBES
 from bellmax.mdp.model import FiniteMDP
-from bellmax.random import make_key
 from bellmax.replay.ring import row_codec
 from bellmax.training.loops import make_loop
 from bellmax.training.worlds import find_world
@@ -228,9 +227,7 @@ def test_a_memory_cell_begins_anew_with_each_episode_of_a_vector_environment(mod
     state = loop.start([0])
     state, _ = loop.advance(state, 0, 400)
     (_, kept), _, _ = state.block.result()
-    agent = config.make(source.space, source.n_actions, 400)
-    begin = agent.begin(make_key(0), 0.0).cell
-    blank = make_experience(config, source.space, begin)
+    blank = make_experience(config, source.space)
     _, unpack, _ = row_codec(blank)
     rows = jax.vmap(unpack)(kept.ring.rows)
     loop.close(state)

@@ -9,7 +9,7 @@ import pytest
 import bellmax as bx
 from bellmax.deep import dqn
 from bellmax.deep.config import optimizers
-from bellmax.deep.learner import averaged, is_schedule, make_optimiser
+from bellmax.deep.optimiser import averaged, is_schedule, make_optimiser
 from bellmax.random import APART, make_key
 from bellmax.types import Box, Discrete, Transition
 

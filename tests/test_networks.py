@@ -213,7 +213,7 @@ def pad_same(image: np.ndarray, size: int, stride: int, value: float) -> np.ndar
     return np.pad(image, [*pads, (0, 0)], constant_values=value)
 
 
-@pytest.mark.parametrize(("size", "stride", "same"), [(3, 1, False), (4, 2, False), (3, 1, True)])
+@pytest.mark.parametrize(("size", "stride", "same"), [(3, 1, False), (4, 2, False), (3, 1, True), (3, 2, True)])
 def test_convolution_equals_numpy(size: int, stride: int, same: bool) -> None:
     conv = layers.Conv(2, 3, size, stride, make_key(0), same)
     image = numbers(0, 7, 6, 2)

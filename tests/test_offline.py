@@ -527,3 +527,17 @@ def test_the_command_line_keeps_and_learns(tmp_path: Path, monkeypatch: pytest.M
     result = CliRunner().invoke(main, [*offline, "--data", "y"])
     assert result.exit_code == 2
     assert "data 'y': there is no such file or folder" in result.output
+
+
+@pytest.mark.parametrize("agent", ["dqn", "cql", "bcq"])
+def test_data_of_a_world_with_masks_keep_them(agent: str, tmp_path: Path) -> None:
+    world = bx.inventory()
+    data = bx.collect(None, world, steps=3_000, seed=1)
+    assert data.obs.mask[np.arange(3_000), data.action].all()
+    assert (data.obs.mask.sum(axis=1) == world.n_allowed[data.obs.obs]).all()
+    data.save(tmp_path / "data.safetensors")
+    run = bx.train(world, agent, data=tmp_path / "data.safetensors", steps=600, gamma=0.5, final_episodes=2, records=1)
+    policy = run.policy(0)
+    assert not np.isnan(policy.table()).any()
+    again = bx.collect(policy, world, steps=200, seed=2)
+    assert again.obs.mask[np.arange(200), again.action].all()

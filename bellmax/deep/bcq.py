@@ -22,7 +22,8 @@ from bellmax import bellman
 from bellmax.config import setting, with_default
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.dqn import LOSSES
-from bellmax.deep.learner import back_up, bootstrap, make_agent, mask_of, natural
+from bellmax.deep.learner import make_agent
+from bellmax.deep.targets import back_up, bootstrap, mask_of, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 

@@ -23,7 +23,8 @@ from bellmax import bellman
 from bellmax.config import setting
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.dqn import LOSSES
-from bellmax.deep.learner import back_up, bootstrap, make_agent, natural
+from bellmax.deep.learner import make_agent
+from bellmax.deep.targets import back_up, bootstrap, natural
 from bellmax.types import Agent, Array, Space, Transition
 
 

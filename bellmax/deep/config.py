@@ -37,7 +37,9 @@ class DeepConfig(AgentConfig):
     )
     adam_epsilon: float = setting(1e-5, "the optimiser's ε; larger ones calm it where gradients are small", low=0.0)
     weight_decay: float = setting(
-        0.0, "share of the parameters that is taken off in proportion to the step size", low=0.0
+        0.0,
+        "weight of the parameters in their gradient; adamw and its kin take it off apart from that",
+        low=0.0,
     )
     max_grad_norm: float = setting(10.0, "global norm to which gradients are clipped", low=0.0)
     weight_averaging: bool = setting(

@@ -21,18 +21,11 @@ import optax
 
 from bellmax import bellman
 from bellmax.config import setting, with_default
+from bellmax.deep.acting import make_actor, remembered
 from bellmax.deep.config import DeepConfig
-from bellmax.deep.learner import (
-    Learned,
-    LearnerState,
-    averaged,
-    make_actor,
-    make_experience,
-    make_network,
-    make_optimiser,
-    mask_of,
-    remembered,
-)
+from bellmax.deep.learner import Learned, LearnerState, actor, make_experience, make_network
+from bellmax.deep.optimiser import averaged, make_optimiser
+from bellmax.deep.targets import mask_of
 from bellmax.replay.memory import rollout
 from bellmax.types import Agent, Array, Experience, Memory, Space
 
@@ -114,14 +107,8 @@ class PQN(DeepConfig):
             metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(steps_.reward * weight))}
             return state, Learned(jnp.zeros(0), metrics)
 
-        def actor(state: LearnerState) -> LearnerState:
-            return LearnerState(state.params, (), (), (), ())
-
-        def parameters(state: LearnerState) -> dict[str, Any]:
-            return dict(name(state.average if self.weight_averaging else state.params))
-
-        memory = self.make_memory(make_experience(self, space, ()), steps)
-        return Agent(init, begin, act, remembered, learn, q_values, actor, parameters, memory)
+        memory = self.make_memory(make_experience(self, space), steps)
+        return Agent(init, begin, act, remembered, learn, q_values, actor, name, memory)
 
 
 def values(output: Array, config: PQN, mask: Array | None) -> Array:

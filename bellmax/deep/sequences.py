@@ -7,7 +7,6 @@ steps, and is learnt through over the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +14,8 @@ import jax.numpy as jnp
 
 from bellmax import bellman
 from bellmax.deep.config import ReplayConfig
-from bellmax.types import Array, Experience, Masked, Space, Transition
+from bellmax.spaces import visible
+from bellmax.types import Array, Experience, Masked, Transition
 
 
 class Seen(NamedTuple):
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     target: Array
 
 
-def unroll(module: Any, sequence: Experience, burn_in: int, visible: Callable[[Any], Any]) -> tuple[Array, Array]:
+def unroll(module: Any, sequence: Experience, burn_in: int) -> tuple[Array, Array]:
     """What the head sees of every observation [L, F], and of the observation in which each step ended [L, F].
 
     The cell begins anew after an episode's end; no gradient flows into the burn-in.
@@ -59,7 +59,6 @@ def transitions(config: ReplayConfig, sequence: Experience) -> tuple[Array, Arra
 def batch_of_sequences(
     config: ReplayConfig,
     one: Any,
-    space: Space,
     net: Any,
     target_net: Any,
     batch: Experience,
@@ -70,18 +69,14 @@ def batch_of_sequences(
 
     A priority is a mix of the largest error and the mean one: Kapturowski et al. (2019), section 2.3.
     """
-    masked = isinstance(space, Masked)
-
-    def visible(obs: Any) -> Any:
-        return obs.obs if masked else obs
 
     def seen(obs: Any, x: Array, y: Array) -> Any:
-        return Masked(Seen(x, y), obs.mask) if masked else Seen(x, y)
+        return Masked(Seen(x, y), obs.mask) if isinstance(obs, Masked) else Seen(x, y)
 
     def of(sequence: Experience, w: Array, draw: Array) -> tuple[Array, Array, dict[str, Array]]:
         steps, burn_in = sequence.transition, config.burn_in
-        now, after = unroll(net, sequence, burn_in, visible)
-        now_copy, after_copy = unroll(target_net, sequence, burn_in, visible)
+        now, after = unroll(net, sequence, burn_in)
+        now_copy, after_copy = unroll(target_net, sequence, burn_in)
         reward, discount, last = transitions(config, sequence)
         ends = jax.tree.map(lambda x: x[last], steps.next_obs)
         made = Transition(

@@ -107,7 +107,7 @@ class Norm(eqx.Module):
 
 
 class Conv(eqx.Module):
-    """A convolution of an image [H, W, C]; if `same` (of stride 1), padded to keep H and W."""
+    """A convolution of an image [H, W, C], no padding unless `same`: then H' = ⌈H / stride⌉."""
 
     weight: Array
     bias: Array
@@ -125,7 +125,8 @@ class Conv(eqx.Module):
         """[H, W, C] to [H', W', C']."""
         size = self.weight.shape[0]
         if self.same:
-            image = jnp.pad(image, [(size // 2, size // 2)] * 2 + [(0, 0)])
+            missing = [max((-(-n // self.stride) - 1) * self.stride + size - n, 0) for n in image.shape[:2]]
+            image = jnp.pad(image, [*((n // 2, n - n // 2) for n in missing), (0, 0)])
         if jax.default_backend() == "cpu":
             out = patches(image, size, self.stride) @ self.weight.reshape(-1, self.weight.shape[-1])
         else:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bellmax.training.data import Dataset, join, stack_trees
+from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
 from bellmax.training.worlds import Source, find_world
 from bellmax.types import ConfigError, Masked
@@ -47,6 +48,8 @@ def collect(
     if world is None and policy is not None:
         world, env_kwargs = policy.world, policy.env_kwargs if env_kwargs is None else env_kwargs
     source = find_world(world, env_kwargs)
+    if policy is None or isinstance(policy.space, Masked):
+        source = with_masks(source)
     if policy is not None and (source.space, source.n_actions) != (policy.space, policy.n_actions):
         raise ConfigError(
             f"the policy knows {policy.space} with {policy.n_actions} actions; "

@@ -252,11 +252,9 @@ def from_memory(config: Any, agent: Any, space: Space, memory: Any) -> Dataset:
     import jax
 
     from bellmax.deep.learner import make_experience
-    from bellmax.random import make_key
     from bellmax.replay.ring import make_ring
 
-    cell = agent.begin(make_key(0), 0.0).cell if config.recurrent != "none" else ()
-    ring = make_ring(make_experience(config, space, cell), config.buffer_size, config.num_envs)
+    ring = make_ring(make_experience(config, space), config.buffer_size, config.num_envs)
     length, n = ring.capacity // config.num_envs, config.num_envs
     parts = []
     for world, (position, size) in enumerate(

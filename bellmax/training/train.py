@@ -77,6 +77,8 @@ def train(
     config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
     seed_list = _attempt(problems, lambda: check_seeds(seeds))
     given = None if data is None else _attempt(problems, lambda: read_data(data))
+    if source and config and not loops.is_tabular(config):
+        source = _attempt(problems, lambda: with_masks(source))
     if source and config and given is not None:
         config = _attempt(problems, lambda: offline.prepare(config, source, given))
     _attempt(problems, lambda: check_kept(config, keep_experience, offline_run=data is not None))
@@ -90,7 +92,6 @@ def train(
             raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
     if source.fixed is not None and len(seed_list) > 1:
         raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
-    source = source if loops.is_tabular(config) else with_masks(source)
     kind, why = loops.choose_loop(config, source, loop)
     stride = loops.stride(config, source)
     if steps < stride:

@@ -1,0 +1,43 @@
+"""JAX and Optax. The optimiser of a config, on one vector of parameters, and the average of what it makes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import optax
+
+from bellmax.deep.config import DeepConfig, arguments
+from bellmax.types import Array
+
+
+def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformation:
+    """Clip by global norm, then the optimiser, its step size on the config's schedule over the run."""
+    rate: Any = config.learning_rate
+    updates = max(1, math.ceil(config.updates(steps)))
+    if config.learning_rate_schedule == "linear":
+        rate = optax.linear_schedule(config.learning_rate, 0.0, updates)
+    elif config.learning_rate_schedule == "cosine":
+        rate = optax.cosine_decay_schedule(config.learning_rate, updates)
+    known = arguments(config.optimizer)
+    options = {"eps": config.adam_epsilon} if "eps" in known else {}
+    before = [optax.clip_by_global_norm(config.max_grad_norm)]
+    if "weight_decay" in known:
+        options["weight_decay"] = config.weight_decay
+    elif config.weight_decay:
+        before.append(optax.add_decayed_weights(config.weight_decay))
+    return optax.chain(*before, getattr(optax, config.optimizer)(rate, **options))
+
+
+def is_schedule(state: Any) -> bool:
+    """Whether a part of an optimiser's state is the clock of its step size."""
+    return isinstance(state, optax.ScaleByScheduleState)
+
+
+def averaged(average: Array, params: Array, count: Array) -> Array:
+    """The average after `count` gradient steps, in which step k weighs about k^3: most of it is the last third.
+
+    Polynomial-decay averaging with η = 3: Shamir and Zhang (2013), equation 4. A greedy policy jumps between
+    near-equal actions while its values settle; their average does not.
+    """
+    return average + (params - average) * (4.0 / (count + 3.0))
