@@ -51,8 +51,9 @@ _RARE_REWARD = {
     "n_steps": 3, "exploration_fraction": 0.2, "exploration_final_eps": 0.07,
 }  # fmt: skip
 _MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
+_SELDOM = {"net_arch": (128,), "train_freq": 4, "target_update_interval": 1000, "learning_starts": 5000}
 _ON_MINATAR: dict[str, dict[str, Any]] = {  # Young and Tian (2019) and Gallici et al. (2024), with fewer gradient steps
-    "DQN": {"net_arch": (128,), "train_freq": 4, "target_update_interval": 1000, "learning_starts": 5000},
+    **dict.fromkeys(("DQN", "C51", "Rainbow"), _SELDOM),
     "PQN": {
         "net_arch": (128,), "num_envs": 128, "train_freq": 32, "epochs": 2, "minibatches": 16, "lambda_": 0.65,
         "learning_rate": 5e-4, "exploration_fraction": 0.1, "exploration_final_eps": 0.05,
@@ -64,6 +65,7 @@ WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("MountainCar-v0", "TrueOnlineSarsa"): {"gamma": 1.0, "tilings": 8, "learning_rate": 0.3, **_GREEDY},
     ("Acrobot-v1", "SarsaLambda"): {"gamma": 1.0, "tilings": 8, "bins": 5, "learning_rate": 0.2, **_GREEDY},
     ("CartPole-v1", "SarsaLambda"): {"tilings": 8, "bins": 6},
+    ("CartPole-v1", "Rainbow"): {"train_freq": 2, "learning_rate": 1e-3},  # Hessel et al. (2018) learn every 4 steps
     ("MountainCar-v0", "DQN"): _RARE_REWARD,
     ("MountainCar-v0", "MunchausenDQN"): _RARE_REWARD,
     ("MountainCar-v0", "QRDQN"): _RARE_REWARD,

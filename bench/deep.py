@@ -86,6 +86,17 @@ def measure(world: str, agent: str, settings: str, seeds: int, chunks: int) -> d
     return {"seconds": seconds, "steps_per_second": seeds * chunk * chunks / seconds}
 
 
+def density(world: str, agent: str) -> float:
+    """Gradient steps for an environment step, as shipped, over DQN's."""
+    from bellmax.catalog import make_agent
+
+    def of(name: str) -> float:
+        config: Any = make_agent(name, world, {})
+        return float(config.updates(1_000_000)) / 1_000_000
+
+    return of(agent) / of("dqn")
+
+
 def key_of(world: str, agent: str, settings: str, seeds: int) -> str:
     """The name of a measurement in the results."""
     return " ".join([world, agent, *([settings] if settings else []), *([f"x{seeds}"] if seeds > 1 else [])])
@@ -125,9 +136,12 @@ def markdown(results: dict[str, Any]) -> str:
     plain = f"{CARTPOLE} dqn"
     lines = ["# Speed of the agents with networks", "", f"Made by `{results['command']}` on {results['date']}.", ""]
     lines += ["CartPole-v1, compiled loop, one seed, one thread:", ""]
-    lines += ["| agent | steps/s | of DQN | target | where the time goes |", "|---|---:|---:|---|---|"]
+    lines += ["| agent | steps/s | of DQN | target | per gradient step, of DQN | where the time goes |"]
+    lines += ["|---|---:|---:|---|---:|---|"]
     for name, why in METHODS.items():
-        lines.append(f"| {name} | {row(f'{CARTPOLE} {name}', plain, 0.3 if name == 'rainbow' else None)} {why} |")
+        learning = ratio(f"{CARTPOLE} {name}", plain) * density(CARTPOLE, name)
+        target = 0.3 if name == "rainbow" else None
+        lines.append(f"| {name} | {row(f'{CARTPOLE} {name}', plain, target)} {learning:.2f} | {why} |")
     pqn = f"{CARTPOLE} pqn {LIKE_REJAX}"
     ours, theirs = median(speeds[pqn]), median(speeds["Rejax PQN"])
     lines += ["", f"PQN, Rejax's shape of a batch ({LIKE_REJAX}, 64 worlds): {ours:,.0f} steps/s, Rejax {theirs:,.0f};"]

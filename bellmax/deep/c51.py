@@ -70,7 +70,7 @@ def loss(
     moved = back_up(config, reward, transition.discount, natural(config, config.atoms), bonus)
     target = jax.lax.stop_gradient(distributions.project(moved, p, config.atoms))
     total = distributions.cross_entropy(target, logits)
-    divergence = total - distributions.cross_entropy(target, jnp.log(target + 1e-8))
+    divergence = total + jnp.sum(target * jnp.log(target + 1e-8))
     clipped = jnp.sum(p * ((moved < config.v_min) | (moved > config.v_max)))  # share of the target outside the atoms
     q = values(logits, config, None)
     return weight * total, jnp.maximum(divergence, 0.0), {"q": q, "clipped_targets": clipped}

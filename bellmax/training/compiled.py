@@ -10,9 +10,11 @@ import jax.numpy as jnp
 
 from bellmax.deep.config import DeepConfig
 from bellmax.envs.functional import World
+from bellmax.networks.torsos import image_of
 from bellmax.random import APART
 from bellmax.replay.ring import NOWHERE
-from bellmax.types import Agent, Array, Experience, Transition
+from bellmax.spaces import visible
+from bellmax.types import Agent, Array, Experience, Space, Transition
 
 
 class RunState(NamedTuple):
@@ -163,7 +165,7 @@ def make_chunk(
         return jax.lax.scan(round_, state, (clocks, keys))
 
     body = jax.vmap(chunk, in_axes=(0, None)) if stacked else chunk
-    return jax.jit(body, donate_argnums=0, compiler_options=compiler_options())
+    return jax.jit(body, donate_argnums=0, compiler_options=compiler_options(world.observation_space))
 
 
 def make_actor(agent: Agent, n: int) -> Callable[..., Any]:
@@ -184,10 +186,10 @@ def make_actor(agent: Agent, n: int) -> Callable[..., Any]:
 
         return jax.vmap(one)(carry, fresh, over, obs, keys)
 
-    return jax.jit(act, compiler_options=compiler_options())
+    return jax.jit(act, compiler_options=compiler_options(None))
 
 
-def make_block(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
+def make_block(agent: Agent, config: DeepConfig, space: Space) -> Callable[..., Any]:
     """`learn((learner, memory), steps, valid, key, t) -> ((learner, memory), actor, metrics)`, of a block of steps.
 
     `steps` is an Experience of columns [T, N, ...], `valid` [T, N]; `t` counts environment steps before the first.
@@ -207,18 +209,20 @@ def make_block(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
         mind, metrics = jax.lax.scan(round_, mind, (columns, t + stride * (1 + jnp.arange(rounds))))
         return mind, jax.tree.map(jnp.copy, agent.actor(mind[0])), metrics
 
-    return jax.jit(learn, donate_argnums=0, compiler_options=compiler_options())
+    return jax.jit(learn, donate_argnums=0, compiler_options=compiler_options(space))
 
 
-def compiler_options() -> dict[str, str | bool]:
-    """XLA's scheduler for the loop's body.
+def compiler_options(space: Space | None) -> dict[str, str | bool]:
+    """How XLA compiles a loop's body over observations of `space`: one thread per seed.
 
-    The default on CPUs orders operations so that threads can share them; for operations of a microsecond the
-    hand-over costs more than the work (measured: 11,000 against 20,000 DQN steps/s). One thread per seed.
+    On CPUs it orders operations so that threads can share them, and cuts the larger ones into a piece for each core;
+    for operations of microseconds the hand-over costs more than the work (decision 2). Pieces of images are worth it.
     """
     if jax.default_backend() != "cpu":
         return {}
-    return {
+    options: dict[str, str | bool] = {
         "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
         "xla_cpu_multi_thread_eigen": False,
     }
+    whole = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
+    return options if image_of(visible(space)) else {**options, **whole}

@@ -87,7 +87,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
 
     agent = config.make(source.space, source.n_actions, steps)
     act = compiled.make_actor(agent, config.num_envs)
-    learn = compiled.make_block(agent, config)
+    learn = compiled.make_block(agent, config, source.space)
     stride = config.train_freq * config.num_envs
     length = max(1, BLOCK // config.train_freq) * config.train_freq
 

@@ -125,7 +125,7 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
             return OfflineState(learner, sampler, state.key), metrics
 
         body = jax.vmap(run, in_axes=(0, None, None)) if stacked else run
-        return jax.jit(body, compiler_options=compiled.compiler_options())
+        return jax.jit(body, compiler_options=compiled.compiler_options(source.space))
 
     def advance(state: OfflineState, t: int, n: int) -> tuple[OfflineState, list[Chunk]]:
         stacked = state.key.ndim > 0
