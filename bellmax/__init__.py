@@ -21,6 +21,7 @@ from bellmax.types import (
     EnvContractError,
     EnvCrashed,
     EnvTimeout,
+    EnvWarning,
     IncompatibleCheckpoint,
     ModelWarning,
     NonFiniteError,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     )
     from bellmax.mdp.model import FiniteMDP
     from bellmax.networks.torsos import register_torso
+    from bellmax.report.checking import check_env
     from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
     from bellmax.solving.gap import PolicyGap, policy_gap, regret
     from bellmax.solving.horizon import HorizonSolution, solve_horizon
@@ -133,6 +135,7 @@ _HOME = {
     "blocking_maze": "bellmax.mdp.gallery",
     "car_rental": "bellmax.mdp.gallery",
     "chain": "bellmax.mdp.gallery",
+    "check_env": "bellmax.report.checking",
     "cliff": "bellmax.mdp.gallery",
     "collect": "bellmax.training.collect",
     "corridor": "bellmax.mdp.gallery",
@@ -181,7 +184,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
-    "train", "evaluate", "load", "resume", "collect", "Dataset", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run",
+    "train", "evaluate", "load", "resume", "check_env", "collect", "Dataset", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run",
     "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
@@ -193,6 +196,7 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "windy_gridworld", "evaluate_policy", "greedy_policy", "horizon_return", "solve_horizon",
     "solve_soft", "soften", "solve_average", "evaluate_average", "occupancy", "stationary_distribution", "policy_gap",
     "register_torso", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError", "ConfigError",
-    "ModelWarning", "EnvContractError", "EnvCrashed", "EnvTimeout", "NonFiniteError", "ResourceError", "RunLocked",
+    "ModelWarning", "EnvContractError", "EnvCrashed", "EnvTimeout", "EnvWarning", "NonFiniteError",
+    "ResourceError", "RunLocked",
     "CheckpointError", "CorruptCheckpoint", "IncompatibleCheckpoint", "UnsafeFile", "__version__",
 ]  # fmt: skip

@@ -5,55 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
-import json
-import os
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bellmax import __version__
+from bellmax.command import Main, TrainCommand, as_json_option, env_option, read_env, read_pairs, say_json
 from bellmax.types import BellmaxError, ConfigError
-
-
-def one_line(error: Exception) -> str:
-    """The error's message, also where an environment wrote it over several lines."""
-    return " ".join(str(error).split())
-
-
-class Main(click.Group):
-    """Turns every failure into one line and an exit code; `--debug` before the verb keeps the traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a verb."""
-        try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            where = error.ctx.command_path if error.ctx else ctx.command_path
-            click.echo(f"error: {error.format_message()} See `{where} --help`", err=True)
-            ctx.exit(error.exit_code)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except KeyboardInterrupt as interrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))  # as shells expect
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(1)
-        except BellmaxError as error:
-            if ctx.params.get("debug"):
-                raise
-            click.echo(f"error: {one_line(error)}", err=True)
-            ctx.exit(error.exit_code)
-        except Exception as error:
-            if ctx.params.get("debug"):
-                raise
-            click.echo(f"error: a fault of bellmax itself: {type(error).__name__}: {one_line(error)}; "
-                       "`bellmax --debug ...` shows where, please report it", err=True)  # fmt: skip
-            ctx.exit(1)
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
@@ -71,74 +30,6 @@ def main(debug: bool) -> None:
     del debug
 
 
-def _as_json(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)
-
-
-def _env_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--env",
-        "env",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Argument of the world, e.g. is_slippery=false.",
-    )(function)
-
-
-def say_json(value: Any) -> None:
-    """One JSON object, with null for NaN, which JSON does not have."""
-    from bellmax.training.storage import finite
-
-    click.echo(json.dumps(finite(value)))
-
-
-def read_pairs(words: tuple[str, ...], what: str) -> dict[str, str]:
-    """{"key": "value"} of words like key=value.
-
-    Raises:
-        ConfigError: a word has no = or no key.
-    """
-    wrong = [word for word in words if not word.partition("=")[0] or "=" not in word]
-    if wrong:
-        raise ConfigError(f"{what} {wrong[0]!r} is not of the form key=value")
-    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
-
-
-def read_env(words: tuple[str, ...]) -> dict[str, Any]:
-    """The world's arguments, each value read as JSON if it is JSON, else as a string."""
-
-    def value(text: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-
-    return {key: value(text) for key, text in read_pairs(words, "--env").items()}
-
-
-class TrainCommand(click.Command):
-    """Lists the agents and their hyper-parameters under the help of `train`; those of `--agent NAME` if given."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list."""
-        del ctx
-        from bellmax.catalog import AGENTS, agent_class
-        from bellmax.config import describe
-
-        words = dict(zip(sys.argv, sys.argv[1:], strict=False))
-        name = words.get("--agent", words.get("-a", ""))
-        if name in AGENTS:
-            with formatter.section(f"Hyper-parameters of {name}"):
-                rows = [(f"{key}={default}", text) for key, default, text in describe(agent_class(name))]
-                formatter.write_dl(rows)
-        else:
-            with formatter.section("Agents"):
-                formatter.write_text(", ".join(AGENTS) + "; `bellmax train --agent NAME --help` lists its settings.")
-        with formatter.section("Example"):
-            formatter.write_text("bellmax train CartPole-v1 --agent dqn --seeds 5 learning_rate=0.0005 double=true")
-            formatter.write_text("bellmax train cliff --agent sarsa --seeds 100 learning_rate=0.5 gamma=1")
-
-
 @main.command(cls=TrainCommand, options_metavar="[OPTIONS]")
 @click.argument("world")
 @click.argument("hyper_parameters", nargs=-1, metavar="[KEY=VALUE]...")
@@ -151,12 +42,19 @@ class TrainCommand(click.Command):
 @click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
 @click.option("--data", help="Learn from this alone: a run that kept its experience, a data file, or minari:NAME.")
 @click.option("--keep-experience", is_flag=True, help="Save the replay memory of each seed at the end, for --data.")
+@click.option("--wrapper", "wrappers", multiple=True, metavar="NAME", help="Gymnasium's, or MODULE:CLASS; repeatable.")
+@click.option("--workers", default=0, help="Processes for the environments of a seed; 0: none.  [default: 0]")
+@click.option("--env-timeout", default=60.0, show_default=True, help="Seconds until a silent worker is stopped.")
+@click.option("--env-restarts", default=0, help="How often an environment that fails is made anew.  [default: 0]")
+@click.option("--on-nonfinite", default="raise", show_default=True, help="raise, truncate_episode or skip.")
+@click.option("--strict", is_flag=True, help="Stop where an observation is outside its Box.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-@_env_option
-@_as_json
+@env_option
+@as_json_option
 def train(
     world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int, seeds: int, out: Path | None,
     loop: str, data: str | None, keep_experience: bool, quiet: bool, env: tuple[str, ...], as_json: bool,
+    **handling: Any,
 ) -> None:  # fmt: skip
     """Train AGENT in WORLD on several seeds, save the run, report with intervals.
 
@@ -174,7 +72,7 @@ def train(
     try:
         run = run_training(
             world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=env_kwargs, data=data,
-            keep_experience=keep_experience, progress=not quiet, say=say, **settings,
+            keep_experience=keep_experience, progress=not quiet, say=say, **handling, **settings,
         )  # fmt: skip
     except BellmaxError:
         if out is None:
@@ -226,7 +124,7 @@ def numbers(run: Any) -> dict[str, Any]:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--data", help="The data that it learns from, where they are in another place now.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-@_as_json
+@as_json_option
 def resume(folder: Path, data: str | None, quiet: bool, as_json: bool) -> None:
     """Go on with a run that was stopped, to its end.
 
@@ -244,8 +142,8 @@ def resume(folder: Path, data: str | None, quiet: bool, as_json: bool) -> None:
 @click.option("--seed", default=1, show_default=True, help="Seed of the evaluation.")
 @click.option("--which", default="final", show_default=True, help="final or best policy.")
 @click.option("--world", help="Another world than the one trained in.")
-@_env_option
-@_as_json
+@env_option
+@as_json_option
 def evaluate(
     folder: Path, episodes: int, seed: int, which: str, world: str | None, env: tuple[str, ...], as_json: bool
 ) -> None:
@@ -283,8 +181,8 @@ def evaluate(
 @click.option("--horizon", type=int, help="The best return of so many steps, undiscounted unless --gamma is given.")
 @click.option("--epsilon", type=float, help="The best policy that must explore: any action with this probability.")
 @click.option("--average", is_flag=True, help="The best reward per step in the long run.")
-@_env_option
-@_as_json
+@env_option
+@as_json_option
 def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> None:
     """Solve a finite world exactly, with a proven bound on the error.
 
@@ -303,8 +201,30 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
         click.echo(words())
 
 
+@main.command("check-env")
+@click.argument("world")
+@click.option("--steps", default=1_000, show_default=True, help="Random steps.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the environment and of the actions.")
+@env_option
+@as_json_option
+def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: bool) -> None:
+    """Play WORLD at random and tell what is wrong with it, and what to do about it; exit code 1 if there are errors.
+
+    Example: bellmax check-env CartPole-v1 --steps 5000
+    """
+    from bellmax.report.checking import check_env as check
+
+    report = check(world, steps=steps, seed=seed, env_kwargs=read_env(env))
+    if as_json:
+        say_json(report.to_json())
+    else:
+        click.echo(str(report))
+    if not report.ok:
+        raise click.exceptions.Exit(1)
+
+
 @main.command()
-@_as_json
+@as_json_option
 def doctor(as_json: bool) -> None:
     """Say what this installation has and whether its compilers work.
 

@@ -1,22 +1,36 @@
-"""NumPy. What observations are made of: a space is a Box, a Discrete, or a tuple (also a `Masked`) of spaces."""
+"""NumPy. What observations are made of: a space is a leaf, or a tuple of spaces, perhaps with names or a mask."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from bellmax.types import Box, ConfigError, Discrete, Masked, Space
+from bellmax.types import Box, ConfigError, Discrete, Leaf, Masked, MultiDiscrete, Named, Space
+
+LEAVES = (Box, Discrete, MultiDiscrete)
 
 
 def map_space(function: Callable[..., Any], space: Space, *values: Any) -> Any:
-    """`function(leaf, *parts)` at every Box and Discrete, in the shape of the space."""
-    if isinstance(space, Box | Discrete):
+    """`function(leaf, *parts)` at every leaf, in the shape of the space's observations."""
+    if isinstance(space, LEAVES):
         return function(space, *values)
-    parts = [map_space(function, each, *(value[i] for value in values)) for i, each in enumerate(space)]
-    return Masked(*parts) if isinstance(space, Masked) else tuple(parts)
+    mapped = [map_space(function, each, *(value[i] for value in values)) for i, each in enumerate(parts_of(space))]
+    return Masked(*mapped) if isinstance(space, Masked) else tuple(mapped)
+
+
+def parts_of(space: Any) -> tuple[Space, ...]:
+    """The parts of a space that is no leaf."""
+    return space.parts if isinstance(space, Named) else tuple(space)
+
+
+def leaves_of(space: Space) -> list[Leaf]:
+    """All leaves, in order."""
+    found: list[Leaf] = []
+    map_space(found.append, space)
+    return found
 
 
 def zeros(space: Space) -> Any:
@@ -24,19 +38,24 @@ def zeros(space: Space) -> Any:
     return map_space(lambda leaf: np.zeros(shape_of(leaf), dtype_of(leaf)), space)
 
 
-def shape_of(leaf: Box | Discrete) -> tuple[int, ...]:
+def shape_of(leaf: Leaf) -> tuple[int, ...]:
     """The shape of one observation."""
-    return leaf.shape if isinstance(leaf, Box) else ()
+    return leaf.shape if isinstance(leaf, Box) else (len(leaf.ns),) if isinstance(leaf, MultiDiscrete) else ()
 
 
-def dtype_of(leaf: Box | Discrete) -> str:
+def dtype_of(leaf: Leaf) -> str:
     """The type in which observations are kept."""
     return leaf.dtype if isinstance(leaf, Box) else "int32"
 
 
-def n_features(leaf: Box | Discrete) -> int:
-    """How many numbers a flat network sees of one observation: discrete ones are one-hot."""
-    return leaf.n if isinstance(leaf, Discrete) else math.prod(leaf.shape)
+def limits_of(leaf: Discrete | MultiDiscrete) -> Any:
+    """How many values each integer has, as an array of the observation's shape."""
+    return np.array(leaf.n if isinstance(leaf, Discrete) else leaf.ns)
+
+
+def n_features(leaf: Leaf) -> int:
+    """How many numbers a flat network sees of one observation: integers are one-hot."""
+    return math.prod(leaf.shape) if isinstance(leaf, Box) else int(limits_of(leaf).sum())
 
 
 def visible(seen: Any) -> Any:
@@ -47,12 +66,14 @@ def visible(seen: Any) -> Any:
 def read(space: Space, obs: Any) -> tuple[Any, bool]:
     """`obs` as a batch of arrays [B, ...] of the right types, and whether it was a single observation.
 
+    Parts with names are also taken from a dictionary.
+
     Raises:
         ConfigError: it has neither the shape of one observation nor that of a batch, or is outside the space.
     """
     singles = set()
 
-    def leaf(kind: Box | Discrete, value: Any) -> Any:
+    def leaf(kind: Leaf, value: Any) -> Any:
         shape = shape_of(kind)
         try:
             array = np.asarray(value)
@@ -60,13 +81,13 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
             raise ConfigError(f"observation is no array: {error}") from error
         if array.shape != shape and array.shape[1:] != shape:
             raise ConfigError(f"observation of shape {array.shape}; one is {shape}, a batch is [B, *{shape}]")
-        if isinstance(kind, Discrete) and not holds(array, kind.n):
-            raise ConfigError(f"observation {value!r} is outside the integers from 0 to {kind.n - 1}")
+        if not isinstance(kind, Box) and not holds(array, limits_of(kind)):
+            raise ConfigError(f"observation {value!r} is outside the integers from 0 to {limits_of(kind) - 1}")
         singles.add(array.shape == shape)
         return (array[None] if array.shape == shape else array).astype(dtype_of(kind), copy=False)
 
     try:
-        batch = map_space(leaf, space, obs)
+        batch = map_space(leaf, space, unnamed(space, obs))
     except (TypeError, IndexError, KeyError) as error:
         raise ConfigError(f"observation {obs!r} has not the parts of {space}") from error
     if len(singles) > 1:
@@ -74,16 +95,28 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
     return batch, singles.pop()
 
 
-def holds(states: Any, n: int) -> bool:
+def unnamed(space: Space, obs: Any) -> Any:
+    """`obs` with its dictionaries as tuples, in the order of the space."""
+    if isinstance(space, LEAVES):
+        return obs
+    if isinstance(space, Named) and isinstance(obs, Mapping):
+        obs = tuple(obs[name] for name in space.names)
+    parts = [unnamed(part, obs[i]) for i, part in enumerate(parts_of(space))]
+    return Masked(*parts) if isinstance(space, Masked) else tuple(parts)
+
+
+def holds(states: Any, n: Any) -> bool:
     """Whether all are integers from 0 to n - 1: NumPy would count -1 from the end, and JAX see no state there."""
-    return states.size == 0 or (states.dtype.kind in "iu" and states.min() >= 0 and states.max() < n)
+    return bool(states.size == 0 or (states.dtype.kind in "iu" and (states >= 0).all() and (states < n).all()))
 
 
 def to_json(space: Space) -> dict[str, Any]:
     """A space as JSON."""
-    if isinstance(space, Box | Discrete):
+    if isinstance(space, LEAVES):
         return {"kind": type(space).__name__, **space._asdict()}
-    return {"kind": "Masked" if isinstance(space, Masked) else "Tuple", "parts": [to_json(each) for each in space]}
+    names = {"names": space.names} if isinstance(space, Named) else {}
+    kind = type(space).__name__ if isinstance(space, Masked | Named) else "Tuple"
+    return {"kind": kind, **names, "parts": [to_json(each) for each in parts_of(space)]}
 
 
 def from_json(card: dict[str, Any]) -> Space:
@@ -94,9 +127,13 @@ def from_json(card: dict[str, Any]) -> Space:
     """
     fields = dict(card)
     kind = fields.pop("kind")
-    if kind in ("Masked", "Tuple"):
-        parts = [from_json(part) for part in fields["parts"]]
-        return Masked(*parts) if kind == "Masked" else tuple(parts)
+    if kind in ("Masked", "Tuple", "Named"):
+        parts = tuple(from_json(part) for part in fields["parts"])
+        if kind == "Named":
+            return Named(tuple(fields["names"]), parts)
+        return Masked(*parts) if kind == "Masked" else parts
     if kind == "Box":
         return Box(tuple(fields["shape"]), fields["dtype"])
+    if kind == "MultiDiscrete":
+        return MultiDiscrete(tuple(fields["ns"]))
     return {"Discrete": Discrete}[kind](**fields)

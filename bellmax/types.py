@@ -68,7 +68,21 @@ class Box(NamedTuple):
     dtype: str = "float32"
 
 
-Space: TypeAlias = "Discrete | Box | Masked | tuple[Space, ...]"
+class MultiDiscrete(NamedTuple):
+    """Several integers [k]: number i from 0 to ns[i] - 1."""
+
+    ns: tuple[int, ...]
+
+
+class Named(NamedTuple):
+    """Parts with names, as in a dictionary; one observation is the tuple of its parts, in this order."""
+
+    names: tuple[str, ...]
+    parts: tuple[Any, ...]
+
+
+Leaf: TypeAlias = "Discrete | MultiDiscrete | Box"
+Space: TypeAlias = "Leaf | Masked | Named | tuple[Space, ...]"
 
 
 class Memory(NamedTuple):
@@ -77,7 +91,7 @@ class Memory(NamedTuple):
     Attributes:
         init: `init() -> state`, empty.
         add: `add(state, experience, valid=None) -> state`, for one step of every world [N]; rows that are not
-            `valid` [N] are left out.
+            `valid` [N] are left out, and the step before in that world is over.
         sample: `sample(state, key, updates) -> (batch, weight [B], index [B])`, after so many gradient steps.
         update: `update(state, index, priority [B]) -> state`, after learning.
         close: `close(state) -> state`, the newest step of every world being the last of its episode, which was cut off.
@@ -131,6 +145,10 @@ class ConfigError(BellmaxError):
 
 class ModelWarning(UserWarning):
     """A finite MDP is legal, but looks like a slip: a state that is never entered, a reward without end."""
+
+
+class EnvWarning(UserWarning):
+    """The environment does what is allowed, or can be put up with, but looks like a slip."""
 
 
 class EnvContractError(BellmaxError):

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 import bellmax as bx
-from bellmax.cli import free_folder, read_env, read_pairs
+from bellmax.cli import free_folder
+from bellmax.command import read_env, read_pairs
 from bellmax.types import Discrete
 
 BELLMAX = str(Path(sys.executable).parent / "bellmax")
-VERBS = ["train", "eval", "solve", "doctor", "resume"]
+VERBS = ["train", "eval", "solve", "doctor", "resume", "check-env"]
 SHORT = ["--agent", "q-learning", "--steps", "2000"]
 
 FRAGILE = '''

@@ -25,7 +25,7 @@ FLOORS = [
     ["replay", "networks"],
     ["tabular", "deep"],
     ["catalog", "training"],
-    ["report", "doctor", "cli"],
+    ["report", "doctor", "command", "cli"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -352,7 +352,8 @@ def test_impala_equals_numpy() -> None:
 
 def test_auto_chooses_by_the_observation() -> None:
     assert choose_torso("auto", Box((4,))) == "mlp"
-    assert choose_torso("auto", (Box((10, 10, 4)), Discrete(2))) == "mlp"
+    assert choose_torso("auto", (Box((10, 10, 4)), Discrete(2))) == "combined"
+    assert choose_torso("auto", (Box((10,)), Discrete(2))) == "mlp"
     assert choose_torso("auto", Box((10, 10, 4), "bool")) == "minatar"
     assert (
         choose_torso("auto", Box((84, 84, 4), "uint8")) == choose_torso("auto", Box((4, 84, 84), "uint8")) == "nature"

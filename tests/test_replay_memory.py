@@ -68,6 +68,8 @@ class Stream:
             for world, step, counts in zip(self.worlds, steps, valid, strict=True):
                 if counts:
                     world.append(step)
+                elif world:  # what comes next does not follow it
+                    world[-1] = world[-1]._replace(over=True)
 
     def kept(self) -> dict[int, tuple[list[Step], int]]:
         """Each number that is still in memory, with its world's record and its place there."""
@@ -210,6 +212,8 @@ def test_a_rollout_is_the_last_steps_of_all_worlds_in_order() -> None:
             masks.append(np.ones(N_WORLDS) if valid is None else np.asarray(valid, float))
         batch, weight, index = memory.sample(state, make_key(0), jnp.int32(0))
         wanted = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+        for t in range(1, length):  # a row that does not count cuts what came before
+            wanted.over[t - 1] |= masks[t] == 0
         for expected, got in zip(jax.tree.leaves(wanted), jax.tree.leaves(batch), strict=True):
             np.testing.assert_array_equal(expected, got)
         np.testing.assert_array_equal(weight, masks)

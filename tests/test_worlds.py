@@ -240,7 +240,6 @@ def test_a_vector_environment_is_as_many_worlds_as_it_has() -> None:
         ("corridor", {"n_states": 1}, "needs a start and a goal"),
         ("FrozenLake-v1", {"slippery": True}, "slippery"),
         ("Pendulum-v1", {}, "is not Discrete"),
-        ("Blackjack-v1", {}, "neither Box nor Discrete"),
         (SPREAD, {"n_states": 3}, "go with a world's name"),
         (cartpole(), {"n_states": 3}, "go with a world's name"),
         (3, {}, "3 is no world"),

@@ -55,7 +55,7 @@ def make_actor(config: DeepConfig, values: Values, network: Any, space: Space, s
     def look(module: Any, cell: Any, obs: Any) -> tuple[Any, Any]:
         if not recurrent:
             return module(obs), ()
-        cell, seen = module.remember(cell, module.torso(visible(obs)))
+        cell, seen = module.remember(cell, module.features(visible(obs)))
         return module.head(seen), cell
 
     def act(state: Any, carry: Any, obs: Any, key: Array, t: Array) -> tuple[Array, Any]:

@@ -26,6 +26,11 @@ class DeepConfig(AgentConfig):
     network: str = setting("auto", "torso: mlp, minatar, nature, impala, one of your own, or auto by the observations")
     net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers; for images only the last counts", low=1)
     normalization: str = setting("layer", "what keeps hidden layers in bounds", choices=("none", "layer", "spectral"))
+    normalize_observations: bool = setting(
+        False, "standardise numbers by the running mean and variance of what was learnt from; part of the policy"
+    )
+    reward_scale: float = setting(1.0, "what rewards are multiplied by before they are learnt from", low=0.0)
+    reward_clip: float = setting(0.0, "rewards are then clipped to ± this; 0: not at all", low=0.0)
     dueling: bool = setting(False, "state value and advantages in two streams")
     noisy: bool = setting(False, "learnt noise in the head's layers, for exploration")
     recurrent: str = setting("none", "memory cell between torso and head", choices=tuple(CELLS))
@@ -73,6 +78,7 @@ class DeepConfig(AgentConfig):
         return Spec(
             self.network, self.net_arch, self.normalization, self.dueling, self.noisy, self.recurrent, self.n_outputs,
             getattr(self, "n_cosines", 0), getattr(self, "n_members", 0), getattr(self, "prior_scale", 0.0),
+            self.normalize_observations,
         )  # fmt: skip
 
     def conflicts(self) -> list[str]:
@@ -86,6 +92,8 @@ class DeepConfig(AgentConfig):
             problems.append("exploration='ladder' gives every world an ε of its own: give num_envs above 1")
         if self.noisy and self.normalization == "spectral":
             problems.append("noisy layers have no spectral norm: normalization='layer' or 'none'")
+        if self.normalize_observations and self.spec.n_members:
+            problems.append("an ensemble's priors see observations as they are: normalize_observations=False")
         if self.recurrent != "none" and not self.recurrent_cells:
             problems.append(f"{self.name} has no memory cell: recurrent='none'")
         return problems
@@ -97,6 +105,19 @@ class DeepConfig(AgentConfig):
     def make_memory(self, example: Experience, steps: int) -> Memory:
         """Where experience like `example` goes, on a run of `steps` environment steps."""
         raise NotImplementedError
+
+    def shaped(self, memory: Memory) -> Memory:
+        """The same memory, rewards scaled and clipped on the way in."""
+        if self.reward_scale == 1.0 and not self.reward_clip:
+            return memory
+
+        def add(state: Any, experience: Experience, valid: Any = None) -> Any:
+            reward = experience.transition.reward * self.reward_scale
+            reward = reward.clip(-self.reward_clip, self.reward_clip) if self.reward_clip else reward
+            shaped = experience._replace(transition=experience.transition._replace(reward=reward))
+            return memory.add(state, shaped, valid)
+
+        return memory._replace(add=add)
 
     def make(self, space: Space, n_actions: int, steps: int) -> Agent:
         """The agent for these spaces, on a run of `steps` environment steps."""

@@ -16,7 +16,7 @@ from bellmax.deep.config import DeepConfig, ReplayConfig
 from bellmax.deep.optimiser import averaged, is_schedule, make_optimiser
 from bellmax.deep.sequences import batch_of_sequences
 from bellmax.deep.targets import Values, mask_of
-from bellmax.networks.network import flatten, skeleton, to_named, with_noise
+from bellmax.networks.network import flatten, skeleton, to_named, with_noise, with_standardizer
 from bellmax.networks.network import make_network as make_module
 from bellmax.random import APART, drawn, make_key
 from bellmax.spaces import visible, zeros
@@ -54,11 +54,12 @@ def make_experience(config: DeepConfig, space: Space) -> Experience:
     return Experience(transition, jnp.int32(0), blank_cell(config, space))
 
 
-def make_network(config: DeepConfig, space: Space, n_actions: int) -> tuple[Any, Any, Any]:
-    """(fresh, network, name) of parameters as a vector [P].
+def make_network(config: DeepConfig, space: Space, n_actions: int) -> tuple[Any, Any, Any, Any]:
+    """(fresh, network, name, watch) of parameters as a vector [P].
 
     `fresh(key) -> params`, `network(params, noise key or None)` maps observations, `name(state)` gives the policy's
-    parameters as NumPy arrays by name.
+    parameters as NumPy arrays by name, `watch(params, before, obs [..., ...]) -> params` takes the running mean and
+    variance of `before` one batch further.
     """
     _, unflatten = flatten(make_module(space, n_actions, config.spec, make_key(0)))
 
@@ -77,7 +78,14 @@ def make_network(config: DeepConfig, space: Space, n_actions: int) -> tuple[Any,
         vector = state.average if config.weight_averaging else state.params
         return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(vector)).items()}
 
-    return fresh, network, name
+    def watch(params: Array, before: Array, obs: Any) -> Array:
+        if not config.normalize_observations:
+            return params
+        batch = jax.tree.map(lambda x, one: x.reshape(-1, *one.shape), visible(obs), zeros(visible(space)))
+        standardizer = unflatten(before).standardizer.seen(batch)
+        return flatten(with_standardizer(unflatten(params), standardizer))[0]
+
+    return fresh, network, name, watch
 
 
 def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n_actions: int, steps: int) -> Agent:
@@ -88,7 +96,7 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
     q [A].
     """
     optimiser = make_optimiser(config, steps)
-    fresh, network, name = make_network(config, space, n_actions)
+    fresh, network, name, watch = make_network(config, space, n_actions)
     period = max(1, config.target_update_interval * config.gradient_steps // (config.train_freq * config.num_envs))
     begin, act, q_values = make_actor(config, values, network, space, steps)
 
@@ -124,7 +132,8 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
     def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
         gradient, learned = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)
         change, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-        params = optax.apply_updates(state.params, change)
+        seen = batch[0].transition.obs if config.recurrent != "none" else batch[0].obs
+        params = watch(optax.apply_updates(state.params, change), state.params, seen)
         updates = state.updates + 1
         mixed = config.tau * params + (1.0 - config.tau) * state.target_params
         target_params = jnp.where(updates % period == 0, mixed, state.target_params)
@@ -152,12 +161,12 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         due = (state.updates % config.reset_interval == 0) & (state.updates < config.updates(steps))
         return jax.lax.cond(due, anew, lambda state: state, state)  # type: ignore[no-any-return]
 
-    memory = config.make_memory(make_experience(config, space), steps)
+    memory = config.shaped(config.make_memory(make_experience(config, space), steps))
     return Agent(init, begin, act, remembered, learn, q_values, actor, name, memory)
 
 
 def share_of_fresh(module: Any, share: float) -> Any:
-    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, 0 in a prior, `share` elsewhere.
+    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, 0 if not learnt, else `share`.
 
     D'Oro et al. (2023) reset all; Schwarzer et al. (2023), section 3, shrink and perturb the torso.
     """
@@ -165,6 +174,6 @@ def share_of_fresh(module: Any, share: float) -> Any:
     def of(path: Any, leaf: Array) -> Array:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         part = name.split(".")
-        return jnp.full_like(leaf, 0.0 if "priors" in part else 1.0 if "head" in part else share)
+        return jnp.full_like(leaf, 0.0 if {"priors", "standardizer"} & set(part) else 1.0 if "head" in part else share)
 
     return jax.tree_util.tree_map_with_path(of, module)

@@ -70,7 +70,7 @@ class PQN(DeepConfig):
     def make(self, space: Space, n_actions: int, steps: int) -> Agent:
         """The agent for these spaces, on a run of `steps` environment steps."""
         optimiser = make_optimiser(self, steps)
-        fresh, network, name = make_network(self, space, n_actions)
+        fresh, network, name, watch = make_network(self, space, n_actions)
         begin, act, q_values = make_actor(self, values, network, space, steps)
 
         def init(key: Array) -> LearnerState:
@@ -82,6 +82,7 @@ class PQN(DeepConfig):
             experience, weight = batch
             shuffle, noise = jax.random.split(key)
             steps_ = experience.transition
+            state = state._replace(params=watch(state.params, state.params, steps_.obs))
             targets = returns(self, network(state.params, None), experience)
             data = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (steps_.obs, steps_.action, targets, weight))
 
@@ -107,7 +108,7 @@ class PQN(DeepConfig):
             metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(steps_.reward * weight))}
             return state, Learned(jnp.zeros(0), metrics)
 
-        memory = self.make_memory(make_experience(self, space), steps)
+        memory = self.shaped(self.make_memory(make_experience(self, space), steps))
         return Agent(init, begin, act, remembered, learn, q_values, actor, name, memory)
 
 

@@ -30,8 +30,8 @@ def unroll(module: Any, sequence: Experience, burn_in: int) -> tuple[Array, Arra
 
     The cell begins anew after an episode's end; no gradient flows into the burn-in.
     """
-    features = jax.vmap(module.torso)(visible(sequence.transition.obs))
-    following = jax.vmap(module.torso)(visible(sequence.transition.next_obs))
+    features = jax.vmap(module.features)(visible(sequence.transition.obs))
+    following = jax.vmap(module.features)(visible(sequence.transition.next_obs))
     start = jax.tree.map(lambda x: x[0], sequence.carry)
 
     def step(carry: Any, x: tuple[Array, ...]) -> tuple[Any, tuple[Array, Array]]:

@@ -1,55 +1,82 @@
-"""NumPy. From an id, a class or an environment to Gymnasium environments with spaces that bellmax can use."""
+"""Plain Python. From an id, a class or an environment, and wrappers by name, to Gymnasium environments."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.vector import VectorEnv
 
-from bellmax.types import Box, ConfigError, Discrete, EnvCrashed, Space, unknown
+from bellmax.types import ConfigError, EnvCrashed, unknown
 
 Env: TypeAlias = gym.Env[Any, Any]
 Vector: TypeAlias = VectorEnv[Any, Any, Any]
 
 
+PACKAGES = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}  # ids that appear once it is imported
+
+
 class Made(NamedTuple):
-    """Environments of one name: n plain ones or one vector environment, and their time limit if known."""
+    """Environments of one name.
+
+    Attributes:
+        name: Gymnasium's id, or the class.
+        world: n plain ones, or one vector environment; with workers, one that shows what the others will be.
+        limit: their time limit (steps), if known.
+        again: makes one more plain environment; None where they were given as objects.
+        n: how many there will be, where `world` is not all of them.
+    """
 
     name: str
     world: list[Env] | Vector
     limit: int | None
+    again: Callable[[], Any] | None = None
+    n: int | None = None
 
 
-def make(env: str | Env | Vector | Callable[..., Env | Vector], n: int, kwargs: dict[str, Any]) -> Made:
-    """See `bellmax.envs.gymnasium.open_world`."""
+def make(
+    env: str | Env | Vector | Callable[..., Env | Vector], n: int, kwargs: dict[str, Any], *, plain: bool = False
+) -> Made:
+    """See `bellmax.envs.gymnasium.open_world`; if `plain`, one environment to look at, n to be made by workers."""
     if n < 1:
         raise ConfigError(f"n is {n}; give at least one world")
+    kwargs = dict(kwargs)
+    wrap = read_wrappers(kwargs.pop("wrappers", ()))
     if isinstance(env, str):
-        return _make_id(env, n, kwargs)
+        return _make_id(env, n, kwargs, wrap, plain)
     if isinstance(env, gym.Env | VectorEnv):
         name = _name(env)
         if kwargs:
             raise ConfigError(f"{name}: is made already, so env_kwargs {sorted(kwargs)} come too late; give its class")
-        return _make(name, n, kwargs, lambda: env)
+        if wrap and isinstance(env, VectorEnv):
+            raise ConfigError(f"{name}: wrappers go around plain environments, and this is a vector; wrap its parts")
+        made = _make(name, n, kwargs, lambda: _wrapped(env, wrap))
+        return made._replace(again=None)
     if not callable(env):
         raise ConfigError(
             f"{env!r} is no world; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a "
             "callable that makes one"
         )
-    return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: env(**kwargs))
+    return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: _wrapped(env(**kwargs), wrap), plain)
 
 
-def _make_id(env_id: str, n: int, kwargs: dict[str, Any]) -> Made:
+def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: bool) -> Made:
     module, _, name = env_id.rpartition(":")
-    if module:
+    package = next((package for prefix, package in PACKAGES.items() if name.startswith(prefix)), module)
+    if module or (package and name not in gym.registry):
         try:
-            importlib.import_module(module)
+            imported = importlib.import_module(module or package)
         except ImportError as error:
+            if not module:
+                raise ConfigError(f"{name}: missing dependency: pip install {package.replace('_', '-')}") from error
             raise ConfigError(f"{env_id!r}: cannot import {module!r}: {error}") from error
+        if not module and package == "ale_py":
+            gym.register_envs(imported)
+        own = getattr(imported, name, None)
+        if module and name not in gym.registry and callable(own):  # module:Class
+            return _make(name, n, kwargs, lambda: _wrapped(own(**kwargs), wrap), plain)
     spec = gym.registry.get(name)
     if spec is None:
         namespace = name.rpartition("/")[0]
@@ -59,12 +86,12 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any]) -> Made:
                 f"'package:{name}', so that it is imported"
             )
         raise ConfigError(unknown("environment", name, gym.registry))
-    if n == 1 or spec.vector_entry_point is None or spec.additional_wrappers:
-        return _make(name, n, kwargs, lambda: gym.make(name, disable_env_checker=True, **kwargs))
+    if n == 1 or plain or wrap or spec.vector_entry_point is None or spec.additional_wrappers:
+        return _make(name, n, kwargs, lambda: _wrapped(gym.make(spec, disable_env_checker=True, **kwargs), wrap), plain)
     return _make(name, n, kwargs, lambda: gym.make_vec(name, n, "vector_entry_point", **kwargs))
 
 
-def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any]) -> Made:
+def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any], plain: bool = False) -> Made:
     first = _call(name, kwargs, call)
     if isinstance(first, VectorEnv):
         if n not in (1, first.num_envs):
@@ -75,16 +102,59 @@ def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any]) ->
             f"{name}: is a {type(first).__module__}.{type(first).__qualname__}, not a gymnasium.Env; derive "
             "it from gymnasium.Env, or wrap an old gym environment with shimmy"
         )
+    if plain:
+        return Made(_name(first), [first], _limit(first), call, n)
     worlds = [first, *(_call(name, kwargs, call) for _ in range(n - 1))]
     if len({id(world) for world in worlds}) < n:
         raise ConfigError(f"{_name(first)}: one environment cannot be {n} worlds; give its class or its id")
-    return Made(_name(first), worlds, _limit(first))
+    return Made(_name(first), worlds, _limit(first), call)
+
+
+Wrap: TypeAlias = "list[tuple[Callable[..., Any], dict[str, Any]]]"
+
+
+def read_wrappers(given: Any) -> Wrap:
+    """The wrappers of a list of names, or of dictionaries with a "name" and arguments.
+
+    Raises:
+        ConfigError: it is no such list, or nothing has this name; the message offers the nearest.
+    """
+    if isinstance(given, str | Mapping):
+        given = [given]
+    wrap: Wrap = []
+    for one in given:
+        arguments = dict(one) if isinstance(one, Mapping) else {"name": one}
+        name = arguments.pop("name", None)
+        if not isinstance(name, str):
+            raise ConfigError(f'wrapper {one!r} is no name; give "FlattenObservation", or {{"name": ..., arguments}}')
+        module, _, cls = name.rpartition(":")
+        if not module and cls not in dir(gym.wrappers):
+            known = [known for known in dir(gym.wrappers) if known[0].isupper()]
+            raise ConfigError(unknown("wrapper", cls, known))
+        try:
+            wrap.append((getattr(importlib.import_module(module or "gymnasium.wrappers"), cls), arguments))
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"wrapper {name!r}: {error}") from error
+    return wrap
+
+
+def _wrapped(env: Any, wrap: Wrap) -> Any:
+    for wrapper, arguments in wrap:
+        try:
+            env = wrapper(env, **arguments)
+        except Exception as error:
+            raise ConfigError(
+                f"wrapper {wrapper.__name__} with {arguments}: {type(error).__name__}: {error}"
+            ) from error
+    return env
 
 
 def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
     """`call()`; what it raises becomes a bellmax error that blames the arguments or a missing package."""
     try:
         return call()
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(f"{name}: missing dependency: {error}") from error
     except Exception as error:
@@ -123,61 +193,3 @@ def _vector_limit(env: Vector) -> int | None:
         return None
     limit: int | None = env.spec.kwargs.get("max_episode_steps", env.spec.max_episode_steps)
     return limit
-
-
-class Spaces(NamedTuple):
-    """A world's spaces in bellmax's words, and in Gymnasium's for messages and shifts.
-
-    Attributes:
-        observation: what bellmax sees: float32 arrays, or integers from 0.
-        native: Gymnasium's observation space.
-        low: the first observation of a Discrete space, else 0.
-        n_actions: actions are 0 to n_actions - 1 here, and `first_action` more in the world.
-        first_action: the `start` of the action space.
-    """
-
-    observation: Space
-    native: gym.Space[Any]
-    low: int
-    n_actions: int
-    first_action: int
-
-
-def read_spaces(name: str, world: Sequence[Env] | Vector) -> Spaces:
-    """The spaces of one of the worlds called `name`, which all have the same.
-
-    Raises:
-        ConfigError: bellmax cannot learn in such spaces.
-    """
-    if isinstance(world, VectorEnv):
-        return _spaces(name, world.single_observation_space, world.single_action_space)
-    first, *others = (_spaces(name, env.observation_space, env.action_space) for env in world)
-    for other in others:
-        if other._replace(native=first.native) != first:  # bounds may differ
-            raise ConfigError(f"{name}: worlds of different spaces; make all like the first, {first.native}")
-    return first
-
-
-def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
-    if not isinstance(action, gym.spaces.Discrete):
-        raise ConfigError(
-            f"{name}: action space {one_line(action)} is not Discrete; bellmax chooses among finitely many "
-            "actions: wrap the environment to discretise it"
-        )
-    actions = int(action.n), int(action.start)
-    if isinstance(observation, gym.spaces.Discrete):
-        if int(observation.n) > np.iinfo(np.int32).max:
-            raise ConfigError(f"{name}: observation space {observation} has too many states to number in int32")
-        return Spaces(Discrete(int(observation.n)), observation, int(observation.start), *actions)
-    if isinstance(observation, gym.spaces.Box):
-        return Spaces(Box(observation.shape), observation, 0, *actions)
-    raise ConfigError(
-        f"{name}: observation space {one_line(observation)} is neither Box nor Discrete; bellmax sees one "
-        "array or one integer: wrap the environment in gymnasium.wrappers.FlattenObservation"
-    )
-
-
-def one_line(value: object) -> str:
-    """One line, whatever the value."""
-    text = " ".join((str(value) if isinstance(value, gym.Space) else repr(value)).split())
-    return text if len(text) <= 120 else text[:117] + "..."

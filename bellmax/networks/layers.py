@@ -9,7 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from bellmax.types import Array
+from bellmax.spaces import leaves_of, map_space, shape_of
+from bellmax.types import Array, Box, Space
 
 
 class Dense(eqx.Module):
@@ -200,3 +201,56 @@ class GRU(eqx.Module):
         candidate = jnp.tanh(self.candidate_x(x) + reset * self.candidate_h(carry))
         h = update * carry + (1.0 - update) * candidate
         return h, h
+
+
+class Standardizer(eqx.Module):
+    """Running mean and variance of what was learnt from, for every Box of numbers in an observation.
+
+    Bytes and flags, which are scaled already, and integers, which are one-hot, are left as they are. The arrays are
+    parameters without a gradient, so that a saved policy sees what it was trained on.
+    """
+
+    means: tuple[Array, ...]
+    variances: tuple[Array, ...]
+    count: Array
+    space: Space = eqx.field(static=True)
+
+    def __init__(self, space: Space) -> None:
+        shapes = [shape_of(leaf) for leaf in leaves_of(space) if is_numbers(leaf)]
+        self.means = tuple(jnp.zeros(shape) for shape in shapes)
+        self.variances = tuple(jnp.ones(shape) for shape in shapes)
+        self.count, self.space = jnp.zeros(()), space
+
+    def __call__(self, obs: Any) -> Any:
+        """One observation, its numbers with mean 0 and variance 1, at most 10 from 0."""
+        known = iter(jax.lax.stop_gradient(list(zip(self.means, self.variances, strict=True))))
+
+        def leaf(kind: Any, value: Array) -> Array:
+            if not is_numbers(kind):
+                return value
+            mean, variance = next(known)
+            return jnp.clip((value - mean) / jnp.sqrt(variance + 1e-8), -10.0, 10.0)
+
+        return map_space(leaf, self.space, obs)
+
+    def seen(self, obs: Any) -> Standardizer:
+        """After one more batch of observations [B, ...]: Chan et al. (1979), equation 2.1."""
+        boxes: list[Array] = []
+        map_space(lambda kind, x: boxes.append(x) if is_numbers(kind) else None, self.space, obs)
+        if not boxes:
+            return self
+        n, (means, variances) = boxes[0].shape[0], ([], [])
+        total = self.count + n
+        for mean, variance, x in zip(self.means, self.variances, boxes, strict=True):
+            gap = jnp.mean(x, axis=0) - mean
+            squares = variance * self.count + jnp.var(x, axis=0) * n + jnp.square(gap) * self.count * n / total
+            means.append(mean + gap * n / total)
+            variances.append(squares / total)
+        arrays = tuple(means), tuple(variances), jnp.minimum(total, 1e7)  # float32 counts no further
+        new: Standardizer = eqx.tree_at(lambda s: (s.means, s.variances, s.count), self, arrays)
+        return new
+
+
+def is_numbers(leaf: Any) -> bool:
+    """Whether a leaf is a Box of numbers of any size."""
+    return isinstance(leaf, Box) and leaf.dtype == "float32"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from bellmax.networks.layers import GRU, LSTM, Dense, NoisyDense, Norm, SpectralDense
+from bellmax.networks.layers import GRU, LSTM, Dense, NoisyDense, Norm, SpectralDense, Standardizer
 from bellmax.networks.torsos import TORSOS, choose_torso
 from bellmax.random import drawn, make_key
 from bellmax.spaces import visible, zeros
@@ -37,6 +37,7 @@ class Spec(NamedTuple):
         n_cosines: features of a level τ, for implicit quantiles; 0 for none.
         n_members: networks side by side, each with a fixed prior network; 0 for a single one.
         prior_scale: what the priors are multiplied by.
+        standardize: observations by their running mean and variance.
     """
 
     torso: str
@@ -49,6 +50,7 @@ class Spec(NamedTuple):
     n_cosines: int
     n_members: int
     prior_scale: float
+    standardize: bool = False
 
 
 class Stream(eqx.Module):
@@ -130,6 +132,7 @@ class ImplicitHead(eqx.Module):
 class Network(eqx.Module):
     """Torso, cell, head. `features` and `head` are apart for those who unroll a sequence between them."""
 
+    standardizer: Any
     torso: Any
     cell: Any
     head: Any
@@ -140,12 +143,17 @@ class Network(eqx.Module):
         name = choose_torso(spec.torso, seen)
         if name not in TORSOS:
             raise ConfigError(unknown("network", name, ["auto", *TORSOS]))
+        self.standardizer = Standardizer(seen) if spec.standardize else None
         self.torso = TORSOS[name](seen, spec.widths[:-1], spec.normalization, k_torso)
         (n,) = jax.eval_shape(self.torso, zeros(seen)).shape
         cell = CELLS[spec.cell]
         self.cell = None if cell is None else cell(n, (spec.widths or (n,))[-1], k_cell)
         head = ImplicitHead if spec.n_cosines else Head
         self.head = head(n if self.cell is None else self.cell.size, n_actions, spec, k_head)
+
+    def features(self, obs: Any) -> Array:
+        """What the torso makes of ONE observation."""
+        return self.torso(obs if self.standardizer is None else self.standardizer(obs))  # type: ignore[no-any-return]
 
     def begin(self) -> Any:
         """What is remembered at an episode's start."""
@@ -157,7 +165,7 @@ class Network(eqx.Module):
 
     def __call__(self, obs: Any) -> Any:
         """The output for ONE observation of a network without a cell."""
-        return self.head(self.torso(obs))
+        return self.head(self.features(obs))
 
 
 class Ensemble(eqx.Module):
@@ -189,6 +197,12 @@ def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> Any:
         ConfigError: no torso has this name, or it does not fit the observations.
     """
     return (Ensemble if spec.n_members else Network)(space, n_actions, spec, key)
+
+
+def with_standardizer(module: Network, standardizer: Any) -> Network:
+    """The module with another running mean and variance of observations."""
+    new: Network = eqx.tree_at(lambda m: m.standardizer, module, standardizer)
+    return new
 
 
 def with_noise(module: Any, key: Array) -> Any:

@@ -10,17 +10,19 @@ import jax
 import jax.numpy as jnp
 
 from bellmax.networks.layers import Conv, Dense, Norm, SpectralDense
-from bellmax.spaces import map_space, n_features
-from bellmax.types import Array, Box, ConfigError, Discrete, Space
+from bellmax.spaces import LEAVES, leaves_of, map_space, n_features
+from bellmax.types import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Space
 
 
 def flat(space: Space, obs: Any) -> Array:
     """One observation as numbers [F]: discrete parts one-hot, the rest flat, one after the other."""
     parts: list[Array] = []
 
-    def add(leaf: Box | Discrete, value: Array) -> None:
+    def add(leaf: Leaf, value: Array) -> None:
         if isinstance(leaf, Discrete):
             parts.append(jax.nn.one_hot(value, leaf.n, dtype=jnp.float32))
+        elif isinstance(leaf, MultiDiscrete):
+            parts.extend(jax.nn.one_hot(value[i], n, dtype=jnp.float32) for i, n in enumerate(leaf.ns))
         else:
             scale = 255.0 if leaf.dtype == "uint8" else 1.0
             parts.append(jnp.ravel(value).astype(jnp.float32) / scale)
@@ -31,9 +33,7 @@ def flat(space: Space, obs: Any) -> Array:
 
 def flat_size(space: Space) -> int:
     """How many numbers `flat` gives."""
-    sizes: list[int] = []
-    map_space(lambda leaf: sizes.append(n_features(leaf)), space)
-    return sum(sizes)
+    return sum(map(n_features, leaves_of(space)))
 
 
 class MLP(eqx.Module):
@@ -132,6 +132,33 @@ class Impala(eqx.Module):
         return jnp.ravel(jax.nn.relu(x))
 
 
+class Combined(eqx.Module):
+    """A torso for every image among the parts of an observation, and all other parts flat beside them."""
+
+    torsos: tuple[Any, ...]
+    space: Space = eqx.field(static=True)
+
+    def __init__(self, space: Space, widths: Sequence[int], normalization: str, key: Array) -> None:
+        images = [leaf for leaf in leaves_of(space) if image_of(leaf)]
+        if not images:
+            raise ConfigError(f"this network sees images among other parts; observations are {space}: use 'mlp'")
+        keys = jax.random.split(key, len(images))
+        kinds = [TORSOS[choose_torso("auto", image)] for image in images]
+        self.torsos = tuple(
+            kind(image, widths, normalization, k) for kind, image, k in zip(kinds, images, keys, strict=True)
+        )
+        self.space = space
+
+    def __call__(self, obs: Any) -> Array:
+        """One observation to features [F]."""
+        torsos, parts = iter(self.torsos), []
+        map_space(
+            lambda leaf, value: parts.append(next(torsos)(value) if image_of(leaf) else flat(leaf, value)),
+            self.space, obs,
+        )  # fmt: skip
+        return jnp.concatenate(parts)
+
+
 Make = Callable[[Space, Sequence[int], str, Array], Any]
 
 
@@ -157,6 +184,7 @@ TORSOS: dict[str, Make] = {
     "minatar": _image(lambda space, norm, key: Convolutions(space, MINATAR, norm, key)),
     "nature": _image(lambda space, norm, key: Convolutions(space, NATURE, norm, key)),
     "impala": _image(lambda space, norm, key: Impala(space, 1, key)),
+    "combined": Combined,
 }
 
 
@@ -170,10 +198,10 @@ def register_torso(name: str, make: Make) -> None:
 
 
 def choose_torso(name: str, space: Space) -> str:
-    """`name`, or for "auto" the one that fits: small images minatar, large ones nature, all else mlp."""
+    """`name`, or for "auto" the one that fits: small images minatar, large ones nature, parts combined, else mlp."""
     if name != "auto":
         return name
     image = image_of(space)
     if image is None:
-        return "mlp"
+        return "mlp" if isinstance(space, LEAVES) or not any(map(image_of, leaves_of(space))) else "combined"
     return "nature" if sorted(image.shape)[1] >= 36 else "minatar"

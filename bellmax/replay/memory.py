@@ -96,6 +96,9 @@ def rollout(example: Experience, length: int, n_worlds: int) -> Memory:
         (steps, counts), t = state
         counted = jnp.ones(n_worlds) if valid is None else valid.astype(jnp.float32)
         steps = jax.tree.map(lambda old, new: old.at[t].set(new), steps, experience)
+        if valid is not None:  # what came before a row that does not count goes no further
+            before = jnp.maximum(t - 1, 0)
+            steps = steps._replace(over=steps.over.at[before].max((~valid & (t > 0)).astype(jnp.int32)))
         return (steps, counts.at[t].set(counted)), jnp.where(t + 1 >= length, 0, t + 1)
 
     def sample(state: tuple[Any, Array], key: Array, updates: Array) -> tuple[Any, Array, Array]:

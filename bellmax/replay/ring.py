@@ -32,7 +32,8 @@ class Ring(NamedTuple):
     Attributes:
         capacity: slots, T N.
         init: `init() -> state`, empty.
-        add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`, `NOWHERE` where not valid.
+        add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`, `NOWHERE` where not valid: nothing
+            is kept there, and the newest step of that world is over, as what comes next does not follow it.
         read: `read(state, slots) -> experience`, of any shape of slots.
         draw: `draw(state, u [B], window=1) -> slots [B]`, from numbers in [0, 1): every slot as likely that has
             `window` steps of its world from it on.
@@ -58,6 +59,11 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
     length = capacity // n_worlds
     capacity = length * n_worlds
     pack, unpack, width = row_codec(example)
+    over = row_codec(example.transition)[2]  # the column after the transition's
+
+    def newest(state: RingState) -> Array:
+        """The slot of the newest step of each world."""
+        return jnp.where(state.position > 0, state.position - 1, length - 1) * n_worlds + jnp.arange(n_worlds)
 
     def init() -> RingState:
         counters = [jnp.zeros(n_worlds, jnp.int32) for _ in range(2)]
@@ -70,8 +76,9 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         if valid is None:  # the fast way: all worlds are in step, so their rows are one slice
             rows = jax.lax.dynamic_update_slice(state.rows, words, (slots[0], 0))
         else:
+            cut = jnp.where(valid | (state.size == 0), NOWHERE, newest(state))
             slots, step = jnp.where(valid, slots, NOWHERE), valid.astype(jnp.int32)
-            rows = state.rows.at[slots].set(words, mode="drop")
+            rows = state.rows.at[slots].set(words, mode="drop").at[cut, over].set(1, mode="drop")
         position = state.position + step
         position = jnp.where(position >= length, 0, position)
         return RingState(rows, position, jnp.minimum(state.size + step, length)), slots
@@ -91,8 +98,8 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         else:
             world = jnp.sum(place[:, None] >= ends[None, :], axis=1, dtype=jnp.int32)
             age = place - jnp.where(world > 0, ends[world - 1], 0)
-        oldest = jnp.where(state.size == length, state.position, 0)
-        step = oldest[world] + age
+        oldest = state.position - state.size
+        step = jnp.where(oldest < 0, oldest + length, oldest)[world] + age
         return jnp.where(step >= length, step - length, step) * n_worlds + world
 
     def after(slots: Array, k: Any) -> Array:
@@ -104,10 +111,7 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         return jnp.mod(newest - place - 1, length) + 1
 
     def close(state: RingState) -> RingState:
-        slots = jnp.where(state.position > 0, state.position - 1, length - 1) * n_worlds + jnp.arange(n_worlds)
-        newest = read(state, slots)
-        newest = newest._replace(over=jnp.ones_like(newest.over))
-        return state._replace(rows=state.rows.at[slots].set(jax.vmap(pack)(newest)))
+        return state._replace(rows=state.rows.at[newest(state), over].set(1))
 
     def filled(state: RingState) -> Array:
         return jnp.sum(state.size)

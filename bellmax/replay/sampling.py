@@ -18,7 +18,8 @@ class Sampler(NamedTuple):
 
     Attributes:
         init: `init() -> state`.
-        added: `added(state, ring state, slots [N]) -> state`, after these slots were written.
+        added: `added(state, ring state, slots [N], lost=()) -> state`, after these slots were written, and others
+            given up before their turn.
         sample: `sample(state, ring state, key) -> (slots [B], weight [B])`.
         update: `update(state, slots [B], priority [B]) -> state`, after learning from them.
     """
@@ -36,7 +37,7 @@ def uniform(ring: Ring, batch_size: int, window: int = 1) -> Sampler:
         del state
         return ring.draw(rows, jax.random.uniform(key, (batch_size,)), window), jnp.ones(batch_size)
 
-    return Sampler(tuple, lambda state, rows, slots: state, sample, lambda state, slots, priority: state)
+    return Sampler(tuple, lambda state, rows, slots, lost=(): state, sample, lambda state, slots, priority: state)
 
 
 class Priorities(NamedTuple):
@@ -69,16 +70,17 @@ def prioritized(
     def init() -> Priorities:
         return Priorities(tree.init(), jnp.float32(1.0), jnp.int32(0))
 
-    def added(state: Priorities, rows: RingState, slots: Array) -> Priorities:
-        n = slots.shape[0]
-        fresh = jnp.full(n, state.largest)
+    def added(state: Priorities, rows: RingState, slots: Array, lost: Any = ()) -> Priorities:
+        n, lost = slots.shape[0], jnp.asarray(lost, jnp.int32)
+        fresh, nothing = jnp.full(n, state.largest), jnp.zeros(lost.shape)
         if window == 1:
-            levels = tree.set(state.levels, slots, fresh)
+            # at once: between two writes XLA would copy the tree
+            levels = tree.set(state.levels, jnp.concatenate([slots, lost]), jnp.concatenate([fresh, nothing]))
         else:
             valid = slots < ring.capacity
             first = ring.after(slots, ring.capacity // n - window + 1)  # a window back is the rest of the ring on
             complete = valid & (rows.size >= window)
-            levels = tree.set(state.levels, slots, jnp.zeros(n))
+            levels = tree.set(state.levels, jnp.concatenate([slots, lost]), jnp.zeros(n + lost.size))
             levels = tree.set(levels, jnp.where(complete, first, NOWHERE), fresh)
         count = jnp.sum(slots < ring.capacity, dtype=jnp.int32)
         return Priorities(levels, state.largest, state.added + count)

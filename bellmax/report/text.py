@@ -57,7 +57,7 @@ def describe_run(run: Any) -> str:
         parts.append(describe_optimality(run.steps_to_optimal()))
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
-        named = f" --world {run.world}" if imports_module(run.world) else ""
+        named = f" --world {run.world}" if imports_module(run.world, {}) else ""
         parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
     return render(*parts)
 

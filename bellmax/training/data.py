@@ -19,9 +19,9 @@ from bellmax.types import (
     Box,
     ConfigError,
     CorruptCheckpoint,
-    Discrete,
     Experience,
     FloatArray,
+    Leaf,
     Masked,
     Space,
     Transition,
@@ -192,15 +192,17 @@ def _find_in_observations(name: str, obs: Any, space: Space, n: int) -> list[str
     """What is wrong with `obs` or `next_obs`."""
     faults: list[str] = []
 
-    def leaf(kind: Box | Discrete, value: Any) -> None:
+    def leaf(kind: Leaf, value: Any) -> None:
         array, wanted = np.asarray(value), np.dtype(spaces.dtype_of(kind))
         held = np.can_cast(array.dtype, wanted, "same_kind")
-        if isinstance(kind, Discrete):
+        if not isinstance(kind, Box):
             held = array.dtype.kind in "iu"
         if array.shape != (n, *spaces.shape_of(kind)) or not held:
             faults.append(f"{name} is {array.dtype} {array.shape}, not {wanted} {(n, *spaces.shape_of(kind))}")
-        elif isinstance(kind, Discrete):
-            faults.extend(rows((array < 0) | (array >= kind.n), f"{name} is {{}}, outside 0 to {kind.n - 1}", array))
+        elif not isinstance(kind, Box):
+            limits = spaces.limits_of(kind)
+            outside = ((array < 0) | (array >= limits)).reshape(n, -1).any(axis=1)
+            faults.extend(rows(outside, f"{name} is {{}}, outside 0 to {limits - 1}", array))
         elif array.dtype.kind == "f":
             bad = ~np.isfinite(_float32(array)).reshape(n, -1).all(axis=1)
             faults.extend(rows(bad, f"{name} is {{}}, not finite", array))
@@ -214,9 +216,10 @@ def _find_in_observations(name: str, obs: Any, space: Space, n: int) -> list[str
 
 def _has_parts(space: Space, obs: Any) -> bool:
     """Whether observations are a tuple where the space is one."""
-    if isinstance(space, Box | Discrete):
+    if isinstance(space, spaces.LEAVES):
         return not isinstance(obs, tuple | dict)
-    return isinstance(obs, tuple) and len(obs) == len(space) and all(map(_has_parts, space, obs))
+    parts = spaces.parts_of(space)
+    return isinstance(obs, tuple) and len(obs) == len(parts) and all(map(_has_parts, parts, obs))
 
 
 def _float32(array: Any) -> Any:
@@ -236,7 +239,7 @@ def rows(bad: Any, message: str, values: Any) -> list[str]:
 def as_experience(data: Dataset, space: Space, gamma: float) -> Experience:
     """Sound data as a replay memory keeps it [n], the last episode cut where they end."""
 
-    def leaf(kind: Box | Discrete, value: Any) -> Any:
+    def leaf(kind: Leaf, value: Any) -> Any:
         return np.asarray(value).astype(spaces.dtype_of(kind), copy=False)
 
     data = cut(data)

@@ -42,9 +42,12 @@ def evaluate(
     if seed < 0:
         raise ConfigError(f"seed={seed} is negative")
     if world is None:
+        if imports_module(policy.world, policy.env_kwargs if env_kwargs is None else {}):
+            raise ConfigError(
+                f"to make {policy.world!r} would import a module named in a file; say world={policy.world!r}, and "
+                f"env_kwargs={policy.env_kwargs} if you trust them"
+            )
         env_kwargs = policy.env_kwargs if env_kwargs is None else env_kwargs
-    if world is None and imports_module(policy.world):
-        raise ConfigError(f"to make {policy.world!r} would import a module named in a file; say world={policy.world!r}")
     source = find_world(policy.world if world is None else world, env_kwargs)
     if isinstance(policy.space, Masked):
         source = with_masks(source)

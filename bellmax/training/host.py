@@ -93,7 +93,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
 
     def start(seeds: Sequence[int]) -> DeepRun:
         (seed,) = seeds
-        world = source.open_worlds(config.num_envs)
+        world = source.open_worlds(config.num_envs, training=True)
         init_key, run_key = jax.random.split(make_key(seed))
         learner = agent.init(init_key)
         thread = ThreadPoolExecutor(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bellmax.training.worlds import Source
@@ -22,15 +23,18 @@ def with_masks(source: Source) -> Source:
         assert source.mdp is not None  # noqa: S101 - there is no other compiled world here
         return as_world(source.mdp, masked=True)
 
-    def open_(n: int) -> Any:
-        assert source.open is not None  # noqa: S101 - the world has told a mask
-        world = source.open(n)
-        world.use_masks()
-        return world
+    def using(make: Callable[[int], Any] | None) -> Callable[[int], Any] | None:
+        def open_(n: int) -> Any:
+            assert make is not None  # noqa: S101 - nobody else gets this function
+            world = make(n)
+            world.use_masks()
+            return world
+
+        return None if make is None else open_
 
     space = Masked(source.space, Box((source.n_actions,), "bool"))
     compiled = compile_ if source.mdp is not None else None
-    return source._replace(space=space, compiled=compiled, open=open_ if source.open is not None else None)
+    return source._replace(space=space, compiled=compiled, open=using(source.open), work=using(source.work))
 
 
 def tells_masks(source: Source) -> bool:

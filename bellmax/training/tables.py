@@ -200,7 +200,7 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
 
     def start(seeds: Sequence[int]) -> TabularRun:
         (seed,) = seeds
-        world = source.open_worlds(1)
+        world = source.open_worlds(1, training=True)
         table = setup.init(config, seed, worlds=world.n)
         return TabularRun(world, table, meter(world.n), world.reset(seed), actions=np.zeros(world.n, np.int64))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
+from bellmax.envs.book import NONFINITE, Handling
 from bellmax.training import checkpoint, loops, offline, saving
 from bellmax.training.data_sources import name_of, read_data
 from bellmax.training.evaluate import SEED_OFFSET
@@ -21,7 +22,7 @@ from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
 from bellmax.training.trainer import Trainer
 from bellmax.training.worlds import Source, find_world
-from bellmax.types import BellmaxError, ConfigError
+from bellmax.types import BellmaxError, ConfigError, unknown
 
 
 def train(
@@ -39,6 +40,12 @@ def train(
     keep_episodes: int = 2_000_000,
     data: Any = None,
     keep_experience: bool = False,
+    wrappers: Sequence[Any] = (),
+    workers: int = 0,
+    env_timeout: float = 60.0,
+    env_restarts: int = 0,
+    on_nonfinite: str = "raise",
+    strict: bool = False,
     vmap: int | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] = lambda text: None,
@@ -63,6 +70,15 @@ def train(
             folder that holds one (that of a run with `keep_experience`), or "minari:NAME".
         keep_experience: keep what the replay memory of each seed holds at the end, as `run.experience`, and in the
             run's folder, from which `data` reads it.
+        wrappers: around the environment, from the innermost: names of Gymnasium's, such as "FlattenObservation",
+            {"name": "FrameStackObservation", "stack_size": 4} with arguments, or "module:Class" of anybody's.
+        workers: processes in which the environments of a seed are stepped, side by side; 0: in this one.
+        env_timeout: seconds after which a worker that does not answer is stopped.
+        env_restarts: how many environments in all may be made anew after they raised, died or hung; what they were
+            in the middle of is left out.
+        on_nonfinite: what a NaN or an infinity from the environment does: "raise" stops the run, "truncate_episode"
+            ends the episode before that step, "skip" leaves the step out.
+        strict: stop, too, where an observation is outside its Box; by default that is only remarked.
         vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator.
         progress: show it; by default only if standard error is a terminal.
         say: called with each line for people.
@@ -73,7 +89,11 @@ def train(
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
     """
     problems: list[str] = []
-    source = _attempt(problems, lambda: find_world(world, env_kwargs))
+    env_kwargs = {**(env_kwargs or {}), **({"wrappers": list(wrappers)} if wrappers else {})}
+    handling = _attempt(
+        problems, lambda: read_handling(Handling(workers, env_timeout, env_restarts, on_nonfinite, strict))
+    )
+    source = _attempt(problems, lambda: find_world(world, env_kwargs, handling))
     config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
     seed_list = _attempt(problems, lambda: check_seeds(seeds))
     given = None if data is None else _attempt(problems, lambda: read_data(data))
@@ -87,7 +107,7 @@ def train(
         raise ConfigError("; ".join(problems))
     if out is not None:
         try:
-            json.dumps(dict(env_kwargs or {}))
+            json.dumps(env_kwargs)
         except TypeError as error:
             raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
     if source.fixed is not None and len(seed_list) > 1:
@@ -107,8 +127,9 @@ def train(
     options = {
         "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,
         "keep_episodes": keep_episodes, "vmap": vmap, "keep_experience": keep_experience, "data": about,
+        "handling": handling._asdict(),
     }  # fmt: skip
-    run = Run(source.name, config, steps, seed_list, kind, dict(env_kwargs or {}), History(seed_list), options)
+    run = Run(source.name, config, steps, seed_list, kind, env_kwargs, History(seed_list), options)
     if out is not None:
         run.folder = Path(out)
         saving.open_folder(run)
@@ -143,7 +164,8 @@ def resume(
         raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
     if not (path / checkpoint.MANIFEST).is_file():
         raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
-    source = find_world(run.world if world is None else world, run.env_kwargs if world is None else None)
+    handling = Handling(**run.options.get("handling", {}))
+    source = find_world(run.world if world is None else world, run.env_kwargs if world is None else None, handling)
     source = source if loops.is_tabular(run.config) else with_masks(source)
     engine = _engine(run, source, data)
     step, groups = checkpoint.load(path)
@@ -204,6 +226,28 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     if not good or len(set(listed)) < len(listed):
         raise ConfigError(f"seeds={seeds!r}: give how many (1 or more), or different integers from 0 to 999999")
     return [int(s) for s in listed]
+
+
+def read_handling(handling: Any) -> Handling:
+    """The same, if it makes sense; all complaints at once.
+
+    Raises:
+        ConfigError: a number or a name that is none.
+    """
+    problems = [
+        f"{name}={value!r} is not an integer from 0"
+        for name, value in (("workers", handling.workers), ("env_restarts", handling.env_restarts))
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0
+    ]
+    if not isinstance(handling.env_timeout, int | float) or not handling.env_timeout > 0:
+        problems.append(f"env_timeout={handling.env_timeout!r} is not a positive number of seconds")
+    if handling.on_nonfinite not in NONFINITE:
+        problems.append(unknown("on_nonfinite", handling.on_nonfinite, NONFINITE))
+    if not isinstance(handling.strict, bool):
+        problems.append(f"strict={handling.strict!r} is not True or False")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return handling  # type: ignore[no-any-return]
 
 
 def check_kept(config: AgentConfig | None, keep_experience: Any, *, offline_run: bool) -> None:

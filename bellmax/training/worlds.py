@@ -22,7 +22,8 @@ class Source(NamedTuple):
         max_episode_steps: its time limit (steps), or None.
         mdp: its transition table.
         compiled: makes its compiled twin.
-        open: `open(n)` makes n of it as a host world.
+        open: `open(n)` makes n of it as a host world, as an evaluation wants them.
+        work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
         bounds: lowest and highest observation, each of the space's shape, or None.
         fixed: how many worlds an environment given as an object is; None for what can be made again and again.
     """
@@ -34,13 +35,14 @@ class Source(NamedTuple):
     mdp: FiniteMDP | None = None
     compiled: Callable[[], Any] | None = None
     open: Callable[[int], Any] | None = None
+    work: Callable[[int], Any] | None = None
     bounds: tuple[Any, Any] | None = None
     fixed: int | None = None
 
-    def open_worlds(self, n: int) -> Any:
+    def open_worlds(self, n: int, *, training: bool = False) -> Any:
         """`n` of it as a host world, or as many as it is."""
         assert self.open is not None  # noqa: S101 - choose_loop has looked
-        return self.open(self.fixed or n)
+        return (self.work if training and self.work is not None else self.open)(self.fixed or n)
 
     def compile(self) -> Any:
         """The compiled world: the twin, or the table as one."""
@@ -52,8 +54,8 @@ class Source(NamedTuple):
         return as_world(self.mdp)
 
 
-def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Source:
-    """The forms of `world`.
+def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling: Any = None) -> Source:
+    """The forms of `world`; `handling` is how one of Gymnasium's is run while an agent learns in it.
 
     It is a name (of the gallery, `probe:` and a probe, `gymnax:` and gymnax's id, Gymnasium's id), a FiniteMDP, a
     compiled World, or an environment of Gymnasium or gymnax; of gymnax also with its parameters, as `gymnax.make`
@@ -80,7 +82,7 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Sourc
             return _from_compiled(world, gymnax.make(world, kwargs))
         if near := difflib.get_close_matches(world, GALLERY, n=1, cutoff=0.8):
             raise ConfigError(f"unknown world {world!r}; did you mean {near[0]!r}?")
-        return _from_gymnasium(world, kwargs)
+        return _from_gymnasium(world, kwargs, handling)
     if any(world is make for make in GALLERY.values()):
         raise ConfigError(f"{world.__name__} makes a world: give {world.__name__}(), or its name")
     if kwargs:
@@ -95,12 +97,13 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None) -> Sourc
 
         twin = gymnax.as_world(env, *params)
         return _from_compiled(f"<{twin.name}>", twin)
-    return _from_gymnasium(world, kwargs)
+    return _from_gymnasium(world, kwargs, handling)
 
 
-def imports_module(world: str) -> bool:
-    """Whether to make the world of this name imports a module that the name says: `module:id`."""
-    return ":" in world and not world.startswith(("probe:", "gymnax:"))
+def imports_module(world: str, env_kwargs: Mapping[str, Any]) -> bool:
+    """Whether to make the world imports a module that its name or a wrapper's says: `module:id`."""
+    names = [one if isinstance(one, str) else str(one.get("name")) for one in env_kwargs.get("wrappers", ())]
+    return any(":" in name for name in names) or (":" in world and not world.startswith(("probe:", "gymnax:")))
 
 
 def from_mdp(mdp: FiniteMDP, name: str) -> Source:
@@ -127,7 +130,7 @@ def _probe(name: str) -> Source:
     return _from_compiled(name, PROBES[name]().world)
 
 
-def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
+def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     """A Gymnasium id, factory or environment; its table and its twin where they exist."""
     import gymnasium as gym
 
@@ -135,7 +138,11 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
     from bellmax.envs.gymnasium import open_world
 
     def open_(n: int) -> Any:
-        return open_world(env, n=n, env_kwargs=kwargs)
+        here = None if handling is None else handling._replace(workers=0)
+        return open_world(env, n=n, env_kwargs=kwargs, handling=here)
+
+    def work(n: int) -> Any:
+        return open_world(env, n=n, env_kwargs=kwargs, handling=handling)
 
     first = open_(1)
     fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) or first.n > 1 else None
@@ -147,7 +154,9 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any]) -> Source:
                 mdp = FiniteMDP.from_gymnasium(env, **kwargs)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
-        return Source(name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_, first.bounds, fixed)
+        return Source(
+            name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_, work, first.bounds, fixed
+        )
     finally:
         first.close()
 

@@ -1,0 +1,121 @@
+"""Plain Python. What the verbs of the command line share: how errors end, how words are read, how JSON is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from bellmax.types import BellmaxError, ConfigError
+
+
+def one_line(error: Exception) -> str:
+    """The error's message, also where an environment wrote it over several lines."""
+    return " ".join(str(error).split())
+
+
+class Main(click.Group):
+    """Turns every failure into one line and an exit code; `--debug` before the verb keeps the traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else ctx.command_path
+            click.echo(f"error: {error.format_message()} See `{where} --help`", err=True)
+            ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt as interrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))  # as shells expect
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+        except BellmaxError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {one_line(error)}", err=True)
+            ctx.exit(error.exit_code)
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: a fault of bellmax itself: {type(error).__name__}: {one_line(error)}; "
+                       "`bellmax --debug ...` shows where, please report it", err=True)  # fmt: skip
+            ctx.exit(1)
+
+
+def as_json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)
+
+
+def env_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option --env."""
+    return click.option(
+        "--env",
+        "env",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Argument of the world, e.g. is_slippery=false.",
+    )(function)
+
+
+def say_json(value: Any) -> None:
+    """One JSON object, with null for NaN, which JSON does not have."""
+    from bellmax.training.storage import finite
+
+    click.echo(json.dumps(finite(value)))
+
+
+def read_pairs(words: tuple[str, ...], what: str) -> dict[str, str]:
+    """{"key": "value"} of words like key=value.
+
+    Raises:
+        ConfigError: a word has no = or no key.
+    """
+    wrong = [word for word in words if not word.partition("=")[0] or "=" not in word]
+    if wrong:
+        raise ConfigError(f"{what} {wrong[0]!r} is not of the form key=value")
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
+
+
+def read_env(words: tuple[str, ...]) -> dict[str, Any]:
+    """The world's arguments, each value read as JSON if it is JSON, else as a string."""
+
+    def value(text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    return {key: value(text) for key, text in read_pairs(words, "--env").items()}
+
+
+class TrainCommand(click.Command):
+    """Lists the agents and their hyper-parameters under the help of `train`; those of `--agent NAME` if given."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list."""
+        del ctx
+        from bellmax.catalog import AGENTS, agent_class
+        from bellmax.config import describe
+
+        words = dict(zip(sys.argv, sys.argv[1:], strict=False))
+        name = words.get("--agent", words.get("-a", ""))
+        if name in AGENTS:
+            with formatter.section(f"Hyper-parameters of {name}"):
+                rows = [(f"{key}={default}", text) for key, default, text in describe(agent_class(name))]
+                formatter.write_dl(rows)
+        else:
+            with formatter.section("Agents"):
+                formatter.write_text(", ".join(AGENTS) + "; `bellmax train --agent NAME --help` lists its settings.")
+        with formatter.section("Example"):
+            formatter.write_text("bellmax train CartPole-v1 --agent dqn --seeds 5 learning_rate=0.0005 double=true")
+            formatter.write_text("bellmax train cliff --agent sarsa --seeds 100 learning_rate=0.5 gamma=1")

@@ -1,0 +1,89 @@
+"""NumPy. What the two kinds of host worlds share: their spaces, checks, diary and masks; and what a step of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bellmax.envs.contract import Contract
+from bellmax.envs.diary import Diary
+from bellmax.envs.observing import Observations, each
+from bellmax.envs.reading import Spaces
+from bellmax.types import BoolArray, Masked
+
+
+class HostStep(NamedTuple):
+    """One step of N worlds. The arrays never change afterwards; `obs` is `next_obs` where no episode ended.
+
+    Attributes:
+        obs: `[N, ...]`, the observation to act on next: a new episode's first one where an episode ended. A tuple of
+            arrays where the space has parts; a `Masked` with the allowed actions [N, A], if masks are used.
+        next_obs: `[N, ...]`, the true observation after this step, final where an episode ended.
+        reward: `[N]` float32.
+        terminated: `[N]` bool, the world ended: no value follows.
+        truncated: `[N]` bool, the time was up: the value of `next_obs` follows.
+        valid: `[N]` bool, False where there is no experience, reward 0, and both flags False: the world ignored the
+            action and reset itself (a vector environment in NEXT_STEP mode, one step after an end), or it was made
+            anew, or its answer was left out. What came before in that world goes no further.
+    """
+
+    obs: Any
+    next_obs: Any
+    reward: npt.NDArray[np.float32]
+    terminated: BoolArray
+    truncated: BoolArray
+    valid: BoolArray
+
+
+NONFINITE = ("raise", "truncate_episode", "skip")
+
+
+class Handling(NamedTuple):
+    """How a host world is run, and what it does about an environment that fails.
+
+    Attributes:
+        workers: worker processes for plain environments; 0 steps them in this process.
+        env_timeout: seconds after which a worker that does not answer is stopped.
+        env_restarts: how many environments in all may be made anew after they raised, died or hung.
+        on_nonfinite: a NaN or an infinity is an error ("raise"), ends the episode without that step
+            ("truncate_episode"), or is left out ("skip").
+        strict: an observation outside its Box is an error, and not only remarked.
+    """
+
+    workers: int = 0
+    env_timeout: float = 60.0
+    env_restarts: int = 0
+    on_nonfinite: str = "raise"
+    strict: bool = False
+
+
+class Book:
+    """Of n worlds of one name: what is checked, where they are, and what was left out."""
+
+    def __init__(self, name: str, n: int, spaces: Spaces, handling: Handling) -> None:
+        self.name, self.n, self.spaces, self.handling = name, n, spaces, handling
+        self.diary = Diary(name, n)
+        self.see = Observations(spaces, self.diary.place, handling.strict)
+        self.contract = Contract(self.diary.place)
+        self.masks: BoolArray | None = None  # the allowed actions [N, A] of the present observations, if used
+        self.gives_masks = False
+        self.dropped = 0  # steps that were left out, and partial episodes that were cut
+        self.all, self.none = np.ones(n, np.bool_), np.zeros(n, np.bool_)
+        self.all.setflags(write=False)  # both are given away at every step
+        self.none.setflags(write=False)
+
+    def masked(self, obs: Any) -> Any:
+        """The observations, with the masks if they are used."""
+        return obs if self.masks is None else Masked(obs, self.masks.copy())
+
+    def note_mask(self, info: Mapping[str, Any], i: int, ended: bool) -> None:
+        """Take the mask of world i."""
+        if self.masks is not None:
+            self.masks[i] = self.contract.mask(info, self.spaces.n_actions, i, ended)
+
+    def copy(self, obs: Any) -> Any:
+        """A copy of observations."""
+        return each(np.copy, obs)

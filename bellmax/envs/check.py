@@ -1,0 +1,329 @@
+"""NumPy. What is wrong with a value that an environment returned, and the remedy; the report of all that was found.
+
+`bellmax.report.checking` plays the environment and asks.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from bellmax.envs.reading import one_line
+
+Level: TypeAlias = Literal["ok", "hint", "warning", "error"]
+
+LARGEST = float(np.finfo(np.float32).max)
+LARGE = 1e6  # a reward that a network will hardly learn from
+AGREE = "make the observation and its space agree"
+CAST = "bellmax casts it, other libraries refuse or round it: return arrays of the space's dtype"
+FINITE = "repair the environment, or bound the {} in a wrapper"
+BOUNDS = "widen the space to what the world can reach, or clip: what is scaled by the bounds goes wrong otherwise"
+MASKS = "give info['action_mask'] at every reset and step, one flag for each action, at least one of them true"
+ENDS = "say truncated=True at a time limit: what ends there has a future value, what terminates has none"
+RARE = "where rewards are rare, random steps may miss them; else there is nothing to learn"
+MASK_TYPE = "give bool, or int8 of 0 and 1, which Gymnasium's own sample(mask) asks for"
+PLAIN = "return plain numbers, arrays, dicts and tuples, as the spaces say"
+
+
+class Finding(NamedTuple):
+    """What one check found.
+
+    Attributes:
+        check: its name.
+        level: "error", bellmax refuses it or learns something wrong; "warning", it works here but looks like a fault;
+            "hint", to be known; "ok".
+        what: what, and where.
+        fix: what to do about it, or "" where all is well.
+    """
+
+    check: str
+    level: Level
+    what: str
+    fix: str
+
+
+class Flaw(NamedTuple):
+    """A fault of one value; of several with the same fix the first is told, or the one of the largest `size`."""
+
+    check: str
+    level: Level
+    what: str
+    fix: str
+    size: float = 0.0
+
+
+class Findings:
+    """What was found so far."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, Level, str], tuple[int, float, str]] = {}
+        self._well: dict[str, str] = {}
+
+    def add(self, check: str, level: Level, what: str, fix: str, size: float = 0.0) -> None:
+        """Note a flaw; one with the same fix is the same again."""
+        key = check, level, fix
+        times, largest, told = self._found.get(key, (0, -1.0, ""))
+        self._found[key] = times + 1, max(size, largest), what if size > largest else told
+
+    def well(self, check: str, what: str) -> None:
+        """What to say of a check if nothing was found."""
+        self._well[check] = what
+
+    def guard(self, check: str, place: str, look: Callable[..., Any], *args: Any) -> None:
+        """`look(*args)`; if a strange value makes it raise, that is a finding too."""
+        try:
+            look(*args)
+        except Exception as error:
+            self.add(check, "error", f"{place}: cannot be checked: {said(error)}", PLAIN)
+
+    def all(self) -> tuple[Finding, ...]:
+        """Check by check, the worst first within each."""
+        groups = {check: [Finding(check, "ok", what, "")] for check, what in self._well.items()}
+        for check in {check: None for check, _, _ in self._found}:
+            found = [
+                Finding(check, level, what if times == 1 else f"{what} ({times:,} times)", fix)
+                for (other, level, fix), (times, _, what) in self._found.items()
+                if other == check
+            ]
+            groups[check] = sorted(found, key=lambda finding: ("error", "warning", "hint").index(finding.level))
+        return tuple(finding for group in groups.values() for finding in group)
+
+
+class End(NamedTuple):
+    """How an episode ended, and after how many steps."""
+
+    length: int
+    terminated: bool
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `bellmax.check_env` found; printed, it is a table.
+
+    Attributes:
+        name: Gymnasium's id, or the class of the environment.
+        findings: check by check.
+        facts: numbers by name, such as "steps_per_second".
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+    facts: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """No errors; warnings and hints may be."""
+        return all(finding.level != "error" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines: what `json.dumps` takes."""
+        findings = [finding._asdict() for finding in self.findings]
+        return {"name": self.name, "ok": self.ok, "facts": self.facts, "findings": findings}
+
+    def __str__(self) -> str:
+        """The findings in aligned columns, and below them what to do."""
+        width = max(len(finding.check) for finding in self.findings)
+        told = ("steps", "episodes", "steps_per_second")
+        head = ", ".join(f"{self.facts.get(name, 0):,} {name.replace('_', ' ')}" for name in told)
+        lines = [f"{self.name}: {head}", ""]
+        lines += [f"{level:<7}  {check:<{width}}  {what}" for check, level, what, _ in self.findings]
+        if fixes := [f"{check:<{width}}  {fix}" for check, _, _, fix in self.findings if fix]:
+            lines += ["", "What to do", *fixes]
+        counts = [(level, sum(finding.level == level for finding in self.findings)) for level in ("error", "warning")]
+        total = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts)
+        return "\n".join([*lines, "", f"{total}: {'bellmax can learn here' if self.ok else 'to be repaired first'}"])
+
+
+def flaws(space: gym.Space[Any], value: Any, path: str) -> Iterator[Flaw]:
+    """Why `value` does not lie in `space`, however deep; `path` names it."""
+    fits = f"but its space is {one_line(space)}"
+    if isinstance(space, spaces.Dict):
+        if not isinstance(value, Mapping) or value.keys() != space.spaces.keys():
+            keys = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else kind(value)
+            yield _flaw(f"{path} is {keys}, {fits}")
+        for key in (key for key in space.spaces if isinstance(value, Mapping) and key in value):
+            yield from flaws(space.spaces[key], value[key], f"{path}[{key!r}]")
+    elif isinstance(space, spaces.Tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
+            yield _flaw(f"{path} is {kind(value)}, {fits}")
+        else:
+            for i, (part, its_space) in enumerate(zip(value, space.spaces, strict=True)):
+                yield from flaws(its_space, part, f"{path}[{i}]")
+    elif isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        yield from _array_flaws(space, value, path, fits)
+    elif not space.contains(value):
+        yield _flaw(f"{path} is {one_line(value)} ({kind(value)}), {fits}")
+
+
+def _flaw(what: str, fix: str = AGREE, level: Level = "error", size: float = 0.0) -> Flaw:
+    return Flaw("observations", level, what, fix, size)
+
+
+def _array_flaws(space: Any, value: Any, path: str, fits: str) -> Iterator[Flaw]:
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.array(None)
+    box, got, wanted = isinstance(space, spaces.Box), array.dtype, np.dtype(space.dtype)
+    kinds = "biuf" if box else "biu" if isinstance(space, spaces.MultiBinary) else "iu"
+    integers = got.kind in "iu" and wanted.kind in "iu"
+    held = bool((array.astype(wanted) == array).all()) if integers else np.can_cast(got, wanted, "same_kind")
+    if array.shape != space.shape or got.kind not in kinds or (box and not held):
+        yield _flaw(f"{path} is {kind(value)}, {fits}")
+        return
+    bad = np.argwhere(~(np.abs(array) <= LARGEST)).tolist() if got.kind == "f" else []
+    if bad:
+        yield _flaw(f"{_at(array, path, bad[0])}, not a finite float32", FINITE.format("observation"))
+        return
+    if box and (not isinstance(value, np.ndarray | np.generic) or not np.can_cast(got, wanted)):
+        yield _flaw(f"{path} is {kind(value)}, {fits}", CAST, "warning")
+    array = array.astype(wanted) if got.kind == wanted.kind == "f" else array  # the bounds are rounded, too
+    low, high = _bounds(space)
+    excess = np.maximum(np.subtract(low, array, dtype=np.float64), np.subtract(array, high, dtype=np.float64))
+    if excess.size and excess.max() > 0:
+        where = np.unravel_index(int(excess.argmax()), excess.shape)
+        edges = " to ".join(str(np.broadcast_to(edge, array.shape)[where]) for edge in (low, high))
+        what = f"{_at(array, path, where)}, outside {edges}"
+        yield _flaw(what, BOUNDS, "warning", float(excess.max())) if box else _flaw(what)
+
+
+def _bounds(space: Any) -> tuple[Any, Any]:
+    """The lowest and the highest value of a space of numbers."""
+    if isinstance(space, spaces.Box):
+        return space.low, space.high
+    if isinstance(space, spaces.MultiBinary):
+        return 0, 1
+    return space.start, space.start + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
+
+
+def number(value: Any) -> float:
+    """A reward as a number; NaN where there is none."""
+    try:
+        return float(np.asarray(value, np.float64).reshape(-1)[0])
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return float("nan")
+
+
+def answer_flaws(reward: Any, terminated: Any, truncated: Any) -> Iterator[Flaw]:
+    """What is wrong with the numbers that a step returned."""
+    if not _is_scalar(reward, float | int | np.floating | np.integer | np.bool_, "biuf"):
+        yield Flaw("interface", "error", f"reward is {one_line(reward)} ({kind(reward)})", "return float(reward)")
+    elif not abs(number(reward)) <= LARGEST:
+        yield Flaw("rewards", "error", f"reward is {str(reward)[:40]}, not a finite float32", FINITE.format("reward"))
+    for name, value in (("terminated", terminated), ("truncated", truncated)):
+        if not _is_scalar(value, bool | np.bool_, "b"):
+            yield Flaw("interface", "error", f"{name} is {one_line(value)} ({kind(value)})", "return True or False")
+
+
+def _is_scalar(value: Any, types: Any, kinds: str) -> bool:
+    array = isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in kinds
+    return array or isinstance(value, types)
+
+
+def mask_flaws(given: Any, n_actions: int, over: bool) -> Iterator[Flaw]:
+    """What is wrong with an info["action_mask"]; where the episode is `over` it may allow nothing."""
+    mask = np.asarray(given)
+    if mask.shape != (n_actions,) or mask.dtype.kind not in "biuf":
+        yield Flaw("masks", "error", f"info['action_mask'] is {kind(given)}, not {n_actions} flags", MASKS)
+    elif not mask.any() and not over:
+        yield Flaw("masks", "error", "info['action_mask'] allows no action", MASKS)
+    elif mask.dtype not in (np.bool_, np.int8) or not np.array_equal(mask, mask.astype(np.bool_)):
+        yield Flaw("masks", "warning", f"info['action_mask'] is {one_line(given)} ({kind(given)})", MASK_TYPE)
+
+
+def rewards(given: list[float], lengths: set[int], findings: Findings) -> None:
+    """The rewards of a whole play."""
+    low, high = min(given, default=0.0), max(given, default=0.0)
+    findings.well("rewards", f"{low:g} to {high:g}")
+    if max(-low, high) > LARGE:
+        findings.add("rewards", "warning", f"{low:g} to {high:g}", "scale them: networks learn large numbers badly")
+    if low == high and (low == 0 or len(lengths) < 2):  # else the length of an episode tells
+        findings.add("rewards", "hint", f"all {len(given):,} rewards are {low:g}", RARE)
+
+
+def ends(given: list[End], longest: int, limit: int | None, findings: Findings) -> None:
+    """The ends of the episodes of a whole play, and the time limit if there is one."""
+    n, lengths = len(given), [end.length for end in given]
+    terminated, truncated = sum(end.terminated for end in given), sum(end.truncated for end in given)
+    told = f"{n:,} of {min(lengths, default=0):,} to {max(lengths, default=0):,} steps"
+    findings.well("episodes", f"{told}, {terminated:,} terminated, {truncated:,} truncated; limit {limit or 'none'}")
+    add = functools.partial(findings.add, "episodes")
+    if limit and any(end.length == limit and not end.truncated for end in given):
+        add("error", f"an episode terminated at the time limit of {limit} steps without truncated", ENDS)
+    if limit and longest > limit:
+        fix = "make it by gymnasium.make, or wrap it in gymnasium.wrappers.TimeLimit"
+        add("error", f"an episode had {longest:,} steps, and the time limit is {limit:,}", fix)
+    if n > 2 and len(set(lengths)) == 1 < lengths[0] and not truncated:
+        add("warning", f"all {n:,} episodes terminated after exactly {lengths[0]:,} steps, as at a limit", ENDS)
+    if n > 1 and 2 * lengths.count(1) > n:
+        add("warning", f"{lengths.count(1):,} of {n:,} episodes had one step", "look at what ends them")
+    if any(end.terminated and end.truncated and end.length != limit for end in given):
+        add("hint", "an episode was both terminated and truncated", "bellmax takes it as terminated; say which it is")
+    if not n and not limit:
+        add("hint", f"no episode ended in {longest:,} steps, and there is no limit", "if not meant, give a TimeLimit")
+
+
+def pairs(a: Any, b: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """The parts of two observations side by side, each with its path; the wholes where they differ in structure."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping) and a.keys() == b.keys():
+        for key in a:
+            yield from pairs(a[key], b[key], f"{path}[{key!r}]")
+    elif isinstance(a, tuple | list) and isinstance(b, tuple | list) and len(a) == len(b):
+        for i, (one, two) in enumerate(zip(a, b, strict=True)):
+            yield from pairs(one, two, f"{path}[{i}]")
+    else:
+        yield path, a, b
+
+
+def difference(a: Any, b: Any, path: str) -> str | None:
+    """The first entry in which two values differ, such as "observation[2] is 0.1 and 0.3"; NaN equals NaN."""
+    for name, one, two in pairs(a, b, path):
+        left, right = np.asarray(one), np.asarray(two)
+        if left.shape != right.shape:
+            return f"{name} is {one_line(one)} and {one_line(two)}"
+        unequal = np.argwhere((left != right) & ((left == left) | (right == right))).tolist()
+        if unequal:
+            return f"{_at(left, name, unequal[0])} and {right[tuple(unequal[0])]!s}"
+    return None
+
+
+def shared_memory(a: Any, b: Any) -> bool:
+    """Whether arrays of both observations are in the same memory, which could change."""
+    return any(
+        isinstance(one, np.ndarray) and bool(one.flags.writeable) and np.may_share_memory(one, two)
+        for _, one, two in pairs(a, b, "")
+        if isinstance(two, np.ndarray)
+    )
+
+
+def _at(array: Any, path: str, where: Any) -> str:
+    return f"{path}{''.join(f'[{int(i)}]' for i in where)} is {array[tuple(where)]!s}"
+
+
+def kind(value: Any) -> str:
+    """Its type, with the shape and dtype of an array and the length of a tuple."""
+    if isinstance(value, np.ndarray):
+        return f"ndarray of shape {value.shape} and dtype {value.dtype}"
+    return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
+
+
+def said(error: Exception) -> str:
+    """An exception on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+def resident() -> float:
+    """Memory of this process in MB; 0 where the system does not tell it as Linux does."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (OSError, AttributeError):
+        return 0.0

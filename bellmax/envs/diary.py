@@ -1,0 +1,74 @@
+"""NumPy. Where each of a world's copies is, in words: for messages, and for hints about worlds that behave oddly."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from typing import NoReturn
+
+import numpy as np
+
+from bellmax.types import BoolArray, EnvContractError, EnvCrashed, EnvWarning, IntArray
+
+MIGRATION = (
+    "the interface before Gymnasium 0.26 was (obs, reward, done, info): return "
+    "(obs, reward, terminated, truncated, info), or wrap the world with shimmy's GymV21CompatibilityV0"
+)
+ENDLESS = 100_000  # steps without an end after which a hint is given
+SHORT = 100  # episodes after which many of length 1 are remarked
+
+
+class Diary:
+    """Where each of n worlds is, for messages only."""
+
+    def __init__(self, name: str, n: int) -> None:
+        self.name, self.n = name, n
+        self.start(None)
+
+    def start(self, seed: int | None) -> None:
+        """All worlds were reset; world i with seed + i."""
+        self.seed, self.t = seed, 0  # an episode's own clock is t less the t at which it began
+        self.began: IntArray = np.zeros(self.n, np.int64)
+        self.episode: IntArray = np.ones(self.n, np.int64)
+        self.actions: deque[IntArray] = deque(maxlen=20)
+        self.last_end, self.short, self.ends = 0, 0, 0
+
+    def begin(self, worlds: int | IntArray | BoolArray) -> None:
+        """A new episode begins in these worlds, as the one before has ended."""
+        lengths = self.t - self.began[worlds]
+        self.began[worlds] = self.t
+        self.episode[worlds] += 1
+        if self.ends <= SHORT:
+            self.ends, self.short = self.ends + np.size(lengths), self.short + int(np.sum(lengths <= 1))
+            if self.ends > SHORT and 2 * self.short > self.ends:
+                self.remark(f"{self.short} of the first {self.ends} episodes had one step; look at its ends")
+        self.last_end = self.t
+
+    def tick(self, actions: IntArray) -> None:
+        """One more step of all worlds."""
+        self.actions.append(actions)
+        self.t += 1
+        if self.t - self.last_end == ENDLESS:
+            self.remark(f"no episode ended in {ENDLESS:,} steps; if that is not meant, give max_episode_steps")
+
+    def remark(self, text: str) -> None:
+        """A hint about this world, which goes on."""
+        warnings.warn(f"{self.name}: {text}", EnvWarning, stacklevel=2)
+
+    def place(self, i: int | None) -> str:
+        """Where world i is, in words; None: one or all of the worlds, not known which."""
+        if i is None:
+            return f"{self.name}: {self.n} worlds, step {self.t} since reset(seed)"
+        step = self.t - self.began[i]
+        doing = f"step {step}, action {self.actions[-1][i]}" if step else "reset"
+        return f"{self.name}: world {i}, episode {self.episode[i]}, {doing}"
+
+    def crash(self, doing: str, error: Exception, i: int | None) -> NoReturn:
+        """Report what world i raised in its `reset` or `step`."""
+        if isinstance(error, ValueError) and "unpack (expected 5, got 4)" in str(error):  # by a wrapper
+            raise EnvContractError(f"{self.place(i)}: step returned 4 values, not 5; {MIGRATION}") from error
+        recent = [(actions if i is None else actions[i]).tolist() for actions in self.actions]
+        seed = self.seed if i is None or self.seed is None else self.seed + i
+        raise EnvCrashed(
+            f"{self.place(i)}: {doing} raised {type(error).__name__}: {error}; seed {seed}, last actions {recent}"
+        ) from error

@@ -1,0 +1,117 @@
+"""NumPy. N plain environments in this process, one after another; a watchdog speaks when one does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bellmax.envs.making import Env
+from bellmax.envs.workers import Restarted, WorldFailed
+
+SILENCE = 60.0  # seconds without an answer after which the stack is shown, and again after as many
+
+
+class InProcess:
+    """Environments that are at hand; the same interface as `Workers`.
+
+    `make` makes one more, or is None where the environments were given as objects.
+    """
+
+    def __init__(self, name: str, worlds: list[Env], make: Callable[[], Env] | None, restarts: int) -> None:
+        """`restarts`: how many environments in all may be made anew after they raised."""
+        self.n, self._name, self.worlds, self._make = len(worlds), name, worlds, make
+        self.restarts_left, self.restarted = restarts if make is not None else 0, 0
+        self._seed = 0
+        self._since: float | None = None  # since when a world has been busy
+        self._watchdog: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def reset(self, seeds: Sequence[int | None], which: Sequence[int] | None = None) -> list[Any]:
+        """What `reset` of these worlds (by default of all) answers.
+
+        Raises:
+            WorldFailed: one raised, and no restart is left.
+        """
+        self._watch()
+        answers = []
+        for seed, i in zip(seeds, range(self.n) if which is None else which, strict=True):
+            self._seed = self._seed if seed is None else seed
+            try:
+                answers.append(self.worlds[i].reset(seed=seed) if seed is not None else self.worlds[i].reset())
+            except Exception as error:
+                restarted = self._anew(i, "reset", error)
+                answers.append((restarted.obs, restarted.info))
+        self._since = None
+        return answers
+
+    def step(self, actions: Any) -> list[Any]:
+        """What `step` of every world answers; `Restarted` from one that raised and was made anew.
+
+        Raises:
+            WorldFailed: one raised, and no restart is left.
+        """
+        self._since = time.monotonic()
+        answers: list[Any] = []
+        for i, world in enumerate(self.worlds):
+            try:
+                answers.append(world.step(actions[i]))
+            except Exception as error:
+                answers.append(self._anew(i, "step", error))
+        self._since = None
+        return answers
+
+    def close(self) -> None:
+        """Free what the worlds hold."""
+        self._closed.set()
+        for world in self.worlds:
+            world.close()
+
+    def rest(self) -> None:
+        """Stop watching; the worlds stay open."""
+        self._closed.set()
+
+    def _anew(self, i: int, doing: str, error: Exception) -> Restarted:
+        if not self.restarts_left or self._make is None or _old_step(error):
+            raise WorldFailed(i, doing, error) from error
+        self.restarts_left -= 1
+        self.restarted += 1
+        with contextlib.suppress(Exception):
+            self.worlds[i].close()
+        try:
+            self.worlds[i] = self._make()
+            obs, info = self.worlds[i].reset(seed=self._seed + 1_000_003 * self.restarted)
+        except Exception as again:
+            raise WorldFailed(i, "restart", again) from again
+        return Restarted(obs, info, f"{doing} raised {type(error).__name__}: {error}")
+
+    def _watch(self) -> None:
+        """Start the watchdog, which ends with this object or with `close`."""
+        self._since = time.monotonic()
+        if self._watchdog is None:
+            self._watchdog = threading.Thread(target=self._guard, args=(threading.get_ident(),), daemon=True)
+            self._watchdog.start()
+
+    def _guard(self, thread: int) -> None:
+        said = 0.0
+        while not self._closed.wait(min(SILENCE / 4, 5.0)):
+            since = self._since
+            if since is None or time.monotonic() - max(since, said) < SILENCE:
+                continue
+            said = time.monotonic()
+            frame = sys._current_frames().get(thread)
+            stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+            print(
+                f"{self._name}: no answer for {said - since:.0f} s; workers=1 would stop it. It is at:\n{stack}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _old_step(error: Exception) -> bool:
+    """Whether a wrapper fell over an old step of four values: it would again."""
+    return isinstance(error, ValueError) and "unpack (expected 5, got 4)" in str(error)

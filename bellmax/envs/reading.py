@@ -1,0 +1,140 @@
+"""NumPy. From Gymnasium's spaces to bellmax's: which part of an observation is where, and which action a number is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from bellmax.types import Box, ConfigError, Discrete, Leaf, MultiDiscrete, Named, Space
+
+MOST_ACTIONS = 4_096  # combinations of a MultiDiscrete action that one network still has an output each for
+
+
+class Part(NamedTuple):
+    """One leaf of an observation.
+
+    Attributes:
+        path: the keys that lead to it.
+        leaf: what bellmax sees there.
+        native: Gymnasium's space there.
+        low: the first value of a Discrete, those of a MultiDiscrete, else 0.
+    """
+
+    path: tuple[Any, ...]
+    leaf: Leaf
+    native: gym.Space[Any]
+    low: Any
+
+
+class Spaces(NamedTuple):
+    """A world's spaces in bellmax's words, and in Gymnasium's for messages.
+
+    Attributes:
+        observation: what bellmax sees.
+        native: Gymnasium's observation space.
+        parts: its leaves, in order.
+        n_actions: actions are 0 to n_actions - 1 here.
+        action: Gymnasium's action space.
+        to_native: `to_native(actions [N]) -> actions` as the world counts them, [N] or [N, k].
+    """
+
+    observation: Space
+    native: gym.Space[Any]
+    parts: tuple[Part, ...]
+    n_actions: int
+    action: gym.Space[Any]
+    to_native: Callable[[Any], Any]
+
+
+def read_spaces(name: str, worlds: Sequence[Any], vector: bool) -> Spaces:
+    """The spaces of one of the worlds called `name`, which all have the same; or of one vector environment.
+
+    Raises:
+        ConfigError: bellmax cannot learn in such spaces.
+    """
+    if vector:
+        return _spaces(name, worlds[0].single_observation_space, worlds[0].single_action_space)
+    first, *others = (_spaces(name, env.observation_space, env.action_space) for env in worlds)
+    for other in others:
+        if (other.observation, other.action) != (first.observation, first.action):  # bounds may differ
+            raise ConfigError(f"{name}: worlds of different spaces; make all like the first, {one_line(first.native)}")
+    return first
+
+
+def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
+    n_actions, to_native = _actions(name, action)
+    parts: list[Part] = []
+    space = _space(name, observation, observation, (), parts)
+    return Spaces(space, observation, tuple(parts), n_actions, action, to_native)
+
+
+def _actions(name: str, space: gym.Space[Any]) -> tuple[int, Callable[[Any], Any]]:
+    """How many actions, and what each is in the world; all combinations where an action has several parts."""
+    if isinstance(space, gym.spaces.Discrete):
+        start = int(space.start)
+        return int(space.n), (lambda chosen: chosen + start) if start else (lambda chosen: chosen)
+    if isinstance(space, gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
+        sizes = np.asarray(getattr(space, "nvec", np.full(space.shape, 2)))
+        first = np.asarray(getattr(space, "start", 0))
+        n = math.prod(int(size) for size in sizes.ravel())
+        if n > MOST_ACTIONS:
+            raise ConfigError(
+                f"{name}: action space {one_line(space)} has {n:,} combinations, and bellmax gives each a value "
+                f"(up to {MOST_ACTIONS:,}): wrap the environment to offer fewer"
+            )
+        shape, dtype = tuple(int(size) for size in sizes.ravel()), space.dtype
+
+        def combination(chosen: Any) -> Any:
+            flat = np.stack(np.unravel_index(chosen, shape), -1).reshape(*np.shape(chosen), *sizes.shape)
+            return (flat + first).astype(dtype)
+
+        return n, combination
+    raise ConfigError(
+        f"{name}: action space {one_line(space)} is not Discrete; bellmax chooses among finitely "
+        "many actions: wrap the environment to discretise it"
+    )
+
+
+def _space(name: str, whole: gym.Space[Any], space: gym.Space[Any], path: tuple[Any, ...], parts: list[Part]) -> Space:
+    """One space, its leaves added to `parts`."""
+    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+        named = isinstance(space, gym.spaces.Dict)
+        inner: Any = space.spaces
+        items: list[tuple[Any, Any]] = list(inner.items()) if named else list(enumerate(inner))
+        if not items:
+            raise ConfigError(f"{name}: observation space {one_line(whole)} has a part without parts; leave it out")
+        seen = tuple(_space(name, whole, part, (*path, key), parts) for key, part in items)
+        return Named(tuple(map(str, inner)), seen) if named else seen
+    leaf, low = _leaf(name, whole, space)
+    parts.append(Part(path, leaf, space, low))
+    return leaf
+
+
+def _leaf(name: str, whole: gym.Space[Any], space: gym.Space[Any]) -> tuple[Leaf, Any]:
+    if isinstance(space, gym.spaces.Discrete):
+        if int(space.n) > np.iinfo(np.int32).max:
+            raise ConfigError(f"{name}: observation space {space} has too many states to number in int32")
+        return Discrete(int(space.n)), int(space.start)
+    if isinstance(space, gym.spaces.Box):
+        return Box(space.shape, "uint8" if space.dtype == np.uint8 else "float32"), 0
+    if isinstance(space, gym.spaces.MultiBinary):
+        return Box(space.shape, "bool"), 0
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        if space.nvec.ndim != 1:
+            raise ConfigError(f"{name}: observation space {one_line(space)} has several axes; flatten it in a wrapper")
+        return MultiDiscrete(tuple(int(n) for n in space.nvec)), np.asarray(space.start, np.int64)
+    part = "" if space is whole else f" has a part {one_line(space)}, which"
+    raise ConfigError(
+        f"{name}: observation space {one_line(whole)}{part} is none of Box, Discrete, MultiBinary, MultiDiscrete, Dict "
+        "and Tuple; wrap the environment to turn it into one of them"
+    )
+
+
+def one_line(value: object) -> str:
+    """One line, whatever the value."""
+    text = " ".join((str(value) if isinstance(value, gym.Space) else repr(value)).split())
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,128 @@
+"""NumPy. Plain environments side by side, in this process or in workers: each is reset as soon as its episode ends."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from bellmax.envs.book import Book, HostStep
+from bellmax.envs.in_process import InProcess
+from bellmax.envs.observing import LARGEST, each
+from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed
+from bellmax.types import EnvCrashed, EnvTimeout, NonFiniteError
+
+
+class SideBySide:
+    """N environments that are stepped one by one; made anew, left out or cut short as the book's handling says."""
+
+    def __init__(self, book: Book, crew: InProcess | Workers) -> None:
+        self.book, self.crew = book, crew
+        self._obs: Any = None  # the last observations given away
+
+    def reset(self, seed: int) -> Any:
+        """World i is seeded with seed + i."""
+        obs = self.book.see.empty(self.book.n)
+        self._reset_into(obs, list(range(self.book.n)), [seed + i for i in range(self.book.n)])
+        self._obs = obs
+        return self.book.masked(obs)
+
+    def step(self, actions: Any) -> HostStep:
+        """`actions [N, ...]` as the worlds count them."""
+        book, contract, see = self.book, self.book.contract, self.book.see
+        try:
+            answers = self.crew.step(actions)
+        except (WorldFailed, WorkerFailed) as error:
+            self._fail(error)
+        next_obs = see.empty(book.n)
+        rewards = np.zeros(book.n, np.float32)
+        ended: list[tuple[int, bool, bool]] = []
+        lost: list[int] = []  # no experience
+        fresh: dict[int, Any] = {}  # first observations of worlds that were made anew
+        for i, answer in enumerate(answers):
+            if type(answer) is Restarted:
+                self._note_restart(i, answer)
+                fresh[i] = answer
+                lost.append(i)
+                continue
+            if type(answer) is not tuple or len(answer) != 5 or type(answer[4]) is not dict:
+                answer = contract.five(answer, i)
+            obs, reward, terminated, truncated, info = answer
+            try:
+                see.write(obs, next_obs, i)
+                if type(reward) is not float or not -LARGEST <= reward <= LARGEST:
+                    reward = contract.reward(reward, i)
+            except NonFiniteError:
+                if book.handling.on_nonfinite == "raise":
+                    raise
+                lost.append(i)
+                reward = 0.0
+            rewards[i] = reward
+            over = False
+            if terminated is not False or truncated is not False:
+                flags = contract.flag("terminated", terminated, i), contract.flag("truncated", truncated, i)
+                if over := True in flags:
+                    ended.append((i, *flags))
+            if book.masks is not None:
+                book.note_mask(info, i, over)
+        if not ended and not lost:
+            self._obs = next_obs
+            last = book.masked(next_obs)
+            return HostStep(last, last, rewards, book.none, book.none, book.all)
+        return self._with_ends(next_obs, rewards, ended, lost, fresh)
+
+    def close(self) -> None:
+        """Free what the worlds hold."""
+        self.crew.close()
+
+    def _with_ends(
+        self, next_obs: Any, rewards: Any, ended: list[tuple[int, bool, bool]], lost: list[int], fresh: dict[int, Any]
+    ) -> HostStep:
+        """The step of worlds of which some ended, or have nothing to tell."""
+        book = self.book
+        last = book.masked(next_obs)
+        obs, terminated, truncated, valid = book.copy(next_obs), book.none.copy(), book.none.copy(), book.all.copy()
+        valid[lost] = False
+        again = [i for i, _, _ in ended]
+        for i, *flags in ended:
+            terminated[i], truncated[i] = flags if valid[i] else (False, False)
+        for i in lost:
+            book.dropped += 1
+            if i in fresh:
+                book.see.write(fresh[i].obs, obs, i)
+                book.note_mask(fresh[i].info, i, False)
+            elif i not in again and book.handling.on_nonfinite == "skip":
+                each(lambda new, old, i=i: new.__setitem__(i, old[i]), obs, self._obs)
+            elif i not in again:
+                again.append(i)
+        starting = sorted({*again, *fresh})
+        if starting:
+            book.diary.begin(np.array(starting))
+        if again:
+            self._reset_into(obs, again, [None] * len(again))
+        self._obs = obs
+        return HostStep(book.masked(obs), last, rewards, terminated, truncated, valid)
+
+    def _reset_into(self, obs: Any, which: list[int], seeds: list[int | None]) -> None:
+        book = self.book
+        try:
+            answers = self.crew.reset(seeds, which)
+        except (WorldFailed, WorkerFailed) as error:
+            self._fail(error)
+        for i, answer in zip(which, answers, strict=True):
+            if type(answer) is Restarted:
+                self._note_restart(i, answer)
+                answer = (answer.obs, answer.info)
+            book.see.write(book.contract.two(answer, i), obs, i)
+            book.gives_masks = "action_mask" in answer[1]
+            book.note_mask(answer[1], i, False)
+
+    def _note_restart(self, i: int, answer: Restarted) -> None:
+        self.book.diary.remark(f"world {i} was made anew: {answer.why}")
+
+    def _fail(self, error: WorldFailed | WorkerFailed) -> NoReturn:
+        diary = self.book.diary
+        if isinstance(error, WorldFailed):
+            diary.crash(error.doing, error.error, error.i)
+        kind = EnvTimeout if isinstance(error, WorkerHung) else EnvCrashed
+        raise kind(f"{diary.place(None)}: {error}; give env_restarts=N to go on without it") from error

@@ -1,0 +1,141 @@
+"""NumPy. One vector environment of Gymnasium: the one file that knows its three ways to reset itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from bellmax.envs.book import Book, HostStep
+from bellmax.envs.making import Vector
+from bellmax.envs.observing import each
+from bellmax.types import BoolArray, ConfigError, EnvContractError
+
+
+class Vectored:
+    """N worlds of one vector environment."""
+
+    def __init__(self, book: Book, env: Vector) -> None:
+        self.book, self.env = book, env
+        self.mode = autoreset_mode(book.name, env)
+        if book.handling.on_nonfinite != "raise":
+            raise ConfigError(
+                f"{book.name}: on_nonfinite={book.handling.on_nonfinite!r} needs plain environments, each of which can "
+                "be reset; a vector environment resets itself: give its id or class instead"
+            )
+        self._waiting: BoolArray = np.zeros(book.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
+
+    def reset(self, seed: int) -> Any:
+        """All worlds anew, seeded as the vector environment does."""
+        self._waiting = np.zeros(self.book.n, np.bool_)
+        return self.book.masked(self.book.see.read(self._reset(seed=seed), self.book.n))
+
+    def step(self, actions: Any) -> HostStep:
+        """`actions [N, ...]` as the worlds count them."""
+        book, contract, n, waiting = self.book, self.book.contract, self.book.n, self._waiting
+        if self.mode is AutoresetMode.NEXT_STEP and waiting.any():
+            book.diary.begin(waiting)  # this step is their reset
+        try:
+            answer: Any = self.env.step(actions)
+        except Exception as error:
+            book.diary.crash("step", error, None)
+        raw, reward, terminated, truncated, info = contract.five(answer, None)
+        reward = contract.rewards(reward, n)
+        terminated = contract.flags("terminated", terminated, n)
+        truncated = contract.flags("truncated", truncated, n)
+        over = terminated | truncated
+        valid = book.all
+        if self.mode is AutoresetMode.NEXT_STEP:
+            self._note_masks(info, book.all, over)
+            obs = next_obs = book.masked(book.see.read(raw, n))
+            self._waiting = over
+            if waiting.any():
+                valid = ~waiting
+                reward[waiting], terminated[waiting], truncated[waiting] = 0, False, False
+        elif not over.any():
+            self._note_masks(info, book.all, over)
+            obs = next_obs = book.masked(book.see.read(raw, n))
+        elif self.mode is AutoresetMode.SAME_STEP:
+            finals = self._finals(info, over)
+            book.diary.begin(over)
+            read = book.see.read(raw, n)
+            self._note_masks(info.get("final_info", {}), over, over)
+            self._note_masks(info, ~over, over)
+            next_obs = book.masked(each(lambda end, now: np.where(over.reshape(n, *[1] * (now.ndim - 1)), end, now),
+                                        finals, read))  # fmt: skip
+            self._note_masks(info, over, book.none)
+            obs = book.masked(read)
+        else:
+            read = book.see.read(raw, n)
+            self._note_masks(info, book.all, over)
+            next_obs = book.masked(book.copy(read))
+            book.diary.begin(over)
+            fresh = book.see.read(self._reset(options={"reset_mask": over.copy()}), n)
+            each(lambda now, new: now.__setitem__(over, new[over]), read, fresh)
+            obs = book.masked(read)
+        return HostStep(obs, next_obs, reward, terminated, truncated, valid)
+
+    def close(self) -> None:
+        """Free what the worlds hold."""
+        self.env.close()
+
+    def _reset(self, **kwargs: Any) -> Any:
+        book = self.book
+        try:
+            answer: Any = self.env.reset(**kwargs)
+        except Exception as error:
+            book.diary.crash("reset", error, None)
+        obs = book.contract.two(answer, None)
+        book.gives_masks = "action_mask" in answer[1]
+        options = kwargs.get("options") or {}
+        self._note_masks(answer[1], options.get("reset_mask", book.all), book.none)
+        return obs
+
+    def _note_masks(self, info: Mapping[str, Any], rows: BoolArray, over: BoolArray) -> None:
+        """Take the masks [N, A] of a vector environment's info for some of its worlds."""
+        if self.book.masks is not None:
+            given = info.get("action_mask")
+            for i in np.flatnonzero(rows).tolist():
+                self.book.note_mask({} if given is None else {"action_mask": given[i]}, i, bool(over[i]))
+
+    def _finals(self, info: Mapping[str, Any], over: BoolArray) -> Any:
+        """`[N, ...]`, the final observations in SAME_STEP mode; zeros where no episode ended."""
+        book = self.book
+        finals = book.see.empty(book.n)
+        given, present = info.get("final_obs"), getattr(self.env.unwrapped, "_env_obs", None)
+        for i in np.flatnonzero(over).tolist():
+            final_obs = row_of(given, i)
+            if final_obs is None:
+                raise EnvContractError(
+                    f"{book.diary.place(i)}: the episode ended, but info['final_obs'] has no observation; "
+                    "SAME_STEP mode must give the final one there: use AutoresetMode.NEXT_STEP or DISABLED"
+                )
+            reset_obs = row_of(present, i)
+            if reset_obs is not None and book.see.share_memory(final_obs, reset_obs):
+                raise EnvContractError(
+                    f"{book.diary.place(i)}: the world reuses its observation array, so in SAME_STEP mode "
+                    "its reset overwrote the final observation: return copies, or use AutoresetMode.NEXT_STEP"
+                )
+            book.see.write(final_obs, finals, i)
+        return finals
+
+
+def row_of(given: Any, i: int) -> Any:
+    """Entry i of every array in nested dictionaries of them, which is how infos come; None where there is none."""
+    if isinstance(given, Mapping):
+        return {key: row_of(value, i) for key, value in given.items() if not str(key).startswith("_")}
+    return None if given is None else given[i]
+
+
+def autoreset_mode(name: str, env: Vector) -> AutoresetMode:
+    """How it resets itself."""
+    given = env.metadata.get("autoreset_mode")
+    try:
+        return AutoresetMode(given)
+    except ValueError:
+        raise EnvContractError(
+            f"{name}: metadata['autoreset_mode'] is {given!r}; without the true one, ends of episodes would "
+            f"be learnt wrongly: set it to one of {', '.join(map(str, AutoresetMode))}"
+        ) from None

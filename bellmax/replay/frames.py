@@ -1,0 +1,174 @@
+"""JAX. A memory that keeps every frame once, of observations that are stacks of frames. Mnih et al. (2015).
+
+The steps are in a ring as in any memory, but there an observation is a number: the slot of its newest frame in a second
+ring, of frames, whose slots before that hold the older ones. Sampler, n steps and sequences do not see the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bellmax.replay.memory import Horizon, replay
+from bellmax.replay.ring import NOWHERE, Ring, RingState, make_ring, row_codec
+from bellmax.replay.sampling import Sampler
+from bellmax.types import Array, ConfigError, Experience, Memory, Transition
+
+
+class Frames(NamedTuple):
+    """Frames [T N, words]; of each world [N] the place of its newest, and whether its next step begins an episode."""
+
+    rows: Array
+    newest: Array
+    fresh: Array
+
+
+class FrameState(NamedTuple):
+    """Of the ring of steps, of the sampler, and of the ring of frames."""
+
+    ring: RingState
+    sampler: Any
+    frames: Frames
+
+
+class FrameStore(NamedTuple):
+    """Functions on `Frames`.
+
+    Attributes:
+        depth: frames of an observation, k.
+        ring: for the steps, with as many slots as there are frames; their observations are slots.
+        init: `init() -> frames`, empty.
+        add: `add(frames, experience [N], valid [N]) -> (frames, experience with slots for observations [N], new [N])`,
+            of each world so many frames newer than before.
+        stacks: `stacks(frames, slots) -> observations [..., k, *frame]`, of any shape of slots.
+    """
+
+    depth: int
+    ring: Ring
+    init: Callable[[], Frames]
+    add: Callable[..., tuple[Frames, Experience, Array]]
+    stacks: Callable[[Frames, Array], Array]
+
+
+def make_store(example: Experience, capacity: int, n_worlds: int) -> FrameStore:
+    """Room for `capacity` frames, rounded down to a multiple of `n_worlds`; see `frame_replay`.
+
+    Raises:
+        ConfigError: a world has room for less than one step's two stacks.
+    """
+    length, depth = capacity // n_worlds, jnp.shape(example.transition.obs)[0]
+    if length < 2 * depth:
+        raise ConfigError(f"{length} frames of each world are too few for stacks of {depth}: at least {2 * depth}")
+    pack, unpack, width = row_codec(example.transition.obs[0])
+    slot = jnp.int32(0)
+    ring = make_ring(with_observations(example, slot, slot), capacity, n_worlds)
+    back, world = jnp.arange(1 - depth, 1), jnp.arange(n_worlds)
+    newest_of_both = jnp.zeros((1, 2, depth), jnp.bool_).at[0, 1, -1].set(True)
+
+    def init() -> Frames:
+        rows = jnp.zeros((ring.capacity, width), jnp.uint32)
+        return Frames(rows, jnp.zeros(n_worlds, jnp.int32), jnp.ones(n_worlds, jnp.bool_))
+
+    def add(frames: Frames, experience: Experience, valid: Array) -> tuple[Frames, Experience, Array]:
+        both = jnp.stack([experience.transition.obs, experience.transition.next_obs], axis=1)
+        words = jax.vmap(jax.vmap(jax.vmap(pack)))(both)  # [N, 2, k, width]
+        shifted = jnp.all(words[:, 0, 1:] == words[:, 1, :-1], axis=(1, 2))  # bits, so that -0.0 is not 0.0
+        before, after = jnp.where(frames.fresh, depth, 0), jnp.where(shifted, 1, depth)
+        ends = frames.newest[:, None] + jnp.stack([before, before + after], axis=1)  # of both stacks [N, 2]
+        places = jnp.mod(ends[:, :, None] + back[None, None, :], length)
+        slots = places * n_worlds + world[:, None, None]
+        whole = jnp.stack([frames.fresh, ~shifted], axis=1)  # of each stack: all its frames are new
+        new = (whole[:, :, None] | newest_of_both) & valid[:, None, None]
+        written = jnp.where(new, slots, NOWHERE).reshape(-1)
+        rows = frames.rows.at[written].set(words.reshape(-1, width), mode="drop")
+        newest = jnp.where(valid, places[:, 1, -1], frames.newest)
+        fresh = experience.over.astype(bool) | ~valid  # what comes after a row that is left out follows nothing
+        named = with_observations(experience, slots[:, 0, -1], slots[:, 1, -1])
+        return Frames(rows, newest, fresh), named, jnp.where(valid, before + after, 0)
+
+    def stacks(frames: Frames, slots: Array) -> Array:
+        # k - 1 steps back is the rest of the ring on
+        within = jax.vmap(ring.after, (None, 0), -1)(slots, length + back)
+        rows = frames.rows.at[within.reshape(-1)].get(mode="promise_in_bounds")
+        flat = jax.vmap(unpack)(rows)
+        return flat.reshape(*within.shape, *flat.shape[1:])  # type: ignore[no-any-return]
+
+    return FrameStore(depth, ring, init, add, stacks)
+
+
+def frame_replay(
+    example: Experience,
+    capacity: int,
+    n_worlds: int,
+    make_sampler: Callable[[Ring], Sampler],
+    window: int = 1,
+    horizon: Horizon | None = None,
+    sequences: bool = False,
+) -> Memory:
+    """The memory `replay` for observations [k, *frame], oldest frame first, in a fraction 1 / 2k of its space.
+
+    `capacity` counts frames. A step takes one, its next observation's newest, and an episode's first step takes k more,
+    its observation's; a step after which the stack has not moved on by exactly one frame takes k. So what is sampled is
+    what `replay` would give, bit for bit, however worlds pad their stacks, and even if they do not stack frames at all.
+    The oldest steps go as their frames are overwritten.
+
+    Within an episode a step's observation must be the next observation of the step before, as in both loops; after a
+    row that is not valid any observation may come.
+    """
+    store = make_store(example, capacity, n_worlds)
+    ring, depth = store.ring, store.depth
+    sampler, length = make_sampler(ring), ring.capacity // n_worlds
+    slot = jnp.int32(0)
+    steps = replay(
+        with_observations(example, slot, slot), capacity, n_worlds, lambda _: sampler, window, horizon, sequences
+    )
+
+    def init() -> FrameState:
+        rows, priorities = steps.init()
+        return FrameState(rows, priorities, store.init())
+
+    def add(state: FrameState, experience: Experience, valid: Array | None = None) -> FrameState:
+        everywhere = jnp.ones(n_worlds, jnp.bool_) if valid is None else valid
+        frames, named, new = store.add(state.frames, experience, everywhere)
+        rows, slots = ring.add(state.ring, named, valid)
+        size, lost = overwritten(rows, state.frames.newest, new)
+        rows = rows._replace(size=size)
+        return FrameState(rows, sampler.added(state.sampler, rows, slots, lost), frames)
+
+    def overwritten(rows: RingState, newest: Array, new: Array) -> tuple[Array, Array]:
+        """How many steps of each world [N] are still whole, and the slots of those no longer so, else `NOWHERE`."""
+        age = jnp.arange(2 * depth)[None, :]  # from the oldest; so many frames are new at most
+        places = jnp.mod((rows.position - rows.size)[:, None] + age, length)
+        slots = places * n_worlds + jnp.arange(n_worlds)[:, None]
+        place = ring.read(rows, slots).transition.obs // n_worlds
+        passed = jnp.mod(newest[:, None] - place, length) + new[:, None]
+        lost = (passed > length - depth) & (age < rows.size[:, None] - 1)  # the step just added is whole
+        return rows.size - jnp.sum(lost, axis=1, dtype=jnp.int32), jnp.where(lost, slots, NOWHERE).reshape(-1)
+
+    def sample(state: FrameState, key: Array, updates: Array) -> tuple[Any, Array, Array]:
+        batch, weight, index = steps.sample(state, key, updates)
+        named = batch.transition if sequences else batch
+        obs, next_obs = store.stacks(state.frames, named.obs), store.stacks(state.frames, named.next_obs)
+        if sequences:
+            return with_observations(batch, obs, next_obs), weight, index
+        return batch._replace(obs=obs, next_obs=next_obs), weight, index
+
+    def update(state: FrameState, index: Array, priority: Array) -> FrameState:
+        kept = ring.following(state.ring, index) <= state.ring.size[index % n_worlds]
+        rows, priorities = steps.update(state, jnp.where(kept, index, NOWHERE), priority)
+        return FrameState(rows, priorities, state.frames)
+
+    def close(state: FrameState) -> FrameState:
+        frames = state.frames._replace(fresh=jnp.ones_like(state.frames.fresh))
+        return FrameState(ring.close(state.ring), state.sampler, frames)
+
+    return Memory(init, add, sample, update, close)
+
+
+def with_observations(experience: Experience, obs: Any, next_obs: Any) -> Experience:
+    """The same experience with these observations."""
+    transition: Transition = experience.transition._replace(obs=obs, next_obs=next_obs)
+    return experience._replace(transition=transition)
