@@ -184,8 +184,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
-    "train", "evaluate", "load", "resume", "check_env", "collect", "Dataset", "solve", "FiniteMDP", "World", "TabulatedEnv", "Run",
-    "Policy",
+    "train", "evaluate", "load", "resume", "check_env", "collect", "Dataset", "solve", "FiniteMDP", "World",
+    "TabulatedEnv", "Run", "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
     "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "C51", "QRDQN", "IQN",

@@ -77,6 +77,29 @@ WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+_OFTEN = {"num_envs": 8, "gradient_steps": 2, "learning_starts": 20_000}  # a gradient step for 4 environment steps
+# after Mnih et al. (2015) and Dopamine, with Adam; the replay memory of RL Baselines3 Zoo, a tenth of theirs
+_ATARI_DQN = {
+    **_OFTEN, "net_arch": (512,), "normalization": "none", "reward_clip": 1.0, "batch_size": 32, "buffer_size": 100_000,
+    "learning_rate": 1e-4, "learning_rate_schedule": "constant", "adam_epsilon": 1.5e-4, "weight_averaging": False,
+    "target_update_interval": 8_000, "exploration_fraction": 0.1, "exploration_final_eps": 0.01,
+}  # fmt: skip
+_ATARI: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("DQN", "QRDQN", "IQN", "MunchausenDQN"), _ATARI_DQN),
+    "C51": {**_ATARI_DQN, "v_min": -10.0, "v_max": 10.0},
+    "Rainbow": {**_ATARI_DQN, **_GREEDY, "v_min": -10.0, "v_max": 10.0, "learning_rate": 6.25e-5},
+    "PQN": {  # Gallici et al. (2024), table of Atari, with 32 worlds
+        "net_arch": (512,), "reward_clip": 1.0, "num_envs": 32, "train_freq": 32, "epochs": 2, "minibatches": 32,
+        "lambda_": 0.65, "learning_rate": 2.5e-4, "exploration_fraction": 0.1, "exploration_final_eps": 0.001,
+    },
+}  # fmt: skip
+
+
+def world_defaults(world: str, cls: str) -> dict[str, Any]:
+    """Settings of a class of agents for a world, where they differ from the class's defaults."""
+    return _ATARI.get(cls, {}) if world.startswith("ALE/") else WORLD_DEFAULTS.get((world, cls), {})
+
+
 def agent_class(name: str) -> type[AgentConfig]:
     """The config class behind an agent's name.
 
@@ -102,4 +125,4 @@ def make_agent(agent: str | AgentConfig, world: str, values: Mapping[str, Any]) 
     if not isinstance(agent, str):
         raise ConfigError(f"agent is {agent!r}; give a name ({', '.join(AGENTS)}) or a config such as QLearning()")
     cls = agent_class(agent)
-    return build(cls, {**WORLD_DEFAULTS.get((world, cls.__name__), {}), **AGENTS[agent][2], **values})
+    return build(cls, {**world_defaults(world, cls.__name__), **AGENTS[agent][2], **values})

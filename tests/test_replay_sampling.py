@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import hypothesis.strategies as st
 import jax
@@ -15,8 +16,16 @@ from bellmax.random import make_key
 from bellmax.replay.ring import NOWHERE, make_ring
 from bellmax.replay.sampling import prioritized, uniform
 from bellmax.replay.tree import FAN, Tree, make_tree
+from bellmax.types import Experience, Transition
 
-EXAMPLE = jnp.int32(0)
+
+def told(numbers: Any) -> Experience:
+    """Experience of which only the numbers are told apart."""
+    none = jnp.zeros(numbers.shape, jnp.float32)
+    return Experience(Transition(numbers, numbers, none, none, numbers), jnp.zeros(numbers.shape, jnp.int32))
+
+
+EXAMPLE = told(jnp.int32(0))
 fixed = settings(max_examples=30, deadline=None, derandomize=True)
 
 
@@ -134,7 +143,7 @@ def test_the_uniform_sampler_is_uniform_and_has_no_memory() -> None:
     sampler = uniform(ring, 20_000, window=3)
     rows = ring.init()
     for valid in ([True, True], [True, False], [True, True], [True, True], [True, False], [True, True]):
-        rows, slots = ring.add(rows, jnp.arange(2), jnp.array(valid))
+        rows, slots = ring.add(rows, told(jnp.arange(2)), jnp.array(valid))
     assert sampler.init() == sampler.added((), rows, slots) == sampler.update((), slots, jnp.ones(2)) == ()
     drawn, weight = sampler.sample((), rows, make_key(1))
     found, counts = np.unique(np.asarray(drawn), return_counts=True)
@@ -153,7 +162,7 @@ def small_sampler(batch_size=8, capacity=12, n_worlds=1, window=1, **settings):
 def filled(ring, sampler, n_steps: int, n_worlds: int = 1):
     rows, state = ring.init(), sampler.init()
     for _ in range(n_steps):
-        rows, slots = ring.add(rows, jnp.zeros(n_worlds, jnp.int32))
+        rows, slots = ring.add(rows, told(jnp.zeros(n_worlds, jnp.int32)))
         state = sampler.added(state, rows, slots)
     return rows, state
 
@@ -165,7 +174,7 @@ def test_new_steps_have_the_largest_priority_so_far() -> None:
     state = sampler.update(state, jnp.array([0, 1]), jnp.array([7.0, 0.5]))
     np.testing.assert_allclose(leaves_of(state.levels, 12)[:3], [7.01**0.6, 0.51**0.6, 1.0], rtol=1e-6)
     state = sampler.update(state, jnp.array([0]), jnp.array([0.1]))  # the largest is of all time, not of now
-    rows, slots = ring.add(rows, jnp.zeros(1, jnp.int32))
+    rows, slots = ring.add(rows, told(jnp.zeros(1, jnp.int32)))
     state = sampler.added(state, rows, slots)
     np.testing.assert_allclose(leaves_of(state.levels, 12)[:4], np.array([0.11, 0.51, 1.0, 7.01]) ** 0.6, rtol=1e-6)
     check_sums(state.levels, rtol=1e-6)
@@ -190,7 +199,7 @@ def test_annealing_counts_the_steps_of_all_worlds_and_no_others() -> None:
     ring, sampler = small_sampler(n_worlds=3)
     rows, state = ring.init(), sampler.init()
     for valid in ([True, True, True], [False, True, False], [False, False, False], [True, False, True]):
-        rows, slots = ring.add(rows, jnp.zeros(3, jnp.int32), jnp.array(valid))
+        rows, slots = ring.add(rows, told(jnp.zeros(3, jnp.int32)), jnp.array(valid))
         state = sampler.added(state, rows, slots)
     assert int(state.added) == 6
     assert leaves_of(state.levels, 12).tolist() == [1, 1, 1, 1, 1, 1] + [0] * 6
@@ -232,7 +241,7 @@ def test_of_windows_only_complete_ones_can_be_drawn(sizes, masks) -> None:
     ring, sampler, add, added = compiled_windows(window, length)
     rows, state, history = ring.init(), sampler.init(), [0, 0]
     for mask in masks:
-        rows, slots = add(rows, jnp.zeros(2, jnp.int32), jnp.array(mask))
+        rows, slots = add(rows, told(jnp.zeros(2, jnp.int32)), jnp.array(mask))
         state = added(state, rows, slots)
         check_sums(state.levels)
         expected = np.zeros(2 * length)
@@ -253,6 +262,7 @@ def test_a_learnt_priority_dies_with_its_step() -> None:
     ring, sampler = small_sampler(capacity=4, window=2)
     rows, state = filled(ring, sampler, 4)
     state = sampler.update(state, jnp.array([0, 1, 2]), jnp.array([3.0, 2.0, 1.0]))
-    rows, slots = ring.add(rows, jnp.zeros(1, jnp.int32))  # overwrites slot 0 and completes the window from slot 3
+    # this overwrites slot 0 and completes the window from slot 3
+    rows, slots = ring.add(rows, told(jnp.zeros(1, jnp.int32)))
     state = sampler.added(state, rows, slots)
     np.testing.assert_allclose(leaves_of(state.levels, 4), np.array([0.0, 2.01, 1.01, 3.01]) ** 0.6, rtol=1e-6)

@@ -11,6 +11,7 @@ import optax
 from bellmax.config import AgentConfig, setting
 from bellmax.networks.network import CELLS, Spec
 from bellmax.networks.torsos import TORSOS
+from bellmax.replay.frames import frame_replay, shares_frames
 from bellmax.replay.memory import replay
 from bellmax.replay.ring import Ring
 from bellmax.replay.sampling import Sampler, prioritized, uniform
@@ -236,7 +237,8 @@ class ReplayConfig(DeepConfig):
             )
 
         horizon = self.horizon if self.anneal_interval else None
-        return replay(example, self.buffer_size, self.num_envs, sampler, self.window, horizon, sequences)
+        keep = frame_replay if shares_frames(example.transition.obs) else replay
+        return keep(example, self.buffer_size, self.num_envs, sampler, self.window, horizon, sequences)
 
 
 OTHER_KINDS = {  # they want the loss or a random key, are out of date, or go layer by layer, and here is one vector

@@ -28,6 +28,7 @@ class HostStep(NamedTuple):
         valid: `[N]` bool, False where there is no experience, reward 0, and both flags False: the world ignored the
             action and reset itself (a vector environment in NEXT_STEP mode, one step after an end), or it was made
             anew, or its answer was left out. What came before in that world goes no further.
+        ended: `[N]` bool, where the score of an episode is complete: not where only a life was lost.
     """
 
     obs: Any
@@ -36,6 +37,7 @@ class HostStep(NamedTuple):
     terminated: BoolArray
     truncated: BoolArray
     valid: BoolArray
+    ended: BoolArray
 
 
 NONFINITE = ("raise", "truncate_episode", "skip")
@@ -51,6 +53,7 @@ class Handling(NamedTuple):
         on_nonfinite: a NaN or an infinity is an error ("raise"), ends the episode without that step
             ("truncate_episode"), or is left out ("skip").
         strict: an observation outside its Box is an error, and not only remarked.
+        training: an agent learns in it; an evaluation plays whole games.
     """
 
     workers: int = 0
@@ -58,6 +61,7 @@ class Handling(NamedTuple):
     env_restarts: int = 0
     on_nonfinite: str = "raise"
     strict: bool = False
+    training: bool = False
 
 
 class Book:

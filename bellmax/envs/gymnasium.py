@@ -147,5 +147,6 @@ def open_world(
         EnvCrashed: its constructor raised.
     """
     owned = not isinstance(env, gym.Env | VectorEnv)
-    plain = handling is not None and bool(handling.workers)
-    return HostWorld(make(env, n, dict(env_kwargs or {}), plain=plain), owned=owned, handling=handling)
+    handling = handling or Handling()
+    made = make(env, n, dict(env_kwargs or {}), plain=bool(handling.workers), training=handling.training)
+    return HostWorld(made, owned=owned, handling=handling)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
+from bellmax.envs import atari
 from bellmax.types import ConfigError, EnvCrashed, unknown
 
 Env: TypeAlias = gym.Env[Any, Any]
@@ -37,7 +38,12 @@ class Made(NamedTuple):
 
 
 def make(
-    env: str | Env | Vector | Callable[..., Env | Vector], n: int, kwargs: dict[str, Any], *, plain: bool = False
+    env: str | Env | Vector | Callable[..., Env | Vector],
+    n: int,
+    kwargs: dict[str, Any],
+    *,
+    plain: bool = False,
+    training: bool = False,
 ) -> Made:
     """See `bellmax.envs.gymnasium.open_world`; if `plain`, one environment to look at, n to be made by workers."""
     if n < 1:
@@ -45,7 +51,7 @@ def make(
     kwargs = dict(kwargs)
     wrap = read_wrappers(kwargs.pop("wrappers", ()))
     if isinstance(env, str):
-        return _make_id(env, n, kwargs, wrap, plain)
+        return _make_id(env, n, kwargs, wrap, plain, training)
     if isinstance(env, gym.Env | VectorEnv):
         name = _name(env)
         if kwargs:
@@ -62,7 +68,7 @@ def make(
     return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: _wrapped(env(**kwargs), wrap), plain)
 
 
-def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: bool) -> Made:
+def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: bool, training: bool) -> Made:
     module, _, name = env_id.rpartition(":")
     package = next((package for prefix, package in PACKAGES.items() if name.startswith(prefix)), module)
     if module or (package and name not in gym.registry):
@@ -86,6 +92,9 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
                 f"'package:{name}', so that it is imported"
             )
         raise ConfigError(unknown("environment", name, gym.registry))
+    if atari.is_game(name) and not wrap and not plain:
+        made = _make(name, n, kwargs, lambda: atari.make_games(name, n, kwargs, training=training))
+        return made._replace(name=name, limit=made.limit or 27_000)
     if n == 1 or plain or wrap or spec.vector_entry_point is None or spec.additional_wrappers:
         return _make(name, n, kwargs, lambda: _wrapped(gym.make(spec, disable_env_checker=True, **kwargs), wrap), plain)
     return _make(name, n, kwargs, lambda: gym.make_vec(name, n, "vector_entry_point", **kwargs))

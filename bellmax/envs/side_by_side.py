@@ -68,7 +68,7 @@ class SideBySide:
         if not ended and not lost:
             self._obs = next_obs
             last = book.masked(next_obs)
-            return HostStep(last, last, rewards, book.none, book.none, book.all)
+            return HostStep(last, last, rewards, book.none, book.none, book.all, book.none)
         return self._with_ends(next_obs, rewards, ended, lost, fresh)
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class SideBySide:
         if again:
             self._reset_into(obs, again, [None] * len(again))
         self._obs = obs
-        return HostStep(book.masked(obs), last, rewards, terminated, truncated, valid)
+        return HostStep(book.masked(obs), last, rewards, terminated, truncated, valid, terminated | truncated)
 
     def _reset_into(self, obs: Any, which: list[int], seeds: list[int | None]) -> None:
         book = self.book

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from bellmax.envs.atari import GOES_ON
 from bellmax.envs.book import Book, HostStep
 from bellmax.envs.making import Vector
 from bellmax.envs.observing import each
@@ -75,7 +76,10 @@ class Vectored:
             fresh = book.see.read(self._reset(options={"reset_mask": over.copy()}), n)
             each(lambda now, new: now.__setitem__(over, new[over]), read, fresh)
             obs = book.masked(read)
-        return HostStep(obs, next_obs, reward, terminated, truncated, valid)
+        ended = terminated | truncated
+        if GOES_ON in info:
+            ended &= ~info[GOES_ON]
+        return HostStep(obs, next_obs, reward, terminated, truncated, valid, ended)
 
     def close(self) -> None:
         """Free what the worlds hold."""

@@ -172,3 +172,11 @@ def with_observations(experience: Experience, obs: Any, next_obs: Any) -> Experi
     """The same experience with these observations."""
     transition: Transition = experience.transition._replace(obs=obs, next_obs=next_obs)
     return experience._replace(transition=transition)
+
+
+def shares_frames(obs: Any) -> bool:
+    """Whether observations look like stacks of byte images [k, H, W], which then are kept frame by frame.
+
+    Where they are something else, colours first, say, that costs no more than to keep them whole.
+    """
+    return getattr(obs, "dtype", None) == jnp.uint8 and len(obs.shape) == 3 and obs.shape[0] < min(obs.shape[1:])

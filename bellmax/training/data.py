@@ -255,18 +255,24 @@ def from_memory(config: Any, agent: Any, space: Space, memory: Any) -> Dataset:
     import jax
 
     from bellmax.deep.learner import make_experience
+    from bellmax.replay.frames import make_store, shares_frames
     from bellmax.replay.ring import make_ring
 
-    ring = make_ring(make_experience(config, space), config.buffer_size, config.num_envs)
-    length, n = ring.capacity // config.num_envs, config.num_envs
+    example, n = make_experience(config, space), config.num_envs
+    store = make_store(example, config.buffer_size, n) if shares_frames(example.transition.obs) else None
+    ring = make_ring(example, config.buffer_size, n) if store is None else store.ring
+    length = ring.capacity // n
     parts = []
     for world, (position, size) in enumerate(
         zip(memory.ring.position.tolist(), memory.ring.size.tolist(), strict=True)
     ):
-        oldest = position if size == length else 0
-        slots: Array = jax.numpy.asarray((oldest + np.arange(size)) % length * n + world)
+        slots: Array = jax.numpy.asarray((position - size + np.arange(size)) % length * n + world)
         kept = jax.tree.map(np.asarray, jax.jit(ring.read)(memory.ring, slots))
         step, over = kept.transition, kept.over.astype(np.bool_)
+        if store is not None:
+            see = jax.jit(store.stacks)
+            step = step._replace(obs=see(memory.frames, step.obs), next_obs=see(memory.frames, step.next_obs))
+            step = jax.tree.map(np.asarray, step)
         terminated = step.discount == 0.0
         parts.append(Dataset(step.obs, step.action, step.reward, terminated, over & ~terminated, step.next_obs))
     return join(parts)

@@ -81,7 +81,7 @@ def play_host(policy: Policy, source: Source, episodes: int, seed: int) -> Evalu
                 step = worlds.step(np.argmax(q, axis=1))
                 total += step.reward * playing
                 length += playing
-                playing &= ~(step.terminated | step.truncated | (length >= cap))
+                playing &= ~(step.ended | ~step.valid | (length >= cap))
                 obs = step.obs
             returns += total[counted].tolist()
             lengths += length[counted].tolist()

@@ -36,13 +36,13 @@ class Meter:
         """Count one vector step."""
         self.running_return += step.reward * step.valid
         self.running_length += step.valid
-        over = step.terminated | step.truncated
-        if over.any():
-            for i in np.flatnonzero(over & step.valid):
+        if step.ended.any():
+            for i in np.flatnonzero(step.ended):
                 self.returns.append(float(self.running_return[i]))
                 self.lengths.append(int(self.running_length[i]))
-            self.running_return[over] = 0.0
-            self.running_length[over] = 0
+        if step.ended.any() or not step.valid.all():  # what was cut short is not counted
+            self.running_return[step.ended | ~step.valid] = 0.0
+            self.running_length[step.ended | ~step.valid] = 0
 
     def drain(self) -> Episodes:
         """The episodes that ended since the last call."""

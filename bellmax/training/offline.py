@@ -52,7 +52,7 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
         rate = config.gradient_steps / (config.train_freq * config.num_envs)
         ready = dataclasses.replace(
             config,
-            buffer_size=max(data.steps, 1),
+            buffer_size=max(room_for(data), 1),
             num_envs=1,
             train_freq=config.gradient_steps,
             learning_starts=0,
@@ -65,6 +65,18 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
     if problems:
         raise ConfigError("; ".join(problems))
     return ready
+
+
+def room_for(data: Dataset) -> int:
+    """How many slots a memory of all of the data needs: steps, or frames where it keeps those."""
+    from bellmax.replay.frames import shares_frames
+
+    if not data.steps or not shares_frames(data.obs[0]):
+        return data.steps
+    depth = data.obs.shape[1]
+    jumps = (data.obs[:, 1:] != data.next_obs[:, :-1]).reshape(data.steps, -1).any(axis=1)
+    begins = 1 + int((data.terminated | data.truncated).sum())
+    return data.steps + depth * begins + (depth - 1) * int(jumps.sum())
 
 
 def fill(agent: Agent, experience: Experience) -> Any:
@@ -89,7 +101,6 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
     import jax.numpy as jnp
 
     from bellmax.random import make_key
-    from bellmax.replay.memory import ReplayState
     from bellmax.training import compiled
 
     if steps >= 2**31:
@@ -113,10 +124,10 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
 
     @functools.cache
     def chunk(rounds: int, stacked: bool) -> Any:
-        def run(state: OfflineState, ring: Any, t: Any) -> tuple[OfflineState, Any]:
+        def run(state: OfflineState, held: Any, t: Any) -> tuple[OfflineState, Any]:
             def round_(mind: tuple[Any, Any], clock: tuple[Any, Any]) -> tuple[tuple[Any, Any], Any]:
                 now, key = clock
-                (learner, kept), metrics = improve((mind[0], ReplayState(ring, mind[1])), now + stride, key)
+                (learner, kept), metrics = improve((mind[0], held._replace(sampler=mind[1])), now + stride, key)
                 return (learner, kept.sampler), metrics
 
             clocks = t + stride * jnp.arange(rounds)
@@ -129,7 +140,7 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
 
     def advance(state: OfflineState, t: int, n: int) -> tuple[OfflineState, list[Chunk]]:
         stacked = state.key.ndim > 0
-        state, metrics = chunk(n // stride, stacked)(state, memory.ring, np.int32(t))
+        state, metrics = chunk(n // stride, stacked)(state, memory, np.int32(t))
         metrics = jax.device_get(metrics)
         each = [jax.tree.map(lambda x, i=i: x[i], metrics) for i in range(state.key.size)] if stacked else [metrics]
         nothing = Episodes(np.zeros(0), np.zeros(0, np.int64))

@@ -195,7 +195,7 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
         """
         agent.forget(run.table.memory)
         none, run.obs = np.zeros(0, bool), see(run, setup.coder, run.seen)
-        nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none)
+        nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none, none)
         call(run, run.obs[:0], nothing, run.obs[:0], run.obs)
 
     def start(seeds: Sequence[int]) -> TabularRun:

@@ -135,14 +135,14 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     import gymnasium as gym
 
     from bellmax.envs.classic import CLASSIC
-    from bellmax.envs.gymnasium import open_world
+    from bellmax.envs.gymnasium import Handling, open_world
 
     def open_(n: int) -> Any:
         here = None if handling is None else handling._replace(workers=0)
         return open_world(env, n=n, env_kwargs=kwargs, handling=here)
 
     def work(n: int) -> Any:
-        return open_world(env, n=n, env_kwargs=kwargs, handling=handling)
+        return open_world(env, n=n, env_kwargs=kwargs, handling=(handling or Handling())._replace(training=True))
 
     first = open_(1)
     fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) or first.n > 1 else None

@@ -1,0 +1,68 @@
+"""NumPy. Atari games on ale-py's own vector environment, by the protocol of Mnih et al. (2015).
+
+Grey frames of 84 x 84, four of them stacked, every action repeated four times, up to 30 no-ops at a game's start; in
+training a lost life ends an episode, though the game goes on. Rewards are the game's own: agents clip them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from bellmax.types import BoolArray, ConfigError
+
+PROTOCOL: dict[str, Any] = {
+    "repeat_action_probability": 0.0, "reward_clipping": False, "noop_max": 30, "frameskip": 4, "stack_num": 4,
+    "use_fire_reset": True, "autoreset_mode": AutoresetMode.SAME_STEP,
+}  # fmt: skip
+GOES_ON = "episode_goes_on"  # in infos: where an end is one of learning alone [N]
+
+
+def is_game(name: str) -> bool:
+    """Whether an id is one of ale-py's games with images."""
+    return name.startswith("ALE/")
+
+
+def make_games(name: str, n: int, kwargs: dict[str, Any], *, training: bool) -> VectorEnv[Any, Any, Any]:
+    """`n` games side by side; `kwargs` are ale-py's, over the protocol's, and `episodic_life` (by default true).
+
+    Raises:
+        ConfigError: an argument that would change what bellmax relies on.
+    """
+    kwargs = dict(kwargs)
+    lives = kwargs.pop("episodic_life", True)
+    for taken in ("autoreset_mode", "life_loss_info", "batch_size"):
+        if taken in kwargs:
+            raise ConfigError(f"{name}: bellmax sets {taken} itself; leave it away")
+    games: Any = gym.make_vec(name, n, "vector_entry_point", **{**PROTOCOL, **kwargs})
+    return LifeLoss(games) if training and lives else games
+
+
+class LifeLoss(VectorWrapper):  # type: ignore[misc,unused-ignore]
+    """A lost life terminates, though the game goes on: what is lost is worth nothing. Mnih et al. (2015), methods."""
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(env)
+        self.lives = np.zeros(env.num_envs, np.int64)
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """All games anew."""
+        obs, info = self.env.reset(**kwargs)
+        self.lives = np.array(info["lives"])
+        return obs, info
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """One step; where only a life was lost, the final observation is also the next one."""
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        over: BoolArray = terminated | truncated
+        lost = (info["lives"] < self.lives) & ~over
+        self.lives = np.array(info["lives"])
+        if lost.any():
+            finals = info["final_obs"] if over.any() else np.zeros_like(obs)
+            finals = np.where(lost[:, None, None, None], obs, finals)
+            info = {**info, "final_obs": finals, GOES_ON: lost}
+            terminated = terminated | lost
+        return obs, reward, terminated, truncated, info
