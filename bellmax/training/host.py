@@ -7,9 +7,13 @@ block before: at most two blocks old, and always equally old, so that a run does
 
 from __future__ import annotations
 
+import os
+import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +22,9 @@ from bellmax.envs.gymnasium import HostStep, HostWorld
 from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
-from bellmax.types import Experience, Transition
+from bellmax.types import EnvWarning, Experience, Transition
 
+SLOW = 3.0  # times its first steps' duration, after which an environment is remarked
 BLOCK = 8  # vector steps; longer blocks save dispatches and act on older parameters
 
 
@@ -51,6 +56,52 @@ class Meter:
         return episodes
 
 
+@dataclass
+class Profile:
+    """Where the time of a run goes, in seconds since the last record; learning runs beside the other three."""
+
+    name: str
+    env: float = 0.0
+    act: float = 0.0
+    wait: float = 0.0
+    learn: float = 0.0
+    begin: float = field(default_factory=time.perf_counter)
+    normal: list[float] = field(default_factory=list)  # of the environment's first records, until it slows down
+
+    def drain(self, steps: int) -> dict[str, float]:
+        """Milliseconds a vector step since the last call: all of it, and its parts; and megabytes of memory."""
+        whole = time.perf_counter() - self.begin
+        parts = {
+            "step": whole, "env": self.env, "act": self.act, "wait": self.wait, "learn": self.learn,
+            "overhead": whole - self.env - self.act - self.wait,
+        }  # fmt: skip
+        record = {f"time/{name}_ms": 1e3 * seconds / steps for name, seconds in parts.items()}
+        self.env = self.act = self.wait = self.learn = 0.0
+        self.begin = time.perf_counter()
+        self._look(record["time/env_ms"])
+        return {**record, **({} if (size := resident()) is None else {"system/rss_mb": size})}
+
+    def _look(self, env_ms: float) -> None:
+        if len(self.normal) < 3:
+            self.normal.append(env_ms)
+        elif self.normal[0] >= 0 and env_ms > SLOW * sorted(self.normal)[1]:
+            warnings.warn(
+                f"{self.name}: its step takes {env_ms:.3g} ms now, and took {sorted(self.normal)[1]:.3g} at the start; "
+                "the environment itself has become slower: look for what it gathers",
+                EnvWarning, stacklevel=2,
+            )  # fmt: skip
+            self.normal = [-1.0] * 3  # said once
+
+
+def resident() -> float | None:
+    """Megabytes of memory that this process holds, where the system says."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def meter(n: int) -> Meter:
     """A meter for n worlds."""
     return Meter(np.zeros(n), np.zeros(n, np.int64))
@@ -72,6 +123,7 @@ class DeepRun:
     obs: Any
     carry: Any
     over: Any
+    profile: Profile
     pending: list[Any] = field(default_factory=list)
     metrics: list[Any] = field(default_factory=list)
 
@@ -101,25 +153,35 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         block: Future[Any] = thread.submit(lambda: ((learner, agent.memory.init()), actor, {}))
         keys, ranks = jax.random.split(jax.random.fold_in(init_key, APART), world.n), compiled.ranks(world.n)
         carry, over = jax.vmap(agent.begin)(keys, ranks), np.zeros(world.n, np.bool_)
-        return DeepRun(world, meter(world.n), run_key, actor, block, thread, world.reset(seed), carry, over)
+        obs = world.reset(seed)
+        profile = Profile(world.name)
+        return DeepRun(world, meter(world.n), run_key, actor, block, thread, obs, carry, over, profile)
 
     def submit(run: DeepRun, t: int) -> None:
         """Send the pending steps to learn; act from now on as the block before ended."""
+        asked = time.perf_counter()
         mind, run.actor, metrics = run.block.result()
+        run.profile.wait += time.perf_counter() - asked
         run.metrics.append(metrics)
         experience, valid = jax.tree.map(lambda *x: np.stack(x), *run.pending)
         begin = np.int32(t - valid.size)
         run.pending = []
-        run.block = run.thread.submit(
-            lambda: jax.block_until_ready(  # type: ignore[no-untyped-call]
-                learn(mind, experience, valid, run.key, begin)
-            )
-        )
+
+        def work() -> Any:
+            start = time.perf_counter()
+            done = jax.block_until_ready(learn(mind, experience, valid, run.key, begin))  # type: ignore[no-untyped-call]
+            run.profile.learn += time.perf_counter() - start
+            return done
+
+        run.block = run.thread.submit(work)
 
     def advance(run: DeepRun, t: int, n: int) -> tuple[DeepRun, list[Chunk]]:
+        run.profile.begin, spent = time.perf_counter(), run.world.seconds
         for _ in range(n // config.num_envs):
+            asked = time.perf_counter()
             chosen, cell, run.carry = act(run.actor, run.carry, run.over, run.obs, run.key, np.int32(t))
             actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell)
+            run.profile.act += time.perf_counter() - asked
             step = run.world.step(actions)
             discount = np.where(step.terminated, np.float32(0.0), np.float32(config.gamma))
             transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
@@ -135,7 +197,11 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             run.metrics.append(run.block.result()[2])
         gathered, run.metrics = [m for m in run.metrics if m], []
         means = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
-        return run, [Chunk(run.meter.drain(), mean_metrics(means))]
+        run.profile.env += run.world.seconds - spent
+        extra = run.profile.drain(n // config.num_envs)
+        if run.world.dropped:
+            extra["rollout/dropped"] = float(run.world.dropped)
+        return run, [Chunk(run.meter.drain(), {**mean_metrics(means), **extra})]
 
     def snapshot(run: DeepRun) -> list[dict[str, Any]]:
         (learner, _), _, _ = run.block.result()

@@ -76,7 +76,7 @@ def room_for(data: Dataset) -> int:
     depth = data.obs.shape[1]
     jumps = (data.obs[:, 1:] != data.next_obs[:, :-1]).reshape(data.steps, -1).any(axis=1)
     begins = 1 + int((data.terminated | data.truncated).sum())
-    return data.steps + depth * begins + (depth - 1) * int(jumps.sum())
+    return int(data.steps + depth * begins + (depth - 1) * jumps.sum())
 
 
 def fill(agent: Agent, experience: Experience) -> Any:
