@@ -50,6 +50,11 @@ _RARE_REWARD = {
     "train_freq": 16, "gradient_steps": 8, "batch_size": 128, "target_update_interval": 600, "learning_rate": 2e-3,
     "n_steps": 3, "exploration_fraction": 0.2, "exploration_final_eps": 0.07,
 }  # fmt: skip
+# after RL Baselines3 Zoo's DQN for LunarLander, with half its gradient steps and width
+_LANDER = {
+    "train_freq": 4, "gradient_steps": 2, "net_arch": (128, 128), "batch_size": 128, "learning_rate": 1e-3,
+    "buffer_size": 50_000, "target_update_interval": 250, "exploration_fraction": 0.12, "exploration_final_eps": 0.05,
+}  # fmt: skip
 _MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 _SELDOM = {"net_arch": (128,), "train_freq": 4, "target_update_interval": 1000, "learning_starts": 5000}
 _ON_MINATAR: dict[str, dict[str, Any]] = {  # Young and Tian (2019) and Gallici et al. (2024), with fewer gradient steps
@@ -71,6 +76,9 @@ WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("MountainCar-v0", "QRDQN"): _RARE_REWARD,
     ("MountainCar-v0", "C51"): {**_RARE_REWARD, "v_min": -100.0, "v_max": 0.0},
     ("MountainCar-v0", "Rainbow"): {**_RARE_REWARD, **_GREEDY, "v_min": -100.0, "v_max": 0.0},
+    **{("LunarLander-v3", cls): _LANDER for cls in ("DQN", "QRDQN", "MunchausenDQN")},
+    ("LunarLander-v3", "C51"): {**_LANDER, "v_min": -200.0, "v_max": 200.0},
+    ("LunarLander-v3", "Rainbow"): {**_LANDER, **_GREEDY, "v_min": -200.0, "v_max": 200.0},
     ("Acrobot-v1", "C51"): {"v_min": -100.0, "v_max": 0.0},
     ("Acrobot-v1", "Rainbow"): {"v_min": -100.0, "v_max": 0.0},
     **{(f"gymnax:{game}-MinAtar", cls): settings for game in _MINATAR for cls, settings in _ON_MINATAR.items()},

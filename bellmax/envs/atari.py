@@ -36,7 +36,7 @@ def make_games(name: str, n: int, kwargs: dict[str, Any], *, training: bool) -> 
     lives = kwargs.pop("episodic_life", True)
     for taken in ("autoreset_mode", "life_loss_info", "batch_size"):
         if taken in kwargs:
-            raise ConfigError(f"{name}: bellmax sets {taken} itself; leave it away")
+            raise ConfigError(f"bellmax sets {taken} itself; leave it away")
     games: Any = gym.make_vec(name, n, "vector_entry_point", **{**PROTOCOL, **kwargs})
     return LifeLoss(games) if training and lives else games
 

@@ -5,23 +5,29 @@ A broken promise is an error at the step where it is broken, before it becomes e
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.envs.check import LARGE
 from bellmax.envs.diary import MIGRATION
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.reading import one_line
-from bellmax.types import EnvContractError, NonFiniteError
+from bellmax.types import EnvContractError, EnvWarning, NonFiniteError
 
 
 class Contract:
-    """The checks of rewards, flags and infos; `place(i)` says in words where world i is, for messages only."""
+    """The checks of rewards, flags and infos; `place(i)` says in words where world i is, for messages only.
+
+    Attributes:
+        usual: rewards within ± this are not worth a look: up to a large one all that are less, then all.
+    """
 
     def __init__(self, place: Callable[[int | None], str]) -> None:
-        self._place = place
+        self._place, self.usual = place, LARGE
 
     def reward(self, value: Any, i: int) -> float:
         """The reward of world i."""
@@ -30,8 +36,8 @@ class Contract:
             if array.shape != () or array.dtype.kind not in "biuf":
                 self._refuse("reward", value, "a number", i)
         number = float(value)
-        if not -LARGEST <= number <= LARGEST:
-            self._refuse_reward(number, i)
+        if not -self.usual <= number <= self.usual:
+            self._judge_reward(number, i)
         return number
 
     def rewards(self, values: Any, n: int) -> npt.NDArray[np.float32]:
@@ -40,16 +46,26 @@ class Contract:
         if array.shape != (n,) or array.dtype.kind not in "biuf":
             self._refuse("reward", values, f"{n} numbers", None)
         array = array.astype(np.float64)
-        if not np.vdot(array, array) < LARGEST:
-            for i in np.flatnonzero(~(np.abs(array) <= LARGEST)):
-                self._refuse_reward(float(array[i]), int(i))
+        if not np.vdot(array, array) <= self.usual**2:
+            for i in np.flatnonzero(~(np.abs(array) <= self.usual)):
+                self._judge_reward(float(array[i]), int(i))
         return array.astype(np.float32)
 
-    def _refuse_reward(self, value: float, i: int) -> NoReturn:
-        raise NonFiniteError(
-            f"{self._place(i)}: reward is {value}, not a finite float32; repair the environment, or bound "
-            "the reward in a wrapper"
-        )
+    def _judge_reward(self, value: float, i: int) -> None:
+        """An error if it is no finite float32, else a remark, once."""
+        if not -LARGEST <= value <= LARGEST:
+            raise NonFiniteError(
+                f"{self._place(i)}: reward is {value}, not a finite float32; repair the environment, or bound "
+                "the reward in a wrapper"
+            )
+        if self.usual < LARGEST:
+            self.usual = LARGEST
+            warnings.warn(
+                f"{self._place(i)}: reward is {value:g}, the largest so far, and networks hardly learn from rewards "
+                f"above {LARGE:g}; give reward_scale or reward_clip, or scale it in a wrapper (said once)",
+                EnvWarning,
+                stacklevel=2,
+            )
 
     def flag(self, name: str, value: Any, i: int) -> bool:
         """`terminated` or `truncated` of world i."""

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,20 +33,19 @@ class InProcess:
         self._closed = threading.Event()
 
     def reset(self, seeds: Sequence[int | None], which: Sequence[int] | None = None) -> list[Any]:
-        """What `reset` of these worlds (by default of all) answers.
+        """What `reset` of these worlds (by default of all) answers; `Restarted` from one that was made anew.
 
         Raises:
             WorldFailed: one raised, and no restart is left.
         """
         self._watch()
-        answers = []
+        answers: list[Any] = []
         for seed, i in zip(seeds, range(self.n) if which is None else which, strict=True):
             self._seed = self._seed if seed is None else seed
             try:
                 answers.append(self.worlds[i].reset(seed=seed) if seed is not None else self.worlds[i].reset())
             except Exception as error:
-                restarted = self._anew(i, "reset", error)
-                answers.append((restarted.obs, restarted.info))
+                answers.append(self._anew(i, "reset", error))
         self._since = None
         return answers
 
@@ -77,6 +77,7 @@ class InProcess:
 
     def _anew(self, i: int, doing: str, error: Exception) -> Restarted:
         if not self.restarts_left or self._make is None or _old_step(error):
+            self._since = None
             raise WorldFailed(i, doing, error) from error
         self.restarts_left -= 1
         self.restarted += 1
@@ -86,30 +87,35 @@ class InProcess:
             self.worlds[i] = self._make()
             obs, info = self.worlds[i].reset(seed=self._seed + 1_000_003 * self.restarted)
         except Exception as again:
+            self._since = None
             raise WorldFailed(i, "restart", again) from again
-        return Restarted(obs, info, f"{doing} raised {type(error).__name__}: {error}")
+        return Restarted(obs, info, " ".join(f"{doing} raised {type(error).__name__}: {error}".split()))
 
     def _watch(self) -> None:
         """Start the watchdog, which ends with this object or with `close`."""
         self._since = time.monotonic()
         if self._watchdog is None:
-            self._watchdog = threading.Thread(target=self._guard, args=(threading.get_ident(),), daemon=True)
+            about = weakref.ref(self), self._name, self._closed, threading.get_ident()
+            self._watchdog = threading.Thread(target=_guard, args=about, daemon=True)
             self._watchdog.start()
 
-    def _guard(self, thread: int) -> None:
-        said = 0.0
-        while not self._closed.wait(min(SILENCE / 4, 5.0)):
-            since = self._since
-            if since is None or time.monotonic() - max(since, said) < SILENCE:
-                continue
-            said = time.monotonic()
-            frame = sys._current_frames().get(thread)
-            stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-            print(
-                f"{self._name}: no answer for {said - since:.0f} s; workers=1 would stop it. It is at:\n{stack}",
-                file=sys.stderr,
-                flush=True,
-            )
+
+def _guard(worlds: weakref.ref[InProcess], name: str, closed: threading.Event, thread: int) -> None:
+    """Say where `thread` is while the worlds are silent; a strong reference would keep them alive."""
+    said = 0.0
+    while not closed.wait(min(SILENCE / 4, 5.0)) and (watched := worlds()) is not None:
+        since = watched._since
+        del watched
+        if since is None or time.monotonic() - max(since, said) < SILENCE:
+            continue
+        said = time.monotonic()
+        frame = sys._current_frames().get(thread)
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+        print(
+            f"{name}: no answer for {said - since:.0f} s; workers=1 would stop it. It is at:\n{stack}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _old_step(error: Exception) -> bool:

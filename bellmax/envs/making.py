@@ -92,7 +92,9 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
                 f"'package:{name}', so that it is imported"
             )
         raise ConfigError(unknown("environment", name, gym.registry))
-    if atari.is_game(name) and not wrap and not plain:
+    if atari.is_game(name) and not wrap:
+        if plain:
+            raise ConfigError(f"{name}: ale-py steps its games side by side in threads of its own: give no workers")
         made = _make(name, n, kwargs, lambda: atari.make_games(name, n, kwargs, training=training))
         return made._replace(name=name, limit=made.limit or 27_000)
     if n == 1 or plain or wrap or spec.vector_entry_point is None or spec.additional_wrappers:

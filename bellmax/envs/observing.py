@@ -196,9 +196,11 @@ class Leaf:
         if not self._strict and self.outside > 1:
             return
         entry = "".join(f"[{index}]" for index in where)
+        native: Any = self._native
+        least, most = native.low[tuple(where)], native.high[tuple(where)]  # without the slack
         message = (
             f"{self._place(first + row)}: {self.name}{entry} is {obs[(row, *where)]:g}, outside "
-            f"{low[tuple(where)]:g} to {high[tuple(where)]:g}; declare a larger space, or clip in a wrapper"
+            f"{least:g} to {most:g}; declare a larger space, or clip in a wrapper"
         )
         if self._strict:
             raise EnvContractError(message)

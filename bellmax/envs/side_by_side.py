@@ -8,7 +8,7 @@ import numpy as np
 
 from bellmax.envs.book import Book, HostStep
 from bellmax.envs.in_process import InProcess
-from bellmax.envs.observing import LARGEST, each
+from bellmax.envs.observing import each
 from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed
 from bellmax.types import EnvCrashed, EnvTimeout, NonFiniteError
 
@@ -19,12 +19,13 @@ class SideBySide:
     def __init__(self, book: Book, crew: InProcess | Workers) -> None:
         self.book, self.crew = book, crew
         self._obs: Any = None  # the last observations given away
+        self._unseen: list[int] = []  # worlds that have gone on since theirs, in a step that was left out
 
     def reset(self, seed: int) -> Any:
         """World i is seeded with seed + i."""
         obs = self.book.see.empty(self.book.n)
         self._reset_into(obs, list(range(self.book.n)), [seed + i for i in range(self.book.n)])
-        self._obs = obs
+        self._obs, self._unseen = obs, []
         return self.book.masked(obs)
 
     def step(self, actions: Any) -> HostStep:
@@ -39,6 +40,7 @@ class SideBySide:
         ended: list[tuple[int, bool, bool]] = []
         lost: list[int] = []  # no experience
         fresh: dict[int, Any] = {}  # first observations of worlds that were made anew
+        blind, self._unseen, usual = self._unseen, [], contract.usual
         for i, answer in enumerate(answers):
             if type(answer) is Restarted:
                 self._note_restart(i, answer)
@@ -48,13 +50,20 @@ class SideBySide:
             if type(answer) is not tuple or len(answer) != 5 or type(answer[4]) is not dict:
                 answer = contract.five(answer, i)
             obs, reward, terminated, truncated, info = answer
+            seen = False
             try:
                 see.write(obs, next_obs, i)
-                if type(reward) is not float or not -LARGEST <= reward <= LARGEST:
+                seen = True
+                if type(reward) is not float or not -usual <= reward <= usual:
                     reward = contract.reward(reward, i)
             except NonFiniteError:
                 if book.handling.on_nonfinite == "raise":
                     raise
+                lost.append(i)
+                reward = 0.0
+                if not seen:
+                    self._unseen.append(i)
+            if blind and i in blind and i not in lost:  # the action was chosen for another observation
                 lost.append(i)
                 reward = 0.0
             rewards[i] = reward
@@ -91,10 +100,11 @@ class SideBySide:
             if i in fresh:
                 book.see.write(fresh[i].obs, obs, i)
                 book.note_mask(fresh[i].info, i, False)
-            elif i not in again and book.handling.on_nonfinite == "skip":
-                each(lambda new, old, i=i: new.__setitem__(i, old[i]), obs, self._obs)
-            elif i not in again:
+            elif i not in again and book.handling.on_nonfinite != "skip":
                 again.append(i)
+            elif i not in again and i in self._unseen:
+                each(lambda new, old, i=i: new.__setitem__(i, old[i]), obs, self._obs)
+        self._unseen = [i for i in self._unseen if i not in again]
         starting = sorted({*again, *fresh})
         if starting:
             book.diary.begin(np.array(starting))

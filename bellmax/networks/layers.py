@@ -206,7 +206,7 @@ class GRU(eqx.Module):
 class Standardizer(eqx.Module):
     """Running mean and variance of what was learnt from, for every Box of numbers in an observation.
 
-    Bytes and flags, which are scaled already, and integers, which are one-hot, are left as they are. The arrays are
+    Images and flags, which are scaled already, and integers, which are one-hot, are left as they are. The arrays are
     parameters without a gradient, so that a saved policy sees what it was trained on.
     """
 
@@ -236,7 +236,7 @@ class Standardizer(eqx.Module):
     def seen(self, obs: Any) -> Standardizer:
         """After one more batch of observations [B, ...]: Chan et al. (1979), equation 2.1."""
         boxes: list[Array] = []
-        map_space(lambda kind, x: boxes.append(x) if is_numbers(kind) else None, self.space, obs)
+        map_space(lambda kind, x: boxes.append(x.astype(jnp.float32)) if is_numbers(kind) else None, self.space, obs)
         if not boxes:
             return self
         n, (means, variances) = boxes[0].shape[0], ([], [])
@@ -252,5 +252,5 @@ class Standardizer(eqx.Module):
 
 
 def is_numbers(leaf: Any) -> bool:
-    """Whether a leaf is a Box of numbers of any size."""
-    return isinstance(leaf, Box) and leaf.dtype == "float32"
+    """Whether a leaf is a Box of numbers of any size; bytes are, but in an image."""
+    return isinstance(leaf, Box) and (leaf.dtype == "float32" or (leaf.dtype == "uint8" and len(leaf.shape) != 3))

@@ -15,7 +15,7 @@ from bellmax.types import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete
 
 
 def flat(space: Space, obs: Any) -> Array:
-    """One observation as numbers [F]: discrete parts one-hot, the rest flat, one after the other."""
+    """One observation as numbers [F]: integers one-hot, images as 0 to 1, the rest as it is, one after the other."""
     parts: list[Array] = []
 
     def add(leaf: Leaf, value: Array) -> None:
@@ -24,7 +24,7 @@ def flat(space: Space, obs: Any) -> Array:
         elif isinstance(leaf, MultiDiscrete):
             parts.extend(jax.nn.one_hot(value[i], n, dtype=jnp.float32) for i, n in enumerate(leaf.ns))
         else:
-            scale = 255.0 if leaf.dtype == "uint8" else 1.0
+            scale = 255.0 if leaf.dtype == "uint8" and image_of(leaf) else 1.0
             parts.append(jnp.ravel(value).astype(jnp.float32) / scale)
 
     map_space(add, space, obs)

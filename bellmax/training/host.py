@@ -25,7 +25,7 @@ from bellmax.training.worlds import Source
 from bellmax.types import EnvWarning, Experience, Transition
 
 SLOW = 3.0  # times its first steps' duration, after which an environment is remarked
-BLOCK = 8  # vector steps; longer blocks save dispatches and act on older parameters
+BLOCK = 16  # vector steps; longer blocks save hand-overs and act on older parameters
 
 
 @dataclass
