@@ -51,7 +51,13 @@ def _jax() -> str:
 def _gymnasium() -> str:
     from bellmax.training.train import train
 
-    settings: dict[str, Any] = {"loop": "host", "learning_starts": 200, "eval_episodes": 0, "final_episodes": 0, "records": 2}
+    settings: dict[str, Any] = {
+        "loop": "host",
+        "learning_starts": 200,
+        "eval_episodes": 0,
+        "final_episodes": 0,
+        "records": 2,
+    }
     run = train("CartPole-v1", "dqn", steps=4_000, progress=False, **settings)
     parts = ", ".join(
         f"{words} {1e3 * run.history[f'time/{name}_ms'][0, -1]:.0f}"

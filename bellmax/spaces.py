@@ -81,6 +81,10 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
             raise ConfigError(f"observation is no array: {error}") from error
         if array.shape != shape and array.shape[1:] != shape:
             raise ConfigError(f"observation of shape {array.shape}; one is {shape}, a batch is [B, *{shape}]")
+        if array.dtype.kind not in "biuf":
+            raise ConfigError(f"observation of dtype {array.dtype}; give numbers")
+        if isinstance(kind, Box) and not survives(array, kind.dtype):
+            raise ConfigError(f"observation of dtype {array.dtype} is not {kind.dtype} without loss; give {kind.dtype}")
         if not isinstance(kind, Box) and not holds(array, limits_of(kind)):
             raise ConfigError(f"observation {value!r} is outside the integers from 0 to {limits_of(kind) - 1}")
         singles.add(array.shape == shape)
@@ -93,6 +97,14 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
     if len(singles) > 1:
         raise ConfigError("some parts of the observation are single and some are batches")
     return batch, singles.pop()
+
+
+def survives(array: Any, dtype: str) -> bool:
+    """Whether numbers stay what they are as bytes or flags; 0.5 would be 0, and 256 too. Floats may be rounded."""
+    if dtype == "float32" or array.dtype == dtype:
+        return True
+    with np.errstate(invalid="ignore"):
+        return bool((array.astype(dtype) == array).all())
 
 
 def unnamed(space: Space, obs: Any) -> Any:

@@ -42,12 +42,13 @@ COST = {
     "buffer_size": (10_000, 100_000, 1_000_000),
 }
 SEEDS = (1, 2, 4, 8)
+CPUS = os.cpu_count() or 1
 
 
 def jobs() -> list[tuple[str, str, str, int]]:
     """(world, agent, settings, seeds) of all measurements."""
     rows = [(CARTPOLE, name, "", 1) for name in METHODS]
-    rows += [(CARTPOLE, "pqn", LIKE_REJAX, 1)]
+    rows += [(CARTPOLE, "pqn", LIKE_REJAX, seeds) for seeds in (1, CPUS)]
     rows += [(BREAKOUT, name, "", 1) for name in ON_BREAKOUT]
     rows += [(CARTPOLE, "dqn", value, 1) for value in SWITCHES.values()]
     rows += [(CARTPOLE, "dqn", f"{key}={value}", 1) for key, values in COST.items() for value in values]
@@ -115,7 +116,9 @@ def main() -> None:
         print(f"{name:60} {answer['steps_per_second']:12,.0f} steps/s", file=sys.stderr, flush=True)
 
     for _ in range(1 if options.quick else 3):
-        note("Rejax PQN", speed.call([options.peers, str(HERE / "peers/rejax_pqn.py")]))
+        for seeds in (1, CPUS):
+            command = [options.peers, str(HERE / "peers/rejax_pqn.py"), "--seeds", str(seeds)]
+            note(f"Rejax PQN x{seeds}", speed.call(command))
         for job in jobs():
             command = [sys.executable, __file__, "--measure", *map(str, job), "1" if options.quick else "3"]
             note(key_of(*job), speed.call(command))
@@ -142,10 +145,17 @@ def markdown(results: dict[str, Any]) -> str:
         learning = ratio(f"{CARTPOLE} {name}", plain) * density(CARTPOLE, name)
         target = 0.3 if name == "rainbow" else None
         lines.append(f"| {name} | {row(f'{CARTPOLE} {name}', plain, target)} {learning:.2f} | {why} |")
-    pqn = f"{CARTPOLE} pqn {LIKE_REJAX}"
-    ours, theirs = median(speeds[pqn]), median(speeds["Rejax PQN"])
-    lines += ["", f"PQN, Rejax's shape of a batch ({LIKE_REJAX}, 64 worlds): {ours:,.0f} steps/s, Rejax {theirs:,.0f};"]
-    lines += [f"ours / theirs {ratio(pqn, 'Rejax PQN'):.2f}, target 2 {met(ratio(pqn, 'Rejax PQN'), 2)}."]
+    lines += ["", f"PQN, 64 worlds, Rejax's shape of a batch ({LIKE_REJAX}), on {CPUS} cores:", ""]
+    lines += [
+        "| seeds | bellmax, in threads, steps/s | Rejax, stacked, steps/s | ratio | target |",
+        "|---:|---:|---:|---:|---|",
+    ]
+    for seeds in (1, CPUS):
+        pqn, rejax = key_of(CARTPOLE, "pqn", LIKE_REJAX, seeds), f"Rejax PQN x{seeds}"
+        verdict = f"2 {met(ratio(pqn, rejax), 2)}"
+        lines.append(
+            f"| {seeds} | {median(speeds[pqn]):,.0f} | {median(speeds[rejax]):,.0f} | {ratio(pqn, rejax):.2f} | {verdict} |"
+        )
     lines += ["", "MinAtar Breakout (gymnax):", "", "| agent | steps/s | of DQN | target |", "|---|---:|---:|---|"]
     for name in ON_BREAKOUT:
         lines.append(f"| {name} | {row(f'{BREAKOUT} {name}', f'{BREAKOUT} dqn', 0.3 if name == 'rainbow' else None)}")

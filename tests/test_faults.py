@@ -301,6 +301,17 @@ def test_28_a_broken_interface_is_an_error(field: str, wrong: Any, message: str,
     says(error, f"Bad: world 0, episode 1, step 3, action ACTION: {message}")
 
 
+@pytest.mark.parametrize("vector", [False, True])
+def test_28_a_reset_without_info_is_an_error(vector: bool) -> None:
+    make = functools.partial(Bad, "reset", (GOOD, None), 0)
+    where, world = ("world 0, episode 1, reset", make)
+    if vector:
+        where, world = "2 worlds, step 0 since reset(seed)", functools.partial(Told, "NextStep", None)
+    with pytest.raises(EnvContractError) as error:
+        train(world, num_envs=1 + vector)
+    says(error, f"{'Told' if vector else 'Bad'}: {where}: info is None (NoneType), not a dict{RETURN}")
+
+
 def test_28_scalars_of_numpy_are_taken() -> None:
     world = open_world(Ends(resets=99))  # its flags and reward are NumPy's, one an array of no axes
     world.reset(0)
@@ -320,11 +331,12 @@ class Told(gym.vector.VectorEnv):
     num_envs = 2
     single_observation_space, single_action_space = Box(-1, 1, (2,)), Discrete(3)
 
-    def __init__(self, mode: Any) -> None:
+    def __init__(self, mode: Any, *info: Any) -> None:
         self.metadata = {} if mode is None else {"autoreset_mode": mode}
+        self.info = info or ({},)
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
-        return np.zeros((2, 2), np.float32), {}
+        return np.zeros((2, 2), np.float32), *self.info
 
     def step(self, actions: Any) -> Any:
         return np.zeros((2, 2)), np.ones(2), np.array([False, True]), np.zeros(2, bool), {}

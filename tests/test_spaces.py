@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import spaces as native
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from worlds import Counter, Cue
 
 import bellmax as bx
 from bellmax import spaces
-from bellmax.envs.gymnasium import open_world
+from bellmax.envs.gymnasium import HostWorld, open_world
 from bellmax.networks.layers import Standardizer
 from bellmax.random import make_key
 from bellmax.replay.frames import FrameState
@@ -49,20 +50,18 @@ def bright(shape: tuple[int, ...], cue: int) -> np.ndarray:
 
 OBSERVATIONS: dict[str, tuple[native.Space[Any], spaces.Space, tuple[Any, Any]]] = {
     "box of one number": (box(), Box(()), (np.array(-1, "f4"), np.array(1, "f4"))),
-    "box of two axes": (box(2, 2), Box((2, 2)), (np.eye(2, dtype="f4"), 1 - np.eye(2, dtype="f4"))),
     "discrete from -3": (native.Discrete(4, start=-3), Discrete(4), (-3, 0)),
     "dict": (
-        native.Dict(b=native.Discrete(3), a=box(2)),
-        Named(("b", "a"), (Discrete(3), Box((2,)))),
-        ({"a": np.ones(2, "f4"), "b": 0}, {"a": np.ones(2, "f4"), "b": 2}),
+        native.Dict(b=native.Discrete(3), a=box(2, 2)),
+        Named(("b", "a"), (Discrete(3), Box((2, 2)))),
+        ({"a": np.eye(2, dtype="f4"), "b": 0}, {"a": np.eye(2, dtype="f4"), "b": 2}),
     ),
     "tuple": (
         native.Tuple([native.Discrete(3), box(2)]),
         (Discrete(3), Box((2,))),
         ((1, np.zeros(2, "f4")), (1, np.ones(2, "f4"))),
     ),
-    "flags": (native.MultiBinary(4), Box((4,), "bool"), (np.array([1, 0, 1, 0], "i1"), np.array([1, 1, 1, 0], "i1"))),
-    "flags of two axes": (
+    "flags": (
         native.MultiBinary([2, 2]),
         Box((2, 2), "bool"),
         (np.eye(2, dtype="i1"), 1 - np.eye(2, dtype="i1")),
@@ -136,6 +135,43 @@ def test_a_batch_and_one_of_a_dictionary() -> None:
             spaces.read(space, wrong)
 
 
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("case", OBSERVATIONS)
+def test_every_observation_is_the_same_in_every_vector_mode(case: str, mode: AutoresetMode) -> None:
+    """As in plain environments, which are reset at once; a step in which a world resets itself is left out."""
+    space, _, cues = OBSERVATIONS[case]
+    make = functools.partial(Cue, space, cues)
+
+    def rows(world: HostWorld) -> list[list[list[Any]]]:
+        streams: list[list[list[Any]]] = [[], []]
+        obs = world.reset(3)
+        while min(map(len, streams)) < 40:
+            taken = np.array([len(stream) % 2 for stream in streams])
+            step = world.step(taken)
+            for i in np.flatnonzero(step.valid):
+                leaves = [leaf[i].tolist() for leaf in jax.tree.leaves((obs, step.next_obs))]
+                streams[i].append([leaves, step.reward[i], step.terminated[i], step.truncated[i]])
+            obs = step.obs
+        world.close()
+        return [stream[:40] for stream in streams]
+
+    assert rows(open_world(SyncVectorEnv([make] * 2, autoreset_mode=mode))) == rows(open_world(make, n=2))
+
+
+def test_what_is_no_observation_is_refused_and_not_rounded() -> None:
+    pixels = np.full((2, 2), 200, np.uint8)
+    for sound in (pixels, pixels.astype(np.int64), pixels.astype(np.float32)):
+        assert spaces.read(Box((2, 2), "uint8"), sound)[0].tolist() == [[[200, 200], [200, 200]]]
+    for wrong in (pixels / 255, pixels.astype(np.int64) + 56, -pixels.astype(np.int64), pixels + np.nan):
+        with pytest.raises(ConfigError, match=r"is not uint8 without loss; give uint8"):
+            spaces.read(Box((2, 2), "uint8"), wrong)
+    assert spaces.read(Box((2,), "bool"), np.array([0, 1]))[0].tolist() == [[False, True]]
+    with pytest.raises(ConfigError, match="observation of dtype int64 is not bool without loss; give bool"):
+        spaces.read(Box((2,), "bool"), np.array([0, 2]))
+    with pytest.raises(ConfigError, match="observation of dtype <U1; give numbers"):
+        spaces.read(Box((2,)), ["a", "b"])
+
+
 def test_spaces_go_through_json() -> None:
     known = [ours for _, ours, _ in OBSERVATIONS.values()]
     for space in [*known, Masked(known[3], Box((6,), "bool")), tuple(known)]:
@@ -155,9 +191,10 @@ ACTIONS: dict[str, tuple[native.Space[Any], list[list[int]]]] = {
 }
 
 
+@pytest.mark.parametrize("vector", [False, True])
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("case", ACTIONS)
-def test_every_combination_is_an_action(case: str, n: int) -> None:
+def test_every_combination_is_an_action(case: str, n: int, vector: bool) -> None:
     """Gymnasium's own actions, each once, the last part running fastest."""
     space, combinations = ACTIONS[case]
     taken: list[Any] = []
@@ -168,7 +205,10 @@ def test_every_combination_is_an_action(case: str, n: int) -> None:
             assert self.action_space.contains(action)
             return super().step(action)
 
-    world = open_world(functools.partial(Takes, box(2), (np.zeros(2), np.ones(2)), space), n=n)
+    make = functools.partial(Takes, box(2), (np.zeros(2, "f4"), np.ones(2, "f4")), space)
+    world = open_world(SyncVectorEnv([make] * n, autoreset_mode=AutoresetMode.SAME_STEP)) if vector else open_world(
+        make, n=n
+    )  # fmt: skip
     assert world.n_actions == len(combinations)
     world.reset(0)
     for i, combination in enumerate(combinations):
@@ -178,7 +218,7 @@ def test_every_combination_is_an_action(case: str, n: int) -> None:
         assert taken[0].dtype == space.dtype
 
 
-@pytest.mark.parametrize("case", ACTIONS)
+@pytest.mark.parametrize("case", ["several integers", "flags"])
 def test_actions_of_several_parts_are_learnt(case: str) -> None:
     space, combinations = ACTIONS[case]
     cues = np.zeros(2, "f4"), np.ones(2, "f4")
@@ -277,25 +317,35 @@ def test_wrappers_that_cannot_be(wrappers: list[Any], message: str) -> None:
 
 
 def test_the_standardizer_knows_mean_and_variance_of_all_batches() -> None:
-    space = Named(("a", "b", "c"), (Box((3,)), Box((2, 2), "uint8"), Box(())))
+    space = (Box((3,)), Box((2, 2, 1), "uint8"), Box(()), Box((4,), "uint8"), Box((2,), "bool"), Discrete(3))
     rng = np.random.default_rng(0)
-    batches = [
-        (rng.normal([1_000, -3, 0], [1, 100, 0], (n, 3)), np.zeros((n, 2, 2), np.uint8), rng.random(n))
+    batches: list[tuple[Any, ...]] = [
+        (
+            rng.normal([1_000, -3, 0], [1, 100, 0], (n, 3)).astype(np.float32),
+            np.zeros((n, 2, 2, 1), np.uint8),
+            rng.random(n).astype(np.float32),
+            rng.integers(200, 256, (n, 4)).astype(np.uint8),
+            np.zeros((n, 2), np.bool_),
+            np.zeros(n, np.int32),
+        )
         for n in (1, 5, 64, 200)
     ]
     known = Standardizer(space)
-    for a, b, c in batches:
-        known = known.seen((jnp.asarray(a, jnp.float32), jnp.asarray(b), jnp.asarray(c, jnp.float32)))
+    for batch in batches:
+        known = known.seen(jax.tree.map(jnp.asarray, batch))
     assert float(known.count) == 270
-    assert len(known.means) == 2  # bytes have a scale already
-    for i, part in enumerate((0, 2)):
-        whole = np.concatenate([batch[part].astype(np.float32).astype(np.float64) for batch in batches])
+    assert len(known.means) == 3  # images, flags and states have a scale already
+    for i, part in enumerate((0, 2, 3)):
+        whole = np.concatenate([batch[part].astype(np.float64) for batch in batches])
         np.testing.assert_allclose(known.means[i], whole.mean(axis=0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(known.variances[i], whole.var(axis=0), rtol=1e-3, atol=1e-6)
-    a, b, c = known((jnp.array([1_000.0, 1e9, 0.0]), jnp.full((2, 2), 9, jnp.uint8), jnp.float32(0.5)))
-    assert (float(a[1]), float(a[2])) == (10.0, 0.0)  # no number is far away, and what never moved is 0
-    assert b.dtype == jnp.uint8
-    assert b.tolist() == [[9, 9], [9, 9]]
+    one = [jnp.asarray(part[0]) for part in batches[0]]
+    one[0] = jnp.array([1_000.0, 1e9, 0.0])
+    numbers, pixels, _, counts, flags, state = known(tuple(one))
+    assert (float(numbers[1]), float(numbers[2])) == (10.0, 0.0)  # no number is far away, and what never moved is 0
+    assert (pixels.dtype, flags.dtype, state.dtype) == (jnp.uint8, jnp.bool_, jnp.int32)
+    whole = np.concatenate([batch[3].astype(np.float64) for batch in batches])
+    np.testing.assert_allclose(counts, (batches[0][3][0] - whole.mean(axis=0)) / whole.std(axis=0), rtol=1e-3)
 
 
 @pytest.mark.parametrize("agent", [bx.DQN, bx.Rainbow])

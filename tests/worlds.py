@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from pathlib import Path
@@ -118,7 +119,7 @@ class Cue(gym.Env):
 
     def observe(self) -> Any:
         self.cue = int(self.np_random.integers(2))
-        return self.cues[self.cue]
+        return copy.deepcopy(self.cues[self.cue])
 
 
 class Bad(gym.Env):

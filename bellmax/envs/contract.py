@@ -97,6 +97,8 @@ class Contract:
             raise EnvContractError(
                 f"{self._place(i)}: reset returned {type(answer).__name__}, not (obs, info); {MIGRATION}"
             )
+        if not isinstance(answer[1], Mapping):
+            self._refuse("info", answer[1], "a dict", i)
         return answer[0]
 
     def mask(self, info: Mapping[str, Any], n_actions: int, i: int | None, ended: bool) -> Any:

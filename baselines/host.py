@@ -1,0 +1,99 @@
+"""Results through Gymnasium: other people's environments, many kinds of observations. `run.py` runs and keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from deep import best_of, scores_of
+
+import bellmax as bx
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "examples"))
+PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
+LANDER_STEPS = 100_000
+
+
+def lunar_lander() -> dict[str, Any]:
+    """LunarLander-v3 with shipped defaults, 100,000 steps, 5 seeds; SB3 with the same settings on the same machine."""
+    begin = time.monotonic()
+    run = bx.train("LunarLander-v3", "dqn", steps=LANDER_STEPS, seeds=5)
+    kept = {**scores_of(run), "seconds": round(time.monotonic() - begin)}
+    best = statistics.median(kept["best"])
+    found = f"bellmax: median best {best:.0f}, final {kept['interval']}, {kept['seconds']} s for all seeds"
+    theirs = [peer(seed) for seed in range(5)] if PEERS.exists() else []
+    if theirs:
+        seconds = round(sum(t["seconds"] for t in theirs))
+        found += (
+            f"; SB3: median best {statistics.median(t['best'] for t in theirs):.0f}, "
+            f"median final {statistics.median(t['final'] for t in theirs):.0f}, {seconds} s"
+        )
+    return {"dqn": kept, "sb3": theirs, "demanded": "median best >= 200", "found": found, "met": best >= 200}
+
+
+def peer(seed: int) -> dict[str, float]:
+    """One seed of Stable-Baselines3, with the one thread that suits it best."""
+    command = [str(PEERS), str(HERE / "peers" / "sb3_lunar_lander.py"), str(seed), str(LANDER_STEPS)]
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    answer = {k: round(v, 1) for k, v in json.loads(done.stdout.splitlines()[-1]).items()}
+    print("SB3", seed, answer, flush=True)
+    return answer
+
+
+def minigrid() -> dict[str, Any]:
+    """MiniGrid-Empty-5x5-v0 (partial view, bytes), 20,000 steps, 5 seeds; the best possible return is 0.955."""
+    run = bx.train(
+        "MiniGrid-Empty-5x5-v0", "dqn", steps=20_000, seeds=5, n_steps=3, learning_rate=1e-3, exploration_fraction=0.5,
+        wrappers=["minigrid.wrappers:ImgObsWrapper", "FlattenObservation"],
+    )  # fmt: skip
+    good = sum(score >= 0.94 for score in run.scores)
+    return {**scores_of(run), "demanded": ">= 0.94 on 4 of 5", "found": f"{good} of 5", "met": good >= 4}
+
+
+def dictionary() -> dict[str, Any]:
+    """The environment of examples/own_environment.py: dictionaries for observations, two switches for an action."""
+    from own_environment import Lift
+
+    run = bx.train(Lift, "dqn", steps=20_000, seeds=5, learning_rate=1e-3)
+    good = sum(score >= 0.9 * Lift.BEST for score in run.scores)
+    found = f"{good} of 5; best possible on average {Lift.BEST:.2f}"
+    return {**scores_of(run), "demanded": "90 % of the best on 5 of 5", "found": found, "met": good == 5}
+
+
+def third_party() -> dict[str, Any]:
+    """flappy-bird-gymnasium, from its id alone, 100,000 steps, 3 seeds, against acting at random."""
+    world = "flappy_bird_gymnasium:FlappyBird-v0"
+    chance = bx.train(
+        world, "dqn", steps=200, seeds=1, learning_starts=10_000, exploration_final_eps=1.0, eval_episodes=0,
+        final_episodes=0,
+    )  # fmt: skip
+    random = float(np.mean([e.returns.mean() for e in chance.episodes])) if chance.episodes[0].returns.size else -7.5
+    run = bx.train(world, "dqn", steps=100_000, seeds=3, env_kwargs={"use_lidar": False})
+    best = [round(float(b), 1) for b in best_of(run)]
+    found = f"best {best}, final {run.scores}; at random about {random:.1f}"
+    return {**scores_of(run), "demanded": "best of each seed >= 10", "found": found, "met": min(best) >= 10}
+
+
+def atari() -> dict[str, Any]:
+    """ALE/RoadRunner-v5, DQN, 100,000 steps (400,000 frames), one seed: greedy games against games at random."""
+    begin = time.monotonic()
+    run = bx.train(
+        "ALE/RoadRunner-v5", "dqn", steps=100_000, learning_starts=5_000, target_update_interval=2_000,
+        exploration_fraction=0.2, eval_episodes=0, final_episodes=10, buffer_size=100_000,
+    )  # fmt: skip
+    minutes = (time.monotonic() - begin) / 60
+    first = float(run.history["rollout/ep_rew_mean"][0, 0])
+    found = f"greedy {run.scores[0]:.0f} (10 games), at random {first:.0f}; {minutes:.0f} min"
+    curve = [round(float(x)) for x in run.history["rollout/ep_rew_mean"][0]]
+    return {"training": curve, "demanded": "greedy at least 10 times as good as random", "found": found,
+            "met": run.scores[0] >= 10 * max(first, 1.0)}  # fmt: skip
