@@ -51,14 +51,10 @@ def _jax() -> str:
 def _gymnasium() -> str:
     from bellmax.training.train import train
 
-    settings: dict[str, Any] = {
-        "loop": "host",
-        "learning_starts": 200,
-        "eval_episodes": 0,
-        "final_episodes": 0,
-        "records": 2,
-    }
-    run = train("CartPole-v1", "dqn", steps=4_000, progress=False, **settings)
+    run = train(
+        "CartPole-v1", "dqn", steps=4_000, loop="host", learning_starts=200, records=2, eval_episodes=0,
+        final_episodes=0, progress=False,
+    )  # fmt: skip
     parts = ", ".join(
         f"{words} {1e3 * run.history[f'time/{name}_ms'][0, -1]:.0f}"
         for words, name in (("environment", "env"), ("acting", "act"), ("waiting for learning", "wait"),

@@ -23,7 +23,7 @@ _PARITY = 0x1BD11BDA
 # A program of a network hands itself over to another thread of XLA's on a CPU, 40 µs a call, unless it is told to wait
 # (decision 16). It has no effect where the process has used JAX before, and none on accelerators.
 if "JAX_CPU_ENABLE_ASYNC_DISPATCH" not in os.environ:
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # type: ignore[no-untyped-call]
 
 APART = (
     2**31 - 1

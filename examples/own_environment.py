@@ -1,7 +1,7 @@
 """An environment of one's own, with a dictionary for an observation and two switches for an action.
 
-A lift is called to one of five floors. One switch starts the motor, the other says up or down. Every step costs 0.1, the
-right floor earns 1 and ends the episode.
+A lift is called to one of five floors. One switch starts the motor, the other says up or down. Every step costs 0.1,
+the right floor earns 1 and ends the episode.
 
     python examples/own_environment.py
 """
