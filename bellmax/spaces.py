@@ -149,3 +149,12 @@ def from_json(card: dict[str, Any]) -> Space:
     if kind == "MultiDiscrete":
         return MultiDiscrete(tuple(fields["ns"]))
     return {"Discrete": Discrete}[kind](**fields)
+
+
+def to_native(actions: Any, coding: Mapping[str, Any]) -> Any:
+    """Actions from 0 as a world counts them: from its "start", or the parts of one of all combinations of "sizes"."""
+    if "sizes" not in coding:
+        return actions + coding["start"] if coding else actions
+    sizes = np.array(coding["sizes"])
+    parts = np.stack(np.unravel_index(actions, sizes.ravel()), -1).reshape(*np.shape(actions), *sizes.shape)
+    return (parts + np.array(coding["start"])).astype(coding["dtype"])

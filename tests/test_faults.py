@@ -6,12 +6,14 @@ One test, or a few, for each row, under its number.
 from __future__ import annotations
 
 import functools
+import gc
 import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -105,10 +107,10 @@ def follows_the_rule(data: bx.Dataset, length: int) -> None:
 def test_21_to_24_not_finite_is_an_error_at_its_step(field: str, wrong: float, message: str, tmp_path: Path) -> None:
     """Before it enters the memory; what was learnt before is saved."""
     world = functools.partial(Hiccup, field, wrong, 2, episodes=[20], length=3)
-    for agent in ("dqn",) if field == "obs" else ("dqn", "dqn-workers"):
-        out = tmp_path / agent
+    for workers in (0, 1) if message.startswith("reward is nan") else (0,):
+        out = tmp_path / str(workers)
         with pytest.raises(NonFiniteError) as error:
-            train(world, "dqn", 200, out=out, workers=int("workers" in agent))
+            train(world, "dqn", 200, out=out, workers=workers)
         says(error, f"Hiccup: world 0, episode 21, step 2, action ACTION: {message} in a wrapper")
         policy = bx.load(out).policy()
         assert np.isfinite(policy.q_values(np.zeros(3, np.float32))).all()
@@ -118,9 +120,11 @@ def test_21_to_24_not_finite_is_an_error_at_its_step(field: str, wrong: float, m
         train(vector, "dqn", 400, num_envs=2)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("wrong", [NAN, INF], ids=["NaN", "inf"])
-@pytest.mark.parametrize("field", ["reward", "obs"])
+@pytest.mark.parametrize(
+    ("field", "wrong", "workers"),
+    [("reward", NAN, 0), ("reward", INF, 1), ("obs", NAN, 1), ("obs", INF, 0)],
+    ids=["21 NaN reward", "22 inf reward", "23 NaN observation", "24 inf observation"],
+)
 def test_21_to_24_the_episode_is_cut_or_the_step_left_out(field: str, wrong: float, workers: int) -> None:
     """Step 3 of every episode of 5, 6, 7, 5, ... steps is bad."""
     world = functools.partial(Hiccup, field, wrong, 3, length=5)
@@ -294,10 +298,9 @@ GOOD = np.zeros(2, np.float32)
     ],
     ids=["four values", "info None", "array flag", "integer flag", "reward of shape (1,)"],
 )
-@pytest.mark.parametrize("workers", [0, 1])
-def test_28_a_broken_interface_is_an_error(field: str, wrong: Any, message: str, workers: int) -> None:
+def test_28_a_broken_interface_is_an_error(field: str, wrong: Any, message: str) -> None:
     with pytest.raises(EnvContractError) as error:
-        train(functools.partial(Bad, field, wrong), workers=workers)
+        train(functools.partial(Bad, field, wrong), workers=int(field == "answer"))
     says(error, f"Bad: world 0, episode 1, step 3, action ACTION: {message}")
 
 
@@ -537,6 +540,33 @@ def test_33_an_environment_of_this_process_that_hangs_is_shown(
     assert "Hiccup: no answer for 0 s; workers=1 would stop it. It is at:\n" in said
     assert "time.sleep(self.wrong)" in said
     assert 2 <= said.count("no answer for") <= 3
+
+
+def test_33_the_watchdog_goes_with_what_it_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_process, "SILENCE", 0.04)
+    world = open_world(functools.partial(Hiccup, "raise", OSError("no"), 1, spacing=0))
+    world.reset(0)
+    (watchdog,) = [one for one in threading.enumerate() if getattr(one, "_target", None) is in_process._guard]
+    with pytest.raises(EnvCrashed, match="step raised OSError: no"):
+        world.step([0])
+    assert watchdog.is_alive()
+    del world
+    gc.collect()
+    watchdog.join(5)
+    assert not watchdog.is_alive()
+
+
+def test_33_a_world_that_raised_is_not_silent(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(in_process, "SILENCE", 0.04)
+    world = open_world(functools.partial(Hiccup, "raise", OSError("no"), 1, spacing=0))
+    world.reset(0)
+    with pytest.raises(EnvCrashed, match="step raised OSError: no"):
+        world.step([0])
+    time.sleep(0.2)
+    world.close()
+    assert "no answer" not in capfd.readouterr().err
 
 
 # 34 and 35: episodes without an end, and without a middle

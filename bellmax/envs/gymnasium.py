@@ -22,6 +22,7 @@ from bellmax.envs.reading import read_spaces
 from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.vectored import Vectored
 from bellmax.envs.workers import Workers
+from bellmax.spaces import to_native
 from bellmax.types import ConfigError
 
 __all__ = ["Handling", "HostStep", "HostWorld", "open_world"]
@@ -37,6 +38,7 @@ class HostWorld:
         observation_space: in bellmax's words: float32 arrays (bytes and flags stay what they are), integers from 0,
             or a tuple of such.
         n_actions: actions are the integers 0 to n_actions - 1, whatever they are in the world.
+        coding: how the world itself counts them, for `spaces.to_native`.
         max_episode_steps: the time limit, if one is known.
         bounds: lowest and highest observation as the world gives them, or None where it is no Box.
         seconds: that were spent in the worlds' own code.
@@ -52,7 +54,7 @@ class HostWorld:
         n = made.n if made.n is not None else n
         self._owned, self._book = owned, Book(made.name, n, spaces, handling)
         self.name, self.max_episode_steps, self.n = made.name, made.limit, n
-        self.observation_space, self.n_actions = spaces.observation, spaces.n_actions
+        self.observation_space, self.n_actions, self.coding = spaces.observation, spaces.n_actions, spaces.coding
         native = spaces.native
         self.bounds = (native.low, native.high) if isinstance(native, gym.spaces.Box) else None
         self.seconds = 0.0
@@ -101,7 +103,7 @@ class HostWorld:
         chosen = np.array(actions, np.int64)
         if chosen.shape != (self.n,):
             raise ValueError(f"{self.name}: actions of shape {chosen.shape} for {self.n} worlds")
-        native = self._book.spaces.to_native(chosen)
+        native = to_native(chosen, self.coding)
         self._book.diary.tick(native)
         begin = time.perf_counter()
         step = self._worlds.step(native)

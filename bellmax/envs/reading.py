@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -39,7 +39,7 @@ class Spaces(NamedTuple):
         parts: its leaves, in order.
         n_actions: actions are 0 to n_actions - 1 here.
         action: Gymnasium's action space.
-        to_native: `to_native(actions [N]) -> actions` as the world counts them, [N] or [N, k].
+        coding: how the world counts them, as JSON; see `to_native`.
     """
 
     observation: Space
@@ -47,7 +47,7 @@ class Spaces(NamedTuple):
     parts: tuple[Part, ...]
     n_actions: int
     action: gym.Space[Any]
-    to_native: Callable[[Any], Any]
+    coding: dict[str, Any]
 
 
 def read_spaces(name: str, worlds: Sequence[Any], vector: bool) -> Spaces:
@@ -66,33 +66,26 @@ def read_spaces(name: str, worlds: Sequence[Any], vector: bool) -> Spaces:
 
 
 def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
-    n_actions, to_native = _actions(name, action)
+    n_actions, coding = _actions(name, action)
     parts: list[Part] = []
     space = _space(name, observation, observation, (), parts)
-    return Spaces(space, observation, tuple(parts), n_actions, action, to_native)
+    return Spaces(space, observation, tuple(parts), n_actions, action, coding)
 
 
-def _actions(name: str, space: gym.Space[Any]) -> tuple[int, Callable[[Any], Any]]:
+def _actions(name: str, space: gym.Space[Any]) -> tuple[int, dict[str, Any]]:
     """How many actions, and what each is in the world; all combinations where an action has several parts."""
     if isinstance(space, gym.spaces.Discrete):
-        start = int(space.start)
-        return int(space.n), (lambda chosen: chosen + start) if start else (lambda chosen: chosen)
+        return int(space.n), {"start": int(space.start)} if space.start else {}
     if isinstance(space, gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
         sizes = np.asarray(getattr(space, "nvec", np.full(space.shape, 2)))
-        first = np.asarray(getattr(space, "start", 0))
         n = math.prod(int(size) for size in sizes.ravel())
         if n > MOST_ACTIONS:
             raise ConfigError(
                 f"{name}: action space {one_line(space)} has {n:,} combinations, and bellmax gives each a value "
                 f"(up to {MOST_ACTIONS:,}): wrap the environment to offer fewer"
             )
-        shape, dtype = tuple(int(size) for size in sizes.ravel()), space.dtype
-
-        def combination(chosen: Any) -> Any:
-            flat = np.stack(np.unravel_index(chosen, shape), -1).reshape(*np.shape(chosen), *sizes.shape)
-            return (flat + first).astype(dtype)
-
-        return n, combination
+        start = np.broadcast_to(np.asarray(getattr(space, "start", 0)), sizes.shape)
+        return n, {"sizes": sizes.tolist(), "start": start.tolist(), "dtype": str(space.dtype)}
     raise ConfigError(
         f"{name}: action space {one_line(space)} is not Discrete; bellmax chooses among finitely "
         "many actions: wrap the environment to discretise it"

@@ -136,7 +136,7 @@ class Player:
         if self._spaces is None:
             return self._actions.sample()
         allowed = np.arange(self._spaces.n_actions) if self._mask is None else np.flatnonzero(self._mask)
-        return self._spaces.to_native(self._rng.choice(allowed, 1))[0]
+        return to_native(self._rng.choice(allowed, 1), self._spaces.coding)[0]
 
     def _look(self, obs: Any, info: Any, values: dict[str, Any]) -> Event:
         """Check what reset and step have in common."""

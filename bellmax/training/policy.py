@@ -35,6 +35,7 @@ class Policy:
         arrays: a table's `q` [S, A] and how often its pairs were updated, `visits` [S, A]; with tiles, of which there
             are S, also the range `low`, `high` [k] of the observations; or a network's parameters by name.
         env_kwargs: arguments of the world.
+        coding: how the world counts its actions, if not from 0.
     """
 
     world: str
@@ -43,6 +44,7 @@ class Policy:
     n_actions: int
     arrays: dict[str, Any]
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    coding: dict[str, Any] = field(default_factory=dict)
 
     def q_values(self, obs: Any) -> Any:
         """Action values of one observation [A], or of a batch [B, A]; -inf where an action is not allowed.
@@ -59,6 +61,10 @@ class Policy:
         """The greedy action (int) of one observation, or actions [B] of a batch; lowest index among equals."""
         q = self.q_values(obs)
         return int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
+
+    def world_action(self, obs: Any) -> Any:
+        """What `act` chooses, as the world's own action space has it: ready for its `step`."""
+        return spaces.to_native(self.act(obs), self.coding)
 
     def begin(self, n: int) -> Any:
         """What `look` wants for n worlds in which an episode begins: of a memory cell, else ()."""
@@ -117,6 +123,7 @@ class Policy:
             "hyper_parameters": asdict(self.config),
             "space": spaces.to_json(self.space),
             "n_actions": self.n_actions,
+            **({"action_coding": self.coding} if self.coding else {}),
         }
 
     def save(self, stem: Path) -> None:
@@ -167,7 +174,8 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
             raise ValueError("their content is not what was written")
         space = spaces.from_json(card["space"])
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
-        policy = Policy(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"])
+        policy = Policy(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"],
+                        card.get("action_coding", {}))  # fmt: skip
         shapes = expected_shapes(config, policy.space, policy.n_actions)
         expected = {name: (*lead, *shape) for name, shape in shapes.items()}
         if is_tabular(config) and "visits" not in arrays:

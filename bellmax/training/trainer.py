@@ -182,7 +182,9 @@ class Trainer:
     def policy(self, arrays: dict[str, Any]) -> Policy:
         """A policy of this run."""
         run = self.run
-        return Policy(run.world, run.config, self.source.space, self.source.n_actions, arrays, run.env_kwargs)
+        source = self.source
+        coding = dict(source.coding)
+        return Policy(run.world, run.config, source.space, source.n_actions, arrays, run.env_kwargs, coding)
 
     def evaluate(self) -> dict[str, FloatArray]:
         """Columns on how good the present policies are: exactly, or by greedy episodes; keeps the best ones."""

@@ -25,6 +25,7 @@ class Source(NamedTuple):
         open: `open(n)` makes n of it as a host world, as an evaluation wants them.
         work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
         bounds: lowest and highest observation, each of the space's shape, or None.
+        coding: how the world counts its actions, if not from 0; for `spaces.to_native`.
         fixed: how many worlds an environment given as an object is; None for what can be made again and again.
     """
 
@@ -38,6 +39,7 @@ class Source(NamedTuple):
     work: Callable[[int], Any] | None = None
     bounds: tuple[Any, Any] | None = None
     fixed: int | None = None
+    coding: Mapping[str, Any] = {}
 
     def open_worlds(self, n: int, *, training: bool = False) -> Any:
         """`n` of it as a host world, or as many as it is."""
@@ -155,7 +157,17 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(
-            name, space, first.n_actions, first.max_episode_steps, mdp, twin, open_, work, first.bounds, fixed
+            name,
+            space,
+            first.n_actions,
+            first.max_episode_steps,
+            mdp,
+            twin,
+            open_,
+            work,
+            first.bounds,
+            fixed,
+            first.coding,
         )
     finally:
         first.close()
