@@ -19,6 +19,7 @@ from bellmax.envs.check import End, Findings, Flaw, Level, Report
 from bellmax.envs.diary import MIGRATION
 from bellmax.envs.making import Env, make
 from bellmax.envs.reading import Spaces, one_line, read_spaces
+from bellmax.spaces import to_native
 from bellmax.types import ConfigError, EnvContractError, EnvCrashed
 
 Source: TypeAlias = "str | Env | Callable[..., Env]"
@@ -28,10 +29,7 @@ COMPARED = 1_000  # steps of which two plays are compared
 SLOWER, NOTICED = 3.0, 5e-5  # steps that take so many times as long as at first, and so many seconds longer
 USABLE: gym.Space[Any] = gym.spaces.Discrete(1)
 LEAK = 50.0  # MB that a short check should not cost
-COPY = (
-    "return a copy; bellmax copies at once, but other libraries would remember one array many times, and vector "
-    "environments in SAME_STEP mode lose the final observation"
-)
+COPY = "return a copy; others would remember one array many times, and SAME_STEP vectors lose the final observation"
 CRASH = "any action of the space, if its mask allows it, must be possible until the episode ends"
 RESET = "declare `def reset(self, *, seed=None, options=None)`, and begin it with `super().reset(seed=seed)`"
 SEED = "draw all chance from self.np_random after super().reset(seed=seed), and let reset set every part of the state"
