@@ -47,6 +47,7 @@ bench: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python bench/solving.py
 	$(BIN)/python bench/tabular.py
 	$(BIN)/python bench/deep.py
+	$(BIN)/python bench/host.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .
