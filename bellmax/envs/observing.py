@@ -85,6 +85,7 @@ class Leaf:
         self._check_finite = True
         self._short = False  # a plain sum is the faster one; in float32 only, where no sum hides a large number
         self._bounds = _bounds(part)
+        self._lows, self._highs = ([], []) if self._bounds is None else (b.ravel().tolist() for b in self._bounds)
         self.outside = 0  # observations so far that were outside their Box
 
     def write(self, obs: Any, out: Values, i: int) -> None:
@@ -101,14 +102,25 @@ class Leaf:
             obs = self._array(obs, self.shape, i)
         if self._limits is not None:
             obs = self._indices(obs[np.newaxis], i)[0]
-        elif self._check_finite:
-            # A finite sum proves that all are finite, faster than np.isfinite and without NumPy's warnings.
-            total = sum(obs.tolist()) if self._short else np.vdot(obs, obs)
-            if not -LARGEST < total < LARGEST:
+        elif self._short:
+            self._check_short(obs, i)
+        else:
+            # a finite sum proves that all are finite, faster than np.isfinite and without NumPy's warnings
+            if self._check_finite and not np.vdot(obs, obs) < LARGEST:
                 self._refuse_nonfinite(obs[np.newaxis], i)
-        if self._bounds is not None and ((obs < self._bounds[0]) | (obs > self._bounds[1])).any():
-            self._remark(obs[np.newaxis], i)
+            if self._bounds is not None and ((obs < self._bounds[0]) | (obs > self._bounds[1])).any():
+                self._remark(obs[np.newaxis], i)
         out[i] = obs
+
+    def _check_short(self, obs: Values, i: int) -> None:
+        """The same of a few float32, which is faster number by number."""
+        numbers = obs.tolist()
+        if not -LARGEST < sum(numbers) < LARGEST:
+            self._refuse_nonfinite(obs[np.newaxis], i)
+        for low, number, high in zip(self._lows, numbers, self._highs, strict=False):  # none, without bounds
+            if not low <= number <= high:
+                self._remark(obs[np.newaxis], i)
+                break
 
     def read(self, obs: Any, n: int) -> Values:
         """`[n, ...]`, a checked copy of this part of n worlds."""
