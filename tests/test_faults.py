@@ -415,6 +415,7 @@ def test_30_actions_that_cannot_be_listed_are_refused_at_once(space: gym.Space[A
 def test_30_actions_from_five_on_and_a_single_one() -> None:
     run = train(functools.partial(Counter, start=5))
     assert run.policy().act(np.zeros(3, np.float32)) in (0, 1)
+    assert run.policy().world_action(np.zeros(3, np.float32)) in (5, 6)
     played = bx.evaluate(run.policy(), functools.partial(Counter, start=5), episodes=3)
     assert (played.returns % 10 >= 5).any()  # the world's own asserts that its action is 5 or 6
     run = train(functools.partial(Acts, Discrete(1)))
@@ -640,6 +641,36 @@ def test_35_a_reset_that_raises_is_made_anew_where_that_is_allowed() -> None:
     with pytest.warns(EnvWarning, match=r"^Ends: world 0 was made anew: reset raised OSError: no more$"):
         data, _ = remember(make, 90, Handling(env_restarts=2))
     assert data.steps == 90
+
+
+# 36: slower
+
+
+class Tiring(Counter):
+    """Gathers something: after a thousand steps each takes thirty times as long."""
+
+    taken = 0
+
+    def step(self, action: Any) -> Any:
+        self.taken += 1
+        time.sleep(0.0002 if self.taken < 1000 else 0.006)
+        return super().step(action)
+
+
+def test_36_an_environment_that_slows_down() -> None:
+    with pytest.warns(EnvWarning) as warned:
+        run = train(Tiring, steps=1600, records=8)
+    (only,) = [str(one.message) for one in warned]
+    assert re.fullmatch(
+        r"Tiring: its step takes 6\.\d+ ms now, and took 0\.\d+ at the start; the environment itself has become "
+        "slower: look for what it gathers",
+        only,
+    )
+    history = run.history
+    parts = [history[f"time/{name}_ms"][0] for name in ("env", "act", "wait", "overhead")]
+    np.testing.assert_allclose(sum(parts), history["time/step_ms"][0])
+    assert (history["time/learn_ms"][0] >= 0).all()
+    assert (history["system/rss_mb"][0] > 50).all()
 
 
 # 37: seeds

@@ -219,14 +219,20 @@ def test_every_combination_is_an_action(case: str, n: int, vector: bool) -> None
 
 
 @pytest.mark.parametrize("case", ["several integers", "flags"])
-def test_actions_of_several_parts_are_learnt(case: str) -> None:
+def test_actions_of_several_parts_are_learnt(case: str, tmp_path: Path) -> None:
     space, combinations = ACTIONS[case]
     cues = np.zeros(2, "f4"), np.ones(2, "f4")
     answers = np.array(combinations[1]), np.array(combinations[-1])
     world = functools.partial(Cue, box(2), cues, space, answers)
-    run = bx.train(world, "dqn", steps=640, **TRAIN, **FAST)
+    run = bx.train(world, "dqn", steps=640, out=tmp_path / "run", **TRAIN, **FAST)
     assert run.scores == [5.0]
-    assert [run.policy().act(cue) for cue in cues] == [1, len(combinations) - 1]
+    for policy in (run.policy(), bx.load(tmp_path / "run").policy()):
+        assert [policy.act(cue) for cue in cues] == [1, len(combinations) - 1]
+        for cue, answer in zip(cues, answers, strict=True):
+            told = policy.world_action(cue)
+            assert told.tolist() == answer.tolist()
+            assert space.contains(told)
+        assert policy.world_action(np.stack(cues)).tolist() == [answer.tolist() for answer in answers]
 
 
 def test_masks_of_combinations() -> None:

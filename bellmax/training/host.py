@@ -7,6 +7,7 @@ block before: at most two blocks old, and always equally old, so that a run does
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -66,7 +67,9 @@ class Profile:
     wait: float = 0.0
     learn: float = 0.0
     begin: float = field(default_factory=time.perf_counter)
-    normal: list[float] = field(default_factory=list)  # of the environment's first records, until it slows down
+    steps: list[float] = field(default_factory=list)  # what each took of the environment
+    normal: list[float] = field(default_factory=list)  # medians of the first records [3], ms
+    slow: int = 0  # records on end in which the median was far above those
 
     def drain(self, steps: int) -> dict[str, float]:
         """Milliseconds a vector step since the last call: all of it, and its parts; and megabytes of memory."""
@@ -78,19 +81,25 @@ class Profile:
         record = {f"time/{name}_ms": 1e3 * seconds / steps for name, seconds in parts.items()}
         self.env = self.act = self.wait = self.learn = 0.0
         self.begin = time.perf_counter()
-        self._look(record["time/env_ms"])
+        if self.steps:
+            self._look(1e3 * float(np.median(self.steps)))
+        self.steps.clear()
         return {**record, **({} if (size := resident()) is None else {"system/rss_mb": size})}
 
-    def _look(self, env_ms: float) -> None:
+    def _look(self, median_ms: float) -> None:
+        """Remark, once, that the environment has become slower: in two records on end, so not by chance."""
         if len(self.normal) < 3:
-            self.normal.append(env_ms)
-        elif self.normal[0] >= 0 and env_ms > SLOW * sorted(self.normal)[1]:
+            self.normal.append(median_ms)
+            return
+        usual = sorted(self.normal)[1]
+        self.slow = self.slow + 1 if median_ms > SLOW * usual else 0
+        if self.slow == 2:
             warnings.warn(
-                f"{self.name}: its step takes {env_ms:.3g} ms now, and took {sorted(self.normal)[1]:.3g} at the start; "
-                "the environment itself has become slower: look for what it gathers",
+                f"{self.name}: its step takes {median_ms:.3g} ms now, and took {usual:.3g} at the start; the "
+                "environment itself has become slower: look for what it gathers",
                 EnvWarning, stacklevel=2,
             )  # fmt: skip
-            self.normal = [-1.0] * 3  # said once
+            self.normal = [math.inf] * 3
 
 
 def resident() -> float | None:
@@ -182,7 +191,9 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             chosen, cell, run.carry = act(run.actor, run.carry, run.over, run.obs, run.key, np.int32(t))
             actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell)
             run.profile.act += time.perf_counter() - asked
+            before = run.world.seconds
             step = run.world.step(actions)
+            run.profile.steps.append(run.world.seconds - before)
             discount = np.where(step.terminated, np.float32(0.0), np.float32(config.gamma))
             transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
             ended = step.terminated | step.truncated

@@ -69,7 +69,7 @@ def train(
         data: learn from this and step no world but to evaluate; `steps` are then gradient steps. A Dataset, a file or
             folder that holds one (that of a run with `keep_experience`), or "minari:NAME".
         keep_experience: keep what the replay memory of each seed holds at the end, as `run.experience`, and in the
-            run's folder, from which `data` reads it.
+            run's folder, from which `data` reads it; rewards as they were learnt from, scaled and clipped.
         wrappers: around the environment, from the innermost: names of Gymnasium's, such as "FlattenObservation",
             {"name": "FrameStackObservation", "stack_size": 4} with arguments, or "module:Class" of anybody's.
         workers: processes in which the environments of a seed are stepped, side by side; 0: in this one.

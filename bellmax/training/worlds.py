@@ -151,7 +151,8 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     try:
         name, space = first.name, first.observation_space
         mdp = None
-        if isinstance(env, str) and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
+        plain = isinstance(env, str) and env in gym.registry and "wrappers" not in kwargs
+        if plain and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
             with contextlib.suppress(ConfigError):  # a P that is no table, or one that is not the whole truth
                 mdp = FiniteMDP.from_gymnasium(env, **kwargs)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
