@@ -41,6 +41,8 @@ def main(debug: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]")
 @click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
 @click.option("--data", help="Learn from this alone: a run that kept its experience, a data file, or minari:NAME.")
+@click.option("--eval-episodes", default=10, show_default=True, help="Greedy episodes of a seed at each record.")
+@click.option("--final-episodes", default=100, show_default=True, help="The same at the end, for the score.")
 @click.option("--keep-experience", is_flag=True, help="Save the replay memory of each seed at the end, for --data.")
 @click.option("--wrapper", "wrappers", multiple=True, metavar="NAME", help="Gymnasium's, or MODULE:CLASS; repeatable.")
 @click.option("--workers", default=0, help="Processes for the environments of a seed; 0: none.  [default: 0]")
@@ -123,9 +125,11 @@ def numbers(run: Any) -> dict[str, Any]:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--data", help="The data that it learns from, where they are in another place now.")
+@click.option("--world", help="Its world again, if that is MODULE:ID, which is not imported because a file says so.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
+@env_option
 @as_json_option
-def resume(folder: Path, data: str | None, quiet: bool, as_json: bool) -> None:
+def resume(folder: Path, data: str | None, world: str | None, quiet: bool, env: tuple[str, ...], as_json: bool) -> None:
     """Go on with a run that was stopped, to its end.
 
     Example: bellmax resume runs/CartPole-v1-dqn
@@ -133,7 +137,8 @@ def resume(folder: Path, data: str | None, quiet: bool, as_json: bool) -> None:
     from bellmax.training.progress import say
     from bellmax.training.train import resume as resume_training
 
-    show(resume_training(folder, data=data, progress=not quiet, say=say), as_json)
+    kwargs = read_env(env) or None
+    show(resume_training(folder, world, env_kwargs=kwargs, data=data, progress=not quiet, say=say), as_json)
 
 
 @main.command("eval")
@@ -158,7 +163,7 @@ def evaluate(
     from bellmax.training.saving import load
 
     run = load(folder)
-    kwargs = read_env(env) or (run.env_kwargs if world is None else {})
+    kwargs = read_env(env) or None
     results = [
         play(run.policy(s, which), world, episodes=episodes, seed=seed + i, env_kwargs=kwargs)
         for i, s in enumerate(run.seeds)

@@ -1,5 +1,10 @@
 """Evaluation: all episodes, each of its own length, the same from the same seed, and right on average."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ from bellmax.envs.classic import cartpole
 from bellmax.envs.tabulated import as_world
 from bellmax.mdp.model import FiniteMDP
 from bellmax.networks.network import make_network, to_named
+from bellmax.report.text import describe_run
 from bellmax.training import evaluate as evaluation
 from bellmax.training.policy import Policy
 from bellmax.types import Box, Discrete
@@ -200,3 +206,33 @@ def test_observations_of_another_shape_are_refused(shape: tuple[int, ...], netwo
 def test_a_network_has_no_table(network: Policy) -> None:
     with pytest.raises(bx.ConfigError, match="no finite list of states"):
         network.table()
+
+
+def test_a_wrapper_with_a_module_is_not_imported_because_a_file_names_it(tmp_path: Path) -> None:
+    options = {"steps": 40, "learning_starts": 10, "eval_episodes": 0, "final_episodes": 1, "progress": False}
+    wrappers = ["gymnasium.wrappers:FlattenObservation"]
+    run = bx.train("CartPole-v1", "dqn", out=tmp_path / "run", loop="host", wrappers=wrappers, **options)
+    policy = bx.load(tmp_path / "run").policy()
+    message = r"to make 'CartPole-v1' would import modules named in a file, for wrappers=\['gymnasium.wrappers:Flatten"
+    with pytest.raises(bx.ConfigError, match=message):
+        bx.evaluate(policy, episodes=1)
+    with pytest.raises(bx.ConfigError, match=message):
+        bx.evaluate(policy, "CartPole-v1", episodes=1)
+    said = bx.evaluate(policy, episodes=1, env_kwargs={"wrappers": wrappers})
+    assert said.returns.shape == (1,)
+    command = f"--env 'wrappers={json.dumps(wrappers)}'"
+    assert command in describe_run(run)
+    arguments = [str(tmp_path / "run"), "--episodes", "1"]
+    assert bellmax("eval", *arguments).returncode == 2
+    assert bellmax("eval", *arguments, "--env", f"wrappers={json.dumps(wrappers)}").returncode == 0
+
+
+def test_how_gymnasiums_worlds_are_run_asks_for_the_host_loop() -> None:
+    options = {"steps": 40, "learning_starts": 10, "eval_episodes": 0, "final_episodes": 0, "progress": False}
+    assert bx.train("CartPole-v1", "dqn", strict=True, **options).loop == "host"
+    with pytest.raises(bx.ConfigError, match="strict go with loop='host'; compiled worlds have none"):
+        bx.train("CartPole-v1", "dqn", strict=True, loop="compiled", **options)
+
+
+def bellmax(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([Path(sys.executable).with_name("bellmax"), *words], capture_output=True, text=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shlex
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
 from bellmax.statistics import Summary
-from bellmax.training.worlds import imports_module
+from bellmax.training.worlds import imports_module, wrapping_modules
 from bellmax.types import FloatArray, IntArray
 
 SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
@@ -57,7 +58,9 @@ def describe_run(run: Any) -> str:
         parts.append(describe_optimality(run.steps_to_optimal()))
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
-        named = f" --world {run.world}" if imports_module(run.world, {}) else ""
+        named = f" --world {run.world}" if imports_module(run.world) else ""
+        if wrapping_modules(run.env_kwargs):
+            named += f" --env {shlex.quote('wrappers=' + json.dumps(run.env_kwargs['wrappers']))}"
         parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
     return render(*parts)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
-from bellmax.training.worlds import Source, find_world, imports_module
+from bellmax.training.worlds import Source, find_world, named_in_file
 from bellmax.types import ConfigError, FloatArray, IntArray, Masked
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
@@ -41,14 +41,8 @@ def evaluate(
         raise ConfigError(f"episodes={episodes} is not positive")
     if seed < 0:
         raise ConfigError(f"seed={seed} is negative")
-    if world is None:
-        if imports_module(policy.world, policy.env_kwargs if env_kwargs is None else {}):
-            raise ConfigError(
-                f"to make {policy.world!r} would import a module named in a file; say world={policy.world!r}, and "
-                f"env_kwargs={policy.env_kwargs} if you trust them"
-            )
-        env_kwargs = policy.env_kwargs if env_kwargs is None else env_kwargs
-    source = find_world(policy.world if world is None else world, env_kwargs)
+    world, env_kwargs = named_in_file(world, env_kwargs, policy.world, policy.env_kwargs)
+    source = find_world(world, env_kwargs)
     if isinstance(policy.space, Masked):
         source = with_masks(source)
     if (source.space, source.n_actions) != (policy.space, policy.n_actions):

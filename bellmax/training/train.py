@@ -21,7 +21,7 @@ from bellmax.training.masks import with_masks
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
 from bellmax.training.trainer import Trainer
-from bellmax.training.worlds import Source, find_world
+from bellmax.training.worlds import Source, find_world, named_in_file
 from bellmax.types import BellmaxError, ConfigError, unknown
 
 
@@ -112,6 +112,12 @@ def train(
             raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
     if source.fixed is not None and len(seed_list) > 1:
         raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
+    if handling != Handling() and source.work is not None:  # which says how Gymnasium's worlds are run
+        if loop == "compiled":
+            raise ConfigError(
+                "workers, env_restarts, on_nonfinite and strict go with loop='host'; compiled worlds have none"
+            )
+        loop = "host"
     kind, why = loops.choose_loop(config, source, loop)
     stride = loops.stride(config, source)
     if steps < stride:
@@ -144,6 +150,7 @@ def resume(
     folder: str | os.PathLike[str],
     world: Any = None,
     *,
+    env_kwargs: Mapping[str, Any] | None = None,
     data: Any = None,
     progress: bool | None = None,
     say: Callable[[str], None] = lambda text: None,
@@ -152,7 +159,8 @@ def resume(
 
     A compiled run ends in the same bits as if it had not been stopped. A Gymnasium world cannot be put back into
     the middle of an episode, so there a run goes on with a new episode, and says so. `world` is needed where the
-    run was given an object and not a name; so is `data`, or where they are now in another place.
+    run was given an object and not a name, or a name that imports a module; so are `env_kwargs` with a wrapper that
+    does; and `data`, where they were no file, or are now in another place.
 
     Raises:
         ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; or its data are others now.
@@ -165,7 +173,8 @@ def resume(
     if not (path / checkpoint.MANIFEST).is_file():
         raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
     handling = Handling(**run.options.get("handling", {}))
-    source = find_world(run.world if world is None else world, run.env_kwargs if world is None else None, handling)
+    world, env_kwargs = named_in_file(world, env_kwargs, run.world, run.env_kwargs)
+    source = find_world(world, env_kwargs, handling)
     source = source if loops.is_tabular(run.config) else with_masks(source)
     engine = _engine(run, source, data)
     step, groups = checkpoint.load(path)
