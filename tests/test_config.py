@@ -59,6 +59,8 @@ def all_changed(cls: type) -> dict[str, object]:
         del changed["anneal_interval"]
     if cls.name == "munchausen-dqn":
         changed["munchausen"] = False  # it would not go with double
+    if cls.name == "bootstrapped-dqn":
+        changed["normalize_observations"] = False  # its priors see observations as they are
     return changed
 
 

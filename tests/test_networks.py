@@ -30,7 +30,7 @@ from bellmax.networks.network import (
 )
 from bellmax.networks.torsos import TORSOS, choose_torso, flat, flat_size, register_torso
 from bellmax.random import make_key
-from bellmax.types import Box, ConfigError, Discrete, Masked
+from bellmax.types import Box, ConfigError, Discrete, Masked, MultiDiscrete
 
 PLAIN = Spec("auto", (16, 8), "none", False, False, "none", 0, 0, 0, 0.0)
 X = jnp.linspace(-1.0, 1.0, 5)
@@ -261,10 +261,12 @@ def test_gru_equals_numpy_over_time() -> None:
 
 
 def test_flat_observations() -> None:
-    space = (Discrete(3), Box((2, 2)), Box((2,), "uint8"))
-    obs = (jnp.int32(1), jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([0, 51], jnp.uint8))
-    np.testing.assert_allclose(flat(space, obs), [0, 1, 0, 1, 2, 3, 4, 0, 0.2], rtol=1e-6)
-    assert flat_size(space) == 9
+    space = (Discrete(3), Box((2, 2)), Box((2,), "uint8"), Box((1, 1, 2), "uint8"), MultiDiscrete((2, 3)))
+    matrix, image = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([[[0, 51]]], jnp.uint8)
+    obs = (jnp.int32(1), matrix, jnp.array([0, 51], jnp.uint8), image, jnp.array([1, 0]))
+    expected = [0, 1, 0, 1, 2, 3, 4, 0, 51, 0, 0.2, 0, 1, 1, 0, 0]  # bytes are from 0 to 1 in images alone
+    np.testing.assert_allclose(flat(space, obs), expected, rtol=1e-6)
+    assert flat_size(space) == 16
     assert flat(Discrete(4), jnp.int32(3)).tolist() == [0, 0, 0, 1]
 
 
