@@ -216,8 +216,6 @@ def test_a_wrapper_with_a_module_is_not_imported_because_a_file_names_it(tmp_pat
     message = r"to make 'CartPole-v1' would import modules named in a file, for wrappers=\['gymnasium.wrappers:Flatten"
     with pytest.raises(bx.ConfigError, match=message):
         bx.evaluate(policy, episodes=1)
-    with pytest.raises(bx.ConfigError, match=message):
-        bx.evaluate(policy, "CartPole-v1", episodes=1)
     said = bx.evaluate(policy, episodes=1, env_kwargs={"wrappers": wrappers})
     assert said.returns.shape == (1,)
     command = f"--env 'wrappers={json.dumps(wrappers)}'"

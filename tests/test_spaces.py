@@ -297,7 +297,7 @@ def test_wrappers_of_anybody_are_not_imported_from_a_file(tmp_path: Path) -> Non
     run = bx.train("CartPole-v1", "dqn", steps=100, wrappers=wrappers, out=tmp_path / "run", **TRAIN, **FAST)
     assert run.scores == [14.0]
     policy = bx.load(tmp_path / "run").policy()
-    with pytest.raises(ConfigError, match=r"to make 'CartPole-v1' would import a module named in a file; say world="):
+    with pytest.raises(ConfigError, match=r"to make 'CartPole-v1' would import modules named in a file, for"):
         bx.evaluate(policy, episodes=2)
     trusted = bx.evaluate(policy, "CartPole-v1", env_kwargs=policy.env_kwargs, episodes=2)
     assert trusted.returns.tolist() == [14.0, 14.0]

@@ -59,8 +59,9 @@ def describe_run(run: Any) -> str:
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
         named = f" --world {run.world}" if imports_module(run.world) else ""
-        if wrapping_modules(run.env_kwargs):
-            named += f" --env {shlex.quote('wrappers=' + json.dumps(run.env_kwargs['wrappers']))}"
+        if named or wrapping_modules(run.env_kwargs):  # what only a file says is not imported
+            words = (f"{key}={json.dumps(value)}" for key, value in run.env_kwargs.items())
+            named += "".join(f" --env {shlex.quote(word)}" for word in words)
         parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
     return render(*parts)
 
