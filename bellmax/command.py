@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from bellmax.types import BellmaxError, ConfigError
+from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning
 
 
 def one_line(error: Exception) -> str:
@@ -19,11 +20,23 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def one_line_warnings() -> None:
+    """Show bellmax's own remarks as one line, and all others as Python does."""
+    usual = warnings.formatwarning
+
+    def form(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        ours = issubclass(category, EnvWarning | ModelWarning)
+        return f"warning: {message}\n" if ours else usual(message, category, *where, **more)
+
+    warnings.formatwarning = form
+
+
 class Main(click.Group):
     """Turns every failure into one line and an exit code; `--debug` before the verb keeps the traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb."""
+        one_line_warnings()
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
