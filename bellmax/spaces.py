@@ -154,7 +154,20 @@ def from_json(card: dict[str, Any]) -> Space:
 def to_native(actions: Any, coding: Mapping[str, Any]) -> Any:
     """Actions from 0 as a world counts them: from its "start", or the parts of one of all combinations of "sizes"."""
     if "sizes" not in coding:
-        return actions + coding["start"] if coding else actions
+        return actions + coding.get("start", 0)
     sizes = np.array(coding["sizes"])
     parts = np.stack(np.unravel_index(actions, sizes.ravel()), -1).reshape(*np.shape(actions), *sizes.shape)
     return (parts + np.array(coding["start"])).astype(coding["dtype"])
+
+
+def from_native(space: Space, obs: Any, coding: Mapping[str, Any]) -> Any:
+    """An observation (or a batch of them) as a world gives it, its integers counted from 0."""
+    if "observation_starts" not in coding:
+        return obs
+    starts = iter(coding["observation_starts"])
+
+    def leaf(kind: Leaf, value: Any) -> Any:
+        start = next(starts, 0)  # a mask, which comes last, has none
+        return value if isinstance(kind, Box) else np.asarray(value) - np.asarray(start)
+
+    return map_space(leaf, space, unnamed(space, obs))

@@ -5,6 +5,7 @@ One test, or a few, for each row, under its number.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import math
@@ -700,3 +701,99 @@ def test_37_an_environment_that_ignores_its_seed() -> None:
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "determinism" in done.stdout
+
+
+# what a failure leaves behind
+
+
+class Line(gym.Env):
+    """States 5 to 9, a reward of 1 a step, an end at 10; with a probability the reward is no number."""
+
+    observation_space, action_space = Discrete(6, start=5), Discrete(2)
+
+    def __init__(self, fault: float = 0.2) -> None:
+        self.fault = fault
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.state = 5
+        return 5, {}
+
+    def step(self, action: Any) -> Any:
+        self.state += 1
+        bad = self.np_random.random() < self.fault
+        return self.state, math.nan if bad else 1.0, self.state == 10, False, {}
+
+
+@pytest.mark.parametrize("agent", ["n-step-sarsa", "tree-backup", "true-online-sarsa", "q-learning"])
+def test_no_window_and_no_trace_goes_on_after_a_step_that_was_left_out(agent: str) -> None:
+    options = {"gamma": 1.0, "learning_rate": 0.1, "eval_episodes": 0, "final_episodes": 0, "progress": False}
+    run = bx.train(Line, agent, steps=6000, on_nonfinite="truncate_episode", **options)
+    values = run.policy().table().max(axis=1)
+    assert (values[:5] <= [5.001, 4.001, 3.001, 2.001, 1.001]).all(), values
+    np.testing.assert_allclose(values[4], 1.0, atol=1e-3)
+    assert run.history["rollout/dropped"][0, -1] > 300
+
+
+class Spotted(Line):
+    def step(self, action: Any) -> Any:
+        obs, _, *rest = super().step(action)
+        spot = self.state == 7 and self.np_random.random() < 0.5
+        return obs, math.nan if spot else 1.0, *rest
+
+
+@pytest.mark.parametrize(("how", "returns"), [("skip", {4.0, 5.0}), ("truncate_episode", {5.0})])
+def test_returns_and_scores_are_of_whole_episodes(how: str, returns: set[float]) -> None:
+    remarks = pytest.warns(EnvWarning, match="were cut short by a failure and do not count")
+    with remarks if how != "skip" else contextlib.nullcontext():
+        run = train(lambda: Spotted(0.0), steps=200, on_nonfinite=how, final_episodes=20)
+    assert set(run.episodes[0].returns) == returns
+    assert set(run.evaluations[0].returns) <= returns
+
+
+class Parity(gym.Env):
+    """Reward for the action that tells whether the state is odd."""
+
+    observation_space, action_space = Discrete(4, start=1), Discrete(2, start=7)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.state, self.time = int(self.np_random.integers(1, 5)), 0
+        return self.state, {}
+
+    def step(self, action: Any) -> Any:
+        reward = float(action - 7 == self.state % 2)
+        self.state, self.time = int(self.np_random.integers(1, 5)), self.time + 1
+        return self.state, reward, False, self.time == 10, {}
+
+
+def test_a_policy_acts_on_what_the_world_gives_whatever_its_start() -> None:
+    policy = train(Parity, "q-learning", steps=3000, gamma=0.5).policy()
+    assert [policy.world_action(state) for state in (1, 2, 3, 4)] == [8, 7, 8, 7]
+
+
+class Marked(Counter):
+    """Its steps tell a mask, and its resets if `early`."""
+
+    def __init__(self, length: int, early: bool = True) -> None:
+        super().__init__(length)
+        self.early = early
+
+    def reset(self, **kwargs: Any) -> Any:
+        obs, _ = super().reset(**kwargs)
+        return obs, {"action_mask": np.ones(2, np.int8)} if self.early else {}
+
+    def step(self, action: Any) -> Any:
+        *answer, _ = super().step(action)
+        return *answer, {"action_mask": np.ones(2, np.int8)}
+
+
+def test_a_disabled_vector_environment_with_masks_and_ends_apart() -> None:
+    vector = SyncVectorEnv([lambda: Marked(3), lambda: Marked(4)], autoreset_mode=AutoresetMode.DISABLED)
+    run = bx.train(vector, "dqn", num_envs=2, steps=80, **{**TRAIN, **SMALL})
+    assert run.episodes[0].returns.size > 10
+
+
+def test_a_mask_that_comes_late_is_remarked() -> None:
+    with pytest.warns(EnvWarning, match=r"^Marked: info\['action_mask'\] comes with steps but not with reset"):
+        train(functools.partial(Marked, 3, early=False))

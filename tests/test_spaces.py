@@ -289,7 +289,8 @@ def test_wrappers_by_name_are_part_of_a_run_and_of_its_policies(tmp_path: Path) 
     assert played.lengths.max() == 7
     np.testing.assert_array_equal(played.returns, bx.evaluate(run.policy(), episodes=20, seed=4).returns)
     with pytest.raises(ConfigError, match="the policy knows Box"):
-        bx.evaluate(policy, "CartPole-v1", episodes=2)
+        bx.evaluate(policy, "CartPole-v1", env_kwargs={}, episodes=2)
+    assert bx.evaluate(policy, "CartPole-v1", episodes=2).lengths.max() == 7  # the same name: as it was trained in
 
 
 def test_wrappers_of_anybody_are_not_imported_from_a_file(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class HostStep(NamedTuple):
             action and reset itself (a vector environment in NEXT_STEP mode, one step after an end), or it was made
             anew, or its answer was left out. What came before in that world goes no further.
         ended: `[N]` bool, where the score of an episode is complete: not where only a life was lost.
+        begins: `[N]` bool, where `obs` is the first of an episode, though perhaps the one before was cut short.
     """
 
     obs: Any
@@ -38,6 +39,7 @@ class HostStep(NamedTuple):
     truncated: BoolArray
     valid: BoolArray
     ended: BoolArray
+    begins: BoolArray
 
 
 NONFINITE = ("raise", "truncate_episode", "skip")

@@ -66,6 +66,8 @@ class HostWorld:
         elif handling.workers:
             self._worlds = SideBySide(self._book, _workers(made, world, n, handling))
         else:
+            if handling.env_restarts and made.again is None:
+                raise ConfigError(f"{made.name}: env_restarts cannot make an object anew; give its class or id")
             crew = InProcess(made.name, world, made.again, handling.env_restarts)
             self._worlds = SideBySide(self._book, crew)
 

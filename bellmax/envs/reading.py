@@ -56,6 +56,12 @@ def read_spaces(name: str, worlds: Sequence[Any], vector: bool) -> Spaces:
     Raises:
         ConfigError: bellmax cannot learn in such spaces.
     """
+    for world in worlds:
+        for space in ("observation_space", "action_space"):
+            if not isinstance(getattr(world, space, None), gym.Space):
+                raise ConfigError(
+                    f"{name}: {space} is {getattr(world, space, None)!r}, not a space of gymnasium.spaces"
+                )
     if vector:
         return _spaces(name, worlds[0].single_observation_space, worlds[0].single_action_space)
     first, *others = (_spaces(name, env.observation_space, env.action_space) for env in worlds)
@@ -69,6 +75,9 @@ def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> S
     n_actions, coding = _actions(name, action)
     parts: list[Part] = []
     space = _space(name, observation, observation, (), parts)
+    starts = [np.asarray(part.low).tolist() for part in parts]
+    if any(np.any(part.low) for part in parts):
+        coding["observation_starts"] = starts
     return Spaces(space, observation, tuple(parts), n_actions, action, coding)
 
 
@@ -112,6 +121,8 @@ def _leaf(name: str, whole: gym.Space[Any], space: gym.Space[Any]) -> tuple[Leaf
         if int(space.n) > np.iinfo(np.int32).max:
             raise ConfigError(f"{name}: observation space {space} has too many states to number in int32")
         return Discrete(int(space.n)), int(space.start)
+    if isinstance(space, gym.spaces.Box) and 0 in space.shape:
+        raise ConfigError(f"{name}: observation space {one_line(whole)} has a Box without numbers; leave it out")
     if isinstance(space, gym.spaces.Box):
         return Box(space.shape, "uint8" if space.dtype == np.uint8 else "float32"), 0
     if isinstance(space, gym.spaces.MultiBinary):

@@ -74,10 +74,13 @@ class SideBySide:
                     ended.append((i, *flags))
             if book.masks is not None:
                 book.note_mask(info, i, over)
+            elif info and not book.gives_masks and "action_mask" in info:
+                book.gives_masks = True  # said once
+                book.diary.remark("info['action_mask'] comes with steps but not with reset, so it is not used")
         if not ended and not lost:
             self._obs = next_obs
             last = book.masked(next_obs)
-            return HostStep(last, last, rewards, book.none, book.none, book.all, book.none)
+            return HostStep(last, last, rewards, book.none, book.none, book.all, book.none, book.none)
         return self._with_ends(next_obs, rewards, ended, lost, fresh)
 
     def close(self) -> None:
@@ -110,8 +113,9 @@ class SideBySide:
             book.diary.begin(np.array(starting))
         if again:
             self._reset_into(obs, again, [None] * len(again))
-        self._obs = obs
-        return HostStep(book.masked(obs), last, rewards, terminated, truncated, valid, terminated | truncated)
+        self._obs, begins = obs, book.none.copy()
+        begins[starting] = True
+        return HostStep(book.masked(obs), last, rewards, terminated, truncated, valid, terminated | truncated, begins)
 
     def _reset_into(self, obs: Any, which: list[int], seeds: list[int | None]) -> None:
         book = self.book

@@ -26,6 +26,8 @@ class Vectored:
                 f"{book.name}: on_nonfinite={book.handling.on_nonfinite!r} needs plain environments, each of which can "
                 "be reset; a vector environment resets itself: give its id or class instead"
             )
+        if book.handling.env_restarts:
+            raise ConfigError(f"{book.name}: env_restarts make plain environments anew, and this is a vector")
         self._waiting: BoolArray = np.zeros(book.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
 
     def reset(self, seed: int) -> Any:
@@ -79,7 +81,8 @@ class Vectored:
         ended = terminated | truncated
         if GOES_ON in info:
             ended &= ~info[GOES_ON]
-        return HostStep(obs, next_obs, reward, terminated, truncated, valid, ended)
+        begins = ~valid if self.mode is AutoresetMode.NEXT_STEP else ended
+        return HostStep(obs, next_obs, reward, terminated, truncated, valid, ended, begins)
 
     def close(self) -> None:
         """Free what the worlds hold."""
@@ -87,14 +90,14 @@ class Vectored:
 
     def _reset(self, **kwargs: Any) -> Any:
         book = self.book
+        rows = kwargs["options"]["reset_mask"].copy() if "options" in kwargs else book.all  # Gymnasium takes it out
         try:
             answer: Any = self.env.reset(**kwargs)
         except Exception as error:
             book.diary.crash("reset", error, None)
         obs = book.contract.two(answer, None)
         book.gives_masks = "action_mask" in answer[1]
-        options = kwargs.get("options") or {}
-        self._note_masks(answer[1], options.get("reset_mask", book.all), book.none)
+        self._note_masks(answer[1], rows, book.none)
         return obs
 
     def _note_masks(self, info: Mapping[str, Any], rows: BoolArray, over: BoolArray) -> None:

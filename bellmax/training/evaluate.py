@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
 from bellmax.training.worlds import Source, find_world, named_in_file
-from bellmax.types import ConfigError, FloatArray, IntArray, Masked
+from bellmax.types import ConfigError, EnvWarning, FloatArray, IntArray, Masked
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
 SEED_OFFSET = 1_000_000  # evaluation during training never meets a training seed
@@ -22,6 +23,16 @@ class Evaluation(NamedTuple):
 
     returns: FloatArray
     lengths: IntArray
+
+    @property
+    def mean_return(self) -> float:
+        """NaN where no episode counts."""
+        return float(self.returns.mean()) if self.returns.size else float("nan")
+
+    @property
+    def mean_length(self) -> float:
+        """The same of lengths."""
+        return float(self.lengths.mean()) if self.lengths.size else float("nan")
 
 
 def evaluate(
@@ -75,12 +86,17 @@ def play_host(policy: Policy, source: Source, episodes: int, seed: int) -> Evalu
                 step = worlds.step(np.argmax(q, axis=1))
                 total += step.reward * playing
                 length += playing
-                playing &= ~(step.ended | ~step.valid | (length >= cap))
+                cut = playing & step.begins & ~step.ended  # by a failure that the world is allowed
+                counted &= ~cut
+                playing &= ~(step.ended | cut | (length >= cap))
                 obs = step.obs
             returns += total[counted].tolist()
             lengths += length[counted].tolist()
     finally:
         worlds.close()
+    if len(returns) < episodes:
+        what = f"{episodes - len(returns)} of {episodes} episodes of an evaluation were cut short by a failure"
+        warnings.warn(f"{source.name}: {what} and do not count", EnvWarning, stacklevel=2)
     return Evaluation(np.array(returns), np.array(lengths, np.int64))
 
 

@@ -50,8 +50,8 @@ def grade_by_episodes(
 
     played = list(pool.map(play, policies, seeds))
     return {
-        "eval/mean_reward": np.array([returns.mean() for returns, _ in played]),
-        "eval/mean_ep_length": np.array([lengths.mean() for _, lengths in played]),
+        "eval/mean_reward": np.array([each.mean_return for each in played]),
+        "eval/mean_ep_length": np.array([each.mean_length for each in played]),
     }
 
 

@@ -46,9 +46,9 @@ class Meter:
             for i in np.flatnonzero(step.ended):
                 self.returns.append(float(self.running_return[i]))
                 self.lengths.append(int(self.running_length[i]))
-        if step.ended.any() or not step.valid.all():  # what was cut short is not counted
-            self.running_return[step.ended | ~step.valid] = 0.0
-            self.running_length[step.ended | ~step.valid] = 0
+        if step.begins.any():  # what was cut short is not counted
+            self.running_return[step.begins] = 0.0
+            self.running_length[step.begins] = 0
 
     def drain(self) -> Episodes:
         """The episodes that ended since the last call."""

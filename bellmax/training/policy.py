@@ -35,7 +35,7 @@ class Policy:
         arrays: a table's `q` [S, A] and how often its pairs were updated, `visits` [S, A]; with tiles, of which there
             are S, also the range `low`, `high` [k] of the observations; or a network's parameters by name.
         env_kwargs: arguments of the world.
-        coding: how the world counts its actions, if not from 0.
+        coding: how the world counts its actions and observations, if not from 0.
     """
 
     world: str
@@ -63,8 +63,8 @@ class Policy:
         return int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
 
     def world_action(self, obs: Any) -> Any:
-        """What `act` chooses, as the world's own action space has it: ready for its `step`."""
-        return spaces.to_native(self.act(obs), self.coding)
+        """What `act` chooses, for an observation as the world gives it, as its `step` wants it: each with its start."""
+        return spaces.to_native(self.act(spaces.from_native(self.space, obs, self.coding)), self.coding)
 
     def begin(self, n: int) -> Any:
         """What `look` wants for n worlds in which an episode begins: of a memory cell, else ()."""

@@ -70,7 +70,11 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
 
 def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
     """(low, high) [k] of the observations: as configured, else the world's own, else what is known of it."""
-    assert isinstance(source.space, Box)  # noqa: S101 - the caller has looked
+    if not isinstance(source.space, Box):
+        raise ConfigError(
+            f"{config.name} keeps a table of states or lays tiles over one Box; observations of {source.name} are "
+            f"{source.space}: use dqn"
+        )
     size = math.prod(source.space.shape)
     if config.obs_low:
         low, high = np.array(config.obs_low), np.array(config.obs_high)
@@ -195,7 +199,7 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
         """
         agent.forget(run.table.memory)
         none, run.obs = np.zeros(0, bool), see(run, setup.coder, run.seen)
-        nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none, none)
+        nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none, none, none)
         call(run, run.obs[:0], nothing, run.obs[:0], run.obs)
 
     def start(seeds: Sequence[int]) -> TabularRun:
@@ -211,13 +215,16 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
             begin(run)
         for _ in range(n // run.world.n):
             step = run.world.step(run.actions)
+            if not step.valid.all():  # what comes next does not follow what a window or a trace remembers
+                agent.forget(run.table.memory)
             following = acting = see(run, setup.coder, step.next_obs)
             if (step.terminated | step.truncated | ~step.valid).any():  # a world has begun anew
                 acting = see(run, setup.coder, step.obs)
             error += call(run, run.obs, step, following, acting)
             run.seen, run.obs = step.obs, acting
             run.meter.record(step)
-        return run, [Chunk(run.meter.drain(), {"train/td_error": error / n})]
+        dropped = {"rollout/dropped": float(run.world.dropped)} if run.world.dropped else {}
+        return run, [Chunk(run.meter.drain(), {"train/td_error": error / n, **dropped})]
 
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
         run = start(seeds)

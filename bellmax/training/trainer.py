@@ -212,7 +212,7 @@ class Trainer:
         if limited or (self.truth is not None and not episodes):
             run.scores = run.history["exact/policy_return"][:, -1].tolist()
         else:
-            run.scores = [float(e.returns.mean()) for e in run.evaluations] or [math.nan] * len(run.seeds)
+            run.scores = [each.mean_return for each in run.evaluations] or [math.nan] * len(run.seeds)
         if run.folder is not None:
             saving.save(run)
             saving.close_folder(run)

@@ -111,7 +111,7 @@ def named_in_file(
         ConfigError: to make it would import a module that only the file names, as part of an id or of a wrapper's name.
     """
     if env_kwargs is None:
-        env_kwargs = arguments if world is None else {}
+        env_kwargs = arguments if world is None or world == name else {}
         if wrapping_modules(env_kwargs):
             raise ConfigError(
                 f"to make {name!r} would import modules named in a file, for wrappers={env_kwargs['wrappers']}; if you "
