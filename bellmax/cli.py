@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def train(
     if misplaced := settings.keys() & inspect.signature(run_training).parameters.keys():
         raise ConfigError(f"{sorted(misplaced)[0]} is no hyper-parameter; see the options of `bellmax train --help`")
     env_kwargs = read_env(env)
+    handling["wrappers"] = [json.loads(name) if name.startswith("{") else name for name in handling["wrappers"]]
     folder = out or free_folder(Path("runs"), f"{world}-{agent}")
     try:
         run = run_training(

@@ -89,7 +89,10 @@ def train(
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
     """
     problems: list[str] = []
-    env_kwargs = {**(env_kwargs or {}), **({"wrappers": list(wrappers)} if wrappers else {})}
+    env_kwargs = {
+        **(env_kwargs or {}),
+        **({"wrappers": [wrappers] if isinstance(wrappers, str | Mapping) else list(wrappers)} if wrappers else {}),
+    }
     handling = _attempt(
         problems, lambda: read_handling(Handling(workers, env_timeout, env_restarts, on_nonfinite, strict))
     )
@@ -248,7 +251,8 @@ def read_handling(handling: Any) -> Handling:
         for name, value in (("workers", handling.workers), ("env_restarts", handling.env_restarts))
         if isinstance(value, bool) or not isinstance(value, int) or value < 0
     ]
-    if not isinstance(handling.env_timeout, int | float) or not handling.env_timeout > 0:
+    seconds = handling.env_timeout
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         problems.append(f"env_timeout={handling.env_timeout!r} is not a positive number of seconds")
     if handling.on_nonfinite not in NONFINITE:
         problems.append(unknown("on_nonfinite", handling.on_nonfinite, NONFINITE))
