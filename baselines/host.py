@@ -88,15 +88,15 @@ def third_party() -> dict[str, Any]:
 
 
 def atari() -> dict[str, Any]:
-    """ALE/RoadRunner-v5, DQN, 100,000 steps (400,000 frames), one seed: greedy games against games at random."""
+    """ALE/RoadRunner-v5, DQN, 60,000 steps (240,000 frames), one seed: greedy games against games at random."""
     begin = time.monotonic()
     run = bx.train(
-        "ALE/RoadRunner-v5", "dqn", steps=100_000, learning_starts=5_000, target_update_interval=2_000,
-        exploration_fraction=0.2, eval_episodes=0, final_episodes=10, buffer_size=100_000,
+        "ALE/RoadRunner-v5", "dqn", steps=60_000, learning_starts=3_000, target_update_interval=2_000,
+        exploration_fraction=0.25, eval_episodes=0, final_episodes=8, buffer_size=70_000,
     )  # fmt: skip
     minutes = (time.monotonic() - begin) / 60
     first = float(run.history["rollout/ep_rew_mean"][0, 0])
-    found = f"greedy {run.scores[0]:.0f} (10 games), at random {first:.0f}; {minutes:.0f} min"
+    found = f"greedy {run.scores[0]:.0f} (8 games), at random {first:.0f}; {minutes:.0f} min"
     curve = [round(float(x)) for x in run.history["rollout/ep_rew_mean"][0]]
     return {"training": curve, "demanded": "greedy at least 10 times as good as random", "found": found,
             "met": run.scores[0] >= 10 * max(first, 1.0)}  # fmt: skip
