@@ -58,6 +58,7 @@ def read_spaces(name: str, worlds: Sequence[Any], vector: bool) -> Spaces:
     """
     for world in worlds:
         for space in ("observation_space", "action_space"):
+            space = f"single_{space}" if vector else space
             if not isinstance(getattr(world, space, None), gym.Space):
                 raise ConfigError(
                     f"{name}: {space} is {getattr(world, space, None)!r}, not a space of gymnasium.spaces"
