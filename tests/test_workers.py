@@ -387,9 +387,13 @@ def test_a_forgotten_object_leaves_no_process() -> None:
 
 def test_an_interrupt_in_a_step_closes_all(open_workers: Open) -> None:
     workers, pids = open_workers()
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        workers.step([0, 0, 0, "hang"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a process of its own
+    try:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            workers.step([0, 0, 0, "hang"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert gone(pids)
 
 
