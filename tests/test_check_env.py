@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -426,7 +427,7 @@ def test_slow_and_leaking_environments() -> None:
 
     [(level, what, _)] = found(walk(step=step), "time")
     assert level == "warning"
-    assert what.startswith("steps get slower: 0.0")
+    assert re.match(r"steps get slower: 0\.\d+ ms at the beginning, [1-9]", what)
     if judge.resident() == 0:  # not Linux
         return
     kept: list[Any] = []
