@@ -85,12 +85,13 @@ WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
-_OFTEN = {"num_envs": 8, "gradient_steps": 2, "learning_starts": 20_000}  # a gradient step for 4 environment steps
-# after Mnih et al. (2015) and Dopamine, with Adam; the replay memory of RL Baselines3 Zoo, a tenth of theirs
+# after Mnih et al. (2015) and Dopamine, with Adam: a gradient step for 4 environment steps, though of 8 games at once;
+# the replay memory of RL Baselines3 Zoo, a tenth of theirs
 _ATARI_DQN = {
-    **_OFTEN, "net_arch": (512,), "normalization": "none", "reward_clip": 1.0, "batch_size": 32, "buffer_size": 100_000,
-    "learning_rate": 1e-4, "learning_rate_schedule": "constant", "adam_epsilon": 1.5e-4, "weight_averaging": False,
-    "target_update_interval": 8_000, "exploration_fraction": 0.1, "exploration_final_eps": 0.01,
+    "num_envs": 8, "gradient_steps": 2, "learning_starts": 20_000, "net_arch": (512,), "normalization": "none",
+    "reward_clip": 1.0, "batch_size": 32, "buffer_size": 100_000, "learning_rate": 1e-4, "adam_epsilon": 1.5e-4,
+    "learning_rate_schedule": "constant", "weight_averaging": False, "target_update_interval": 8_000,
+    "exploration_fraction": 0.1, "exploration_final_eps": 0.01,
 }  # fmt: skip
 _ATARI: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("DQN", "QRDQN", "IQN", "MunchausenDQN"), _ATARI_DQN),

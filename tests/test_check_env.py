@@ -16,7 +16,10 @@ from gymnasium import spaces
 from worlds import Bad, Counter, Ends, Spaces
 
 from bellmax.envs import check as judge
-from bellmax.report.checking import COPY, CRASH, MIGRATION, RESET, SEED, check_env
+from bellmax.envs.diary import MIGRATION
+from bellmax.envs.playing import COPY, CRASH, RESET
+from bellmax.machine import resident_mb
+from bellmax.report.checking import SEED, check_env
 from bellmax.types import ConfigError
 
 NAN = float("nan")
@@ -428,7 +431,7 @@ def test_slow_and_leaking_environments() -> None:
     [(level, what, _)] = found(walk(step=step), "time")
     assert level == "warning"
     assert re.match(r"steps get slower: 0\.\d+ ms at the beginning, [1-9]", what)
-    if judge.resident() == 0:  # not Linux
+    if resident_mb() == 0:  # not Linux
         return
     kept: list[Any] = []
 

@@ -228,8 +228,11 @@ def test_a_wrapper_with_a_module_is_not_imported_because_a_file_names_it(tmp_pat
 def test_how_gymnasiums_worlds_are_run_asks_for_the_host_loop() -> None:
     options = {"steps": 40, "learning_starts": 10, "eval_episodes": 0, "final_episodes": 0, "progress": False}
     assert bx.train("CartPole-v1", "dqn", strict=True, **options).loop == "host"
-    with pytest.raises(bx.ConfigError, match="strict go with loop='host'; compiled worlds have none"):
+    with pytest.raises(bx.ConfigError, match="and strict go with environments of Gymnasium and loop"):
         bx.train("CartPole-v1", "dqn", strict=True, loop="compiled", **options)
+    for world in ("probe:delay", "corridor"):
+        with pytest.raises(bx.ConfigError, match=f"; <?{world}>? is compiled"):
+            bx.train(world, "dqn", workers=2, **options)
 
 
 def bellmax(*words: str) -> subprocess.CompletedProcess[str]:

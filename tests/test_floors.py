@@ -14,6 +14,7 @@ FLOORS = [
         "spaces",
         "config",
         "caching",
+        "machine",
         "random",
         "bellman",
         "distributions",

@@ -47,6 +47,11 @@ def actor(state: LearnerState) -> LearnerState:
     return LearnerState(state.params, (), (), (), ())
 
 
+def transitions_of(batch: Transition | Experience) -> Transition:
+    """Of a batch of transitions, or of sequences of experience."""
+    return batch.transition if isinstance(batch, Experience) else batch
+
+
 def make_experience(config: DeepConfig, space: Space) -> Experience:
     """One experience of zeros, as a memory keeps it."""
     obs = jax.tree.map(jnp.asarray, zeros(space))
@@ -125,15 +130,14 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         else:
             losses, priority, metrics = jax.vmap(lambda *x: one(net, target_net, *x))(batch, weight, draws)
         mean = jnp.mean(losses)
-        rewards = batch.transition.reward if config.recurrent != "none" else batch.reward
+        rewards = transitions_of(batch).reward
         metrics = {"loss": mean, **jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(rewards))}
         return mean, Learned(priority, metrics)
 
     def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
         gradient, learned = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)
         change, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-        seen = batch[0].transition.obs if config.recurrent != "none" else batch[0].obs
-        params = watch(optax.apply_updates(state.params, change), state.params, seen)
+        params = watch(optax.apply_updates(state.params, change), state.params, transitions_of(batch[0]).obs)
         updates = state.updates + 1
         mixed = config.tau * params + (1.0 - config.tau) * state.target_params
         target_params = jnp.where(updates % period == 0, mixed, state.target_params)

@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from bellmax.envs.contract import LARGE
+from bellmax.envs.observing import LARGEST
 from bellmax.envs.reading import one_line
 
 Level: TypeAlias = Literal["ok", "hint", "warning", "error"]
 
-LARGEST = float(np.finfo(np.float32).max)
-LARGE = 1e6  # a reward that a network will hardly learn from
 AGREE = "make the observation and its space agree"
 CAST = "bellmax casts it, other libraries refuse or round it: return arrays of the space's dtype"
 FINITE = "repair the environment, or bound the {} in a wrapper"
@@ -319,11 +317,3 @@ def kind(value: Any) -> str:
 def said(error: Exception) -> str:
     """An exception on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-
-
-def resident() -> float:
-    """Memory of this process in MB; 0 where the system does not tell it as Linux does."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except (OSError, AttributeError):
-        return 0.0

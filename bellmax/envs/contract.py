@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.envs.check import LARGE
 from bellmax.envs.diary import MIGRATION
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.reading import one_line
 from bellmax.types import EnvContractError, EnvWarning, NonFiniteError
+
+LARGE = 1e6  # a reward that a network will hardly learn from
 
 
 class Contract:

@@ -65,10 +65,15 @@ class Diary:
 
     def crash(self, doing: str, error: Exception, i: int | None) -> NoReturn:
         """Report what world i raised in its `reset` or `step`."""
-        if isinstance(error, ValueError) and "unpack (expected 5, got 4)" in str(error):  # by a wrapper
+        if is_old_step(error):
             raise EnvContractError(f"{self.place(i)}: step returned 4 values, not 5; {MIGRATION}") from error
         recent = [(actions if i is None else actions[i]).tolist() for actions in self.actions]
         seed = self.seed if i is None or self.seed is None else self.seed + i
         raise EnvCrashed(
             f"{self.place(i)}: {doing} raised {type(error).__name__}: {error}; seed {seed}, last actions {recent}"
         ) from error
+
+
+def is_old_step(error: Exception) -> bool:
+    """Whether a wrapper fell over a step of four values, as before Gymnasium 0.26."""
+    return isinstance(error, ValueError) and "unpack (expected 5, got 4)" in str(error)

@@ -41,17 +41,15 @@ class HostWorld:
         coding: how the world itself counts them, for `spaces.to_native`.
         max_episode_steps: the time limit, if one is known.
         bounds: lowest and highest observation as the world gives them, or None where it is no Box.
-        seconds: that were spent in the worlds' own code.
+        seconds: that the last step took, with the checks of what the worlds answered.
     """
 
     def __init__(self, made: Made, owned: bool = True, handling: Handling | None = None) -> None:
         """What `make` made; an environment that was given as an object stays its owner's to close, if not `owned`."""
-        handling = handling or Handling()
-        world = made.world
-        vector = isinstance(world, VectorEnv)
-        n = world.num_envs if isinstance(world, VectorEnv) else len(world)
-        spaces = read_spaces(made.name, [world] if isinstance(world, VectorEnv) else world, vector)
-        n = made.n if made.n is not None else n
+        handling, world = handling or Handling(), made.world
+        worlds: list[Any] = [world] if isinstance(world, VectorEnv) else world
+        n = made.n or (world.num_envs if isinstance(world, VectorEnv) else len(world))
+        spaces = read_spaces(made.name, worlds, isinstance(world, VectorEnv))
         self._owned, self._book = owned, Book(made.name, n, spaces, handling)
         self.name, self.max_episode_steps, self.n = made.name, made.limit, n
         self.observation_space, self.n_actions, self.coding = spaces.observation, spaces.n_actions, spaces.coding
@@ -109,7 +107,7 @@ class HostWorld:
         self._book.diary.tick(native)
         begin = time.perf_counter()
         step = self._worlds.step(native)
-        self.seconds += time.perf_counter() - begin
+        self.seconds = time.perf_counter() - begin
         return step
 
     def close(self) -> None:

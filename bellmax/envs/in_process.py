@@ -11,8 +11,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bellmax.envs.diary import is_old_step
 from bellmax.envs.making import Env
-from bellmax.envs.workers import Restarted, WorldFailed
+from bellmax.envs.workers import JUMP, Restarted, WorldFailed
 
 SILENCE = 60.0  # seconds without an answer after which the stack is shown, and again after as many
 
@@ -76,7 +77,7 @@ class InProcess:
         self._closed.set()
 
     def _anew(self, i: int, doing: str, error: Exception) -> Restarted:
-        if not self.restarts_left or self._make is None or _old_step(error):
+        if not self.restarts_left or self._make is None or is_old_step(error):
             self._since = None
             raise WorldFailed(i, doing, error) from error
         self.restarts_left -= 1
@@ -85,7 +86,7 @@ class InProcess:
             self.worlds[i].close()
         try:
             self.worlds[i] = self._make()
-            obs, info = self.worlds[i].reset(seed=self._seed + 1_000_003 * self.restarted)
+            obs, info = self.worlds[i].reset(seed=self._seed + JUMP * self.restarted)
         except Exception as again:
             self._since = None
             raise WorldFailed(i, "restart", again) from again
@@ -116,8 +117,3 @@ def _guard(worlds: weakref.ref[InProcess], name: str, closed: threading.Event, t
             file=sys.stderr,
             flush=True,
         )
-
-
-def _old_step(error: Exception) -> bool:
-    """Whether a wrapper fell over an old step of four values: it would again."""
-    return isinstance(error, ValueError) and "unpack (expected 5, got 4)" in str(error)

@@ -19,6 +19,7 @@ class SideBySide:
     def __init__(self, book: Book, crew: InProcess | Workers) -> None:
         self.book, self.crew = book, crew
         self._obs: Any = None  # the last observations given away
+        self._told = False  # of masks that come too late
         self._unseen: list[int] = []  # worlds that have gone on since theirs, in a step that was left out
 
     def reset(self, seed: int) -> Any:
@@ -74,8 +75,8 @@ class SideBySide:
                     ended.append((i, *flags))
             if book.masks is not None:
                 book.note_mask(info, i, over)
-            elif info and not book.gives_masks and "action_mask" in info:
-                book.gives_masks = True  # said once
+            elif info and not (self._told or book.gives_masks) and "action_mask" in info:
+                self._told = True
                 book.diary.remark("info['action_mask'] comes with steps but not with reset, so it is not used")
         if not ended and not lost:
             self._obs = next_obs

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CONTEXT: Any = mp.get_context("forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn")
 START = 60.0  # seconds; a worker imports what its worlds need, so that its start may take longer than any step
 PULSE = 1.0  # seconds between two looks for an interrupt, which another thread may have received
+JUMP = 1_000_003  # from the seed of a world to that of its replacement, as the same might lead to the same failure
 GRACE = 2.0  # seconds for a worker to close its worlds before it is made to end
 
 
@@ -191,8 +192,7 @@ class Workers:
                     self._workers[failure.worker] = self._start(failure.worlds)
                     failures = [f for f in failures if isinstance(f, WorkerFailed) or f.i not in worlds]
                 made, unmade = self._exchange("constructor", dict.fromkeys(worlds))
-                jump = 1_000_003 * self.restarted  # the seeds before might lead to the same failure
-                seeds = {i: self._seeds[i] + jump if i in self._seeds else None for i in made}
+                seeds = {i: self._seeds[i] + JUMP * self.restarted if i in self._seeds else None for i in made}
                 first, unbegun = self._exchange("reset", seeds)
                 for i, (obs, info) in first.items():
                     answers[i] = Restarted(obs, info, " ".join(str(failure).split()))

@@ -180,3 +180,13 @@ def shares_frames(obs: Any) -> bool:
     Where they are something else, colours first, say, that costs no more than to keep them whole.
     """
     return getattr(obs, "dtype", None) == jnp.uint8 and len(obs.shape) == 3 and obs.shape[0] < min(obs.shape[1:])
+
+
+def room_for(obs: Any, next_obs: Any, over: Any) -> int:
+    """How many slots a memory of all these steps [n] in one world needs: steps, or frames where it keeps those."""
+    n = len(over)
+    if not n or isinstance(obs, tuple) or not shares_frames(obs[0]):
+        return n
+    depth = obs.shape[1]
+    jumps = (obs[:, 1:] != next_obs[:, :-1]).reshape(n, -1).any(axis=1)
+    return int(n + depth * (1 + over.sum()) + (depth - 1) * jumps.sum())

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import re
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 from bellmax.envs import check as judge
-from bellmax.envs.check import End, Findings, Flaw, Level, Report
-from bellmax.envs.diary import MIGRATION
+from bellmax.envs.check import Findings, Level, Report
 from bellmax.envs.making import Env, make
+from bellmax.envs.playing import Event, Player
 from bellmax.envs.reading import Spaces, one_line, read_spaces
-from bellmax.spaces import to_native
-from bellmax.types import ConfigError, EnvContractError, EnvCrashed
+from bellmax.machine import resident_mb
+from bellmax.types import ConfigError, EnvCrashed
 
 Source: TypeAlias = "str | Env | Callable[..., Env]"
 
@@ -29,151 +27,7 @@ COMPARED = 1_000  # steps of which two plays are compared
 SLOWER, NOTICED = 3.0, 5e-5  # steps that take so many times as long as at first, and so many seconds longer
 USABLE: gym.Space[Any] = gym.spaces.Discrete(1)
 LEAK = 50.0  # MB that a short check should not cost
-COPY = "return a copy; others would remember one array many times, and SAME_STEP vectors lose the final observation"
-CRASH = "any action of the space, if its mask allows it, must be possible until the episode ends"
-RESET = "declare `def reset(self, *, seed=None, options=None)`, and begin it with `super().reset(seed=seed)`"
 SEED = "draw all chance from self.np_random after super().reset(seed=seed), and let reset set every part of the state"
-
-
-class Event(NamedTuple):
-    """One reset or step: where, and copies of what it returned, by name."""
-
-    place: str
-    values: dict[str, Any]
-
-
-class Player:
-    """Plays one environment with random actions that its masks allow, and notes what it sees."""
-
-    def __init__(self, env: Env, spaces: Spaces | None, findings: Findings, seed: int) -> None:
-        """`spaces` as bellmax sees them, or None if it cannot use them; `seed` is that of the actions."""
-        self.env, self.findings, self.ends, self.rewards = env, findings, list[End](), list[float]()
-        self.step_seconds, self.reset_seconds = list[float](), list[float]()
-        self.longest, self.takes_seed, self._spaces, self._seed = 0, True, spaces, seed
-        self._rng, self._actions = np.random.default_rng(seed), copy.deepcopy(env.action_space)
-        self._actions.seed(seed)
-        self._episode, self._time, self._crashes, self._place = 0, 0, 0, ""
-        self.gives_masks: bool | None = None
-        self._mask: Any = None
-        self._last: tuple[Any, Any] = None, None  # the last observation, and a copy of what it was
-
-    def twin(self, env: Env | None = None) -> Player:
-        """Plays the same actions, in the same environment or another, and keeps its findings to itself."""
-        return Player(env or self.env, self._spaces, Findings(), self._seed)
-
-    def walk(self, steps: int, seed: int) -> Iterator[Event]:
-        """Reset with the seed, then so many steps; later resets have no seed."""
-        over = True
-        for t in range(steps):
-            for move in ("reset", "step") if over else ("step",):
-                event = self.go(move, None if t else seed)
-                over = event is None or any(event.values.get(name) for name in ("terminated", "truncated"))
-                if event is None:
-                    break
-                yield event
-            if self._crashes == 3:  # it is left alone
-                return
-
-    def go(self, move: str, seed: int | None = None) -> Event | None:
-        """Reset or step; None if that raised, or returned what cannot be read."""
-        try:
-            return self._reset(seed) if move == "reset" else self._step()
-        except EnvContractError as error:
-            self._note("interface", "error", str(error), MIGRATION)
-        except Exception as error:
-            old = isinstance(error, ValueError) and "unpack (expected 5, got 4)" in str(error)  # by a wrapper
-            fix = MIGRATION if old else CRASH if move == "step" else "repair reset: every episode begins there"
-            self._note("crashes", "error", f"{move} raised {judge.said(error)}", fix)
-        self._crashes += 1
-        return None
-
-    def _reset(self, seed: int | None) -> Event:
-        self._episode, self._time = self._episode + 1, 0
-        self._place = f"episode {self._episode}, reset"
-        seeded: dict[str, Any] = {} if seed is None or not self.takes_seed else {"seed": seed}
-        begin = time.perf_counter()
-        try:
-            answer: Any = self.env.reset(**seeded)
-        except TypeError as error:
-            if not seeded or "'seed'" not in str(error):
-                raise
-            self._note("interface", "error", f"reset raised {judge.said(error)}", RESET)
-            self._episode, self.takes_seed = self._episode - 1, False
-            return self._reset(None)
-        self.reset_seconds.append(time.perf_counter() - begin)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            self._note("interface", "error", f"reset returned {judge.kind(answer)}, not (obs, info)", MIGRATION)
-            answer = answer, {}
-        return self._look(answer[0], answer[1], {})
-
-    def _step(self) -> Event:
-        self._time += 1
-        self.longest = max(self.longest, self._time)
-        action = self._action()
-        self._place = f"episode {self._episode}, step {self._time}, action {action}"
-        begin = time.perf_counter()
-        answer: Any = self.env.step(action)
-        self.step_seconds.append(time.perf_counter() - begin)
-        if isinstance(answer, tuple) and len(answer) == 4:
-            self._note("interface", "error", "step returned 4 values, not 5", MIGRATION)
-            answer = (*answer[:3], False, answer[3])
-        if not isinstance(answer, tuple) or len(answer) != 5:
-            raise EnvContractError(f"step returned {judge.kind(answer)}, not a tuple of 5 values")
-        obs, reward, terminated, truncated, info = answer
-        self._note_all(judge.answer_flaws(reward, terminated, truncated))
-        values: dict[str, Any] = {"reward": judge.number(reward)}
-        values |= {"terminated": bool(np.any(terminated)), "truncated": bool(np.any(truncated))}
-        if abs(values["reward"]) <= judge.LARGEST:
-            self.rewards.append(values["reward"])
-        if values["terminated"] or values["truncated"]:
-            self.ends.append(End(self._time, values["terminated"], values["truncated"]))
-        return self._look(obs, info, values)
-
-    def _action(self) -> Any:
-        """A random one, as bellmax would give it where it can use the space."""
-        if self._spaces is None:
-            return self._actions.sample()
-        allowed = np.arange(self._spaces.n_actions) if self._mask is None else np.flatnonzero(self._mask)
-        return to_native(self._rng.choice(allowed, 1), self._spaces.coding)[0]
-
-    def _look(self, obs: Any, info: Any, values: dict[str, Any]) -> Event:
-        """Check what reset and step have in common."""
-        if not isinstance(info, dict):
-            self._note("interface", "error", f"info is {judge.kind(info)}, not a dict", "return {} if it is empty")
-            info = {}
-        over = bool(values.get("terminated") or values.get("truncated"))
-        flaws = judge.flaws(self.env.observation_space, obs, "observation")
-        self.findings.guard("observations", self._place, self._note_all, flaws)
-        self.findings.guard("aliasing", self._place, self._aliasing, obs)
-        self.findings.guard("masks", self._place, self._masks, info.get("action_mask"), over)
-        self._last = obs, copy.deepcopy(obs)
-        return Event(self._place, {"observation": self._last[1], **values, "action_mask": copy.copy(self._mask)})
-
-    def _aliasing(self, obs: Any) -> None:
-        last, copied = self._last
-        if differs := judge.difference(copied, last, "observation"):
-            self._note("aliasing", "warning", f"the observation before was overwritten: {differs}", COPY)
-        elif judge.shared_memory(last, obs):
-            self._note("aliasing", "hint", "the observation has the memory of the one before, unchanged so far", COPY)
-
-    def _masks(self, given: Any, over: bool) -> None:
-        self._mask = None
-        self.gives_masks = given is not None if self.gives_masks is None else self.gives_masks
-        if self.gives_masks != (given is not None):
-            which = "is missing, though the first reset gave one" if given is None else "comes, though not at first"
-            self._note("masks", "error", f"info['action_mask'] {which}", judge.MASKS)
-        if given is not None and self._spaces is not None:
-            flaws = list(judge.mask_flaws(given, self._spaces.n_actions, over))
-            self._note_all(flaws)
-            if all(flaw.level != "error" for flaw in flaws) and np.any(given):
-                self._mask = np.array(given, np.bool_)
-
-    def _note_all(self, flaws: Iterable[Flaw]) -> None:
-        for flaw in flaws:
-            self._note(*flaw)
-
-    def _note(self, check: str, level: Level, what: str, fix: str, size: float = 0.0) -> None:
-        self.findings.add(check, level, f"{self._place}: {what}", fix, size)
 
 
 def check_env(env: Source, *, steps: int = 1_000, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None) -> Report:
@@ -253,17 +107,17 @@ def _spaces(name: str, env: Env, findings: Findings) -> Spaces | None:
 
 def _play(player: Player, steps: int, seed: int) -> dict[str, Any]:
     """The first play, whose findings count; its facts."""
-    before = judge.resident()
+    before = resident_mb()
     for _ in player.walk(steps, seed):
         if len(player.step_seconds) <= steps // 10:
-            before = judge.resident()  # what the first steps load is no leak
+            before = resident_mb()  # what the first steps load is no leak
     facts: dict[str, Any] = {"steps": len(player.step_seconds), "episodes": len(player.ends)}
     for name, seconds in (("step", player.step_seconds), ("reset", player.reset_seconds)):
         middle, high = np.quantile(seconds or [0.0], (0.5, 0.99)).tolist()
         facts |= {f"{name}_ms_median": round(1e3 * middle, 5), f"{name}_ms_99_percent": round(1e3 * high, 5)}
     facts["steps_per_second"] = round(facts["steps"] / (sum(player.step_seconds + player.reset_seconds) or 1))
     facts["largest_reward"] = max(map(abs, player.rewards), default=0.0)
-    return facts | {"memory_growth_mb": round(judge.resident() - before, 1)}
+    return facts | {"memory_growth_mb": round(resident_mb() - before, 1)}
 
 
 def _determinism(player: Player, worlds: list[Env], steps: int, seed: int) -> None:

@@ -13,7 +13,7 @@ from bellmax.envs.functional import World
 from bellmax.networks.torsos import image_of
 from bellmax.random import APART
 from bellmax.replay.ring import NOWHERE
-from bellmax.spaces import visible
+from bellmax.spaces import leaves_of
 from bellmax.types import Agent, Array, Experience, Space, Transition
 
 
@@ -225,4 +225,5 @@ def compiler_options(space: Space | None) -> dict[str, str | bool]:
         "xla_cpu_multi_thread_eigen": False,
     }
     whole = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
-    return options if image_of(visible(space)) else {**options, **whole}
+    images = space is not None and any(map(image_of, leaves_of(space)))
+    return options if images else {**options, **whole}

@@ -8,18 +8,17 @@ block before: at most two blocks old, and always equally old, so that a run does
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.machine import resident_mb
 from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
@@ -62,29 +61,26 @@ class Profile:
     """Where the time of a run goes, in seconds since the last record; learning runs beside the other three."""
 
     name: str
-    env: float = 0.0
+    begin: float = 0.0
+    steps: list[float] = field(default_factory=list)  # what each took of the environment
     act: float = 0.0
     wait: float = 0.0
     learn: float = 0.0
-    begin: float = field(default_factory=time.perf_counter)
-    steps: list[float] = field(default_factory=list)  # what each took of the environment
     normal: list[float] = field(default_factory=list)  # medians of the first records [3], ms
     slow: int = 0  # records on end in which the median was far above those
 
-    def drain(self, steps: int) -> dict[str, float]:
-        """Milliseconds a vector step since the last call: all of it, and its parts; and megabytes of memory."""
-        whole = time.perf_counter() - self.begin
+    def drain(self) -> dict[str, float]:
+        """Milliseconds a vector step since `begin`: all of it, and its parts; and megabytes of memory."""
+        whole, env = time.perf_counter() - self.begin, sum(self.steps)
         parts = {
-            "step": whole, "env": self.env, "act": self.act, "wait": self.wait, "learn": self.learn,
-            "overhead": whole - self.env - self.act - self.wait,
+            "step": whole, "env": env, "act": self.act, "wait": self.wait, "learn": self.learn,
+            "overhead": whole - env - self.act - self.wait,
         }  # fmt: skip
-        record = {f"time/{name}_ms": 1e3 * seconds / steps for name, seconds in parts.items()}
-        self.env = self.act = self.wait = self.learn = 0.0
-        self.begin = time.perf_counter()
-        if self.steps:
-            self._look(1e3 * float(np.median(self.steps)))
-        self.steps.clear()
-        return {**record, **({} if (size := resident()) is None else {"system/rss_mb": size})}
+        record = {f"time/{name}_ms": 1e3 * seconds / len(self.steps) for name, seconds in parts.items()}
+        self._look(1e3 * float(np.median(self.steps)))
+        self.steps, self.act, self.wait, self.learn = [], 0.0, 0.0, 0.0
+        size = resident_mb()
+        return {**record, "system/rss_mb": size} if size else record
 
     def _look(self, median_ms: float) -> None:
         """Remark, once, that the environment has become slower: in two records on end, so not by chance."""
@@ -100,15 +96,6 @@ class Profile:
                 EnvWarning, stacklevel=2,
             )  # fmt: skip
             self.normal = [math.inf] * 3
-
-
-def resident() -> float | None:
-    """Megabytes of memory that this process holds, where the system says."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def meter(n: int) -> Meter:
@@ -185,15 +172,14 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         run.block = run.thread.submit(work)
 
     def advance(run: DeepRun, t: int, n: int) -> tuple[DeepRun, list[Chunk]]:
-        run.profile.begin, spent = time.perf_counter(), run.world.seconds
+        run.profile.begin = time.perf_counter()
         for _ in range(n // config.num_envs):
             asked = time.perf_counter()
             chosen, cell, run.carry = act(run.actor, run.carry, run.over, run.obs, run.key, np.int32(t))
             actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell)
             run.profile.act += time.perf_counter() - asked
-            before = run.world.seconds
             step = run.world.step(actions)
-            run.profile.steps.append(run.world.seconds - before)
+            run.profile.steps.append(run.world.seconds)
             discount = np.where(step.terminated, np.float32(0.0), np.float32(config.gamma))
             transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
             ended = step.terminated | step.truncated
@@ -208,8 +194,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             run.metrics.append(run.block.result()[2])
         gathered, run.metrics = [m for m in run.metrics if m], []
         means = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
-        run.profile.env += run.world.seconds - spent
-        extra = run.profile.drain(n // config.num_envs)
+        extra = run.profile.drain()
         if run.world.dropped:
             extra["rollout/dropped"] = float(run.world.dropped)
         return run, [Chunk(run.meter.drain(), {**mean_metrics(means), **extra})]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from bellmax.caching import cache_directory
 from bellmax.config import AgentConfig
+from bellmax.machine import free_bytes
 from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
@@ -70,10 +70,9 @@ def check_memory(config: Any, source: Source, steps: int) -> None:
 
     if not hasattr(config, "buffer_size"):
         return
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return  # not a system that says
+    free = free_bytes()
+    if free is None:
+        return
     leaves = jax.tree.leaves(jax.eval_shape(config.make(source.space, source.n_actions, steps).memory.init))
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     if needed > 0.8 * free:

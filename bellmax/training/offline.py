@@ -40,6 +40,7 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
         ConfigError: such an agent cannot, or the data do not fit the world; all of it in one message.
     """
     from bellmax.deep.config import ReplayConfig
+    from bellmax.replay.frames import room_for
 
     if not isinstance(config, ReplayConfig):
         kind = "keeps a table" if loops.is_tabular(config) else "learns only from what it has just done"
@@ -52,7 +53,7 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
         rate = config.gradient_steps / (config.train_freq * config.num_envs)
         ready = dataclasses.replace(
             config,
-            buffer_size=max(room_for(data), 1),
+            buffer_size=max(room_for(data.obs, data.next_obs, data.terminated | data.truncated), 1),
             num_envs=1,
             train_freq=config.gradient_steps,
             learning_starts=0,
@@ -65,18 +66,6 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
     if problems:
         raise ConfigError("; ".join(problems))
     return ready
-
-
-def room_for(data: Dataset) -> int:
-    """How many slots a memory of all of the data needs: steps, or frames where it keeps those."""
-    from bellmax.replay.frames import shares_frames
-
-    if not data.steps or not shares_frames(data.obs[0]):
-        return data.steps
-    depth = data.obs.shape[1]
-    jumps = (data.obs[:, 1:] != data.next_obs[:, :-1]).reshape(data.steps, -1).any(axis=1)
-    begins = 1 + int((data.terminated | data.truncated).sum())
-    return int(data.steps + depth * begins + (depth - 1) * jumps.sum())
 
 
 def fill(agent: Agent, experience: Experience) -> Any:

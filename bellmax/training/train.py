@@ -89,10 +89,9 @@ def train(
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
     """
     problems: list[str] = []
-    env_kwargs = {
-        **(env_kwargs or {}),
-        **({"wrappers": [wrappers] if isinstance(wrappers, str | Mapping) else list(wrappers)} if wrappers else {}),
-    }
+    env_kwargs = dict(env_kwargs or {})
+    if wrappers:
+        env_kwargs["wrappers"] = [wrappers] if isinstance(wrappers, str | Mapping) else list(wrappers)
     handling = _attempt(
         problems, lambda: read_handling(Handling(workers, env_timeout, env_restarts, on_nonfinite, strict))
     )
@@ -115,10 +114,11 @@ def train(
             raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
     if source.fixed is not None and len(seed_list) > 1:
         raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
-    if handling != Handling() and source.work is not None:  # which says how Gymnasium's worlds are run
-        if loop == "compiled":
+    if handling != Handling():  # it is asked how a world of Gymnasium is run
+        if loop == "compiled" or source.work is None:
             raise ConfigError(
-                "workers, env_restarts, on_nonfinite and strict go with loop='host'; compiled worlds have none"
+                "workers, env_timeout, env_restarts, on_nonfinite and strict go with environments of Gymnasium and "
+                f"loop='host'; {source.name} is compiled"
             )
         loop = "host"
     kind, why = loops.choose_loop(config, source, loop)

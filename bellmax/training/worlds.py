@@ -176,25 +176,16 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     try:
         name, space = first.name, first.observation_space
         mdp = None
-        plain = isinstance(env, str) and env in gym.registry and "wrappers" not in kwargs
+        plain = isinstance(env, str) and env.rpartition(":")[2] in gym.registry and "wrappers" not in kwargs
         if plain and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
             with contextlib.suppress(ConfigError):  # a P that is no table, or one that is not the whole truth
                 mdp = FiniteMDP.from_gymnasium(env, **kwargs)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(
-            name,
-            space,
-            first.n_actions,
-            first.max_episode_steps,
-            mdp,
-            twin,
-            open_,
-            work,
-            first.bounds,
-            fixed,
-            first.coding,
-        )
+            name, space, first.n_actions, first.max_episode_steps, mdp=mdp, compiled=twin, open=open_, work=work,
+            bounds=first.bounds, fixed=fixed, coding=first.coding,
+        )  # fmt: skip
     finally:
         first.close()
 
