@@ -121,6 +121,25 @@ def test_21_to_24_not_finite_is_an_error_at_its_step(field: str, wrong: float, m
         train(vector, "dqn", 400, num_envs=2)
 
 
+class Chatty(Hiccup):
+    """It says more in its infos than a reward."""
+
+    def step(self, action: Any) -> tuple[Any, ...]:
+        *rest, info = super().step(action)
+        return *rest, {**info, "wind": 3.0, "fuel": np.zeros(2)}
+
+
+@pytest.mark.parametrize("mode", [None, AutoresetMode.NEXT_STEP])
+def test_21_the_message_names_what_the_info_has(mode: AutoresetMode | None) -> None:
+    make = functools.partial(Chatty, "reward", NAN, 2, length=3)
+    world = SyncVectorEnv([make], autoreset_mode=mode) if mode else make
+    with pytest.raises(NonFiniteError) as error:
+        train(world, "dqn", 200)
+    keys = "_fuel, _wind, fuel, wind" if mode else "fuel, wind"
+    message = "reward is nan, not a finite float32; repair the environment, or bound the reward in a wrapper"
+    says(error, f"Chatty: world 0, episode 1, step 2, action ACTION: {message}; its info has {keys}")
+
+
 @pytest.mark.parametrize(
     ("field", "wrong", "workers"),
     [("reward", NAN, 0), ("reward", INF, 1), ("obs", NAN, 1), ("obs", INF, 0)],
@@ -230,12 +249,21 @@ def test_25_an_observation_outside_its_box_is_remarked_once_or_an_error() -> Non
         (Discrete(5), 3.0, "float of shape () and dtype float64"),
     ],
 )
-def test_26_a_lossless_cast_is_made_and_a_lossy_one_refused(space: gym.Space[Any], given: Any, taken: Any) -> None:
+def test_26_a_lossless_cast_is_made_and_a_lossy_one_refused(
+    space: gym.Space[Any], given: Any, taken: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     world = open_world(Bad("obs", given, 1, space))
+    caplog.set_level("INFO", "bellmax.envs")
     world.reset(0)
     if not isinstance(taken, str):
+        world.step([0])
+        world.reset(0)
         step = world.step([0])
         assert step.obs[0].tolist() == taken
+        told = [record.getMessage() for record in caplog.records]
+        cast = np.asarray(given).dtype != space.dtype
+        assert len(told) == cast, told
+        assert not cast or f"observation is {np.asarray(given).dtype}, kept as {step.obs.dtype} (said once)" in told[0]
         assert step.obs.dtype == (np.int32 if isinstance(space, Discrete) else space.dtype)
         return
     with pytest.raises(EnvContractError) as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Diary:
     def start(self, seed: int | None) -> None:
         """All worlds were reset; world i with seed + i."""
         self.seed, self.t = seed, 0  # an episode's own clock is t less the t at which it began
+        self.info: Mapping[str, Any] = {}  # of the answer that is being looked at
         self.began: IntArray = np.zeros(self.n, np.int64)
         self.episode: IntArray = np.ones(self.n, np.int64)
         self.actions: deque[IntArray] = deque(maxlen=20)
@@ -47,7 +49,7 @@ class Diary:
     def tick(self, actions: IntArray) -> None:
         """One more step of all worlds."""
         self.actions.append(actions)
-        self.t += 1
+        self.t, self.info = self.t + 1, {}
         if self.t - self.last_end == ENDLESS:
             self.remark(f"no episode ended in {ENDLESS:,} steps; if that is not meant, give max_episode_steps")
 

@@ -23,7 +23,7 @@ from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.vectored import Vectored
 from bellmax.envs.workers import Workers
 from bellmax.spaces import to_native
-from bellmax.types import ConfigError
+from bellmax.types import ConfigError, NonFiniteError
 
 __all__ = ["Handling", "HostStep", "HostWorld", "open_world"]
 
@@ -106,7 +106,13 @@ class HostWorld:
         native = to_native(chosen, self.coding)
         self._book.diary.tick(native)
         begin = time.perf_counter()
-        step = self._worlds.step(native)
+        try:
+            step = self._worlds.step(native)
+        except NonFiniteError as error:
+            keys = ", ".join(sorted(map(str, self._book.diary.info)))
+            if not keys:
+                raise
+            raise NonFiniteError(f"{error}; its info has {keys}") from None
         self.seconds = time.perf_counter() - begin
         return step
 

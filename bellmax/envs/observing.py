@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
@@ -16,6 +17,7 @@ from bellmax.types import Box, EnvContractError, EnvWarning, NonFiniteError
 Values: TypeAlias = npt.NDArray[Any]
 Place: TypeAlias = Callable[[int | None], str]
 
+LOG = logging.getLogger("bellmax.envs")
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -82,7 +84,7 @@ class Leaf:
         self._limits: Any = None if isinstance(part.leaf, Box) else limits_of(part.leaf)
         self._last = int(self._limits) - 1 if self._limits is not None and not self.shape else None
         self._accepted: np.dtype[Any] | None = None  # the dtype of observations that has passed the check
-        self._check_finite = True
+        self._check_finite, self._told_cast = True, False
         self._short = False  # a plain sum is the faster one; in float32 only, where no sum hides a large number
         self._bounds = _bounds(part)
         self._lows, self._highs = ([], []) if self._bounds is None else (b.ravel().tolist() for b in self._bounds)
@@ -152,6 +154,9 @@ class Leaf:
                 f"{self._place(i)}: {self.name} is {got}, but the {self._what} is "
                 f"{one_line(self._native)}{each}; make the two agree"
             )
+        if array.dtype != wanted and not self._told_cast:
+            self._told_cast = True
+            LOG.info("%s: %s is %s, kept as %s (said once)", self._place(i), self.name, array.dtype, self.dtype)
         if array.dtype == np.float16:  # its sums of squares would overflow
             array = array.astype(np.float32)
         if self.dtype.kind in "ub" and array.dtype != self.dtype:  # other integers for bytes: only where none is lost

@@ -49,8 +49,10 @@ class SideBySide:
                 lost.append(i)
                 continue
             if type(answer) is not tuple or len(answer) != 5 or type(answer[4]) is not dict:
+                book.diary.info = {}
                 answer = contract.five(answer, i)
             obs, reward, terminated, truncated, info = answer
+            book.diary.info = info
             seen = False
             try:
                 see.write(obs, next_obs, i)
@@ -120,6 +122,7 @@ class SideBySide:
 
     def _reset_into(self, obs: Any, which: list[int], seeds: list[int | None]) -> None:
         book = self.book
+        book.diary.info = {}
         try:
             answers = self.crew.reset(seeds, which)
         except (WorldFailed, WorkerFailed) as error:

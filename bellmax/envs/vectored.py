@@ -45,6 +45,7 @@ class Vectored:
         except Exception as error:
             book.diary.crash("step", error, None)
         raw, reward, terminated, truncated, info = contract.five(answer, None)
+        book.diary.info = info
         reward = contract.rewards(reward, n)
         terminated = contract.flags("terminated", terminated, n)
         truncated = contract.flags("truncated", truncated, n)
