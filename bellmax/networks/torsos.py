@@ -177,12 +177,14 @@ def _image(make: Callable[[Box, str, Array], Any]) -> Make:
 
 
 NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # (width, size, stride): Mnih et al. (2015), methods
+EFFICIENT = ((32, 5, 5), (64, 5, 5))  # van Hasselt et al. (2019), appendix E: a seventh of the arithmetic
 MINATAR = ((16, 3, 1),)  # Young and Tian (2019), section 4
 
 TORSOS: dict[str, Make] = {
     "mlp": _mlp,
     "minatar": _image(lambda space, norm, key: Convolutions(space, MINATAR, norm, key)),
     "nature": _image(lambda space, norm, key: Convolutions(space, NATURE, norm, key)),
+    "efficient": _image(lambda space, norm, key: Convolutions(space, EFFICIENT, norm, key)),
     "impala": _image(lambda space, norm, key: Impala(space, 1, key)),
     "combined": Combined,
 }
