@@ -24,7 +24,9 @@ class DeepConfig(AgentConfig):
 
     recurrent_cells: ClassVar[bool] = True  # whether `recurrent` means something to the agent
 
-    network: str = setting("auto", "torso: mlp, minatar, nature, efficient, impala, one of yours, or auto by observations")
+    network: str = setting(
+        "auto", "torso: mlp, minatar, nature, efficient, impala, one of yours, or auto by observations"
+    )
     net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers; for images only the last counts", low=1)
     normalization: str = setting("layer", "what keeps hidden layers in bounds", choices=("none", "layer", "spectral"))
     normalize_observations: bool = setting(

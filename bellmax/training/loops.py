@@ -17,6 +17,7 @@ from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, ResourceError
 
+COPIES = 6  # of a network's parameters: their frozen copy, average, gradient and the optimiser's two moments, at most
 TABLE_GROUPS = 8  # many seeds of a table go in so many groups, each a thread's work; the same on every machine
 
 
@@ -60,24 +61,33 @@ def stride(config: AgentConfig, source: Source) -> int:
     return int(config.train_freq * config.num_envs)  # type: ignore[attr-defined]
 
 
-def check_memory(config: Any, source: Source, steps: int) -> None:
-    """Compare the bytes of a replay memory with those that are free, before anything is allocated.
+def check_memory(config: Any, source: Source, steps: int, n_seeds: int) -> None:
+    """Compare the bytes of the networks and replay memories of all seeds with those that are free, before allocating.
 
     Raises:
-        ResourceError: it does not fit; the message names a buffer_size that does.
+        ResourceError: they do not fit; the message names a buffer_size that does.
     """
     import jax
 
-    if not hasattr(config, "buffer_size"):
-        return
-    free = free_bytes()
+    from bellmax.networks.network import skeleton
+
+    free, seeds = free_bytes(), f" of each of {n_seeds} seeds" if n_seeds > 1 else ""
     if free is None:
         return
-    leaves = jax.tree.leaves(jax.eval_shape(config.make(source.space, source.n_actions, steps).memory.init))
-    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    network = jax.eval_shape(lambda: skeleton(source.space, source.n_actions, config.spec))
+    n_parameters = sum(leaf.size for leaf in jax.tree.leaves(network))
+    needed = n_seeds * n_parameters * COPIES * 4
     if needed > 0.8 * free:
         raise ResourceError(
-            f"buffer_size={config.buffer_size} needs {needed / 1e9:.1f} GB for observations of "
+            f"a network of {n_parameters:,} parameters{seeds}, its copies and its optimiser need {needed / 1e9:.1f} GB "
+            f"for observations of {source.space}, {free / 1e9:.1f} GB are free; give a smaller net_arch, or fewer "
+            "seeds, or a table of values: agent q-learning"
+        )
+    leaves = jax.tree.leaves(jax.eval_shape(config.make(source.space, source.n_actions, steps).memory.init))
+    needed = n_seeds * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    if hasattr(config, "buffer_size") and needed > 0.8 * free:
+        raise ResourceError(
+            f"buffer_size={config.buffer_size}{seeds} needs {needed / 1e9:.1f} GB for observations of "
             f"{source.space}, {free / 1e9:.1f} GB are free; "
             f"buffer_size={int(0.5 * free * config.buffer_size / needed)} fits"
         )
@@ -102,7 +112,7 @@ def make_loop(
     from bellmax.training import host
 
     keep_compiled_code()
-    check_memory(config, source, steps)
+    check_memory(config, source, steps, n_seeds)
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
     return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)

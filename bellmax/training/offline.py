@@ -95,7 +95,7 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
     loops.keep_compiled_code()
-    loops.check_memory(config, source, steps)
+    loops.check_memory(config, source, steps, 1)  # all seeds share the data
     agent = config.make(source.space, source.n_actions, steps)
     stride, improve = config.gradient_steps, compiled.make_improver(agent, config)
     memory = fill(agent, as_experience(data, source.space, config.gamma))
