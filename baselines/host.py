@@ -102,7 +102,7 @@ def atari() -> dict[str, Any]:
         world, "dqn", steps=40_000, learning_starts=40_000, exploration_final_eps=1.0, eval_episodes=0, final_episodes=0
     )
     random = chance.episodes[0].returns
-    curve = [round(float(x)) for x in run.history["rollout/ep_rew_mean"][0]]
+    curve = [round(float(x)) for x in run.history["rollout/ep_rew_mean"][0] if x == x]  # where a game ended
     found = (
         f"greedy {run.scores[0]:.0f} (24 games), at random {random.mean():.0f} ({random.size} games, at most "
         f"{random.max():.0f}); {minutes:.0f} min"
