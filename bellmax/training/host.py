@@ -39,7 +39,7 @@ class Meter:
 
     def record(self, step: HostStep) -> None:
         """Count one vector step."""
-        self.running_return += step.reward * step.valid
+        self.running_return += step.reward  # 0 where a row does not count
         self.running_length += step.valid
         if step.ended.any():
             for i in np.flatnonzero(step.ended):
@@ -98,6 +98,11 @@ class Profile:
             self.normal = [math.inf] * 3
 
 
+def stacked(*rows: Any) -> Any:
+    """`[T, N, ...]` of T arrays `[N, ...]`; twice as fast as np.stack where they are small."""
+    return np.concatenate(rows).reshape(len(rows), *rows[0].shape)
+
+
 def meter(n: int) -> Meter:
     """A meter for n worlds."""
     return Meter(np.zeros(n), np.zeros(n, np.int64))
@@ -138,6 +143,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     learn = compiled.make_block(agent, config, source.space)
     stride = config.train_freq * config.num_envs
     length = max(1, BLOCK // config.train_freq) * config.train_freq
+    gamma = np.float32(config.gamma)
 
     def start(seeds: Sequence[int]) -> DeepRun:
         (seed,) = seeds
@@ -159,7 +165,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         mind, run.actor, metrics = run.block.result()
         run.profile.wait += time.perf_counter() - asked
         run.metrics.append(metrics)
-        experience, valid = jax.tree.map(lambda *x: np.stack(x), *run.pending)
+        experience, valid = jax.tree.map(stacked, *run.pending)
         begin = np.int32(t - valid.size)
         run.pending = []
 
@@ -180,7 +186,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             run.profile.act += time.perf_counter() - asked
             step = run.world.step(actions)
             run.profile.steps.append(run.world.seconds)
-            discount = np.where(step.terminated, np.float32(0.0), np.float32(config.gamma))
+            discount = gamma * ~step.terminated
             transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
             ended = step.terminated | step.truncated
             run.over = ended | ~step.valid  # an episode begins, too, after a step in which a world reset itself
