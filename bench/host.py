@@ -35,6 +35,10 @@ WORKS: dict[str, dict[str, Any]] = {
         "world": "MiniGrid-Empty-5x5-v0", "num_envs": 1, "settings": SMALL, "wrappers": GRID, "target": 4,
         "steps": 4_000,
     },
+    "Pong": {
+        "world": "ALE/Pong-v5", "num_envs": 1, "settings": {**IMAGES, "train_freq": 4, "gradient_steps": 1},
+        "target": 1.5, "steps": 1_600,
+    },
     "Pong, 8 games": {"world": "ALE/Pong-v5", "num_envs": 8, "settings": IMAGES, "target": 1.5, "steps": 1_600},
 }  # fmt: skip
 WITH_SBX = ("CartPole", "CartPole, 8 worlds")

@@ -28,7 +28,8 @@ def wrapped(env: gym.Env) -> gym.Env:
 atari = work["world"].startswith("ALE/")
 if atari:
     importlib.import_module("ale_py")
-    worlds = VecFrameStack(make_atari_env(work["world"], work["num_envs"], seed=0), 4)
+    once = {"frameskip": 1, "repeat_action_probability": 0.0}  # its wrapper repeats actions itself
+    worlds = VecFrameStack(make_atari_env(work["world"], work["num_envs"], seed=0, env_kwargs=once), 4)
 else:
     if work["world"].startswith("MiniGrid"):
         importlib.import_module("minigrid")
