@@ -49,7 +49,7 @@ class Diary:
     def tick(self, actions: IntArray) -> None:
         """One more step of all worlds."""
         self.actions.append(actions)
-        self.t, self.info = self.t + 1, {}
+        self.t += 1
         if self.t - self.last_end == ENDLESS:
             self.remark(f"no episode ended in {ENDLESS:,} steps; if that is not meant, give max_episode_steps")
 

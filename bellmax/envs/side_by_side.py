@@ -49,7 +49,6 @@ class SideBySide:
                 lost.append(i)
                 continue
             if type(answer) is not tuple or len(answer) != 5 or type(answer[4]) is not dict:
-                book.diary.info = {}
                 answer = contract.five(answer, i)
             obs, reward, terminated, truncated, info = answer
             book.diary.info = info
@@ -104,6 +103,7 @@ class SideBySide:
         for i in lost:
             book.dropped += 1
             if i in fresh:
+                book.diary.info = fresh[i].info
                 book.see.write(fresh[i].obs, obs, i)
                 book.note_mask(fresh[i].info, i, False)
             elif i not in again and book.handling.on_nonfinite != "skip":
@@ -122,7 +122,6 @@ class SideBySide:
 
     def _reset_into(self, obs: Any, which: list[int], seeds: list[int | None]) -> None:
         book = self.book
-        book.diary.info = {}
         try:
             answers = self.crew.reset(seeds, which)
         except (WorldFailed, WorkerFailed) as error:
@@ -131,7 +130,9 @@ class SideBySide:
             if type(answer) is Restarted:
                 self._note_restart(i, answer)
                 answer = (answer.obs, answer.info)
-            book.see.write(book.contract.two(answer, i), obs, i)
+            first = book.contract.two(answer, i)
+            book.diary.info = answer[1]
+            book.see.write(first, obs, i)
             book.gives_masks = "action_mask" in answer[1]
             book.note_mask(answer[1], i, False)
 

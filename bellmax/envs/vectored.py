@@ -97,6 +97,7 @@ class Vectored:
         except Exception as error:
             book.diary.crash("reset", error, None)
         obs = book.contract.two(answer, None)
+        book.diary.info = answer[1]
         book.gives_masks = "action_mask" in answer[1]
         self._note_masks(answer[1], rows, book.none)
         return obs

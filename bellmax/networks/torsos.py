@@ -177,7 +177,7 @@ def _image(make: Callable[[Box, str, Array], Any]) -> Make:
 
 
 NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # (width, size, stride): Mnih et al. (2015), methods
-EFFICIENT = ((32, 5, 5), (64, 5, 5))  # van Hasselt et al. (2019), appendix E: a seventh of the arithmetic
+EFFICIENT = ((32, 5, 5), (64, 5, 5))  # van Hasselt et al. (2019), data-efficient Rainbow: a sixth of the arithmetic
 MINATAR = ((16, 3, 1),)  # Young and Tian (2019), section 4
 
 TORSOS: dict[str, Make] = {

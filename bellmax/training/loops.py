@@ -83,9 +83,11 @@ def check_memory(config: Any, source: Source, steps: int, n_seeds: int) -> None:
             f"for observations of {source.space}, {free / 1e9:.1f} GB are free; give a smaller net_arch, or fewer "
             "seeds, or a table of values: agent q-learning"
         )
+    if not hasattr(config, "buffer_size"):
+        return
     leaves = jax.tree.leaves(jax.eval_shape(config.make(source.space, source.n_actions, steps).memory.init))
     needed = n_seeds * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    if hasattr(config, "buffer_size") and needed > 0.8 * free:
+    if needed > 0.8 * free:
         raise ResourceError(
             f"buffer_size={config.buffer_size}{seeds} needs {needed / 1e9:.1f} GB for observations of "
             f"{source.space}, {free / 1e9:.1f} GB are free; "
