@@ -140,6 +140,23 @@ def test_21_the_message_names_what_the_info_has(mode: AutoresetMode | None) -> N
     says(error, f"Chatty: world 0, episode 1, step 2, action ACTION: {message}; its info has {keys}")
 
 
+def test_21_a_reset_is_told_with_its_own_info() -> None:
+    """And not with that of the step before it."""
+
+    class Lost(Chatty):
+        def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+            obs, _ = super().reset(**kwargs)
+            self.resets = getattr(self, "resets", 0) + 1
+            return (obs * NAN if self.resets == 2 else obs), {"level": self.resets}
+
+    with pytest.raises(NonFiniteError) as error:
+        train(functools.partial(Lost, "none", None, 0, length=3), "dqn", 200)
+    message = (
+        "observation[0] is nan, not a finite float32; repair the environment, or bound the observation in a wrapper"
+    )
+    says(error, f"Lost: world 0, episode 2, reset: {message}; its info has level")
+
+
 @pytest.mark.parametrize(
     ("field", "wrong", "workers"),
     [("reward", NAN, 0), ("reward", INF, 1), ("obs", NAN, 1), ("obs", INF, 0)],
