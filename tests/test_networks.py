@@ -13,6 +13,7 @@ from scipy.special import expit
 from scipy.stats import ks_2samp, kstest, norm
 
 from bellmax.networks import layers
+from bellmax.networks.convolution import Conv, by_products, by_xla, product
 from bellmax.networks.network import (
     GRID,
     Ensemble,
@@ -191,7 +192,7 @@ def test_spectral_layer_divides_by_norms_above_1_only() -> None:
     assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(jax.jit(jax.grad(lambda n: n(X).sum()))(layer)))
 
 
-def convolve(conv: layers.Conv, image: np.ndarray) -> np.ndarray:
+def convolve(conv: Conv, image: np.ndarray) -> np.ndarray:
     """One output at a time; if `same`, padded so that ceil(size / stride) come out, the odd one at the end."""
     weight, size, stride = np.asarray(conv.weight, np.float64), conv.weight.shape[0], conv.stride
     if conv.same:
@@ -215,7 +216,7 @@ def pad_same(image: np.ndarray, size: int, stride: int, value: float) -> np.ndar
 
 @pytest.mark.parametrize(("size", "stride", "same"), [(3, 1, False), (4, 2, False), (3, 1, True), (3, 2, True)])
 def test_convolution_equals_numpy(size: int, stride: int, same: bool) -> None:
-    conv = layers.Conv(2, 3, size, stride, make_key(0), same)
+    conv = Conv(2, 3, size, stride, make_key(0), same)
     image = numbers(0, 7, 6, 2)
     np.testing.assert_allclose(conv(image), convolve(conv, np.asarray(image, np.float64)), rtol=1e-4, atol=1e-5)
     assert float(jnp.abs(conv.weight).max()) < 1 / math.sqrt(2 * size * size)
@@ -601,10 +602,57 @@ def test_parameters_that_do_not_fit_are_refused() -> None:
             from_named(network, arrays)
 
 
-@pytest.mark.parametrize(("shape", "size", "stride"), [((10, 10, 4), 3, 1), ((84, 84, 4), 8, 4), ((9, 12, 3), 4, 2)])
-def test_patches_times_weights_are_a_convolution(shape: tuple[int, ...], size: int, stride: int) -> None:
-    k_image, k_weight = jax.random.split(make_key(0))
-    image = jax.random.normal(k_image, shape)
-    weight = jax.random.normal(k_weight, (size, size, shape[-1], 5))
-    ours = layers.patches(image, size, stride) @ weight.reshape(-1, 5)
-    np.testing.assert_allclose(ours, layers.convolve(image, weight, stride), atol=1e-4)
+CONVOLUTIONS = [((10, 10, 4), 3, 1, 16), ((84, 84, 4), 8, 4, 32), ((20, 20, 32), 4, 2, 64), ((9, 9, 64), 3, 1, 64)]
+ODD = [((9, 12, 3), 4, 2, 5), ((9, 12, 3), 3, 2, 5), ((7, 7, 2), 5, 5, 3), ((6, 5, 8), 2, 1, 2), ((8, 8, 2), 2, 3, 4)]
+
+
+@pytest.mark.parametrize(("shape", "size", "stride", "n_out"), CONVOLUTIONS + ODD)
+def test_products_are_the_convolution_of_xla(shape: tuple[int, ...], size: int, stride: int, n_out: int) -> None:
+    weight = numbers(1, size, size, shape[-1], n_out) / (size * math.sqrt(shape[-1]))
+    images = numbers(2, 3, *shape)
+
+    def loss(by: Any, weight: Any, images: Any) -> Any:
+        return jnp.sum(jnp.sin(jax.vmap(lambda image: by(image, weight, stride))(images)))
+
+    out = by_products(images[0], weight, stride)
+    np.testing.assert_allclose(out, by_xla(images[0], weight, stride), atol=1e-4)
+    ours, xla = (jax.jit(jax.grad(functools.partial(loss, by), (0, 1)))(weight, images) for by in (by_products, by_xla))
+    for a, b in zip(ours, xla, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_a_product_goes_through_every_order_of_batches_and_gradients() -> None:
+    x, y = numbers(3, 5, 7, 3), numbers(4, 3, 2)
+
+    def one(times: Any, y: Any, x: Any) -> Any:
+        return jnp.sum(jnp.sin(times(x, y)))
+
+    def of_batch(times: Any, y: Any, x: Any) -> Any:
+        return jnp.sum(jax.vmap(functools.partial(one, times, y))(x))
+
+    ways = {
+        "one": lambda f: f(x[0], y),
+        "jit": lambda f: jax.jit(f)(x[0], y),
+        "batch": lambda f: jax.vmap(f, (0, None))(x, y),
+        "second axis": lambda f: jax.vmap(f, (1, None))(x, y),
+        "batch of both": lambda f: jax.vmap(f)(x, jnp.stack([y] * 5)),
+        "batch of the second": lambda f: jax.vmap(f, (None, 2))(x[0], jnp.stack([y] * 5, axis=2)),
+        "batches of batches": lambda f: jax.vmap(jax.vmap(f, (0, None)), (0, None))(jnp.stack([x, 2 * x]), y),
+        "gradient": lambda f: jax.grad(functools.partial(one, f), (0, 1))(y, x[0]),
+        "gradient of a batch": lambda f: jax.grad(functools.partial(of_batch, f), (0, 1))(y, x),
+        "batch of gradients": lambda f: jax.vmap(jax.grad(functools.partial(one, f), (0, 1)), (None, 0))(y, x),
+        "seeds": lambda f: jax.vmap(jax.grad(functools.partial(of_batch, f), (0, 1)))(
+            jnp.stack([y, -y]), jnp.stack([x, 2 * x])
+        ),
+        "second gradient": lambda f: jax.hessian(functools.partial(one, f))(y, x[0]),
+    }
+    for name, way in ways.items():
+        for a, b in zip(jax.tree.leaves(way(product)), jax.tree.leaves(way(jnp.matmul)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
+
+
+def test_the_gradient_of_a_batch_is_one_product() -> None:
+    x, y = numbers(5, 4, 7, 3), numbers(6, 3, 2)
+    gradient = jax.make_jaxpr(jax.grad(lambda y: jnp.sum(jax.vmap(lambda x: product(x, y))(x))))(y)
+    (dot,) = [e for e in gradient.jaxpr.eqns if e.primitive.name == "dot_general"]
+    assert [v.aval.shape for v in dot.invars] == [(3, 28), (28, 2)]

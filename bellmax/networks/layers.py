@@ -107,52 +107,6 @@ class Norm(eqx.Module):
         return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred)) + 1e-5) * self.scale + self.shift
 
 
-class Conv(eqx.Module):
-    """A convolution of an image [H, W, C], no padding unless `same`: then H' = ⌈H / stride⌉."""
-
-    weight: Array
-    bias: Array
-    stride: int = eqx.field(static=True)
-    same: bool = eqx.field(static=True)
-
-    def __init__(self, n_in: int, n_out: int, size: int, stride: int, key: Array, same: bool = False) -> None:
-        k_weight, k_bias = jax.random.split(key)
-        bound = 1.0 / math.sqrt(n_in * size * size)
-        self.weight = jax.random.uniform(k_weight, (size, size, n_in, n_out), minval=-bound, maxval=bound)
-        self.bias = jax.random.uniform(k_bias, (n_out,), minval=-bound, maxval=bound)
-        self.stride, self.same = stride, same
-
-    def __call__(self, image: Array) -> Array:
-        """[H, W, C] to [H', W', C']."""
-        size = self.weight.shape[0]
-        if self.same:
-            missing = [max((-(-n // self.stride) - 1) * self.stride + size - n, 0) for n in image.shape[:2]]
-            image = jnp.pad(image, [*((n // 2, n - n // 2) for n in missing), (0, 0)])
-        if jax.default_backend() == "cpu":
-            out = patches(image, size, self.stride) @ self.weight.reshape(-1, self.weight.shape[-1])
-        else:
-            out = convolve(image, self.weight, self.stride)
-        return out + self.bias[None, None, :]
-
-
-def patches(image: Array, size: int, stride: int) -> Array:
-    """What a convolution sees at each place, [H, W, C] to [H', W', size size C].
-
-    Their product with the weights is the convolution. XLA on a CPU is 10 to 40 times sooner with its gradient than with
-    that of its own convolution (measured on the layers of MinAtar's network and of the Nature one).
-    """
-    height, width = ((n - size) // stride * stride + 1 for n in image.shape[:2])
-    shifted = [image[i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
-    return jnp.concatenate(shifted, axis=-1)
-
-
-def convolve(image: Array, weight: Array, stride: int) -> Array:
-    """A convolution of [H, W, C] by XLA."""
-    numbers = ("NHWC", "HWIO", "NHWC")
-    out = jax.lax.conv_general_dilated(image[None], weight, (stride, stride), "VALID", dimension_numbers=numbers)
-    return out[0]
-
-
 class LSTM(eqx.Module):
     """Hochreiter and Schmidhuber (1997), with a forget gate that starts open; the carry is (h, c)."""
 

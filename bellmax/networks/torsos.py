@@ -9,7 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from bellmax.networks.layers import Conv, Dense, Norm, SpectralDense
+from bellmax.networks.convolution import Conv
+from bellmax.networks.layers import Dense, Norm, SpectralDense
 from bellmax.spaces import LEAVES, leaves_of, map_space, n_features
 from bellmax.types import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Space
 

@@ -1,0 +1,112 @@
+"""JAX and Equinox. Convolutions of ONE image; on a CPU they are products of matrices (decision 15)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from bellmax.types import Array
+
+
+class Conv(eqx.Module):
+    """A convolution of an image [H, W, C], no padding unless `same`: then H' = ⌈H / stride⌉."""
+
+    weight: Array
+    bias: Array
+    stride: int = eqx.field(static=True)
+    same: bool = eqx.field(static=True)
+
+    def __init__(self, n_in: int, n_out: int, size: int, stride: int, key: Array, same: bool = False) -> None:
+        k_weight, k_bias = jax.random.split(key)
+        bound = 1.0 / math.sqrt(n_in * size * size)
+        self.weight = jax.random.uniform(k_weight, (size, size, n_in, n_out), minval=-bound, maxval=bound)
+        self.bias = jax.random.uniform(k_bias, (n_out,), minval=-bound, maxval=bound)
+        self.stride, self.same = stride, same
+
+    def __call__(self, image: Array) -> Array:
+        """[H, W, C] to [H', W', C']."""
+        size = self.weight.shape[0]
+        if self.same:
+            missing = [max((-(-n // self.stride) - 1) * self.stride + size - n, 0) for n in image.shape[:2]]
+            image = jnp.pad(image, [*((n // 2, n - n // 2) for n in missing), (0, 0)])
+        by = by_products if jax.default_backend() == "cpu" else by_xla
+        return by(image, self.weight, self.stride) + self.bias[None, None, :]
+
+
+def by_xla(image: Array, weight: Array, stride: int) -> Array:
+    """The convolution of [H, W, C] with [size, size, C, C'], as XLA does it."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    out = jax.lax.conv_general_dilated(image[None], weight, (stride, stride), "VALID", dimension_numbers=numbers)
+    return out[0]
+
+
+def by_products(image: Array, weight: Array, stride: int) -> Array:
+    """The same as one product of matrices: before it the places are gathered, or after it the results are added.
+
+    The way is taken that makes the smaller matrix.
+    """
+    if weight.shape[0] % stride == 0:
+        image, weight, stride = coarser(image, weight, stride)
+    size, _, n_in, n_out = weight.shape
+    height, width = ((n - size) // stride + 1 for n in image.shape[:2])
+    seen = [
+        (slice(i, i + (height - 1) * stride + 1, stride), slice(j, j + (width - 1) * stride + 1, stride))
+        for i in range(size)
+        for j in range(size)
+    ]
+    if height * width * n_in <= math.prod(image.shape[:2]) * n_out:
+        patches = jnp.concatenate([image[place] for place in seen], axis=-1)
+        return times(patches, weight.reshape(-1, n_out))
+    each = times(image, jnp.moveaxis(weight, 2, 0).reshape(n_in, -1))
+    return sum(each[place][..., k * n_out : (k + 1) * n_out] for k, place in enumerate(seen))  # type: ignore[return-value]
+
+
+def coarser(image: Array, weight: Array, stride: int) -> tuple[Array, Array, int]:
+    """The same convolution with stride 1: `stride` by `stride` pixels become the channels of one."""
+    size, _, n_in, n_out = weight.shape
+    height, width = ((n - size) // stride + size // stride for n in image.shape[:2])
+    image = image[: height * stride, : width * stride].reshape(height, stride, width, stride, n_in)
+    weight = weight.reshape(size // stride, stride, size // stride, stride, n_in, n_out)
+    image, weight = jnp.moveaxis(image, 1, 2), jnp.moveaxis(weight, 1, 2)
+    return image.reshape(height, width, -1), weight.reshape(*weight.shape[:2], -1, n_out), 1
+
+
+def times(image: Array, matrix: Array) -> Array:
+    """[..., n] by [n, m] to [..., m], by `product`."""
+    return product(image.reshape(-1, image.shape[-1]), matrix).reshape(*image.shape[:-1], -1)
+
+
+def product(x: Array, y: Array) -> Array:
+    """[n, m] by [m, k]. Of a batch of x it is one product of all their rows, and so is its gradient.
+
+    `vmap` of a plain product makes one of three axes, for whose gradient XLA turns both operands around first.
+    """
+    return product_p.bind(x, y)  # type: ignore[no-any-return]
+
+
+def _plain(x: Array, y: Array) -> Array:
+    return jax.lax.dot(x, y)
+
+
+def _batched(operands: Any, axes: Any) -> Any:
+    (x, y), (x_axis, y_axis) = operands, axes
+    if y_axis is None:
+        x = jnp.moveaxis(x, x_axis, 0)
+        return product(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:2], -1), 0
+    return jax.vmap(_plain, axes)(x, y), 0
+
+
+product_p: Any = Primitive("product")
+product_p.def_impl(jax.jit(_plain))
+product_p.def_abstract_eval(lambda x, y: jax.core.ShapedArray((x.shape[0], y.shape[1]), x.dtype))
+mlir.register_lowering(product_p, mlir.lower_fun(_plain, multiple_results=False))
+batching.primitive_batchers[product_p] = _batched
+ad.defbilinear(  # type: ignore[no-untyped-call]
+    product_p, lambda ct, x, y: product(ct, y.T), lambda ct, x, y: jax.lax.dot(x.T, ct)
+)
