@@ -584,6 +584,15 @@ def test_parameters_are_one_vector_and_come_back(spec: Spec) -> None:
     assert shapes == [leaf.shape for leaf in jax.tree.leaves(network)]
 
 
+def test_large_arrays_stay_beside_the_vector_of_the_others() -> None:
+    network = make_network(Box((4, 84, 84), dtype="uint8"), 6, PLAIN._replace(widths=(512,)), make_key(3))
+    (vector, *large), unflatten = flatten(network)
+    assert [leaf.shape for leaf in large] == [(512, 3136)]
+    assert vector.shape == (count(network) - 512 * 3136,)
+    for one, other in zip(jax.tree.leaves(network), jax.tree.leaves(unflatten((vector, *large))), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_names_are_paths() -> None:
     assert list(to_named(fresh(PLAIN))) == [
         f"{part}.{k}.{array}"

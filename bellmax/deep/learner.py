@@ -26,9 +26,12 @@ Loss = Callable[..., tuple[Array, Array, dict[str, Array]]]
 
 
 class LearnerState(NamedTuple):
-    """Parameters, their frozen copy and their average (or ()) as vectors [P], the optimiser's state, gradient steps."""
+    """Parameters, their frozen copy and average (or ()), the optimiser's state, gradient steps.
 
-    params: Array
+    Parameters are as `flatten` gives them: a vector [P], and the large arrays beside it.
+    """
+
+    params: Any
     target_params: Any
     average: Any
     optimiser: Any
@@ -59,8 +62,13 @@ def make_experience(config: DeepConfig, space: Space) -> Experience:
     return Experience(transition, jnp.int32(0), blank_cell(config, space))
 
 
+def mix(share: Any, new: Any, old: Any) -> Any:
+    """`share` of new parameters and the rest of old ones."""
+    return jax.tree.map(lambda x, y: share * x + (1.0 - share) * y, new, old)
+
+
 def make_network(config: DeepConfig, space: Space, n_actions: int) -> tuple[Any, Any, Any, Any]:
-    """(fresh, network, name, watch) of parameters as a vector [P].
+    """(fresh, network, name, watch) of parameters as `flatten` makes them.
 
     `fresh(key) -> params`, `network(params, noise key or None)` maps observations, `name(state)` gives the policy's
     parameters as NumPy arrays by name, `watch(params, before, obs [..., ...]) -> params` takes the running mean and
@@ -68,10 +76,10 @@ def make_network(config: DeepConfig, space: Space, n_actions: int) -> tuple[Any,
     """
     _, unflatten = flatten(make_module(space, n_actions, config.spec, make_key(0)))
 
-    def fresh(key: Array) -> Array:
+    def fresh(key: Array) -> Any:
         return flatten(make_module(space, n_actions, config.spec, key))[0]
 
-    def network(params: Array, noise: Any) -> Any:
+    def network(params: Any, noise: Any) -> Any:
         module = unflatten(params)
         if config.noisy and noise is not None:
             module = with_noise(module, noise)
@@ -80,10 +88,10 @@ def make_network(config: DeepConfig, space: Space, n_actions: int) -> tuple[Any,
         return lambda obs: module(visible(obs))
 
     def name(state: LearnerState) -> dict[str, Any]:
-        vector = state.average if config.weight_averaging else state.params
-        return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(vector)).items()}
+        params = state.average if config.weight_averaging else state.params
+        return {name: np.asarray(leaf) for name, leaf in to_named(unflatten(params)).items()}
 
-    def watch(params: Array, before: Array, obs: Any) -> Array:
+    def watch(params: Any, before: Any, obs: Any) -> Any:
         if not config.normalize_observations:
             return params
         batch = jax.tree.map(lambda x, one: x.reshape(-1, *one.shape), visible(obs), zeros(visible(space)))
@@ -108,8 +116,9 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
     def init(key: Array) -> LearnerState:
         params = fresh(key)
         # the copy is a buffer of its own: donation would free a shared one twice
-        average = jnp.copy(params) if config.weight_averaging else ()
-        return LearnerState(params, jnp.copy(params), average, optimiser.init(params), jnp.int32(0))
+        copy = jax.tree.map(jnp.copy, params)
+        average = jax.tree.map(jnp.copy, params) if config.weight_averaging else ()
+        return LearnerState(params, copy, average, optimiser.init(params), jnp.int32(0))
 
     def one(net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array) -> Any:
         total, priority, metrics = loss(net, target_net, transition, weight, draws, config)
@@ -119,7 +128,7 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
             total, metrics = total + config.conservative_weight * weight * gap, {**metrics, "conservative_gap": gap}
         return total, priority, metrics
 
-    def batch_loss(params: Array, target_params: Array, batch: Any, weight: Array, key: Array) -> tuple[Array, Learned]:
+    def batch_loss(params: Any, target_params: Any, batch: Any, weight: Array, key: Array) -> tuple[Array, Learned]:
         key, *noise = jax.random.split(key, 3) if config.noisy else (key, None, None)
         net, target_net = network(params, noise[0]), network(target_params, noise[1])
         length = (config.sequence_length,) if config.recurrent != "none" else ()
@@ -139,8 +148,10 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         change, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
         params = watch(optax.apply_updates(state.params, change), state.params, transitions_of(batch[0]).obs)
         updates = state.updates + 1
-        mixed = config.tau * params + (1.0 - config.tau) * state.target_params
-        target_params = jnp.where(updates % period == 0, mixed, state.target_params)
+        mixed = mix(config.tau, params, state.target_params)
+        target_params = jax.tree.map(
+            lambda new, old: jnp.where(updates % period == 0, new, old), mixed, state.target_params
+        )
         age = (updates - 1) % config.reset_interval + 1 if config.reset_interval else updates
         average = averaged(state.average, params, age) if config.weight_averaging else ()
         state = LearnerState(params, target_params, average, optimiser_state, updates)
@@ -153,8 +164,7 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
 
         def anew(state: LearnerState) -> LearnerState:
             new = fresh(jax.random.fold_in(key, APART))
-            params = head * new + (1.0 - head) * state.params
-            target = head * new + (1.0 - head) * state.target_params
+            params, target = (jax.tree.map(mix, head, new, old) for old in (state.params, state.target_params))
             average = params if config.weight_averaging else ()
             moments = jax.tree.map(  # the step size goes on falling
                 lambda begin, now: now if is_schedule(now) else begin,

@@ -1,10 +1,11 @@
-"""JAX and Optax. The optimiser of a config, on one vector of parameters, and the average of what it makes."""
+"""JAX and Optax. The optimiser of a config, and the average of the parameters that it makes."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import jax
 import optax
 
 from bellmax.deep.config import DeepConfig, arguments
@@ -34,10 +35,10 @@ def is_schedule(state: Any) -> bool:
     return isinstance(state, optax.ScaleByScheduleState)
 
 
-def averaged(average: Array, params: Array, count: Array) -> Array:
+def averaged(average: Any, params: Any, count: Array) -> Any:
     """The average after `count` gradient steps, in which step k weighs about k^3: most of it is the last third.
 
     Polynomial-decay averaging with η = 3: Shamir and Zhang (2013), equation 4. A greedy policy jumps between
     near-equal actions while its values settle; their average does not.
     """
-    return average + (params - average) * (4.0 / (count + 3.0))
+    return jax.tree.map(lambda mean, x: mean + (x - mean) * (4.0 / (count + 3.0)), average, params)

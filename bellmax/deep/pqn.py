@@ -75,7 +75,7 @@ class PQN(DeepConfig):
 
         def init(key: Array) -> LearnerState:
             params = fresh(key)
-            average = jnp.copy(params) if self.weight_averaging else ()
+            average = jax.tree.map(jnp.copy, params) if self.weight_averaging else ()
             return LearnerState(params, (), average, optimiser.init(params), jnp.int32(0))
 
         def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
@@ -86,7 +86,7 @@ class PQN(DeepConfig):
             targets = returns(self, network(state.params, None), experience)
             data = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (steps_.obs, steps_.action, targets, weight))
 
-            def loss(params: Array, part: Any, noise: Array) -> tuple[Array, dict[str, Array]]:
+            def loss(params: Any, part: Any, noise: Array) -> tuple[Array, dict[str, Array]]:
                 net = network(params, noise)
                 obs, action, target, w = part
                 q = jax.vmap(bellman.value_of)(jax.vmap(net)(obs), action)

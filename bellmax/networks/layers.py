@@ -13,6 +13,11 @@ from bellmax.spaces import leaves_of, map_space, shape_of
 from bellmax.types import Array, Box, Space
 
 
+def linear(weight: Array, x: Array) -> Array:
+    """W x, of [n_out, n_in] and [..., n_in]; as `x @ weight.T` XLA would turn a large matrix around for each x."""
+    return jax.lax.dot_general(x, weight, (((x.ndim - 1,), (1,)), ((), ())))
+
+
 class Dense(eqx.Module):
     """y = W x + b."""
 
@@ -27,7 +32,7 @@ class Dense(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[n_in] to [n_out]."""
-        return x @ self.weight.T + self.bias
+        return linear(self.weight, x) + self.bias
 
 
 class NoisyDense(eqx.Module):
@@ -49,7 +54,7 @@ class NoisyDense(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[n_in] to [n_out]."""
-        return x @ self.weight.T + self.bias
+        return linear(self.weight, x) + self.bias
 
     def draw(self, noise: Array) -> NoisyDense:
         """The layer with f(noise) on it; `noise` [n_in + n_out] is standard normal."""
@@ -78,7 +83,7 @@ class SpectralDense(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[n_in] to [n_out]."""
-        return x @ self.weight.T / jnp.maximum(1.0, spectral_norm(self.weight)) + self.bias
+        return linear(self.weight, x) / jnp.maximum(1.0, spectral_norm(self.weight)) + self.bias
 
 
 def spectral_norm(weight: Array, iterations: int = 8) -> Array:

@@ -21,6 +21,7 @@ from bellmax.types import Array, ConfigError, Space, unknown
 CELLS: dict[str, Any] = {"none": None, "lstm": LSTM, "gru": GRU}
 
 
+LARGE = 2**16  # numbers in an array; its copy into a vector and out of it costs some 20 µs
 GRID = 1024  # levels τ are told apart to 1/1024: their cosines are a table, as a cosine costs as much as ten products
 
 
@@ -219,13 +220,23 @@ def with_noise(module: Any, key: Array) -> Any:
     return jax.tree.map(lambda node: node.draw(next(noise)) if is_noisy(node) else node, module, is_leaf=is_noisy)
 
 
-def flatten(network: Any) -> tuple[Array, Callable[[Array], Any]]:
+def flatten(network: Any) -> tuple[Any, Callable[[Any], Any]]:
     """All parameters as one vector [P], and the function back.
 
-    One vector makes the optimiser three kernels a step instead of three for each array.
+    One vector makes the optimiser three kernels a step instead of three for each array. Arrays of at least `LARGE`
+    numbers cost more to copy into it than that saves: where there are any it is (vector, *large arrays).
     """
-    vector, unflatten = ravel_pytree(network)
-    return vector, unflatten
+    leaves, tree = jax.tree.flatten(network)
+    large = [leaf.size >= LARGE for leaf in leaves]
+    vector, to_small = ravel_pytree([leaf for leaf, is_large in zip(leaves, large, strict=True) if not is_large])
+
+    def unflatten(params: Any) -> Any:
+        vector, *whole = params if isinstance(params, tuple) else (params,)
+        small, rest = iter(to_small(vector)), iter(whole)
+        return jax.tree.unflatten(tree, [next(rest if is_large else small) for is_large in large])
+
+    whole = [leaf for leaf, is_large in zip(leaves, large, strict=True) if is_large]
+    return (vector, *whole) if whole else vector, unflatten
 
 
 def skeleton(space: Space, n_actions: int, spec: Spec) -> Any:
