@@ -591,9 +591,11 @@ def test_33_an_environment_of_this_process_that_hangs_is_shown(
 
 def test_33_the_watchdog_goes_with_what_it_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_process, "SILENCE", 0.04)
+    others = threading.enumerate()  # watchdogs of worlds of other tests, perhaps, that are not collected yet
     world = open_world(functools.partial(Hiccup, "raise", OSError("no"), 1, spacing=0))
     world.reset(0)
-    (watchdog,) = [one for one in threading.enumerate() if getattr(one, "_target", None) is in_process._guard]
+    started = [one for one in threading.enumerate() if one not in others]
+    (watchdog,) = [one for one in started if getattr(one, "_target", None) is in_process._guard]
     with pytest.raises(EnvCrashed, match="step raised OSError: no"):
         world.step([0])
     assert watchdog.is_alive()
