@@ -83,6 +83,17 @@ def third_party() -> dict[str, Any]:
     return {**scores_of(run), "demanded": "best of each seed >= 10", "found": found, "met": min(best) >= 10}
 
 
+def highway() -> dict[str, Any]:
+    """highway-env's highway-fast-v0, from its id alone, 20,000 steps as in its documentation, 3 seeds."""
+    world = "highway_env:highway-fast-v0"
+    random = at_random(world, 2_000)
+    run = bx.train(world, "dqn", steps=20_000, seeds=3, workers=1)
+    scores = [round(score, 1) for score in run.scores]
+    found = f"final {scores}; at random {random.mean():.1f} ({random.size} episodes)"
+    demanded, met = "final of each seed >= twice that at random", min(run.scores) >= 2 * random.mean()
+    return {**scores_of(run), "demanded": demanded, "found": found, "met": bool(met)}
+
+
 def at_random(world: str, steps: int) -> Any:
     """The returns of episodes in which every action is drawn at random."""
     run = bx.train(
