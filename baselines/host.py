@@ -84,10 +84,10 @@ def third_party() -> dict[str, Any]:
 
 
 def highway() -> dict[str, Any]:
-    """highway-env's highway-fast-v0, from its id alone, 20,000 steps as in its documentation, 3 seeds."""
+    """highway-env's highway-fast-v0, from its id alone, 8,000 steps, 3 seeds; it makes 35 steps a second."""
     world = "highway_env:highway-fast-v0"
     random = at_random(world, 2_000)
-    run = bx.train(world, "dqn", steps=20_000, seeds=3, workers=1)
+    run = bx.train(world, "dqn", steps=8_000, seeds=3, workers=1, eval_episodes=0, final_episodes=50)
     scores = [round(score, 1) for score in run.scores]
     found = f"final {scores}; at random {random.mean():.1f} ({random.size} episodes)"
     demanded, met = "final of each seed >= twice that at random", min(run.scores) >= 2 * random.mean()

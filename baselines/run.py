@@ -133,7 +133,8 @@ EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {
         tabular.convergence, tabular.taxi, tabular.mountain_car, cartpole, cartpole_unseen, cartpole_host,
         deep.cartpole_family, deep.acrobot_family, deep.mountain_car_family, deep.cleanrl_protocol, deep.overestimation,
         deep.heads_and_truth, deep.deep_exploration, deep.memory_chain, deep.minatar_dqn, deep.minatar_pqn,
-        deep.offline, host.lunar_lander, host.minigrid, host.dictionary, host.third_party, host.atari,
+        deep.offline, host.lunar_lander, host.minigrid, host.dictionary, host.third_party, host.highway,
+        host.atari,
     )
 }  # fmt: skip
 
