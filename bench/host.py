@@ -3,8 +3,8 @@
 The same environment, network, batch and number of gradient steps on both sides, learning at every counted step. All
 rows take turns; a ratio is the median over repetitions of ours / theirs. Torch runs with all threads and with one: the
 faster counts. Overhead is what our loop takes beyond environment, acting and waiting for learning, which runs beside.
-Its first share is of environment, acting and learning, its second of the thread that steps: acting there is mostly
-waiting for its turn, so that the less acting takes, the higher this one is.
+What is asked of it is its share of environment and all arithmetic, which is acting and learning. Beside it stands its
+share of what else the stepping thread does; acting is mostly waiting for a turn: the less it takes, the higher this is.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 import functools
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import equinox as eqx
@@ -658,6 +661,58 @@ def test_a_product_goes_through_every_order_of_batches_and_gradients() -> None:
     for name, way in ways.items():
         for a, b in zip(jax.tree.leaves(way(product)), jax.tree.leaves(way(jnp.matmul)), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool", "bfloat16", "float16", "float32"])
+def test_a_product_is_of_the_wider_kind(dtype: str) -> None:
+    image, weight = jnp.ones((6, 6, 4), dtype), numbers(7, 3, 3, 4, 5)
+
+    def total(weight: Any) -> Any:
+        return jnp.sum(by_products(image, weight, 1))
+
+    out = jax.jit(lambda weight: by_products(image, weight, 1))(weight)
+    assert (out.dtype, jax.jit(jax.grad(total))(weight).dtype) == (jnp.float32, jnp.float32)
+    np.testing.assert_allclose(out, by_xla(jnp.float32(image), weight, 1), atol=1e-5)
+
+
+def test_a_product_of_nothing_is_empty() -> None:
+    weight = numbers(8, 3, 3, 4, 5)
+    assert jax.vmap(lambda image: by_products(image, weight, 1))(jnp.ones((0, 6, 6, 4))).shape == (0, 4, 4, 5)
+    assert by_products(jnp.ones((2, 6, 4)), weight, 1).shape == (0, 4, 5)
+
+
+UNUSUAL = """
+import sys
+import jax
+if sys.argv[1] == "moved":
+    import jax.interpreters.batching
+    del jax.interpreters.batching.fancy_primitive_batchers
+import gymnasium as gym
+import numpy as np
+from bellmax.networks import convolution
+assert (convolution.PRODUCT is None) == (sys.argv[1] == "moved")
+import bellmax as bx
+
+class Dots(gym.Env):
+    observation_space, action_space = gym.spaces.Box(0, 255, (10, 10, 4), np.uint8), gym.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+    def step(self, action):
+        self.t += 1
+        return self.observation_space.sample(), float(action), self.t == 5, False, {}
+
+run = bx.train(Dots, bx.DQN(net_arch=(16,), learning_starts=16, batch_size=8), steps=200, seeds=1, final_episodes=2)
+assert np.isfinite(run.history["train/loss"]).any()
+"""
+
+
+@pytest.mark.parametrize("case", ["moved", "x64"])
+def test_images_are_learnt_from_without_the_primitive_and_with_64_bits(case: str) -> None:
+    env = {**os.environ, **({"JAX_ENABLE_X64": "1"} if case == "x64" else {})}
+    done = subprocess.run([sys.executable, "-c", UNUSUAL, case], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_gradient_of_a_batch_is_one_product() -> None:

@@ -243,7 +243,7 @@ class ReplayConfig(DeepConfig):
         return keep(example, self.buffer_size, self.num_envs, sampler, self.window, horizon, sequences)
 
 
-OTHER_KINDS = {  # they want the loss or a random key, are out of date, or go layer by layer, and here is one vector
+OTHER_KINDS = {  # they want the loss or a random key, are out of date, or go by layers, which share a vector here
     "lbfgs", "noisy_sgd", "optimistic_adam", "adafactor", "fromage", "lamb", "lars", "novograd", "sm3",
 }  # fmt: skip
 

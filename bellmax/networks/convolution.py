@@ -8,8 +8,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
 from bellmax.types import Array
 
@@ -79,7 +77,8 @@ def coarser(image: Array, weight: Array, stride: int) -> tuple[Array, Array, int
 
 def times(image: Array, matrix: Array) -> Array:
     """[..., n] by [n, m] to [..., m], by `product`."""
-    return product(image.reshape(-1, image.shape[-1]), matrix).reshape(*image.shape[:-1], -1)
+    rows = image.reshape(math.prod(image.shape[:-1]), image.shape[-1])
+    return product(rows, matrix).reshape(*image.shape[:-1], matrix.shape[-1])
 
 
 def product(x: Array, y: Array) -> Array:
@@ -87,26 +86,39 @@ def product(x: Array, y: Array) -> Array:
 
     `vmap` of a plain product makes one of three axes, for whose gradient XLA turns both operands around first.
     """
-    return product_p.bind(x, y)  # type: ignore[no-any-return]
+    dtype = jnp.result_type(x, y)
+    x, y = x.astype(dtype), y.astype(dtype)
+    return jax.lax.dot(x, y) if PRODUCT is None else PRODUCT.bind(x, y)
 
 
-def _plain(x: Array, y: Array) -> Array:
-    return jax.lax.dot(x, y)
-
-
-def _batched(operands: Any, axes: Any) -> Any:
+def _batched(axis: Any, operands: Any, axes: Any) -> Any:
     (x, y), (x_axis, y_axis) = operands, axes
-    if y_axis is None:
-        x = jnp.moveaxis(x, x_axis, 0)
-        return product(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:2], -1), 0
-    return jax.vmap(_plain, axes)(x, y), 0
+    del axis
+    if x_axis is None and y_axis is None:
+        return product(x, y), None
+    if y_axis is not None:
+        return jax.vmap(jax.lax.dot, axes)(x, y), 0
+    x = jnp.moveaxis(x, x_axis, 0)
+    return product(x.reshape(math.prod(x.shape[:2]), x.shape[2]), y).reshape(*x.shape[:2], y.shape[1]), 0
 
 
-product_p: Any = Primitive("product")
-product_p.def_impl(jax.jit(_plain))
-product_p.def_abstract_eval(lambda x, y: jax.core.ShapedArray((x.shape[0], y.shape[1]), x.dtype))
-mlir.register_lowering(product_p, mlir.lower_fun(_plain, multiple_results=False))
-batching.primitive_batchers[product_p] = _batched
-ad.defbilinear(  # type: ignore[no-untyped-call]
-    product_p, lambda ct, x, y: product(ct, y.T), lambda ct, x, y: jax.lax.dot(x.T, ct)
-)
+def _primitive() -> Any:
+    """The primitive of `product`: what JAX does with it when it runs, lowers, batches and differentiates it."""
+    from jax.extend.core import Primitive
+    from jax.interpreters import ad, batching, mlir
+
+    primitive: Any = Primitive("product")
+    primitive.def_impl(jax.jit(jax.lax.dot))
+    primitive.def_abstract_eval(lambda x, y: jax.core.ShapedArray((x.shape[0], y.shape[1]), x.dtype))
+    mlir.register_lowering(primitive, mlir.lower_fun(jax.lax.dot, multiple_results=False))
+    batching.fancy_primitive_batchers[primitive] = _batched
+    ad.defbilinear(  # type: ignore[no-untyped-call]
+        primitive, lambda ct, x, y: product(ct, y.T), lambda ct, x, y: jax.lax.dot(x.T, ct)
+    )
+    return primitive
+
+
+try:
+    PRODUCT = _primitive()
+except (ImportError, AttributeError):  # JAX has moved what few libraries use: the same numbers, more slowly
+    PRODUCT = None

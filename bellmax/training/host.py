@@ -143,7 +143,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     learn = compiled.make_block(agent, config, source.space)
     stride = config.train_freq * config.num_envs
     length = max(1, BLOCK // config.train_freq) * config.train_freq
-    gamma = np.float32(config.gamma)
+    gamma, remembers = np.float32(config.gamma), config.recurrent != "none"
 
     def start(seeds: Sequence[int]) -> DeepRun:
         (seed,) = seeds
@@ -182,7 +182,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         for _ in range(n // config.num_envs):
             asked = time.perf_counter()
             chosen, cell, run.carry = act(run.actor, run.carry, run.over, run.obs, run.key, np.int32(t))
-            actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell) if cell else cell
+            actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell) if remembers else ()
             run.profile.act += time.perf_counter() - asked
             step = run.world.step(actions)
             run.profile.steps.append(run.world.seconds)
