@@ -114,7 +114,7 @@ def main() -> None:
         speeds.setdefault(key, []).append(answer["steps_per_second"])
         print(f"{key:40} {answer['steps_per_second']:12,.0f} steps/s", file=sys.stderr, flush=True)
 
-    for _ in range(1 if options.quick else 5):
+    for _ in range(1 if options.quick else 3):
         for name, work in WORKS.items():
             given = {"wrappers": [], **work}
             steps = work["steps"] // (4 if options.quick else 1)

@@ -327,7 +327,7 @@ def test_channels_first_are_channels_last(name: str, side: int) -> None:
     moved = np.moveaxis(image, -1, 0)
     first = TORSOS[name](Box(moved.shape, "uint8"), (), "layer", make_key(0))
     seen = run(last, jnp.asarray(image))
-    np.testing.assert_array_equal(seen, run(first, jnp.asarray(moved)))
+    np.testing.assert_allclose(seen, run(first, jnp.asarray(moved)), rtol=1e-4, atol=1e-5)
     floats = TORSOS[name](Box(image.shape), (), "layer", make_key(0))
     np.testing.assert_allclose(seen, run(floats, jnp.asarray(image / 255.0, jnp.float32)), atol=1e-5)
     assert float(jnp.abs(seen).max()) > 0
@@ -631,6 +631,17 @@ def test_products_are_the_convolution_of_xla(shape: tuple[int, ...], size: int, 
     ours, xla = (jax.jit(jax.grad(functools.partial(loss, by), (0, 1)))(weight, images) for by in (by_products, by_xla))
     for a, b in zip(ours, xla, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(4, 84, 84), (3, 50, 45), (1, 8, 8)])
+@pytest.mark.parametrize(("size", "stride"), [(8, 4), (4, 4), (5, 4), (4, 2)])
+def test_frames_of_bytes_are_images_from_0_to_1(shape: tuple[int, ...], size: int, stride: int) -> None:
+    conv = Conv(shape[0], 6, size, stride, make_key(1))
+    frames = jnp.asarray(np.random.default_rng(0).integers(0, 256, shape), jnp.uint8)
+    image = jnp.moveaxis(frames, 0, -1).astype(jnp.float32) / 255.0
+    expected = by_xla(image, conv.weight, stride) + conv.bias[None, None, :]
+    np.testing.assert_allclose(conv.of_frames(frames), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(jax.vmap(conv.of_frames))(frames[None])[0], expected, atol=1e-5)
 
 
 def test_a_product_goes_through_every_order_of_batches_and_gradients() -> None:

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from bellmax.types import Array
 
+WORD = 4  # bytes
+
 
 class Conv(eqx.Module):
     """A convolution of an image [H, W, C], no padding unless `same`: then H' = ⌈H / stride⌉."""
@@ -35,6 +37,14 @@ class Conv(eqx.Module):
             image = jnp.pad(image, [*((n // 2, n - n // 2) for n in missing), (0, 0)])
         by = by_products if jax.default_backend() == "cpu" else by_xla
         return by(image, self.weight, self.stride) + self.bias[None, None, :]
+
+    def of_frames(self, frames: Array) -> Array:
+        """The convolution of frames [C, H, W] of bytes, seen as 0 to 1."""
+        fits = self.stride == WORD and self.weight.shape[0] % WORD == 0 and not self.same
+        if not fits or jax.default_backend() != "cpu":
+            return self(jnp.moveaxis(frames, 0, -1).astype(jnp.float32) / 255.0)
+        image, weight = coarser_by_words(frames, self.weight)
+        return by_products(image.astype(jnp.float32) / 255.0, weight, 1) + self.bias[None, None, :]
 
 
 def by_xla(image: Array, weight: Array, stride: int) -> Array:
@@ -73,6 +83,17 @@ def coarser(image: Array, weight: Array, stride: int) -> tuple[Array, Array, int
     weight = weight.reshape(size // stride, stride, size // stride, stride, n_in, n_out)
     image, weight = jnp.moveaxis(image, 1, 2), jnp.moveaxis(weight, 1, 2)
     return image.reshape(height, width, -1), weight.reshape(*weight.shape[:2], -1, n_out), 1
+
+
+def coarser_by_words(frames: Array, weight: Array) -> tuple[Array, Array]:
+    """`coarser` for frames [C, H, W] of bytes and stride 4: four pixels of a row are one word, which moves as one."""
+    size, _, n_in, n_out = weight.shape
+    height, width = ((n - size) // WORD + size // WORD for n in frames.shape[1:])
+    frames = frames[:, : height * WORD, : width * WORD].reshape(n_in, height, WORD, width, WORD)
+    words = jax.lax.bitcast_convert_type(frames, jnp.uint32)  # [C, h, 4, w]
+    image = jax.lax.bitcast_convert_type(words.transpose(1, 3, 2, 0), jnp.uint8)
+    weight = weight.reshape(size // WORD, WORD, size // WORD, WORD, n_in, n_out).transpose(0, 2, 1, 4, 3, 5)
+    return image.reshape(height, width, -1), weight.reshape(*weight.shape[:2], -1, n_out)
 
 
 def times(image: Array, matrix: Array) -> Array:
