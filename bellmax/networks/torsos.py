@@ -99,11 +99,11 @@ class Convolutions(eqx.Module):
 
     def __call__(self, obs: Array) -> Array:
         """One image to features [F]."""
-        first, *others = self.layers
+        first = self.layers[0]
         frames = self.space.dtype == "uint8" and self.space.shape[0] < self.space.shape[-1]
         x = first.of_frames(obs) if frames else first(channels_last(self.space, obs))
-        for i, layer in enumerate([None, *others]):
-            x = x if layer is None else layer(x)
+        for i, layer in enumerate(self.layers):
+            x = layer(x) if i else x
             x = jax.nn.relu(self.norms[i](x) if self.norms else x)
         return jnp.ravel(x)
 
