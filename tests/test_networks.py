@@ -616,6 +616,7 @@ def test_parameters_that_do_not_fit_are_refused() -> None:
 
 CONVOLUTIONS = [((10, 10, 4), 3, 1, 16), ((84, 84, 4), 8, 4, 32), ((20, 20, 32), 4, 2, 64), ((9, 9, 64), 3, 1, 64)]
 ODD = [((9, 12, 3), 4, 2, 5), ((9, 12, 3), 3, 2, 5), ((7, 7, 2), 5, 5, 3), ((6, 5, 8), 2, 1, 2), ((8, 8, 2), 2, 3, 4)]
+ODD += [((2, 2, 3), 2, 1, 2), ((2, 5, 3), 2, 1, 2)]
 
 
 @pytest.mark.parametrize(("shape", "size", "stride", "n_out"), CONVOLUTIONS + ODD)
@@ -675,8 +676,9 @@ def test_a_product_goes_through_every_order_of_batches_and_gradients() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "bool", "bfloat16", "float16", "float32"])
-def test_a_product_is_of_the_wider_kind(dtype: str) -> None:
-    image, weight = jnp.ones((6, 6, 4), dtype), numbers(7, 3, 3, 4, 5)
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_product_is_of_the_wider_kind(dtype: str, size: int) -> None:
+    image, weight = (jnp.arange(144).reshape(6, 6, 4) % 5).astype(dtype), numbers(7, size, size, 4, 5)
 
     def total(weight: Any) -> Any:
         return jnp.sum(by_products(image, weight, 1))
@@ -686,10 +688,11 @@ def test_a_product_is_of_the_wider_kind(dtype: str) -> None:
     np.testing.assert_allclose(out, by_xla(jnp.float32(image), weight, 1), atol=1e-5)
 
 
-def test_a_product_of_nothing_is_empty() -> None:
-    weight = numbers(8, 3, 3, 4, 5)
-    assert jax.vmap(lambda image: by_products(image, weight, 1))(jnp.ones((0, 6, 6, 4))).shape == (0, 4, 4, 5)
-    assert by_products(jnp.ones((2, 6, 4)), weight, 1).shape == (0, 4, 5)
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_product_of_nothing_is_empty(size: int) -> None:
+    weight, n = numbers(8, size, size, 4, 5), 7 - size
+    assert jax.vmap(lambda image: by_products(image, weight, 1))(jnp.ones((0, 6, 6, 4))).shape == (0, n, n, 5)
+    assert by_products(jnp.ones((size - 1, 6, 4)), weight, 1).shape == (0, n, 5)
 
 
 UNUSUAL = """
