@@ -634,6 +634,29 @@ def test_products_are_the_convolution_of_xla(shape: tuple[int, ...], size: int, 
         np.testing.assert_allclose(a, b, atol=1e-3)
 
 
+def test_size_2_of_a_batch_is_nine_products_of_matrices() -> None:
+    weight, images = numbers(1, 2, 2, 3, 4), numbers(2, 5, 8, 7, 3)
+
+    def batch(weight: Any, images: Any) -> Any:
+        return jax.vmap(lambda image: by_products(image, weight, 1))(images)
+
+    made = [e for e in jax.make_jaxpr(batch)(weight, images).eqns if e.primitive.name == "product"]
+    assert [[v.aval.shape for v in e.invars] for e in made] == [[(5 * 4 * 3, 3), (3, 4)]] * 9
+
+
+def test_seeds_side_by_side_have_convolutions_of_their_own() -> None:
+    weights, images = numbers(1, 3, 2, 2, 3, 4), numbers(2, 3, 5, 8, 7, 3)
+
+    def loss(by: Any, weight: Any, images: Any) -> Any:
+        return jnp.sum(jnp.sin(jax.vmap(lambda image: by(image, weight, 1))(images)))
+
+    ours, xla = (
+        jax.vmap(jax.grad(functools.partial(loss, by), (0, 1)))(weights, images) for by in (by_products, by_xla)
+    )
+    for a, b in zip(ours, xla, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(4, 84, 84), (3, 50, 45), (1, 8, 8)])
 @pytest.mark.parametrize(("size", "stride"), [(8, 4), (4, 4), (5, 4), (4, 2)])
 def test_frames_of_bytes_are_images_from_0_to_1(shape: tuple[int, ...], size: int, stride: int) -> None:
@@ -683,6 +706,10 @@ def test_a_product_is_of_the_wider_kind(dtype: str, size: int) -> None:
     def total(weight: Any) -> Any:
         return jnp.sum(by_products(image, weight, 1))
 
+    narrow = by_products(jnp.float32(image), weight.astype(jnp.bfloat16), 1)
+    np.testing.assert_allclose(
+        narrow, by_xla(jnp.float32(image), jnp.float32(weight.astype(jnp.bfloat16)), 1), atol=1e-4
+    )
     out = jax.jit(lambda weight: by_products(image, weight, 1))(weight)
     assert (out.dtype, jax.jit(jax.grad(total))(weight).dtype) == (jnp.float32, jnp.float32)
     np.testing.assert_allclose(out, by_xla(jnp.float32(image), weight, 1), atol=1e-5)
@@ -706,6 +733,11 @@ import numpy as np
 from bellmax.networks import convolution
 assert (convolution.PRODUCT is None) == (sys.argv[1] == "moved")
 import bellmax as bx
+image, weight = np.random.default_rng(0).normal(size=(6, 5, 3)), np.random.default_rng(1).normal(size=(2, 2, 3, 4))
+def total(by, weight):
+    return (by(image, weight, 1) ** 2).sum()
+for of in (lambda by: by(image, weight, 1), lambda by: jax.grad(total, 1)(by, weight)):
+    np.testing.assert_allclose(of(convolution.by_products), of(convolution.by_xla), rtol=1e-3, atol=1e-3)
 
 class Dots(gym.Env):
     observation_space, action_space = gym.spaces.Box(0, 255, (10, 10, 4), np.uint8), gym.spaces.Discrete(2)
@@ -733,4 +765,4 @@ def test_the_gradient_of_a_batch_is_one_product() -> None:
     x, y = numbers(5, 4, 7, 3), numbers(6, 3, 2)
     gradient = jax.make_jaxpr(jax.grad(lambda y: jnp.sum(jax.vmap(lambda x: product(x, y))(x))))(y)
     (dot,) = [e for e in gradient.jaxpr.eqns if e.primitive.name == "dot_general"]
-    assert [v.aval.shape for v in dot.invars] == [(3, 28), (28, 2)]
+    assert [v.aval.shape for v in dot.invars] == [(2, 28), (28, 3)]  # the shorter axis first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -55,52 +56,43 @@ def by_xla(image: Array, weight: Array, stride: int) -> Array:
 
 
 def by_products(image: Array, weight: Array, stride: int) -> Array:
-    """The same as products of matrices: before it the places are gathered, or after it the results are added.
-
-    The way is taken that makes the smaller matrix. Size 2, to which a stride often comes down, has a way of its own.
-    """
+    """The same by products of matrices: of gathered patches, or nine for size 2, to which a stride often comes down."""
     if weight.shape[0] % stride == 0:
         image, weight, stride = coarser(image, weight, stride)
-    size, _, n_in, n_out = weight.shape
+    size = weight.shape[0]
     if (size, stride) == (2, 1):
         return by_nine_products(image, weight)
     height, width = ((n - size) // stride + 1 for n in image.shape[:2])
-    seen = [
-        (slice(i, i + (height - 1) * stride + 1, stride), slice(j, j + (width - 1) * stride + 1, stride))
+    patches = [
+        image[i : i + (height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride]
         for i in range(size)
         for j in range(size)
     ]
-    if height * width * n_in <= math.prod(image.shape[:2]) * n_out:
-        patches = jnp.concatenate([image[place] for place in seen], axis=-1)
-        return times(patches, weight.reshape(-1, n_out))
-    each = times(image, jnp.moveaxis(weight, 2, 0).reshape(n_in, -1))
-    return sum(each[place][..., k * n_out : (k + 1) * n_out] for k, place in enumerate(seen))  # type: ignore[return-value]
+    return times(jnp.concatenate(patches, axis=-1), weight.reshape(-1, weight.shape[-1]))
 
 
 def by_nine_products(image: Array, weight: Array) -> Array:
     """The same for size 2 and stride 1: nine products for a square of four places, where sixteen are asked.
 
-    Along one axis, y0 = (x0 - x1) w0 + x1 (w0 + w1) and y1 = x1 (w0 + w1) + (x2 - x1) w1: three for four. Lavin and
-    Gray (2016), "Fast algorithms for convolutional neural networks", F(2 x 2, 2 x 2).
+    After Lavin and Gray (2016), "Fast algorithms for convolutional neural networks", with tiles of 2 x 2.
     """
-    height, width = (n - 1 for n in image.shape[:2])
-    image = image.astype(jnp.result_type(image, weight))  # bytes have no differences
-    image = jnp.pad(image, ((0, height % 2), (0, width % 2), (0, 0)))
+    dtype = jnp.result_type(image, weight)  # differences of bytes would wrap
+    along_rows = jax.vmap(lambda row, weight: by_three_products(row, weight, times), (0, None))
+    return by_three_products(image.astype(dtype), weight.astype(dtype), along_rows)
 
-    def differences(x: Array) -> tuple[Array, Array, Array]:
-        even, odd = x[::2], x[1::2]
-        return even[:-1] - odd, odd, even[1:] - odd
 
-    def sums(w: Array) -> tuple[Array, Array, Array]:
-        return w[0], w[0] + w[1], w[1]
+def by_three_products(x: Array, weight: Array, multiply: Callable[[Array, Array], Array]) -> Array:
+    """y[i] = x[i] w[0] + x[i + 1] w[1] along the first axis: three products for two places, where four are asked.
 
-    above, both, below = (
-        [times(x, w) for x, w in zip(jax.vmap(differences)(rows), sums(of_rows), strict=True)]
-        for rows, of_rows in zip(differences(image), sums(weight), strict=True)
-    )
-    lines = [[a + b for a, b in zip(*pair, strict=True)] for pair in ((above, both), (both, below))]
-    squares = jnp.stack([jnp.stack([a + b, b + c], axis=2) for a, b, c in lines], axis=1)  # [H'/2, 2, W'/2, 2, C']
-    return squares.reshape(height + height % 2, width + width % 2, weight.shape[-1])[:height, :width]
+    y[0] = (x[0] - x[1]) w[0] + x[1] (w[0] + w[1]) and y[1] = x[1] (w[0] + w[1]) + (x[2] - x[1]) w[1].
+    """
+    n = len(x) - 1
+    x = jnp.pad(x, [(0, n % 2)] + [(0, 0)] * (x.ndim - 1))
+    even, odd = x[::2], x[1::2]
+    first, both = multiply(even[:-1] - odd, weight[0]), multiply(odd, weight[0] + weight[1])
+    second = multiply(even[1:] - odd, weight[1])
+    pairs = jnp.stack([first + both, both + second], axis=1)
+    return pairs.reshape(n + n % 2, *first.shape[1:])[:n]
 
 
 def coarser(image: Array, weight: Array, stride: int) -> tuple[Array, Array, int]:
@@ -140,6 +132,14 @@ def product(x: Array, y: Array) -> Array:
     return jax.lax.dot(x, y) if PRODUCT is None else PRODUCT.bind(x, y)
 
 
+def product_of_columns(x: Array, y: Array) -> Array:
+    """xᵀ y of [n, m] and [n, k]. XLA is up to 1.5 times as fast where the result's first axis is its shorter one."""
+    if x.shape[1] <= y.shape[1]:
+        return jax.lax.dot(x.T, y)
+    turned: Array = jax.lax.optimization_barrier(jax.lax.dot(y.T, x))  # type: ignore[no-untyped-call]
+    return turned.T  # without the barrier XLA would turn the product back
+
+
 def _batched(axis: Any, operands: Any, axes: Any) -> Any:
     (x, y), (x_axis, y_axis) = operands, axes
     del axis
@@ -162,7 +162,7 @@ def _primitive() -> Any:
     mlir.register_lowering(primitive, mlir.lower_fun(jax.lax.dot, multiple_results=False))
     batching.fancy_primitive_batchers[primitive] = _batched
     ad.defbilinear(  # type: ignore[no-untyped-call]
-        primitive, lambda ct, x, y: product(ct, y.T), lambda ct, x, y: jax.lax.dot(x.T, ct)
+        primitive, lambda ct, x, y: product(ct, y.T), lambda ct, x, y: product_of_columns(x, ct)
     )
     return primitive
 
