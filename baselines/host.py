@@ -104,23 +104,24 @@ def at_random(world: str, steps: int) -> Any:
 
 DATA_EFFICIENT = {  # after van Hasselt et al. (2019), but 8 games side by side, and n = 10 for 20
     "network": "efficient", "net_arch": (256,), "num_envs": 8, "gradient_steps": 8, "learning_starts": 1_600,
-    "n_steps": 10, "buffer_size": 60_000, "learning_rate": 1e-4, "target_update_interval": 2_000,
+    "n_steps": 10, "buffer_size": 100_000, "learning_rate": 1e-4, "target_update_interval": 2_000,
 }  # fmt: skip
 
 
 def atari() -> dict[str, Any]:
-    """ALE/KungFuMaster-v5, data-efficient Rainbow, 60,000 steps (240,000 frames), one seed, against random games."""
+    """ALE/KungFuMaster-v5, data-efficient Rainbow, 100,000 steps (400,000 frames), 3 seeds, against random games."""
     world, begin = "ALE/KungFuMaster-v5", time.monotonic()
-    run = bx.train(world, "rainbow", steps=60_000, eval_episodes=0, final_episodes=24, **DATA_EFFICIENT)
+    run = bx.train(world, "rainbow", steps=100_000, seeds=3, eval_episodes=0, final_episodes=24, **DATA_EFFICIENT)
     minutes = (time.monotonic() - begin) / 60
     random = at_random(world, 40_000)
-    curve = [round(float(x)) for x in run.history["rollout/ep_rew_mean"][0] if x == x]  # where a game ended
+    curves = [[round(float(x)) for x in row if x == x] for row in run.history["rollout/ep_rew_mean"]]  # a game ended
+    scores, median = [round(score) for score in run.scores], statistics.median(run.scores)
     found = (
-        f"greedy {run.scores[0]:.0f} (24 games), at random {random.mean():.0f} ({random.size} games, at most "
+        f"greedy {scores} (24 games each), at random {random.mean():.0f} ({random.size} games, at most "
         f"{random.max():.0f}); {minutes:.0f} min"
     )
     return {
-        "training": curve, "found": found,
-        "demanded": "greedy at least 5 times as good as random, and better than the best random game",
-        "met": bool(run.scores[0] >= max(5 * random.mean(), random.max())),
+        "training": curves, "found": found,
+        "demanded": "greedy, median of seeds, at least 5 times as good as random, and better than the best random game",
+        "met": bool(median >= max(5 * random.mean(), random.max())),
     }  # fmt: skip
