@@ -13,22 +13,21 @@ from bellmax.report.text import interval
 CARTPOLE = ("dqn", "double-dqn", "c51", "qr-dqn", "iqn", "munchausen-dqn", "rainbow", "pqn")
 
 
-def scores_of(run: bx.Run, steps: int | None = None) -> dict[str, Any]:
-    """What is kept of one run among several."""
-    s = run.summary()
+def scores_of(run: bx.Run) -> dict[str, Any]:
+    """What is kept of one run among several; the best of training only where there were evaluations."""
+    s, evaluated = run.summary(), "eval/mean_reward" in run.history.columns
     return {
         "steps": run.steps,
         "iqm": round(s.iqm, 2),
         "interval": interval(s.iqm, s.iqm_low, s.iqm_high),
         "scores": [round(score, 2) for score in run.scores],
-        "best": [round(float(v), 2) for v in best_of(run)],
+        **({"best": [round(float(v), 2) for v in best_of(run)]} if evaluated else {}),
     }
 
 
 def best_of(run: bx.Run) -> Any:
     """The best mean return of each seed among the evaluations during training."""
-    name = "eval/mean_reward"
-    return np.nanmax(run.history[name], axis=1) if name in run.history.columns else np.full(len(run.seeds), np.nan)
+    return np.nanmax(run.history["eval/mean_reward"], axis=1)
 
 
 def several(world: str, agents: dict[str, dict[str, Any]], demand: str, enough: Any, **options: Any) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def main(names: list[str]) -> int:
             "seconds": round(time.monotonic() - begin, 1),
             "versions": {k: v for k, v in environment().items() if k in ("bellmax", "python", "packages", "cpus")},
         }
-        (HERE / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+        (HERE / f"{name}.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
         write_table()
         shown = {k: v for k, v in result.items() if k not in ("versions", "what", "command")}
         print(f"{name}: {json.dumps(shown)}", flush=True)
