@@ -13,7 +13,26 @@ from bellmax.catalog import AGENTS, agent_class, make_agent
 from bellmax.config import AgentConfig, build, describe, hints
 
 CLASSES = {name: agent_class(name) for name in AGENTS}
-FIELDS = [(name, field.name) for name, cls in CLASSES.items() for field in dataclasses.fields(cls)]
+
+
+def owner(cls: type, field: dataclasses.Field) -> type:
+    """The class that declares the setting with these rules; those between it and `cls` at most move its default."""
+    rules = (field.metadata, field.type)
+    same = [c for c in cls.__mro__ if dataclasses.is_dataclass(c)
+            and any(f.name == field.name and (f.metadata, f.type) == rules for f in dataclasses.fields(c))]  # fmt: skip
+    return same[-1]
+
+
+def declared() -> list[tuple[str, str]]:
+    """(agent, field) of each setting, once: with the first agent that has it from the class that declares it."""
+    found: dict[tuple[type, str], str] = {}
+    for name, cls in CLASSES.items():
+        for field in dataclasses.fields(cls):
+            found.setdefault((owner(cls, field), field.name), name)
+    return [(name, field) for (_, field), name in found.items()]
+
+
+FIELDS = declared()
 
 
 def other_value(cls: type, field: dataclasses.Field) -> object:
@@ -64,6 +83,18 @@ def all_changed(cls: type) -> dict[str, object]:
     return changed
 
 
+def edges(cls: type, field: dataclasses.Field) -> list[object]:
+    """The lowest and the highest valid value of a setting of numbers, where there are such."""
+    kind = hints(cls)[field.name]
+    if kind in (bool, str):
+        return []
+    item = float if kind in (float, tuple[float, ...]) else int
+    ends = [item(end) for end in (field.metadata["low"], field.metadata["high"]) if math.isfinite(end)]
+    if field.name == "gamma" and hasattr(cls, "v_max"):
+        ends.remove(1.0)  # that needs less
+    return list(ends) if kind in (float, int) else [(end,) for end in ends]
+
+
 def wrong_types(kind: object) -> list[object]:
     if kind is bool:
         return [1, 0.0, "yes", None]
@@ -74,6 +105,16 @@ def wrong_types(kind: object) -> list[object]:
     if kind is str:
         return [True, 1, None]
     return [3, ["a"], "64,wide", [True], None, *([[1.5]] if kind == tuple[int, ...] else [])]
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_leaves_both_ends_of_each_range_open(name: str) -> None:
+    """What a setting refuses is tested where it is declared; what an agent's own rules refuse, here."""
+    cls = CLASSES[name]
+    for field in dataclasses.fields(cls):
+        for edge in edges(cls, field):
+            neighbours = {k: v for k, v in ROOM.get(field.name, {}).items() if k in hints(cls)}
+            assert getattr(build(cls, {field.name: edge, **neighbours}), field.name) == edge
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -138,10 +179,6 @@ def test_ranges_are_closed_and_nothing_is_nan_or_infinite(name: str, field: str)
     for value in outside:
         with pytest.raises(bx.ConfigError, match=rf"\b{field}=.* is outside [\[(]"):
             build(cls, {field: shape(value)})
-    for edge in (low, high):
-        if math.isfinite(edge) and not (field == "gamma" and edge == 1.0 and hasattr(cls, "v_max")):  # that needs less
-            neighbours = {k: v for k, v in ROOM.get(field, {}).items() if k in hints(cls)}
-            assert getattr(build(cls, {field: shape(item(edge)), **neighbours}), field) == shape(item(edge))
 
 
 def test_all_problems_in_one_message() -> None:
