@@ -5,15 +5,25 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bellmax import __version__
-from bellmax.command import Main, TrainCommand, as_json_option, env_option, read_env, read_pairs, say_json
+from bellmax.command import (
+    Main,
+    TrainCommand,
+    as_json_option,
+    env_option,
+    read_env,
+    read_seeds,
+    read_whole,
+    read_wrapper,
+    say_json,
+)
 from bellmax.types import BellmaxError, ConfigError
+from bellmax.values import read_pairs
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
@@ -36,26 +46,36 @@ def main(debug: bool) -> None:
 @click.argument("hyper_parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
 @click.option(
-    "--steps", default=100_000, show_default=True, help="Environment steps per seed; with --data, gradient steps."
+    "--steps",
+    type=read_whole,
+    default=100_000,
+    show_default=True,
+    help="Environment steps per seed; with --data, gradient steps.",
 )
-@click.option("--seeds", default=1, show_default=True, help="How many seeds.")
+@click.option("--seeds", type=read_seeds, default=1, show_default=True, help="How many seeds, or which: 5, or 0,5,7.")
 @click.option("--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]")
 @click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
 @click.option("--data", help="Learn from this alone: a run that kept its experience, a data file, or minari:NAME.")
-@click.option("--eval-episodes", default=10, show_default=True, help="Greedy episodes of a seed at each record.")
-@click.option("--final-episodes", default=100, show_default=True, help="The same at the end, for the score.")
+@click.option(
+    "--eval-episodes", type=read_whole, default=10, show_default=True, help="Greedy episodes of a seed at each record."
+)
+@click.option(
+    "--final-episodes", type=read_whole, default=100, show_default=True, help="The same at the end, for the score."
+)
 @click.option("--keep-experience", is_flag=True, help="Save the replay memory of each seed at the end, for --data.")
 @click.option("--wrapper", "wrappers", multiple=True, metavar="NAME", help="Gymnasium's, or MODULE:CLASS; repeatable.")
-@click.option("--workers", default=0, help="Processes for the environments of a seed; 0: none.  [default: 0]")
+@click.option("--workers", type=read_whole, default=0, help="Processes per seed that step environments.  [default: 0]")
 @click.option("--env-timeout", default=60.0, show_default=True, help="Seconds until a silent worker is stopped.")
-@click.option("--env-restarts", default=0, help="How often an environment that fails is made anew.  [default: 0]")
+@click.option(
+    "--env-restarts", type=read_whole, default=0, help="How many failed environments to recreate.  [default: 0]"
+)
 @click.option("--on-nonfinite", default="raise", show_default=True, help="raise, truncate_episode or skip.")
 @click.option("--strict", is_flag=True, help="Stop where an observation is outside its Box.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @env_option
 @as_json_option
 def train(
-    world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int, seeds: int, out: Path | None,
+    world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int, seeds: Any, out: Path | None,
     loop: str, data: str | None, keep_experience: bool, quiet: bool, env: tuple[str, ...], as_json: bool,
     **handling: Any,
 ) -> None:  # fmt: skip
@@ -71,7 +91,7 @@ def train(
     if misplaced := settings.keys() & inspect.signature(run_training).parameters.keys():
         raise ConfigError(f"{sorted(misplaced)[0]} is no hyper-parameter; see the options of `bellmax train --help`")
     env_kwargs = read_env(env)
-    handling["wrappers"] = [json.loads(name) if name.startswith("{") else name for name in handling["wrappers"]]
+    handling["wrappers"] = [read_wrapper(text) for text in handling["wrappers"]]
     folder = out or free_folder(Path("runs"), f"{world}-{agent}")
     try:
         run = run_training(
@@ -145,8 +165,8 @@ def resume(folder: Path, data: str | None, world: str | None, quiet: bool, env: 
 
 @main.command("eval")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--episodes", default=100, show_default=True, help="Greedy episodes per seed.")
-@click.option("--seed", default=1, show_default=True, help="Seed of the evaluation.")
+@click.option("--episodes", type=read_whole, default=100, show_default=True, help="Greedy episodes per seed.")
+@click.option("--seed", type=read_whole, default=1, show_default=True, help="Seed of the evaluation.")
 @click.option("--which", default="final", show_default=True, help="final or best policy.")
 @click.option("--world", help="Another world than the one trained in.")
 @env_option
@@ -185,7 +205,9 @@ def evaluate(
 @click.option("--gamma", type=float, help="Discount factor; 1 for episodes that end.  [default: 0.99]")
 @click.option("--method", default="auto", show_default=True, help="How, such as policy-iteration; the answer is one.")
 @click.option("--tolerance", default=1e-10, show_default=True, help="Largest error of a value that is accepted.")
-@click.option("--horizon", type=int, help="The best return of so many steps, undiscounted unless --gamma is given.")
+@click.option(
+    "--horizon", type=read_whole, help="The best return of so many steps, undiscounted unless --gamma is given."
+)
 @click.option("--epsilon", type=float, help="The best policy that must explore: any action with this probability.")
 @click.option("--average", is_flag=True, help="The best reward per step in the long run.")
 @env_option
@@ -210,8 +232,10 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
 
 @main.command("check-env")
 @click.argument("world")
-@click.option("--steps", default=1_000, show_default=True, help="Random steps.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the environment and of the actions.")
+@click.option("--steps", type=read_whole, default=1_000, show_default=True, help="Random steps.")
+@click.option(
+    "--seed", type=read_whole, default=0, show_default=True, help="Seed of the environment and of the actions."
+)
 @env_option
 @as_json_option
 def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: bool) -> None:

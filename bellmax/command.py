@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning
+from bellmax.values import read_as, read_value, read_values
 
 
 def one_line(error: Exception) -> str:
@@ -87,28 +88,36 @@ def say_json(value: Any) -> None:
     click.echo(json.dumps(finite(value)))
 
 
-def read_pairs(words: tuple[str, ...], what: str) -> dict[str, str]:
-    """{"key": "value"} of words like key=value.
+def read_whole(text: str) -> Any:
+    """A whole number as people write them: 5, 100_000, 1e5."""
+    try:
+        return read_as(text, int)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a valid integer; {error}") from error
 
-    Raises:
-        ConfigError: a word has no = or no key.
-    """
-    wrong = [word for word in words if not word.partition("=")[0] or "=" not in word]
-    if wrong:
-        raise ConfigError(f"{what} {wrong[0]!r} is not of the form key=value")
-    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
+
+def read_seeds(text: Any) -> Any:
+    """How many seeds, or a list of them: 5, or 0,5,7."""
+    if not isinstance(text, str):  # the default
+        return text
+    try:
+        listed = read_as(text, tuple[int, ...])
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a number of seeds or a list such as 0,5,7; {error}") from error
+    return listed[0] if len(listed) == 1 and text.strip()[0] not in "[(" else list(listed)
 
 
 def read_env(words: tuple[str, ...]) -> dict[str, Any]:
-    """The world's arguments, each value read as JSON if it is JSON, else as a string."""
+    """The environment's arguments."""
+    return read_values(words, "--env")
 
-    def value(text: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
 
-    return {key: value(text) for key, text in read_pairs(words, "--env").items()}
+def read_wrapper(text: str) -> Any:
+    """A wrapper's name, or {"name": ..., arguments}."""
+    try:
+        return read_value(text)
+    except ValueError as error:
+        raise ConfigError(f"--wrapper {text}: {error}") from error
 
 
 class TrainCommand(click.Command):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import typing
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from bellmax import schedules
 from bellmax.types import ConfigError, unknown
+from bellmax.values import read_as
 
 T = TypeVar("T")
 
@@ -50,6 +52,10 @@ class AgentConfig:
     exploration_final_eps: float = setting(0.05, "ε at the end of the schedule", low=0.0, high=1.0)
 
     def __post_init__(self) -> None:
+        for name, kind in hints(type(self)).items():
+            if not isinstance(value := getattr(self, name), str):
+                with contextlib.suppress(ValueError):  # find_problems says what is wrong
+                    object.__setattr__(self, name, read_as(value, kind))  # NumPy's numbers, 1e5 for an integer, lists
         problems = find_problems(self) or self.conflicts()
         if problems:
             raise ConfigError("; ".join(problems))
@@ -126,7 +132,7 @@ def build(cls: type[T], values: Mapping[str, Any], what: str = "hyper-parameter"
             problems.append(unknown(what, key, types))
             continue
         try:
-            good[key] = parse(value, types[key])
+            good[key] = read_as(value, types[key])
         except ValueError as error:
             problems.append(f"{key}={value!r}: {error}")
     try:
@@ -136,25 +142,6 @@ def build(cls: type[T], values: Mapping[str, Any], what: str = "hyper-parameter"
     if problems:
         raise ConfigError("; ".join(problems))
     return made
-
-
-def parse(value: Any, kind: Any) -> Any:
-    """A string (from the command line) or a JSON value as `kind`; other values as they are."""
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        parts = value.strip("()[] ").split(",") if isinstance(value, str) else value
-        if isinstance(parts, (list, tuple)):
-            return tuple(parse(part, item) for part in parts if part != "")
-        return value
-    if not isinstance(value, str):
-        return value
-    if kind is bool:
-        if value.lower() not in ("true", "false"):
-            raise ValueError("write true or false")
-        return value.lower() == "true"
-    if kind is int:
-        return int(float(value)) if float(value).is_integer() else int(value)
-    return kind(value)
 
 
 def describe(cls: type) -> list[tuple[str, str, str]]:

@@ -16,8 +16,9 @@ import pytest
 
 import bellmax as bx
 from bellmax.cli import free_folder
-from bellmax.command import read_env, read_pairs
+from bellmax.command import read_env
 from bellmax.types import Discrete
+from bellmax.values import read_pairs
 
 BELLMAX = str(Path(sys.executable).parent / "bellmax")
 VERBS = ["train", "eval", "solve", "doctor", "resume", "check-env"]

@@ -13,6 +13,7 @@ FLOORS = [
         "types",
         "spaces",
         "config",
+        "values",
         "caching",
         "machine",
         "random",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
@@ -23,6 +21,7 @@ from bellmax.training.run import Run
 from bellmax.training.trainer import Trainer
 from bellmax.training.worlds import Source, find_world, named_in_file
 from bellmax.types import BellmaxError, ConfigError, unknown
+from bellmax.values import whole
 
 
 def train(
@@ -89,6 +88,9 @@ def train(
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
     """
     problems: list[str] = []
+    steps, records, eval_episodes, final_episodes, keep_episodes, vmap = map(
+        whole, (steps, records, eval_episodes, final_episodes, keep_episodes, vmap)
+    )
     env_kwargs = dict(env_kwargs or {})
     if wrappers:
         env_kwargs["wrappers"] = [wrappers] if isinstance(wrappers, str | Mapping) else list(wrappers)
@@ -231,13 +233,15 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
 
 def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     """A list of different non-negative integers."""
-    if isinstance(seeds, (bool, float)):
+    seeds = whole(seeds)
+    if isinstance(seeds, bool) or not isinstance(seeds, int | Iterable) or isinstance(seeds, str | Mapping):
         raise ConfigError(f"seeds={seeds!r} is not an integer or a list of them")
-    listed = list(range(int(seeds))) if isinstance(seeds, (int, np.integer)) else list(seeds)
-    good = listed and all(isinstance(s, (int, np.integer)) and 0 <= s < SEED_OFFSET for s in listed)
+    listed = list(range(min(seeds, SEED_OFFSET + 1))) if isinstance(seeds, int) else [whole(seed) for seed in seeds]
+    whole_ = all(isinstance(seed, int) and not isinstance(seed, bool) for seed in listed)
+    good = listed and whole_ and all(0 <= seed < SEED_OFFSET for seed in listed)
     if not good or len(set(listed)) < len(listed):
         raise ConfigError(f"seeds={seeds!r}: give how many (1 or more), or different integers from 0 to 999999")
-    return [int(s) for s in listed]
+    return listed
 
 
 def read_handling(handling: Any) -> Handling:
