@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from bellmax import schedules
+from bellmax.arguments import interval, is_integer, is_number
 from bellmax.types import ConfigError, unknown
 from bellmax.values import read_as
 
@@ -87,9 +88,9 @@ def _fits(value: Any, kind: Any) -> bool:
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(item, typing.get_args(kind)[0]) for item in value)
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number(value)
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return is_integer(value)
     return isinstance(value, kind)
 
 
@@ -109,14 +110,8 @@ def find_problems(config: Any) -> list[str]:
             for number in value if isinstance(value, tuple) else (value,):
                 fits = not isinstance(number, (int, float)) or (low <= number <= high and abs(number) < math.inf)
                 if not fits:  # and NaN fits nowhere
-                    problems.append(f"{field.name}={value!r} is outside {_interval(low, high)}")
+                    problems.append(f"{field.name}={value!r} is outside {interval(low, high)}")
     return problems
-
-
-def _interval(low: float, high: float) -> str:
-    left = "(-inf" if low == -math.inf else f"[{low:g}"
-    right = "inf)" if high == math.inf else f"{high:g}]"
-    return f"{left}, {right}"
 
 
 def build(cls: type[T], values: Mapping[str, Any], what: str = "hyper-parameter") -> T:

@@ -234,8 +234,11 @@ BAD = {
     "not a number": ([*LEARN, "initial_q=nan"], "initial_q=nan is outside"),
     "two problems": ([*LEARN, "gamma=1.5", "alpha=1"], "unknown hyper-parameter 'alpha'"),
     "no value": ([*LEARN, "gamma"], "hyper-parameter 'gamma' is not of the form key=value"),
-    "no steps": (["train", "corridor", "-a", "q-learning", "--steps", "0"], "steps=0 is not an integer from 1"),
-    "no seeds": ([*LEARN, "--seeds", "0"], "seeds=0: give how many"),
+    "no steps": (
+        ["train", "corridor", "-a", "q-learning", "--steps", "0"],
+        "`steps` must be a positive integer; got 0",
+    ),
+    "no seeds": ([*LEARN, "--seeds", "0"], "different integers from 0 to 999999; got 0"),
     "loop": ([*LEARN, "--loop", "fast"], "loop='fast'; choose auto, compiled or host"),
     "misplaced option": ([*LEARN, "steps=5"], "steps is no hyper-parameter; see the options of"),
     "existing folder": ([*LEARN, "--out", "full"], "output folder full exists already"),
@@ -297,9 +300,9 @@ def test_bad_input_is_one_line_and_exit_code_2(case: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--episodes", "0"], "episodes=0 is not positive"),
+        (["--episodes", "0"], "`episodes` must be a positive integer; got 0"),
         (["--which", "worst"], "no 'worst' policy of seed 0"),
-        (["--seed", "-1"], "seed=-1 is negative"),
+        (["--seed", "-1"], "`seed` must be a non-negative integer; got -1"),
         (["--world", "cliff"], "the policy knows Discrete(n=6) with 2 actions; cliff has"),
     ],
 )

@@ -156,7 +156,7 @@ def test_another_world_is_refused(world: object, message: str) -> None:
 
 @pytest.mark.parametrize("episodes", [0, -1])
 def test_no_episodes_is_refused(episodes: int) -> None:
-    with pytest.raises(bx.ConfigError, match=f"episodes={episodes} is not positive"):
+    with pytest.raises(bx.ConfigError, match=f"`episodes` must be a positive integer; got {episodes}"):
         bx.evaluate(BEST, episodes=episodes)
 
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1] / "bellmax"
 FLOORS = [
     [
         "types",
+        "arguments",
         "spaces",
         "config",
         "values",

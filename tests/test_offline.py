@@ -110,9 +110,9 @@ def test_collect_with_a_table_a_memory_cell_and_tiles() -> None:
     ("call", "message"),
     [
         (lambda: bx.collect(None, steps=5), "without a policy, say in which world"),
-        (lambda: bx.collect(None, "CartPole-v1", steps=0), "steps=0 is not an integer from 1"),
+        (lambda: bx.collect(None, "CartPole-v1", steps=0), "`steps` must be a positive integer; got 0"),
         (lambda: bx.collect(None, "CartPole-v1", steps=5, epsilon=1.5), "epsilon=1.5 is outside"),
-        (lambda: bx.collect(None, "CartPole-v1", steps=5, seed=-1), "seed=-1"),
+        (lambda: bx.collect(None, "CartPole-v1", steps=5, seed=-1), "got -1"),
         (lambda: bx.collect(unskilled(), "Acrobot-v1", steps=5), "the policy knows Box"),
     ],
 )
@@ -374,8 +374,8 @@ def test_all_problems_come_at_once_before_the_first_step(cartpole: bx.Dataset) -
         "row 17: reward is nan, not a finite float32 (and 1 rows more)",
         "row 5: action is 7, outside 0 to 1",
         "obs is float32 (300, 3), not float32 (300, 4)",
-        "steps=0",
-        "seeds=[1, 1]",
+        "`steps` must be a positive integer; got 0",
+        "got [1, 1]",
         "with 300 steps of data, batch_size=301 is larger than buffer_size=300",
     ):
         assert part in str(caught.value)

@@ -190,10 +190,10 @@ def test_gamma_outside_its_range_is_refused(gamma: float) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda mdp: solve(mdp, 0.9, tolerance=-1.0), "tolerance=-1.0 must be at least 0"),
+        (lambda mdp: solve(mdp, 0.9, tolerance=-1.0), "tolerance=-1.0 is outside"),
         (lambda mdp: solve(mdp, 0.9, method="value-iterations"), "unknown method .*did you mean 'value-iteration'?"),
-        (lambda mdp: solve(mdp, 0.9, max_iterations=0), "max_iterations=0 at least 1"),
-        (lambda mdp: horizon_return(mdp, [0] * 48, -1), "horizon=-1 is negative"),
+        (lambda mdp: solve(mdp, 0.9, max_iterations=0), "`max_iterations` must be a positive integer; got 0"),
+        (lambda mdp: horizon_return(mdp, [0] * 48, -1), "`horizon` must be a non-negative integer; got -1"),
         (lambda mdp: horizon_return(mdp, [0] * 48, 1, gamma=1.1), r"gamma=1.1 is outside \[0, 1\]"),
         (lambda mdp: evaluate_policy(mdp, [0] * 47 + [4], 0.9), r"states \[47\] have actions outside 0 to 3"),
         (lambda mdp: evaluate_policy(mdp, [0] * 47, 0.9), r"policy \(47,\) of int64 is neither"),

@@ -110,7 +110,7 @@ def test_the_clock_is_worth_something_on_frozen_lake() -> None:
     assert 0 < bound < 1e-11
     assert solve_horizon(mdp, 3000).start_value == pytest.approx(14 / 17, abs=1e-9)
     assert solve_horizon(mdp, 0).start_value == 0
-    with pytest.raises(ConfigError, match="horizon=-1 is negative"):
+    with pytest.raises(ConfigError, match="`horizon` must be a non-negative integer; got -1"):
         solve_horizon(mdp, -1)
 
 

@@ -216,12 +216,16 @@ BAD = {
     "range": (("CartPole-v1", "dqn"), {"gamma": 1.5}, r"gamma=1.5 is outside \[0, 1\]"),
     "nan": (("CartPole-v1", "dqn"), {"tau": float("nan")}, r"tau=nan is outside \[0, 1\]"),
     "conflict": (("CartPole-v1", "dqn"), {"batch_size": 99, "buffer_size": 9}, "batch_size=99 is larger than buffer"),
-    "steps": (("CartPole-v1", "dqn"), {"steps": 0}, "steps=0 is not an integer from 1"),
-    "seeds": (("CartPole-v1", "dqn"), {"seeds": [1, 1]}, r"seeds=\[1, 1\]: give how many"),
+    "steps": (("CartPole-v1", "dqn"), {"steps": 0}, "`steps` must be a positive integer; got 0"),
+    "seeds": (("CartPole-v1", "dqn"), {"seeds": [1, 1]}, r"got \[1, 1\]"),
     "loop": (("CartPole-v1", "dqn"), {"loop": "jit"}, "loop='jit'; choose auto, compiled or host"),
     "no twin": (("Blackjack-v1", "dqn"), {"loop": "compiled"}, "a compiled twin, which Blackjack-v1 has not"),
     "tiles without bounds": ((Counter, "q-learning"), {}, r"have no bounds in dimensions \[0, 1, 2\]"),
-    "episodes to keep": (("CartPole-v1", "dqn"), {"keep_episodes": -1}, "keep_episodes=-1 is not an integer from 0"),
+    "episodes to keep": (
+        ("CartPole-v1", "dqn"),
+        {"keep_episodes": -1},
+        "`keep_episodes` must be a non-negative integer; got -1",
+    ),
     "continuous actions": (("MountainCarContinuous-v0", "dqn"), {}, "is not Discrete"),
     "env kwargs": (("CartPole-v1", "dqn"), {"env_kwargs": {"gravitas": 1}}, "gravitas"),
     "settings of a config": (("CartPole-v1", bx.DQN()), {"gamma": 0.5}, "give gamma to DQN"),
@@ -282,7 +286,14 @@ def test_a_host_run_that_diverges_keeps_its_last_good_policy(tmp_path: Path) -> 
 def test_all_errors_at_once() -> None:
     with pytest.raises(bx.ConfigError) as caught:
         bx.train("CartPol-v1", "dqn", steps=-1, loop="x", gamma=2.0, batch_size=0, lerning_rate=1)
-    for part in ("CartPol-v1", "steps=-1", "loop='x'", "gamma=2.0", "batch_size=0", "lerning_rate"):
+    for part in (
+        "CartPol-v1",
+        "`steps` must be a positive integer; got -1",
+        "loop='x'",
+        "gamma=2.0",
+        "batch_size=0",
+        "lerning_rate",
+    ):
         assert part in str(caught.value)
 
 

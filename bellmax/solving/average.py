@@ -99,7 +99,7 @@ def occupancy(mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float) -> FloatArray
         ConfigError: gamma is outside [0, 1], the policy is not one for this model, or it may stay in some states
             for ever and γ = 1.
     """
-    check_gamma(gamma)
+    gamma = check_gamma(gamma)
     chain = make_chain(mdp, policy)
     seen = chain.seen_from(mdp.start > 0)
     if gamma == 1 and (caught := np.flatnonzero(seen & (chain.loops >= 0))).size:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from bellmax.arguments import real
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
 from bellmax.types import ConfigError, FloatArray, IntArray
 
@@ -182,7 +183,10 @@ def _lowest(q: FloatArray, good: FloatArray) -> IntArray:
     return policy
 
 
-def check_gamma(gamma: float) -> None:
-    """Refuse a discount outside [0, 1]."""
-    if not 0 <= gamma <= 1:
-        raise ConfigError(f"gamma={gamma} is outside [0, 1]")
+def check_gamma(gamma: Any) -> float:
+    """`gamma` as Python's float.
+
+    Raises:
+        ConfigError: it is not a number in [0, 1].
+    """
+    return real("gamma", gamma, 0.0, 1.0)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from bellmax.arguments import integer, real
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.backup import EPSILON, check_gamma
 from bellmax.solving.chain import Chain, make_chain, name_states
@@ -33,7 +34,7 @@ def evaluate_policy(
         ConfigError: gamma or method is unknown, the policy is not one for this model, or it never ends from some
             states and γ = 1; the message names them.
     """
-    check_gamma(gamma)
+    gamma = check_gamma(gamma)
     if method not in ("direct", "iterative"):
         raise ConfigError(unknown("method", method, ["direct", "iterative"]))
     if gamma == 1:
@@ -47,7 +48,7 @@ def evaluate_policy(
     chain = make_chain(mdp, policy)
     if method == "direct":
         return linear_solve(sp.eye_array(mdp.n_states) - gamma * chain.onward, chain.reward)
-    return _sweep_to_the_end(chain, gamma, tolerance)
+    return _sweep_to_the_end(chain, gamma, real("tolerance", tolerance, 0.0))
 
 
 def _sweep_to_the_end(chain: Chain, gamma: float, tolerance: float) -> FloatArray:
@@ -95,7 +96,7 @@ def horizon_return(mdp: FiniteMDP, policy: npt.ArrayLike, horizon: int, gamma: f
     Raises:
         ConfigError: gamma is outside [0, 1], horizon is negative, or the policy is not one for this model.
     """
-    check_gamma(gamma)
+    gamma = check_gamma(gamma)
     chain = make_chain(mdp, policy)
     return _forward(mdp, chain, horizon, gamma, chain.reward)
 
@@ -107,8 +108,7 @@ def horizon_length(mdp: FiniteMDP, policy: npt.ArrayLike, horizon: int) -> float
 
 def _forward(mdp: FiniteMDP, chain: Chain, horizon: int, gamma: float, gain: FloatArray) -> float:
     """The sum over t < horizon of γ^t E[gain(S_t); not yet terminated], `gain [S]`."""
-    if horizon < 0:
-        raise ConfigError(f"horizon={horizon} is negative; it counts steps")
+    horizon = integer("horizon", horizon, 0)
     forward = sp.csr_array(chain.onward.T)
     alive, total = mdp.start, 0.0  # alive [S] = γ^t P(S_t = s, not yet terminated)
     for _ in range(horizon):

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bellmax.arguments import integer
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.backup import best, check_gamma, greedy_policy, make_problem, q_values
-from bellmax.types import ConfigError, FloatArray, IntArray
+from bellmax.types import FloatArray, IntArray
 
 
 class HorizonSolution(NamedTuple):
@@ -37,9 +38,8 @@ def solve_horizon(mdp: FiniteMDP, horizon: int, gamma: float = 1.0) -> HorizonSo
     Raises:
         ConfigError: gamma is outside [0, 1], or horizon is negative.
     """
-    check_gamma(gamma)
-    if horizon < 0:
-        raise ConfigError(f"horizon={horizon} is negative; it counts steps")
+    gamma = check_gamma(gamma)
+    horizon = integer("horizon", horizon, 0)
     problem = make_problem(mdp, gamma)
     v = np.zeros((horizon + 1, mdp.n_states))
     policy = np.zeros((horizon, mdp.n_states), np.int64)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.arguments import real
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.backup import check_gamma, greedy_policy, make_problem, q_values
 from bellmax.solving.solve import Progress, Solution, solve
-from bellmax.types import ConfigError, FloatArray
+from bellmax.types import FloatArray
 
 
 def solve_soft(
@@ -35,7 +36,7 @@ def solve_soft(
     Raises:
         ConfigError: epsilon is outside [0, 1], or as `solve`.
     """
-    check_gamma(gamma)
+    gamma = check_gamma(gamma)
     mixed = solve(
         soft_model(mdp, epsilon), gamma, method=method, tolerance=tolerance, max_iterations=max_iterations,
         progress=progress,
@@ -53,7 +54,7 @@ def soft_model(mdp: FiniteMDP, epsilon: float) -> FiniteMDP:
     Raises:
         ConfigError: epsilon is outside [0, 1].
     """
-    _check_epsilon(epsilon)
+    epsilon = real("epsilon", epsilon, 0.0, 1.0)
     A = mdp.n_actions
     state, taken = np.divmod(mdp.pair, A)
     chosen = np.tile(np.arange(A), (taken.size, 1))  # [E, A]: each outcome, under each action that may be meant
@@ -76,12 +77,7 @@ def soften(mdp: FiniteMDP, policy: npt.ArrayLike, epsilon: float) -> FloatArray:
     Raises:
         ConfigError: epsilon is outside [0, 1].
     """
-    _check_epsilon(epsilon)
+    epsilon = real("epsilon", epsilon, 0.0, 1.0)
     explore = np.where(mdp.allowed, epsilon / mdp.n_allowed[:, None], 0.0)
     greedy = np.arange(mdp.n_actions) == np.asarray(policy)[:, None]
     return np.asarray(explore + (1 - epsilon) * greedy, np.float64)
-
-
-def _check_epsilon(epsilon: float) -> None:
-    if not 0 <= epsilon <= 1:
-        raise ConfigError(f"epsilon={epsilon} is outside [0, 1]")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bellmax.arguments import integer, real
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.backup import Problem, backup, best, check_gamma, greedy_policy, make_problem, q_values
 from bellmax.solving.evaluation import evaluate_policy, horizon_length, horizon_return
@@ -79,11 +80,10 @@ def solve(
     Raises:
         ConfigError: gamma, method, tolerance or max_iterations is out of range; at γ = 1, a value is infinite.
     """
-    check_gamma(gamma)
+    gamma = check_gamma(gamma)
     if method not in METHODS:
         raise ConfigError(unknown("method", method, METHODS))
-    if not tolerance >= 0 or max_iterations < 1:
-        raise ConfigError(f"tolerance={tolerance} must be at least 0, max_iterations={max_iterations} at least 1")
+    tolerance, max_iterations = real("tolerance", tolerance, 0.0), integer("max_iterations", max_iterations)
     problem = make_problem(mdp, gamma)
     if gamma == 1:
         return _solve_undiscounted(mdp, problem, method, progress)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.arguments import integer, real
 from bellmax.training.data import Dataset, join, stack_trees
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
@@ -37,12 +38,8 @@ def collect(
     Raises:
         ConfigError: a number is out of range, or the world has other observations or actions than the policy.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ConfigError(f"steps={steps!r} is not an integer from 1")
-    if not 0.0 <= epsilon <= 1.0:
-        raise ConfigError(f"epsilon={epsilon!r} is outside [0, 1]")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
-        raise ConfigError(f"seed={seed!r} is not an integer from 0 to 2^31 - 1")
+    steps, seed = integer("steps", steps), integer("seed", seed, 0, 2**31 - 1)
+    epsilon = real("epsilon", epsilon, 0.0, 1.0)
     if world is None and policy is None:
         raise ConfigError("without a policy, say in which world")
     if world is None and policy is not None:
@@ -57,8 +54,8 @@ def collect(
         )
     compiled = source.mdp is not None or source.compiled is not None
     if compiled and (policy is None or "low" not in policy.arrays):
-        return _in_compiled(policy, source, int(steps), int(seed), float(epsilon))
-    return _in_host(policy, source, int(steps), int(seed), float(epsilon))
+        return _in_compiled(policy, source, steps, seed, epsilon)
+    return _in_host(policy, source, steps, seed, epsilon)
 
 
 def _in_host(policy: Policy | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.arguments import integer
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
 from bellmax.training.worlds import Source, find_world, named_in_file
@@ -48,10 +49,7 @@ def evaluate(
     Raises:
         ConfigError: the world has other observations or actions than the policy.
     """
-    if episodes < 1:
-        raise ConfigError(f"episodes={episodes} is not positive")
-    if seed < 0:
-        raise ConfigError(f"seed={seed} is negative")
+    episodes, seed = integer("episodes", episodes), integer("seed", seed, 0)
     world, env_kwargs = named_in_file(world, env_kwargs, policy.world, policy.env_kwargs)
     source = find_world(world, env_kwargs)
     if isinstance(policy.space, Masked):

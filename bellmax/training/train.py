@@ -6,9 +6,9 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from bellmax.arguments import integer, is_integer, path_of, real
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.envs.book import NONFINITE, Handling
@@ -88,15 +88,13 @@ def train(
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
     """
     problems: list[str] = []
-    steps, records, eval_episodes, final_episodes, keep_episodes, vmap = map(
-        whole, (steps, records, eval_episodes, final_episodes, keep_episodes, vmap)
-    )
     env_kwargs = dict(env_kwargs or {})
     if wrappers:
         env_kwargs["wrappers"] = [wrappers] if isinstance(wrappers, str | Mapping) else list(wrappers)
     handling = _attempt(
         problems, lambda: read_handling(Handling(workers, env_timeout, env_restarts, on_nonfinite, strict))
     )
+    folder = None if out is None else _attempt(problems, lambda: path_of("out", out))
     source = _attempt(problems, lambda: find_world(world, env_kwargs, handling))
     config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
     seed_list = _attempt(problems, lambda: check_seeds(seeds))
@@ -106,9 +104,17 @@ def train(
     if source and config and given is not None:
         config = _attempt(problems, lambda: offline.prepare(config, source, given))
     _attempt(problems, lambda: check_kept(config, keep_experience, offline_run=data is not None))
-    _attempt(problems, lambda: check_numbers(steps, records, eval_episodes, final_episodes, keep_episodes, vmap, loop))
-    if problems or not (source and config and seed_list):
+    numbers = _attempt(
+        problems,
+        lambda: check_numbers(
+            loop, vmap, steps=(steps, 1), records=(records, 1), eval_episodes=(eval_episodes, 0),
+            final_episodes=(final_episodes, 0), keep_episodes=(keep_episodes, 0),
+        ),
+    )  # fmt: skip
+    if problems or not (source and config and seed_list and numbers):
         raise ConfigError("; ".join(problems))
+    asked, vmap = numbers
+    steps = asked.pop("steps")
     if out is not None:
         try:
             json.dumps(env_kwargs)
@@ -136,13 +142,11 @@ def train(
         about = {"source": name_of(data), "steps": given.steps, "sha256": given.sha256()}
         why = f"learning from {given.steps:,} steps of {about['source']}, evaluated in the world"
     options = {
-        "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,
-        "keep_episodes": keep_episodes, "vmap": vmap, "keep_experience": keep_experience, "data": about,
-        "handling": handling._asdict(),
+        **asked, "vmap": vmap, "keep_experience": keep_experience, "data": about, "handling": handling._asdict(),
     }  # fmt: skip
     run = Run(source.name, config, steps, seed_list, kind, env_kwargs, History(seed_list), options)
-    if out is not None:
-        run.folder = Path(out)
+    if folder is not None:
+        run.folder = folder
         saving.open_folder(run)
     what, how = ("steps", f", {kind} loop") if about is None else ("gradient steps", "")
     say(f"{config.name} on {source.name}: {steps:,} {what} x {len(seed_list)} seeds{how} ({why})")
@@ -172,7 +176,7 @@ def resume(
         CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or world.
     """
     run = saving.load(folder)
-    path = Path(folder)
+    path = path_of("folder", folder)
     if run.scores:
         raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
     if not (path / checkpoint.MANIFEST).is_file():
@@ -231,16 +235,18 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
         return None
 
 
-def check_seeds(seeds: int | Sequence[int]) -> list[int]:
+def check_seeds(seeds: Any) -> list[int]:
     """A list of different non-negative integers."""
-    seeds = whole(seeds)
-    if isinstance(seeds, bool) or not isinstance(seeds, int | Iterable) or isinstance(seeds, str | Mapping):
-        raise ConfigError(f"seeds={seeds!r} is not an integer or a list of them")
-    listed = list(range(min(seeds, SEED_OFFSET + 1))) if isinstance(seeds, int) else [whole(seed) for seed in seeds]
-    whole_ = all(isinstance(seed, int) and not isinstance(seed, bool) for seed in listed)
-    good = listed and whole_ and all(0 <= seed < SEED_OFFSET for seed in listed)
+    given, seeds = seeds, whole(seeds)
+    if is_integer(seeds):
+        seeds = range(min(seeds, SEED_OFFSET + 1))
+    several = isinstance(seeds, Iterable) and not isinstance(seeds, str | Mapping)
+    listed = [whole(seed) for seed in seeds] if several else []
+    good = listed and all(is_integer(seed) and 0 <= seed < SEED_OFFSET for seed in listed)
     if not good or len(set(listed)) < len(listed):
-        raise ConfigError(f"seeds={seeds!r}: give how many (1 or more), or different integers from 0 to 999999")
+        raise ConfigError(
+            f"`seeds` must be how many seeds (1 or more), or different integers from 0 to 999999; got {given!r}"
+        )
     return listed
 
 
@@ -250,21 +256,21 @@ def read_handling(handling: Any) -> Handling:
     Raises:
         ConfigError: a number or a name that is none.
     """
-    problems = [
-        f"{name}={value!r} is not an integer from 0"
-        for name, value in (("workers", handling.workers), ("env_restarts", handling.env_restarts))
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0
-    ]
-    seconds = handling.env_timeout
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-        problems.append(f"env_timeout={handling.env_timeout!r} is not a positive number of seconds")
+    problems: list[str] = []
+    checked = handling._replace(
+        workers=_attempt(problems, lambda: integer("workers", handling.workers, 0)),
+        env_restarts=_attempt(problems, lambda: integer("env_restarts", handling.env_restarts, 0)),
+        env_timeout=_attempt(problems, lambda: real("env_timeout", handling.env_timeout)),
+    )
+    if checked.env_timeout is not None and checked.env_timeout <= 0:
+        problems.append(f"`env_timeout` must be a positive number of seconds; got {handling.env_timeout!r}")
     if handling.on_nonfinite not in NONFINITE:
         problems.append(unknown("on_nonfinite", handling.on_nonfinite, NONFINITE))
     if not isinstance(handling.strict, bool):
         problems.append(f"strict={handling.strict!r} is not True or False")
     if problems:
         raise ConfigError("; ".join(problems))
-    return handling  # type: ignore[no-any-return]
+    return checked  # type: ignore[no-any-return]
 
 
 def check_kept(config: AgentConfig | None, keep_experience: Any, *, offline_run: bool) -> None:
@@ -279,23 +285,18 @@ def check_kept(config: AgentConfig | None, keep_experience: Any, *, offline_run:
         raise ConfigError("keep_experience tells ends by their discount, which is always 0 with gamma=0")
 
 
-def check_numbers(
-    steps: Any, records: Any, eval_episodes: Any, final_episodes: Any, keep_episodes: Any, vmap: Any, loop: Any
-) -> None:  # fmt: skip
-    """All the other arguments of `train`, all complaints at once."""
-    problems = [
-        f"{name}={value!r} is not an integer from {low}"
-        for name, value, low in (
-            ("steps", steps, 1),
-            ("records", records, 1),
-            ("eval_episodes", eval_episodes, 0),
-            ("final_episodes", final_episodes, 0),
-            ("keep_episodes", keep_episodes, 0),
-            ("vmap", 1 if vmap is None else vmap, 1),
-        )
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**62
-    ]
+def check_numbers(loop: Any, vmap: Any, **numbers: tuple[Any, int]) -> tuple[dict[str, int], int | None]:
+    """The other arguments of `train` as Python's integers, each given with its least value; all complaints at once."""
+    problems: list[str] = []
+    checked = {}
+    for name, (value, low) in numbers.items():
+        try:
+            checked[name] = integer(name, value, low)
+        except ConfigError as error:
+            problems.append(str(error))
+    stacked = None if vmap is None else _attempt(problems, lambda: integer("vmap", vmap))
     if loop not in ("auto", "compiled", "host"):
         problems.append(f"loop={loop!r}; choose auto, compiled or host")
     if problems:
         raise ConfigError("; ".join(problems))
+    return checked, stacked
