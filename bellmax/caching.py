@@ -24,4 +24,4 @@ def cache_directory(kind: str) -> Path | None:
         (base / kind).mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
-    return base / kind if os.access(base / kind, os.W_OK) else None
+    return base / kind if os.access(base / kind, os.R_OK | os.W_OK | os.X_OK) else None

@@ -84,7 +84,7 @@ def train(
     WORLD is a Gymnasium id, a world of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), or a world of gymnax
     (gymnax:Breakout-MinAtar).
     """
-    from bellmax.training.progress import say
+    from bellmax.stderr import say
     from bellmax.training.train import train as run_training
 
     settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
@@ -156,7 +156,7 @@ def resume(folder: Path, data: str | None, world: str | None, quiet: bool, env: 
 
     Example: bellmax resume runs/CartPole-v1-dqn
     """
-    from bellmax.training.progress import say
+    from bellmax.stderr import say
     from bellmax.training.train import resume as resume_training
 
     kwargs = read_env(env) or None

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from bellmax.stderr import give_up_broken_stream, open_missing_streams
 from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning
 from bellmax.values import read_as, read_value, read_values
 
@@ -38,6 +39,8 @@ class Main(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb."""
         one_line_warnings()
+        open_missing_streams()
+        ctx.call_on_close(give_up_broken_stream)
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

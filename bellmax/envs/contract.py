@@ -5,7 +5,6 @@ A broken promise is an error at the step where it is broken, before it becomes e
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from bellmax.envs.diary import MIGRATION
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.reading import one_line
+from bellmax.stderr import warn
 from bellmax.types import EnvContractError, EnvWarning, NonFiniteError
 
 LARGE = 1e6  # a reward that a network will hardly learn from
@@ -61,7 +61,7 @@ class Contract:
             )
         if self.usual < LARGEST:
             self.usual = LARGEST
-            warnings.warn(
+            warn(
                 f"{self._place(i)}: reward is {value:g}, the largest so far, and networks hardly learn from rewards "
                 f"above {LARGE:g}; give reward_scale or reward_clip, or scale it in a wrapper (said once)",
                 EnvWarning,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 
+from bellmax.stderr import warn
 from bellmax.types import BoolArray, EnvContractError, EnvCrashed, EnvWarning, IntArray
 
 MIGRATION = (
@@ -55,7 +55,7 @@ class Diary:
 
     def remark(self, text: str) -> None:
         """A hint about this world, which goes on."""
-        warnings.warn(f"{self.name}: {text}", EnvWarning, stacklevel=2)
+        warn(f"{self.name}: {text}", EnvWarning, stacklevel=2)
 
     def place(self, i: int | None) -> str:
         """Where world i is, in words; None: one or all of the worlds, not known which."""

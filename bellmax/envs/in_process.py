@@ -14,6 +14,7 @@ from typing import Any
 from bellmax.envs.diary import is_old_step
 from bellmax.envs.making import Env
 from bellmax.envs.workers import JUMP, Restarted, WorldFailed
+from bellmax.stderr import say
 
 SILENCE = 60.0  # seconds without an answer after which the stack is shown, and again after as many
 
@@ -112,8 +113,4 @@ def _guard(worlds: weakref.ref[InProcess], name: str, closed: threading.Event, t
         said = time.monotonic()
         frame = sys._current_frames().get(thread)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        print(
-            f"{name}: no answer for {said - since:.0f} s; workers=1 would stop it. It is at:\n{stack}",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"{name}: no answer for {said - since:.0f} s; workers=1 would stop it. It is at:\n{stack}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from bellmax.envs.reading import Part, Spaces, one_line
 from bellmax.spaces import dtype_of, limits_of, map_space, shape_of
+from bellmax.stderr import warn
 from bellmax.types import Box, EnvContractError, EnvWarning, NonFiniteError
 
 Values: TypeAlias = npt.NDArray[Any]
@@ -221,7 +221,7 @@ class Leaf:
         )
         if self._strict:
             raise EnvContractError(message)
-        warnings.warn(f"{message} (said once)", EnvWarning, stacklevel=2)
+        warn(f"{message} (said once)", EnvWarning, stacklevel=2)
 
 
 def _bounds(part: Part) -> tuple[Values, Values] | None:

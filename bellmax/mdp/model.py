@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.sparse import csgraph
 
+from bellmax import stderr
 from bellmax.mdp.enumeration import explore
 from bellmax.mdp.reading import DTYPES, Columns, column, distribution, flatten, gather
 from bellmax.mdp.validation import validate
@@ -212,7 +212,7 @@ class FiniteMDP:
         mdp = cls.from_entries(**columns._asdict(), start=start, **labels)
         if warn and (found := mdp.remarks()):
             title = f"FiniteMDP {mdp.name!r}" if mdp.name else "FiniteMDP"
-            warnings.warn("\n  ".join([f"{title} is a model, but:", *found]), ModelWarning, stacklevel=3)
+            stderr.warn("\n  ".join([f"{title} is a model, but:", *found]), ModelWarning, stacklevel=3)
         return mdp
 
     def remarks(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ import numpy as np
 from bellmax.mdp.model import FiniteMDP
 from bellmax.report.text import describe_solution, describe_values
 from bellmax.solving.solve import Progress
+from bellmax.stderr import console, is_terminal, say
 from bellmax.training.exact import policy_return
-from bellmax.training.progress import LINE_SECONDS, QUIET_SECONDS, say
+from bellmax.training.progress import LINE_SECONDS, QUIET_SECONDS
 from bellmax.types import ConfigError
 
 Words = Callable[[], str]
@@ -130,7 +130,7 @@ def watching(title: str, tolerance: float) -> Iterator[Progress]:
         if now - begin < QUIET_SECONDS:
             return
         done = fraction_done(first, bound, tolerance)
-        if sys.stderr.isatty():
+        if is_terminal():
             bar = bar or _bar(title)
             bar.update(bar.task_ids[0], completed=done, words=f"backup {iteration:,}, error at most {bound:.1e}")
         elif now - shown >= LINE_SECONDS:
@@ -155,11 +155,10 @@ def fraction_done(first: float, bound: float, tolerance: float) -> float:
 
 
 def _bar(title: str) -> Any:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"))
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = Progress(*columns, console=console(), transient=True)
     bar.add_task(title, total=1.0, words="")
     bar.start()
     return bar

@@ -6,35 +6,28 @@ not depend on the number of threads.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import scipy.sparse as sp
 
-from bellmax.caching import cache_directory
+from bellmax.compiling import compiled, source_digest
 from bellmax.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from bellmax.solving.backup import Problem
 
 ENTRIES_PER_THREAD = 1_000_000  # some milliseconds of work, which starting a thread is worth
-_CACHE = cache_directory(f"numba/{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}")
+_FOLDER = f"numba/{source_digest(Path(__file__))}"
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """Machine code without the interpreter's lock, kept on disk in a folder per version of this file."""
-    config: Any = numba.config
-    shared, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
-    try:
-        return numba.njit(cache=_CACHE is not None, nogil=True, error_model="numpy")(function)
-    finally:
-        config.CACHE_DIR = shared  # other people's functions keep their own place
+    """Machine code without the interpreter's lock, kept on disk."""
+    return compiled(function, _FOLDER, nogil=True, error_model="numpy")
 
 
 @_compiled

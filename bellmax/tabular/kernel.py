@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,20 +13,10 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.extending import intrinsic
 
 from bellmax import schedules
-from bellmax.caching import cache_directory
+from bellmax.compiling import compiled, source_digest
 
-
-def _source_digest() -> bytes:
-    """A hash of everything that can be inlined into a kernel: a changed line must not find an old cache entry."""
-    here = Path(__file__).parent
-    sources = [*sorted(here.glob("*.py")), Path(schedules.__file__)]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
-
-
-_DIGEST = _source_digest()
-
-
-_CACHE = cache_directory(f"numba/{_DIGEST.hex()[:16]}")
+_HERE = Path(__file__).parent
+_FOLDER = f"numba/{source_digest(*_HERE.glob('*.py'), Path(schedules.__file__))}"
 
 
 # No reference counts, always inlined, IEEE division; also for the functions that numba.extending makes.
@@ -41,21 +29,10 @@ def kernel(function: Callable[..., Any]) -> Any:
     A kernel is inlined where it is called, always: left to the compiler's judgement, a kernel a few lines longer
     became a call, and the loop a third slower.
 
-    Numba keeps a loop on disk under the identity of the kernels that it was given, and draws that identity anew
-    in each process: such a loop would compile every time. An identity made from the source keeps the cache
-    warm, and a folder per version of the source keeps it true.
+    A second process finds it on disk by its content and that of all that it calls (`compiling.py`), so that an edit
+    of a kernel of your own is seen.
     """
-    options: Any = {"cache": _CACHE is not None, "nogil": True, **OPTIONS}
-    config: Any = numba.config
-    shared, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
-    try:
-        compiled: Any = numba.njit(**options)(function)
-    finally:
-        config.CACHE_DIR = shared  # other people's functions keep their own place
-    name = f"{function.__module__}.{function.__qualname__}".encode()
-    if hasattr(compiled, "_set_uuid"):  # without it the only loss is a second of compilation
-        compiled._set_uuid(str(uuid.UUID(bytes=hashlib.sha256(_DIGEST + name).digest()[:16])))
-    return compiled
+    return compiled(function, _FOLDER, nogil=True, **OPTIONS)
 
 
 def _branch(typing_context: Any, value: Any) -> Any:

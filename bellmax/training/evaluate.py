@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bellmax.arguments import integer
+from bellmax.stderr import warn
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
 from bellmax.training.worlds import Source, find_world, named_in_file
@@ -94,7 +94,7 @@ def play_host(policy: Policy, source: Source, episodes: int, seed: int) -> Evalu
         worlds.close()
     if len(returns) < episodes:
         what = f"{episodes - len(returns)} of {episodes} episodes of an evaluation were cut short by a failure"
-        warnings.warn(f"{source.name}: {what} and do not count", EnvWarning, stacklevel=2)
+        warn(f"{source.name}: {what} and do not count", EnvWarning, stacklevel=2)
     return Evaluation(np.array(returns), np.array(lengths, np.int64))
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.many import Occurring, occurring, start_occupancy, start_returns, start_values
 from bellmax.solving.solve import Solution, evaluate_policy, horizon_return, solve
-from bellmax.training.progress import say
+from bellmax.stderr import say
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 KEPT_BYTES = 10**8  # of policies whose values are remembered

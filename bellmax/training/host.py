@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 
 from bellmax.envs.gymnasium import HostStep, HostWorld
 from bellmax.machine import resident_mb
+from bellmax.stderr import warn
 from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
@@ -90,7 +90,7 @@ class Profile:
         usual = sorted(self.normal)[1]
         self.slow = self.slow + 1 if median_ms > SLOW * usual else 0
         if self.slow == 2:
-            warnings.warn(
+            warn(
                 f"{self.name}: its step takes {median_ms:.3g} ms now, and took {usual:.3g} at the start; the "
                 "environment itself has become slower: look for what it gathers",
                 EnvWarning, stacklevel=2,

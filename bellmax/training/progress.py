@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Protocol
+
+from bellmax.stderr import console, is_terminal, say
 
 QUIET_SECONDS = 2.0  # anything shorter needs no progress
 LINE_SECONDS = 10.0  # between plain lines
@@ -19,16 +20,10 @@ class Report(Protocol):
         """Say it."""
 
 
-def say(text: str) -> None:
-    """One line for people; standard output is kept for results. That nobody listens stops no training."""
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
-
-
 @contextmanager
 def progress(total: int, title: str, wanted: bool | None) -> Iterator[Report]:
     """Report `total` environment steps; `wanted` None means: only if standard error is a terminal."""
-    terminal = sys.stderr.isatty()
+    terminal = is_terminal()
     if wanted is False or (wanted is None and not terminal):
         yield lambda done, words="": None
     elif terminal:
@@ -40,7 +35,6 @@ def progress(total: int, title: str, wanted: bool | None) -> Iterator[Report]:
 
 @contextmanager
 def _bar(total: int, title: str) -> Iterator[Report]:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -52,7 +46,7 @@ def _bar(total: int, title: str) -> Iterator[Report]:
         TextColumn("{task.fields[words]}"),
     )
     begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console(), transient=True) as bar:
         task = bar.add_task(title, total=total, speed="compiling", words="")
 
         def report(done: int, words: str = "") -> None:

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.stderr import say
 from bellmax.training import checkpoint, saving
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.keeping import Keeper
 from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
-from bellmax.training.progress import say
 from bellmax.training.records import Chunk, Loop, check_divergence, check_finite, chunk_columns
 from bellmax.training.run import Run
 from bellmax.training.worlds import Source
