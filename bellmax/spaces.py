@@ -152,9 +152,12 @@ def from_json(card: dict[str, Any]) -> Space:
 
 
 def to_native(actions: Any, coding: Mapping[str, Any]) -> Any:
-    """Actions from 0 as a world counts them: from its "start", or the parts of one of all combinations of "sizes"."""
+    """Actions from 0 as the environment counts them, as its `action_space.sample()` would give them: scalars or arrays.
+
+    They count from "start" and have the type "dtype", or are the parts of one of all combinations of "sizes".
+    """
     if "sizes" not in coding:
-        return actions + coding.get("start", 0)
+        return (np.asarray(actions, np.int64) + coding.get("start", 0)).astype(coding.get("dtype", "int64"))[()]
     sizes = np.array(coding["sizes"])
     parts = np.stack(np.unravel_index(actions, sizes.ravel()), -1).reshape(*np.shape(actions), *sizes.shape)
     return (parts + np.array(coding["start"])).astype(coding["dtype"])

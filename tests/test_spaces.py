@@ -181,13 +181,16 @@ def test_spaces_go_through_json() -> None:
 # actions of several parts
 
 
-ACTIONS: dict[str, tuple[native.Space[Any], list[list[int]]]] = {
+ACTIONS: dict[str, tuple[native.Space[Any], list[Any]]] = {
     "several integers": (
         native.MultiDiscrete([2, 3], start=[5, -1]),
         [[5, -1], [5, 0], [5, 1], [6, -1], [6, 0], [6, 1]],
     ),
     "flags": (native.MultiBinary(2), [[0, 0], [0, 1], [1, 0], [1, 1]]),
     "integers of two axes": (native.MultiDiscrete([[2], [2]]), [[[0], [0]], [[0], [1]], [[1], [0]], [[1], [1]]]),
+    "short integers": (native.MultiDiscrete([2, 2], dtype=np.int8, start=[0, 7]), [[0, 7], [0, 8], [1, 7], [1, 8]]),
+    "one short integer": (native.Discrete(2, dtype=np.int32), [0, 1]),
+    "one short integer from five": (native.Discrete(3, start=5, dtype=np.int16), [5, 6, 7]),
 }
 
 
@@ -233,6 +236,50 @@ def test_actions_of_several_parts_are_learnt(case: str, tmp_path: Path) -> None:
             assert told.tolist() == answer.tolist()
             assert space.contains(told)
         assert policy.world_action(np.stack(cues)).tolist() == [answer.tolist() for answer in answers]
+
+
+class Strict(gym.Env[Any, Any]):
+    """Accepts only actions of its space; tells a state to tables and numbers to networks."""
+
+    def __init__(self, action_space: native.Space[Any], table: bool) -> None:
+        self.action_space, self.table = action_space, table
+        self.observation_space = native.Discrete(3) if table else box(2)
+
+    def obs(self) -> Any:
+        return self.t % 3 if self.table else np.zeros(2, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.t = 0
+        return self.obs(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), repr(action)
+        assert type(action) is type(self.action_space.sample())
+        self.t += 1
+        return self.obs(), 1.0, False, self.t > 9, {}
+
+
+@pytest.mark.parametrize(
+    ("case", "agent", "how"),
+    [
+        *((case, "q-learning", how) for case in ACTIONS for how in ("plain", "vector")),
+        ("one short integer", "q-learning", "workers"),
+        ("one short integer", "dqn", "plain"),
+    ],
+)
+def test_an_environment_gets_actions_of_its_own_space(case: str, agent: str, how: str) -> None:
+    space, _ = ACTIONS[case]
+    world: Any = functools.partial(Strict, space, agent == "q-learning")
+    if how == "vector":
+        world = SyncVectorEnv([world])
+    settings = FAST if agent == "dqn" else {}
+    run = bx.train(world, agent, steps=60, **TRAIN, workers=int(how == "workers"), **settings)
+    assert run.scores == [10.0]
+    policy = run.policy()
+    obs = 1 if agent == "q-learning" else np.zeros(2, np.float32)
+    assert space.contains(policy.world_action(obs))
+    assert type(policy.world_action(obs)) is type(space.sample())
 
 
 def test_masks_of_combinations() -> None:

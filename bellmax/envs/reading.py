@@ -85,7 +85,8 @@ def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> S
 def _actions(name: str, space: gym.Space[Any]) -> tuple[int, dict[str, Any]]:
     """How many actions, and what each is in the world; all combinations where an action has several parts."""
     if isinstance(space, gym.spaces.Discrete):
-        return int(space.n), {"start": int(space.start)} if space.start else {}
+        start = {"start": int(space.start)} if space.start else {}
+        return int(space.n), start if space.dtype == np.int64 else {**start, "dtype": str(space.dtype)}
     if isinstance(space, gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
         sizes = np.asarray(getattr(space, "nvec", np.full(space.shape, 2)))
         n = math.prod(int(size) for size in sizes.ravel())
