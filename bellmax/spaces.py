@@ -53,6 +53,31 @@ def limits_of(leaf: Discrete | MultiDiscrete) -> Any:
     return np.array(leaf.n if isinstance(leaf, Discrete) else leaf.ns)
 
 
+def bounds_of(leaf: Box) -> Any:
+    """(low, high) of integers, an int64 array [k] each of one number for each entry; None of other numbers."""
+    if leaf.dtype not in ("uint8", "int32"):
+        return None
+    ends = (0, 255) if leaf.low is None else (leaf.low, leaf.high)
+    return tuple(np.broadcast_to(np.asarray(end, np.int64), math.prod(leaf.shape)) for end in ends)
+
+
+def fits(known: Space, space: Space) -> bool:
+    """Whether one who learned observations of the space `known` can be given those of `space`.
+
+    The same, or what they were called before integers had bounds: those were bytes of any bounds, or float32.
+    """
+    known, space = visible(known), visible(space)
+    if isinstance(known, Box) and isinstance(space, Box) and known.low is None and space.low is not None:
+        return known.shape == space.shape and known.dtype in ("float32", space.dtype)
+    if isinstance(known, LEAVES) or isinstance(space, LEAVES):
+        return known == space
+    if isinstance(known, Named) != isinstance(space, Named):
+        return False
+    same_names = not isinstance(known, Named) or not isinstance(space, Named) or known.names == space.names
+    parts = parts_of(known), parts_of(space)
+    return same_names and len(parts[0]) == len(parts[1]) and all(map(fits, *parts))
+
+
 def n_features(leaf: Leaf) -> int:
     """How many numbers a flat network sees of one observation: integers are one-hot."""
     return math.prod(leaf.shape) if isinstance(leaf, Box) else int(limits_of(leaf).sum())
@@ -117,6 +142,14 @@ def unnamed(space: Space, obs: Any) -> Any:
     return Masked(*parts) if isinstance(space, Masked) else tuple(parts)
 
 
+def named(space: Space, obs: Any) -> Any:
+    """The inverse of `unnamed`: tuples as dictionaries where the space has names."""
+    if isinstance(space, LEAVES):
+        return obs
+    parts = [named(part, value) for part, value in zip(parts_of(space), obs, strict=True)]
+    return dict(zip(space.names, parts, strict=True)) if isinstance(space, Named) else tuple(parts)
+
+
 def holds(states: Any, n: Any) -> bool:
     """Whether all are integers from 0 to n - 1: NumPy would count -1 from the end, and JAX see no state there."""
     return bool(states.size == 0 or (states.dtype.kind in "iu" and (states >= 0).all() and (states < n).all()))
@@ -125,7 +158,7 @@ def holds(states: Any, n: Any) -> bool:
 def to_json(space: Space) -> dict[str, Any]:
     """A space as JSON."""
     if isinstance(space, LEAVES):
-        return {"kind": type(space).__name__, **space._asdict()}
+        return {"kind": type(space).__name__, **{k: v for k, v in space._asdict().items() if v is not None}}
     names = {"names": space.names} if isinstance(space, Named) else {}
     kind = type(space).__name__ if isinstance(space, Masked | Named) else "Tuple"
     return {"kind": kind, **names, "parts": [to_json(each) for each in parts_of(space)]}
@@ -145,7 +178,8 @@ def from_json(card: dict[str, Any]) -> Space:
             return Named(tuple(fields["names"]), parts)
         return Masked(*parts) if kind == "Masked" else parts
     if kind == "Box":
-        return Box(tuple(fields["shape"]), fields["dtype"])
+        ends = (tuple(end) if isinstance(end, list) else end for end in map(fields.get, ("low", "high")))
+        return Box(tuple(fields["shape"]), fields["dtype"], *ends)
     if kind == "MultiDiscrete":
         return MultiDiscrete(tuple(fields["ns"]))
     return {"Discrete": Discrete}[kind](**fields)

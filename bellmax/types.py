@@ -62,10 +62,17 @@ class Discrete(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Arrays of one shape and dtype; bounds are left to the world."""
+    """Arrays of one shape and dtype: "float32", whose bounds are left to the environment, "bool" or integers.
+
+    Attributes:
+        low, high: the bounds of integers, a number for all entries or a tuple of one for each (flat); None for bytes
+            from 0 to 255, and for what is not an integer.
+    """
 
     shape: tuple[int, ...]
     dtype: str = "float32"
+    low: Any = None
+    high: Any = None
 
 
 class MultiDiscrete(NamedTuple):

@@ -14,7 +14,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import solve
 from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, build_rates
-from bellmax.tabular.tiles import Coder, encode
+from bellmax.tabular.tiles import encode, make_grids
 from bellmax.tabular.worlds import build_model
 from bellmax.training.loops import make_loop
 from bellmax.training.worlds import find_world
@@ -113,7 +113,7 @@ def test_double_q_is_less_biased() -> None:
 
 def play(name: str, config: Any, snapshot: dict[str, Any], episodes: int) -> float:
     """Mean return of the greedy policy in Gymnasium's own environment."""
-    coder, total = Coder(snapshot["low"], snapshot["high"], config.bins, config.tilings), 0.0
+    coder, total = make_grids(snapshot["low"], snapshot["high"], config.bins, config.tilings), 0.0
     with gymnasium.make(name) as env:
         for seed in range(episodes):
             (obs, _), over = env.reset(seed=seed), False

@@ -19,7 +19,7 @@ from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.classic import CLASSIC, RANGES, build_classic
 from bellmax.tabular.kernel import kernel, new_generator
 from bellmax.tabular.representation import Tiles, change, greedy, largest, mean_value, value
-from bellmax.tabular.tiles import Coder, encode
+from bellmax.tabular.tiles import Coder, encode, make_grids
 from bellmax.training import tables
 from bellmax.training.loops import make_loop
 from bellmax.training.worlds import Source, find_world
@@ -30,7 +30,7 @@ EDGES = np.array([-1.0, 0.0, 10.0]), np.array([1.0, 0.5, 30.0])
 
 
 def coder(bins: int = 4, tilings: int = 8) -> Coder:
-    return Coder(*EDGES, bins, tilings)
+    return make_grids(*EDGES, bins, tilings)
 
 
 def slow_tiles(coder: Coder, obs: Any) -> list[int]:
@@ -39,9 +39,9 @@ def slow_tiles(coder: Coder, obs: Any) -> list[int]:
     for t in range(coder.tilings):
         tile = [t]
         for d, (x, low, high) in enumerate(zip(obs, coder.low, coder.high, strict=True)):
-            position = (min(max(x, low), high) - low) / (high - low) * coder.bins
-            tile.append(min(int(position + t * (2 * d + 1) / coder.tilings % 1), coder.width - 1))
-        numbers.append(int(np.ravel_multi_index(tile, (coder.tilings, *[coder.width] * coder.low.size))))
+            position = (min(max(x, low), high) - low) / (high - low) * coder.bins[d]
+            tile.append(min(int(position + t * (2 * d + 1) / coder.tilings % 1), coder.width[d] - 1))
+        numbers.append(int(np.ravel_multi_index(tile, (coder.tilings, *coder.width))))
     return numbers
 
 
@@ -291,7 +291,7 @@ def test_range_of_observations() -> None:
     half = box._replace(bounds=(np.array([-1.0, -np.inf]), np.array([1.0, np.inf])))
     with pytest.raises(ConfigError, match=r"no bounds in dimensions \[1\]"):
         tables.set_up(QLearning(), half)
-    with pytest.raises(ConfigError, match="obs_low and obs_high have 3 numbers; observations of balloon have 2"):
+    with pytest.raises(ConfigError, match="obs_low and obs_high of 3 numbers; the Boxes of an observation have 2"):
         tables.set_up(QLearning(obs_low=(0.0,) * 3, obs_high=(1.0,) * 3), half)
     with pytest.raises(ConfigError, match="obs_low has 1 and obs_high 2 numbers"):
         QLearning(obs_low=(0.0,), obs_high=(1.0, 1.0))
@@ -304,7 +304,7 @@ def test_range_of_observations() -> None:
 
 def test_too_many_tiles() -> None:
     vast = Source("vast", Box((9,)), 4, None, open=lambda n: None, bounds=(np.zeros(9), np.ones(9)))
-    with pytest.raises(ResourceError, match=r"bins=8 along 9 dimensions.*134,217,728 tiles.*fewer bins, or use dqn"):
+    with pytest.raises(ResourceError, match=r"bins=8 along 9 dimensions.*134,217,728 rows.*fewer bins, or use dqn"):
         tables.set_up(QLearning(), vast)
 
 

@@ -42,7 +42,7 @@ class Diary:
         self.episode[worlds] += 1
         if self.ends <= SHORT:
             self.ends, self.short = self.ends + np.size(lengths), self.short + int(np.sum(lengths <= 1))
-            if self.ends > SHORT and 2 * self.short > self.ends:
+            if self.ends > SHORT and 10 * self.short > 9 * self.ends:  # of Blackjack's 7 in 10 have one step
                 self.remark(f"{self.short} of the first {self.ends} episodes had one step; look at its ends")
         self.last_end = self.t
 

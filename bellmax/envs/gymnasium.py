@@ -18,7 +18,7 @@ from gymnasium.vector import VectorEnv
 from bellmax.envs.book import Book, Handling, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.making import Env, Made, Vector, make
-from bellmax.envs.reading import read_spaces
+from bellmax.envs.reading import bounds, read_spaces
 from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.vectored import Vectored
 from bellmax.envs.workers import Workers
@@ -40,7 +40,7 @@ class HostWorld:
         n_actions: actions are the integers 0 to n_actions - 1, whatever they are in the world.
         coding: how the world itself counts them, for `spaces.to_native`.
         max_episode_steps: the time limit, if one is known.
-        bounds: lowest and highest observation as the world gives them, or None where it is no Box.
+        bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order.
         seconds: that the last step took, with the checks of what the worlds answered.
     """
 
@@ -53,8 +53,7 @@ class HostWorld:
         self._owned, self._book = owned, Book(made.name, n, spaces, handling)
         self.name, self.max_episode_steps, self.n = made.name, made.limit, n
         self.observation_space, self.n_actions, self.coding = spaces.observation, spaces.n_actions, spaces.coding
-        native = spaces.native
-        self.bounds = (native.low, native.high) if isinstance(native, gym.spaces.Box) else None
+        self.bounds = bounds(spaces)
         self.seconds = 0.0
         self._worlds: SideBySide | Vectored
         if isinstance(world, VectorEnv):

@@ -215,6 +215,11 @@ class Leaf:
         entry = "".join(f"[{index}]" for index in where)
         native: Any = self._native
         least, most = native.low[tuple(where)], native.high[tuple(where)]  # without the slack
+        if self.dtype == np.int32 and not abs(int(obs[(row, *where)])) < 2**31:
+            raise EnvContractError(
+                f"{self._place(first + row)}: {self.name}{entry} is {obs[(row, *where)]}, outside {least} to {most} and "
+                "too large for int32; declare a larger space"
+            )
         message = (
             f"{self._place(first + row)}: {self.name}{entry} is {obs[(row, *where)]:g}, outside "
             f"{least:g} to {most:g}; declare a larger space, or clip in a wrapper"
@@ -225,12 +230,16 @@ class Leaf:
 
 
 def _bounds(part: Part) -> tuple[Values, Values] | None:
-    """Lowest and highest numbers of a Box with a finite one among them, in float64; None if there is nothing to break.
+    """Lowest and highest numbers of a Box with a finite one among them; None if there is nothing to break.
 
     A rounding of float32 is no break.
     """
     native: Any = part.native
-    if not isinstance(part.leaf, Box) or part.leaf.dtype != "float32":
+    if not isinstance(part.leaf, Box):
+        return None
+    if part.leaf.low is not None:  # integers
+        return np.asarray(native.low, np.int64), np.asarray(native.high, np.int64)
+    if part.leaf.dtype != "float32":
         return None
     low, high = np.asarray(native.low, np.float64), np.asarray(native.high, np.float64)
     if not (np.isfinite(low) | np.isfinite(high)).any() or not native.shape:

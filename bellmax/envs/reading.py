@@ -85,8 +85,8 @@ def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> S
 def _actions(name: str, space: gym.Space[Any]) -> tuple[int, dict[str, Any]]:
     """How many actions, and what each is in the world; all combinations where an action has several parts."""
     if isinstance(space, gym.spaces.Discrete):
-        start = {"start": int(space.start)} if space.start else {}
-        return int(space.n), start if space.dtype == np.int64 else {**start, "dtype": str(space.dtype)}
+        first: dict[str, Any] = {"start": int(space.start)} if space.start else {}
+        return int(space.n), first if space.dtype == np.int64 else {**first, "dtype": str(space.dtype)}
     if isinstance(space, gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
         sizes = np.asarray(getattr(space, "nvec", np.full(space.shape, 2)))
         n = math.prod(int(size) for size in sizes.ravel())
@@ -126,7 +126,7 @@ def _leaf(name: str, whole: gym.Space[Any], space: gym.Space[Any]) -> tuple[Leaf
     if isinstance(space, gym.spaces.Box) and 0 in space.shape:
         raise ConfigError(f"{name}: observation space {one_line(whole)} has a Box without numbers; leave it out")
     if isinstance(space, gym.spaces.Box):
-        return Box(space.shape, "uint8" if space.dtype == np.uint8 else "float32"), 0
+        return _box(space), 0
     if isinstance(space, gym.spaces.MultiBinary):
         return Box(space.shape, "bool"), 0
     if isinstance(space, gym.spaces.MultiDiscrete):
@@ -138,6 +138,32 @@ def _leaf(name: str, whole: gym.Space[Any], space: gym.Space[Any]) -> tuple[Leaf
         f"{name}: observation space {one_line(whole)}{part} is none of Box, Discrete, MultiBinary, MultiDiscrete, Dict "
         "and Tuple; wrap the environment to turn it into one of them"
     )
+
+
+def _box(space: gym.spaces.Box) -> Box:
+    """A Box in bellmax's words: integers keep their bounds, where there are any that int32 can hold."""
+    if np.dtype(space.dtype).kind not in "iu":
+        return Box(space.shape, "float32")
+    low, high = (np.ravel(end).tolist() for end in (space.low, space.high))
+    if space.dtype == np.uint8 and {*low} == {0} and {*high} == {255}:
+        return Box(space.shape, "uint8")
+    held = np.iinfo(np.int32)
+    if min(low) <= held.min or max(high) >= held.max:  # Gymnasium's infinity for integers, or too large
+        return Box(space.shape, "float32")
+    ends = (end[0] if len({*end}) == 1 else tuple(end) for end in (low, high))
+    return Box(space.shape, "uint8" if space.dtype == np.uint8 else "int32", *ends)
+
+
+def bounds(spaces: Spaces) -> tuple[Any, Any]:
+    """(low, high) [k] of all numbers of the Boxes in an observation, in order; infinite where they are open."""
+    ends: tuple[list[Any], list[Any]] = ([np.zeros(0)], [np.zeros(0)])
+    for part in spaces.parts:
+        if isinstance(part.native, gym.spaces.Box):
+            for end, given, infinite in zip(ends, (part.native.low, part.native.high), (-np.inf, np.inf), strict=True):
+                integers = np.dtype(part.native.dtype).kind in "iu"
+                open_ = integers and isinstance(part.leaf, Box) and part.leaf.dtype == "float32"
+                end.append(np.full(given.size, infinite) if open_ else np.asarray(given, np.float64).ravel())
+    return np.concatenate(ends[0]), np.concatenate(ends[1])
 
 
 def one_line(value: object) -> str:

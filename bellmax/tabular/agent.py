@@ -125,10 +125,24 @@ class TabularConfig(AgentConfig):
     exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
     random_ties: bool = setting(False, "choose among actions of equal value at random, not the first of them")
     initial_q: float = setting(0.0, "value of every pair before its first visit")
-    bins: int = setting(8, "on observations of real numbers: tiles along each dimension", low=1, high=1000)
+    bins: tuple[int, ...] = setting(
+        (),
+        "of a Box: tiles along each dimension, one number or one for each; by default 8 for real numbers, and a cell "
+        "for each integer",
+        low=1,
+        high=1_000_000,
+    )
     tilings: int = setting(1, "grids of tiles, each shifted; 1 makes a table of cells, more a linear Q", low=1, high=64)
-    obs_low: tuple[float, ...] = setting((), "lower end of each dimension that the world leaves open")
-    obs_high: tuple[float, ...] = setting((), "upper end of each dimension that the world leaves open")
+    obs_low: tuple[float, ...] = setting((), "lower end of each dimension, where the environment's own is open or wide")
+    obs_high: tuple[float, ...] = setting(
+        (), "upper end of each dimension, where the environment's own is open or wide"
+    )
+
+    def __post_init__(self) -> None:
+        bins: Any = self.bins
+        if isinstance(bins, int | np.integer) and not isinstance(bins, bool):
+            object.__setattr__(self, "bins", (int(bins),))  # one number for all
+        super().__post_init__()
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""

@@ -1,10 +1,12 @@
-"""Numba. Tile coding: real numbers as the indices of a few tiles, one in each of several shifted grids.
+"""Numba. Tile coding: numbers as the indices of a few tiles, one in each of several shifted grids.
 
-Sutton and Barto (2018), section 9.5.4. With one grid this is a discretiser: an observation is a cell of a table.
+Sutton and Barto (2018), section 9.5.4. With one grid this is a discretiser: an observation is a cell of a table. How an
+environment's observations are cut is planned in `cells.py`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,24 +20,33 @@ class Coder(NamedTuple):
 
     Attributes:
         low, high: the range of each dimension; what is beyond counts as its end [k].
-        bins: tiles along a dimension; a shifted grid has one more.
+        bins: tiles along each dimension [k].
+        shifted: 1 where grids are shifted, which then have one tile more, else 0 [k].
         tilings: grids.
     """
 
     low: FloatArray
     high: FloatArray
-    bins: int
+    bins: IntArray
+    shifted: IntArray
     tilings: int
 
     @property
-    def width(self) -> int:
-        """Tiles along a dimension of a grid."""
-        return self.bins + (self.tilings > 1)
+    def width(self) -> IntArray:
+        """Tiles along each dimension of a grid [k]."""
+        return self.bins + self.shifted
 
     @property
     def n_tiles(self) -> int:
-        """F, the tiles of all grids."""
-        return int(self.tilings * self.width**self.low.size)
+        """F, the tiles of all grids: the rows of a table."""
+        return int(self.tilings * math.prod(self.width.tolist()))
+
+
+def make_grids(low: Any, high: Any, bins: Any, tilings: int) -> Coder:
+    """Grids over real numbers between `low` and `high` [k]; `bins` is one number or [k]."""
+    low, high = np.array(low, np.float64), np.array(high, np.float64)
+    shifted = np.full(low.size, int(tilings > 1))
+    return Coder(low, high, np.array(np.broadcast_to(np.asarray(bins, np.int64), low.size)), shifted, tilings)
 
 
 @kernel
@@ -45,9 +56,9 @@ def tile(coder: Any, tiling: Any, index: Any, dimension: Any, number: Any) -> An
     Grid t is shifted in dimension d by t (2d + 1) / T of a tile, modulo 1: the asymmetric displacement of section
     9.5.4, as Miller and Glanz (1996) recommend.
     """
-    low, high, bins = coder.low[dimension], coder.high[dimension], coder.bins
-    width = bins + 1 * (coder.tilings > 1)
-    shift = (tiling * (2 * dimension + 1)) % coder.tilings / coder.tilings
+    low, high, bins = coder.low[dimension], coder.high[dimension], coder.bins[dimension]
+    width = bins + coder.shifted[dimension]
+    shift = coder.shifted[dimension] * ((tiling * (2 * dimension + 1)) % coder.tilings / coder.tilings)
     inside = min(number, high) if number > low else low  # also what is not a number
     return index * width + min(np.int64((inside - low) / (high - low) * bins + shift), width - 1)
 
@@ -65,8 +76,15 @@ def encode_rows(coder: Any, obs: Any, out: Any) -> Any:
 
 
 def encode(coder: Coder, obs: Any) -> IntArray:
-    """[B, T] the active tiles of observations [B, ...]."""
-    rows = np.ascontiguousarray(np.asarray(obs).reshape(len(obs), -1))
+    """[B, T] the active tiles of a batch of observations: an array [B, ...], or a tuple of them."""
+    parts = [part.reshape(len(part), -1) for part in flat(obs)]
+    one = len(parts) == 1 and parts[0].dtype in (np.float32, np.float64)
+    rows = np.ascontiguousarray(parts[0]) if one else np.concatenate(parts, axis=1, dtype=np.float64)
     out = np.empty((len(rows), coder.tilings), np.int64)
     encode_rows(coder, rows, out)
     return out
+
+
+def flat(obs: Any) -> list[Any]:
+    """The arrays of a batch of observations, in order."""
+    return [array for part in obs for array in flat(part)] if isinstance(obs, tuple) else [np.asarray(obs)]

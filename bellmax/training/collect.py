@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bellmax.arguments import integer, real
+from bellmax.spaces import fits
 from bellmax.training.data import Dataset, join, stack_trees
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
@@ -47,7 +48,7 @@ def collect(
     source = find_world(world, env_kwargs)
     if policy is None or isinstance(policy.space, Masked):
         source = with_masks(source)
-    if policy is not None and (source.space, source.n_actions) != (policy.space, policy.n_actions):
+    if policy is not None and (not fits(policy.space, source.space) or source.n_actions != policy.n_actions):
         raise ConfigError(
             f"the policy knows {policy.space} with {policy.n_actions} actions; "
             f"{source.name} has {source.space} with {source.n_actions}"

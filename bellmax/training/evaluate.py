@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.arguments import integer
+from bellmax.spaces import fits
 from bellmax.stderr import warn
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
@@ -54,7 +55,7 @@ def evaluate(
     source = find_world(world, env_kwargs)
     if isinstance(policy.space, Masked):
         source = with_masks(source)
-    if (source.space, source.n_actions) != (policy.space, policy.n_actions):
+    if not fits(policy.space, source.space) or source.n_actions != policy.n_actions:
         raise ConfigError(
             f"the policy knows {policy.space} with {policy.n_actions} actions; "
             f"{source.name} has {source.space} with {source.n_actions}"

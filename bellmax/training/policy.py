@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from bellmax.catalog import agent_class
 from bellmax.config import AgentConfig, build
 from bellmax.training import storage
 from bellmax.training.loops import is_tabular
-from bellmax.types import Box, ConfigError, CorruptCheckpoint, Discrete, Masked, Space
+from bellmax.types import ConfigError, CorruptCheckpoint, Discrete, Masked, Space
 
 
 @dataclass(frozen=True)
@@ -93,25 +92,42 @@ class Policy:
     def _table(self, batch: Any) -> Any:
         if "low" not in self.arrays:
             return self.arrays["q"][batch]
-        from bellmax.tabular.tiles import Coder, encode
+        from bellmax.tabular.tiles import encode
 
-        config: Any = self.config
-        coder = Coder(self.arrays["low"], self.arrays["high"], config.bins, config.tilings)
-        return self.arrays["q"][encode(coder, batch)].sum(axis=1)
+        return self.arrays["q"][encode(self._coder, batch)].sum(axis=1)
+
+    @functools.cached_property
+    def _coder(self) -> Any:
+        """From observations to rows of the table; None where a state is its row."""
+        if "low" not in self.arrays:
+            return None
+        from bellmax.tabular.cells import make_coder
+
+        return make_coder(self.config, self.space, self.arrays["low"], self.arrays["high"], self.n_actions)
 
     def table(self) -> Any:
-        """Q of every state of a finite world [S, A].
+        """Q of every state [S, A], where observations are made of integers; row i is that of observation i of `states`.
 
         Raises:
-            ConfigError: the world's observations are not discrete.
+            ConfigError: there are real numbers in the observations.
         """
-        space = spaces.visible(self.space)
-        if not isinstance(space, Discrete):
-            raise ConfigError(f"{self.world} has no finite list of states; ask for q_values(obs) instead")
-        states = np.arange(space.n)
+        states = self.states()
         if isinstance(self.space, Masked):  # as if all actions were allowed
-            return self.q_values(Masked(states, np.ones((space.n, self.n_actions), np.bool_)))
+            n = len(next(iter(_leaves(states))))
+            return self.q_values(Masked(states, np.ones((n, self.n_actions), np.bool_)))
         return self.q_values(states)
+
+    def states(self) -> Any:
+        """All observations, where they are made of integers, as one batch [S, ...] in the order of `table`.
+
+        Integers count from 0, as in `q_values`; parts are tuples, and dictionaries where they have names.
+
+        Raises:
+            ConfigError: there are real numbers in the observations.
+        """
+        from bellmax.tabular.cells import states_of
+
+        return spaces.named(spaces.visible(self.space), states_of(self.space))
 
     def card(self) -> dict[str, Any]:
         """All but the arrays, as JSON: the same at every save of a run."""
@@ -210,11 +226,10 @@ def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tupl
     if is_tabular(config):
         if isinstance(space, Discrete):
             return {"q": (space.n, n_actions), "visits": (space.n, n_actions)}
-        from bellmax.tabular.tiles import Coder
+        from bellmax.tabular.cells import make_coder, numbers_of
 
-        assert isinstance(space, Box)  # noqa: S101 - tables see nothing else
-        end = (math.prod(space.shape),)
-        table = (Coder(np.zeros(end), np.ones(end), config.bins, config.tilings).n_tiles, n_actions)
+        end = (int(numbers_of(space).ranged.sum()),)
+        table = (make_coder(config, space, np.zeros(end), np.ones(end), n_actions).n_tiles, n_actions)
         return {"q": table, "visits": table, "low": end, "high": end}
     import jax
 

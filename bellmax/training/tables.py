@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 from bellmax.envs.gymnasium import HostStep, HostWorld
 from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, build_rates
+from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_of, warn_together
 from bellmax.tabular.classic import CLASSIC, RANGES, build_classic
 from bellmax.tabular.representation import Tiles, table_of
 from bellmax.tabular.tiles import Coder, encode
@@ -20,18 +20,20 @@ from bellmax.training import checkpoint
 from bellmax.training.host import Meter, meter
 from bellmax.training.records import Chunk, Episodes, Loop
 from bellmax.training.worlds import Source
-from bellmax.types import Box, ConfigError, Discrete, IntArray, ResourceError
-
-MOST_TILES = 10**8  # weights; 800 MB
+from bellmax.types import ConfigError, Discrete, IntArray
 
 
 class Setup(NamedTuple):
-    """A learner in a world: the agent, the shape it learns in, its tiles if it has, actions of each state."""
+    """A learner in a world: the agent, the shape it learns in, its tiles if it has, actions of each state.
+
+    `ranges` are the lowest and highest number of each dimension of the Boxes, where there is a coder.
+    """
 
     agent: TabularAgent
     shape: Shape
     coder: Coder | None = None
     n_allowed: IntArray | None = None
+    ranges: tuple[Any, Any] | None = None
 
     def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> train.TabularState:
         """A fresh run of one seed."""
@@ -54,40 +56,32 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
             f"{config.name} is told that no reward is above r_max={config.r_max:g}, and {source.name} pays up to "
             f"{source.mdp.reward.max():g}; give r_max={source.mdp.reward.max():g}"
         )
+    check_used(config, source.space, source.name)
     if isinstance(source.space, Discrete):
         shape = Shape(source.space.n, source.n_actions, True, n_outcomes)
         return Setup(config.make(shape), shape, None, None if source.mdp is None else source.mdp.n_allowed)
     low, high = find_range(config, source)
-    coder = Coder(low, high, config.bins, config.tilings)
-    if coder.n_tiles * source.n_actions > MOST_TILES:
-        raise ResourceError(
-            f"bins={config.bins} along {low.size} dimensions in tilings={config.tilings} make {coder.n_tiles:,} tiles "
-            f"for each of {source.n_actions} actions; give fewer bins, or use dqn"
-        )
+    coder = make_coder(config, source.space, low, high, source.n_actions)
+    warn_together(config, source.space, source.n_actions, source.name)
     shape = Shape(coder.n_tiles, source.n_actions, config.tilings == 1)
-    return Setup(config.make(shape), shape, coder)
+    return Setup(config.make(shape), shape, coder, None, (low, high))
 
 
 def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
-    """(low, high) [k] of the observations: as configured, else the world's own, else what is known of it."""
-    if not isinstance(source.space, Box):
-        raise ConfigError(
-            f"{config.name} keeps a table of states or lays tiles over one Box; observations of {source.name} are "
-            f"{source.space}: use dqn"
-        )
-    size = math.prod(source.space.shape)
+    """(low, high) [k] of the Boxes of an observation: as configured, else the world's own, else what is known of it."""
+    numbers = numbers_of(source.space)
+    size = int(numbers.ranged.sum())
     if config.obs_low:
-        low, high = np.array(config.obs_low), np.array(config.obs_high)
+        check_length("obs_low and obs_high", config.obs_low, size)
+        low, high = np.array(config.obs_low, np.float64), np.array(config.obs_high, np.float64)
     elif source.name in RANGES:
         low, high = (np.array(end) for end in RANGES[source.name])
     else:
-        low, high = (np.asarray(end, np.float64).ravel() for end in source.bounds or (np.full(size, math.inf),) * 2)
-    if low.size != size:
-        raise ConfigError(f"obs_low and obs_high have {low.size} numbers; observations of {source.name} have {size}")
+        low, high = source.bounds or (numbers.low[numbers.ranged], numbers.high[numbers.ranged])
     if open_ := np.flatnonzero(~(np.abs(low) < 1e30) | ~(np.abs(high) < 1e30)).tolist():
         raise ConfigError(
             f"{config.name} lays tiles over observations, and those of {source.name} have no bounds in dimensions "
-            f"{open_}; give obs_low and obs_high, tuples of {size} numbers"
+            f"{open_[:20]}{' and more' * (len(open_) > 20)}; give obs_low and obs_high, tuples of {size} numbers"
         )
     return low, high
 
@@ -97,10 +91,10 @@ def is_compiled(source: Source) -> bool:
     return source.mdp is not None or (source.compiled is not None and source.name in CLASSIC)
 
 
-def snapshot(state: train.TabularState, coder: Coder | None) -> dict[str, Any]:
-    """The arrays of a policy: values and visits [S, A], and the range of the observations where there are tiles."""
+def snapshot(state: train.TabularState, setup: Setup) -> dict[str, Any]:
+    """The arrays of a policy: values and visits [S, A], and the ranges of the Boxes where there is a coder."""
     arrays = {"q": table_of(state.q).copy(), "visits": state.visits.copy()}
-    return arrays if coder is None else {**arrays, "low": coder.low, "high": coder.high}
+    return arrays if setup.ranges is None else {**arrays, "low": setup.ranges[0], "high": setup.ranges[1]}
 
 
 def compiled_loop(config: Any, source: Source, steps: int, group: int) -> Loop:
@@ -138,7 +132,7 @@ def compiled_loop(config: Any, source: Source, steps: int, group: int) -> Loop:
         return tuple(checkpoint.from_arrays(*pair, "checkpoint") for pair in zip(start(seeds), each, strict=True))
 
     def snapshots(states: Any) -> list[dict[str, Any]]:
-        return [snapshot(state, setup.coder) for state in states]
+        return [snapshot(state, setup) for state in states]
 
     return Loop("compiled", 1, group, True, start, advance, snapshots, dump, restore, lambda states: None)
 
@@ -232,6 +226,6 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
         return run
 
     return Loop(
-        "host", stride, 1, False, start, advance, lambda run: [snapshot(run.table, setup.coder)],
+        "host", stride, 1, False, start, advance, lambda run: [snapshot(run.table, setup)],
         lambda run: checkpoint.to_arrays(run.table), restore, lambda run: run.world.close(),
     )  # fmt: skip

@@ -24,7 +24,7 @@ class Source(NamedTuple):
         compiled: makes its compiled twin.
         open: `open(n)` makes n of it as a host world, as an evaluation wants them.
         work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
-        bounds: lowest and highest observation, each of the space's shape, or None.
+        bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order; None if not known.
         coding: how the world counts its actions, if not from 0; for `spaces.to_native`.
         fixed: how many worlds an environment given as an object is; None for what can be made again and again.
     """
