@@ -217,8 +217,8 @@ class Leaf:
         least, most = native.low[tuple(where)], native.high[tuple(where)]  # without the slack
         if self.dtype == np.int32 and not abs(int(obs[(row, *where)])) < 2**31:
             raise EnvContractError(
-                f"{self._place(first + row)}: {self.name}{entry} is {obs[(row, *where)]}, outside {least} to {most} and "
-                "too large for int32; declare a larger space"
+                f"{self._place(first + row)}: {self.name}{entry} is {obs[(row, *where)]}, outside {least} to {most} "
+                "and too large for int32; declare a larger space"
             )
         message = (
             f"{self._place(first + row)}: {self.name}{entry} is {obs[(row, *where)]:g}, outside "
