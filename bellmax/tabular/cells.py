@@ -8,12 +8,12 @@ so have the integers of a Box, unless `bins` says otherwise or the table would b
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bellmax import spaces
+from bellmax.stderr import warn
 from bellmax.tabular.tiles import Coder, encode
 from bellmax.types import Box, ConfigError, Discrete, EnvWarning, FloatArray, IntArray, Leaf, ResourceError, Space
 
@@ -209,7 +209,7 @@ def warn_together(config: Any, space: Space, n_actions: int, name: str) -> None:
     if plan.together > 1.0:
         size = sum(math.log10(n) for n in plan.values if n)
         states = f"{math.prod(n for n in plan.values if n):,}" if size < 15 else f"about 10^{size:.0f}"
-        warnings.warn(
+        warn(
             f"{name}: observations are integers with {states} combinations, too many for a cell each with {n_actions} "
             f"actions; they are cut into {BINS} bins along each dimension, so that {plan.together:,.0f} states fall "
             "together in each cell; give bins for each dimension, or use dqn",
