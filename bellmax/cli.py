@@ -106,6 +106,10 @@ def train(
     show(run, as_json)
 
 
+def silent(text: str) -> None:
+    """Say nothing: what differs from training is the same for all seeds."""
+
+
 def show(run: Any, as_json: bool) -> None:
     """The result of a run."""
     if as_json:
@@ -147,12 +151,22 @@ def numbers(run: Any) -> dict[str, Any]:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--data", help="The data that it learns from, where they are in another place now.")
+@click.option("--eval-episodes", type=int, help="Greedy episodes of a seed at each record.")
+@click.option("--final-episodes", type=int, help="The same at the end, for the score.")
+@click.option("--keep-experience/--drop-experience", default=None, help="Save the replay memory at the end, or not.")
+@click.option("--workers", type=int, help="Processes for the environments of a seed.")
+@click.option("--env-timeout", type=float, help="Seconds until a silent worker is stopped.")
+@click.option("--env-restarts", type=int, help="How many times a failed environment is recreated.")
+@click.option("--on-nonfinite", help="raise, truncate_episode or skip.")
+@click.option("--strict/--lenient", default=None, help="Stop where an observation is outside its Box, or not.")
 @click.option("--world", help="Its world again, if that is MODULE:ID, which is not imported because a file says so.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @env_option
 @as_json_option
-def resume(folder: Path, data: str | None, world: str | None, quiet: bool, env: tuple[str, ...], as_json: bool) -> None:
-    """Go on with a run that was stopped, to its end.
+def resume(
+    folder: Path, data: str | None, world: str | None, quiet: bool, env: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """Resume a stopped run and finish it, with the options that it was begun with or with those given here.
 
     Example: bellmax resume runs/CartPole-v1-dqn
     """
@@ -160,7 +174,9 @@ def resume(folder: Path, data: str | None, world: str | None, quiet: bool, env: 
     from bellmax.training.train import resume as resume_training
 
     kwargs = read_env(env) or None
-    show(resume_training(folder, world, env_kwargs=kwargs, data=data, progress=not quiet, say=say), as_json)
+    given = {name: value for name, value in options.items() if value is not None}
+    run = resume_training(folder, world, env_kwargs=kwargs, data=data, progress=not quiet, say=say, **given)
+    show(run, as_json)
 
 
 @main.command("eval")
@@ -181,15 +197,19 @@ def evaluate(
     import numpy as np
 
     from bellmax.statistics import summarise
+    from bellmax.stderr import say
     from bellmax.training.evaluate import evaluate as play
     from bellmax.training.saving import load
 
     run = load(folder)
     kwargs = read_env(env) or None
     results = [
-        play(run.policy(s, which), world, episodes=episodes, seed=seed + i, env_kwargs=kwargs)
+        play(
+            run.policy(s, which), world, episodes=episodes, seed=seed + i, env_kwargs=kwargs,
+            say=say if i == 0 else silent,
+        )
         for i, s in enumerate(run.seeds)
-    ]
+    ]  # fmt: skip
     summary = summarise(np.array([result.returns.mean() for result in results]))
     if as_json:
         returns = {str(s): result.returns.tolist() for s, result in zip(run.seeds, results, strict=True)}

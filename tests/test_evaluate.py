@@ -213,15 +213,17 @@ def test_a_wrapper_with_a_module_is_not_imported_because_a_file_names_it(tmp_pat
     wrappers = ["gymnasium.wrappers:FlattenObservation"]
     run = bx.train("CartPole-v1", "dqn", out=tmp_path / "run", loop="host", wrappers=wrappers, **options)
     policy = bx.load(tmp_path / "run").policy()
-    message = r"to make 'CartPole-v1' would import modules named in a file, for wrappers=\['gymnasium.wrappers:Flatten"
-    with pytest.raises(bx.ConfigError, match=message):
+    message = (
+        r"refusing to make CartPole-v1 with wrappers=\['gymnasium.wrappers:FlattenObservation'\], because only the"
+    )
+    with pytest.raises(bx.UnsafeFile, match=message):
         bx.evaluate(policy, episodes=1)
     said = bx.evaluate(policy, episodes=1, env_kwargs={"wrappers": wrappers})
     assert said.returns.shape == (1,)
     command = f"--env 'wrappers={json.dumps(wrappers)}'"
     assert command in describe_run(run)
     arguments = [str(tmp_path / "run"), "--episodes", "1"]
-    assert bellmax("eval", *arguments).returncode == 2
+    assert bellmax("eval", *arguments).returncode == 1
     assert bellmax("eval", *arguments, "--env", f"wrappers={json.dumps(wrappers)}").returncode == 0
 
 

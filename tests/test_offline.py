@@ -224,9 +224,9 @@ def test_a_run_folder_is_data(vmap: int, tmp_path: Path) -> None:
             assert_lawful(bx.Dataset(*(array[world] for array in data)))
     assert same(read_data(tmp_path / "run"), join(run.experience))
     assert same(read_data(tmp_path / "run" / "experience" / "seed-1.safetensors"), run.experience[1])
-    assert bx.load(tmp_path / "run").options["keep_experience"]
+    assert bx.load(tmp_path / "run").options.keep_experience
     learnt = bx.train("CartPole-v1", "cql", data=str(tmp_path / "run"), steps=20, **QUICK, **TINY)
-    assert learnt.options["data"]["steps"] == 160
+    assert learnt.options.data.steps == 160
 
 
 # --- learning -----------------------------------------------------------------------------------------------------
@@ -490,7 +490,7 @@ def test_minari_round_trip(minari: Any) -> None:
     assert data.truncated.any()
     assert data.terminated.any()
     run = bx.train("CartPole-v1", "bcq", data="minari:cartpole/random-v0", steps=20, n_steps=2, **QUICK, **TINY)
-    assert run.options["data"]["source"] == "minari:cartpole/random-v0"
+    assert run.options.data.source == "minari:cartpole/random-v0"
 
 
 def test_minari_counts_from_elsewhere_and_refuses(minari: Any) -> None:

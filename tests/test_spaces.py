@@ -23,7 +23,17 @@ from bellmax.networks.layers import Standardizer
 from bellmax.random import make_key
 from bellmax.replay.frames import FrameState
 from bellmax.training.evaluate import evaluate
-from bellmax.types import Box, ConfigError, Discrete, EnvContractError, Experience, Masked, MultiDiscrete, Named
+from bellmax.types import (
+    Box,
+    ConfigError,
+    Discrete,
+    EnvContractError,
+    Experience,
+    Masked,
+    MultiDiscrete,
+    Named,
+    UnsafeFile,
+)
 
 FAST: dict[str, Any] = {
     "net_arch": (32,), "batch_size": 32, "learning_starts": 40, "buffer_size": 2_000, "learning_rate": 1e-2,
@@ -336,7 +346,7 @@ def test_wrappers_by_name_are_part_of_a_run_and_of_its_policies(tmp_path: Path) 
     assert played.lengths.max() == 7
     np.testing.assert_array_equal(played.returns, bx.evaluate(run.policy(), episodes=20, seed=4).returns)
     with pytest.raises(ConfigError, match="the policy knows Box"):
-        bx.evaluate(policy, "CartPole-v1", env_kwargs={}, episodes=2)
+        bx.evaluate(policy, "CartPole-v1", env_kwargs={"wrappers": []}, episodes=2)
     assert bx.evaluate(policy, "CartPole-v1", episodes=2).lengths.max() == 7  # the same name: as it was trained in
 
 
@@ -345,7 +355,7 @@ def test_wrappers_of_anybody_are_not_imported_from_a_file(tmp_path: Path) -> Non
     run = bx.train("CartPole-v1", "dqn", steps=100, wrappers=wrappers, out=tmp_path / "run", **TRAIN, **FAST)
     assert run.scores == [14.0]
     policy = bx.load(tmp_path / "run").policy()
-    with pytest.raises(ConfigError, match=r"to make 'CartPole-v1' would import modules named in a file, for"):
+    with pytest.raises(UnsafeFile, match=r"'test_spaces:Twice' imports a module; to allow it, pass env_kwargs="):
         bx.evaluate(policy, episodes=2)
     trusted = bx.evaluate(policy, "CartPole-v1", env_kwargs=policy.env_kwargs, episodes=2)
     assert trusted.returns.tolist() == [14.0, 14.0]
@@ -355,7 +365,7 @@ def test_wrappers_of_anybody_are_not_imported_from_a_file(tmp_path: Path) -> Non
     ("wrappers", "message"),
     [
         (["FlatenObservation"], "unknown wrapper 'FlatenObservation'; did you mean 'FlattenObservation'?"),
-        ([{"stack_size": 4}], "wrapper {'stack_size': 4} is no name; give \"FlattenObservation\", or"),
+        ([{"stack_size": 4}], "wrapper {'stack_size': 4} does not have a name; give \"FlattenObservation\", or"),
         (["no_such_module:Wrapper"], "wrapper 'no_such_module:Wrapper': No module named 'no_such_module'"),
         (["test_spaces:Thrice"], "wrapper 'test_spaces:Thrice': module 'test_spaces' has no attribute 'Thrice'"),
         ([{"name": "TimeLimit", "steps": 4}], "wrapper TimeLimit with {'steps': 4}: TypeError: "),

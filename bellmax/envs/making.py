@@ -124,20 +124,35 @@ def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any], pl
 Wrap: TypeAlias = "list[tuple[Callable[..., Any], dict[str, Any]]]"
 
 
-def read_wrappers(given: Any) -> Wrap:
-    """The wrappers of a list of names, or of dictionaries with a "name" and arguments.
+def normal_wrappers(given: Any) -> list[dict[str, Any]]:
+    """`given` as a list of {"name": ..., arguments}: one name or dictionary, or several. Nothing is imported.
 
     Raises:
-        ConfigError: it is no such list, or nothing has this name; the message offers the nearest.
+        ConfigError: it is something else.
     """
-    if isinstance(given, str | Mapping):
-        given = [given]
+    listed = [given] if isinstance(given, str | Mapping) else given
+    if not isinstance(listed, list | tuple):
+        raise ConfigError(f'wrappers={given!r} is not a list; give ["FlattenObservation"], or [{{"name": ...}}]')
+    normal = []
+    for one in listed:
+        wrapper = {"name": one} if isinstance(one, str) else dict(one) if isinstance(one, Mapping) else {}
+        if not isinstance(wrapper.get("name"), str) or not all(isinstance(key, str) for key in wrapper):
+            raise ConfigError(
+                f'wrapper {one!r} does not have a name; give "FlattenObservation", or {{"name": ..., arguments}}'
+            )
+        normal.append(wrapper)
+    return normal
+
+
+def read_wrappers(given: Any) -> Wrap:
+    """The classes and arguments of wrappers in any form that `normal_wrappers` reads.
+
+    Raises:
+        ConfigError: it is not such a list, or nothing has this name; the message offers the nearest.
+    """
     wrap: Wrap = []
-    for one in given:
-        arguments = dict(one) if isinstance(one, Mapping) else {"name": one}
-        name = arguments.pop("name", None)
-        if not isinstance(name, str):
-            raise ConfigError(f'wrapper {one!r} is no name; give "FlattenObservation", or {{"name": ..., arguments}}')
+    for wrapper in normal_wrappers(given):
+        name, arguments = wrapper["name"], {key: value for key, value in wrapper.items() if key != "name"}
         module, _, cls = name.rpartition(":")
         if not module and cls not in dir(gym.wrappers):
             known = [known for known in dir(gym.wrappers) if known[0].isupper()]

@@ -14,7 +14,7 @@ from rich.table import Table
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
 from bellmax.statistics import Summary
-from bellmax.training.worlds import imports_module, wrapping_modules
+from bellmax.training.saved_world import find_risks, imports_module
 from bellmax.types import FloatArray, IntArray
 
 SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
@@ -48,8 +48,8 @@ def describe_summary(summary: Summary) -> str:
 def describe_run(run: Any) -> str:
     """What came out, where it is, and what to do next."""
     parts: list[Any] = [curve(run)]
-    data = run.options.get("data")
-    how = f"steps, {run.loop} loop" if data is None else f"gradient steps, data: {data['steps']:,} of {data['source']}"
+    data = run.options.data
+    how = f"steps, {run.loop} loop" if data is None else f"gradient steps, data: {data.steps:,} of {data.source}"
     parts += [f"{run.config.name} on {run.world}, {run.steps:,} {how}", seeds_table(run)]
     if len(run.seeds) > SHOWN_SEEDS:
         parts.append(f"... and {len(run.seeds) - SHOWN_SEEDS:,} more")
@@ -59,9 +59,9 @@ def describe_run(run: Any) -> str:
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
         named = f" --world {run.world}" if imports_module(run.world) else ""
-        if named or wrapping_modules(run.env_kwargs):  # what only a file says is not imported
-            words = (f"{key}={json.dumps(value)}" for key, value in run.env_kwargs.items())
-            named += "".join(f" --env {shlex.quote(word)}" for word in words)
+        again = dict.fromkeys(key for key, _ in find_risks(run.env_kwargs))  # what only a file says is not done
+        words = (f"{key}={json.dumps(run.env_kwargs[key])}" for key in again)
+        named += "".join(f" --env {shlex.quote(word)}" for word in words)
         parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
     return render(*parts)
 
@@ -168,7 +168,7 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     grid[(rows >= row(low)) & (rows <= row(high))] = "░"
     grid[row(mean), np.arange(width)] = "█"
     out = io.StringIO()
-    kind = "environment" if run.options.get("data") is None else "gradient"
+    kind = "environment" if run.options.data is None else "gradient"
     for i in reversed(range(height)):
         label = top if i == height - 1 else bottom if i == 0 else None
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")

@@ -13,6 +13,7 @@ from bellmax.spaces import fits
 from bellmax.training.data import Dataset, join, stack_trees
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
+from bellmax.training.saved_world import find_saved_world
 from bellmax.training.worlds import Source, find_world
 from bellmax.types import ConfigError, Masked
 
@@ -34,18 +35,21 @@ def collect(
         steps: how many; the last episode is cut there.
         seed: of the world and of the random actions.
         epsilon: share of uniform actions among those that are allowed.
-        env_kwargs: of a world given by name.
+        env_kwargs: of a world given by name; in the policy's own, merged over those of training.
 
     Raises:
+        UnsafeFile: a file alone asks for what imports, writes or opens a window.
         ConfigError: a number is out of range, or the world has other observations or actions than the policy.
     """
     steps, seed = integer("steps", steps), integer("seed", seed, 0, 2**31 - 1)
     epsilon = real("epsilon", epsilon, 0.0, 1.0)
     if world is None and policy is None:
         raise ConfigError("without a policy, say in which world")
-    if world is None and policy is not None:
-        world, env_kwargs = policy.world, policy.env_kwargs if env_kwargs is None else env_kwargs
-    source = find_world(world, env_kwargs)
+    if policy is None:
+        source = find_world(world, env_kwargs)
+    else:
+        saved = policy.world, policy.env_kwargs
+        source = find_saved_world(world, env_kwargs, *saved, trusted=not policy.from_file)
     if policy is None or isinstance(policy.space, Masked):
         source = with_masks(source)
     if policy is not None and (not fits(policy.space, source.space) or source.n_actions != policy.n_actions):

@@ -13,7 +13,8 @@ from bellmax.spaces import fits
 from bellmax.stderr import warn
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy, network_function
-from bellmax.training.worlds import Source, find_world, named_in_file
+from bellmax.training.saved_world import find_saved_world
+from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, EnvWarning, FloatArray, IntArray, Masked
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
@@ -44,15 +45,18 @@ def evaluate(
     episodes: int = 100,
     seed: int = 1,
     env_kwargs: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Play `episodes` whole episodes greedily in `world` (the policy's own if None), in Gymnasium where it can.
 
+    In the policy's own world, `env_kwargs` replace those of training one by one; `say` is called with what differs.
+
     Raises:
+        UnsafeFile: a file alone asks for a wrapper or argument that imports, writes or opens a window.
         ConfigError: the world has other observations or actions than the policy.
     """
     episodes, seed = integer("episodes", episodes), integer("seed", seed, 0)
-    world, env_kwargs = named_in_file(world, env_kwargs, policy.world, policy.env_kwargs)
-    source = find_world(world, env_kwargs)
+    source = find_saved_world(world, env_kwargs, policy.world, policy.env_kwargs, trusted=not policy.from_file, say=say)
     if isinstance(policy.space, Masked):
         source = with_masks(source)
     if not fits(policy.space, source.space) or source.n_actions != policy.n_actions:

@@ -29,7 +29,7 @@ class Keeper:
         self.parts: list[list[Episodes]] = [[] for _ in run.seeds]
         if not len(run.history):
             run.episodes = [Episodes(np.zeros(0), np.zeros(0, np.int64)) for _ in run.seeds]
-        share = run.options["keep_episodes"] // len(run.seeds)
+        share = run.options.keep_episodes // len(run.seeds)
         self.room = [share - episodes.returns.size for episodes in run.episodes]
 
     def keep(self, chunks: Sequence[Chunk], policies: Sequence[Policy]) -> None:

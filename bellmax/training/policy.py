@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Policy:
             are S, also the range `low`, `high` [k] of the observations; or a network's parameters by name.
         env_kwargs: arguments of the world.
         coding: how the world counts its actions and observations, if not from 0.
+        from_file: it was read from a file, which may come from anybody.
     """
 
     world: str
@@ -44,6 +45,7 @@ class Policy:
     arrays: dict[str, Any]
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     coding: dict[str, Any] = field(default_factory=dict)
+    from_file: bool = field(default=False, compare=False)
 
     def q_values(self, obs: Any) -> Any:
         """Action values of one observation [A], or of a batch [B, A]; -inf where an action is not allowed.
@@ -188,10 +190,11 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
             recorded = (file.metadata() or {}).get("sha256")
         if fingerprint(card, arrays) != recorded:
             raise ValueError("their content is not what was written")
+        check_named(card)
         space = spaces.from_json(card["space"])
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
         policy = Policy(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"],
-                        card.get("action_coding", {}))  # fmt: skip
+                        card.get("action_coding", {}), from_file=True)  # fmt: skip
         shapes = expected_shapes(config, policy.space, policy.n_actions)
         expected = {name: (*lead, *shape) for name, shape in shapes.items()}
         if is_tabular(config) and "visits" not in arrays:
@@ -201,6 +204,18 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
         return policy
     except (*storage.MALFORMED, OSError, SafetensorError, ConfigError) as error:
         raise CorruptCheckpoint(f"{tensors} and its .json do not make a policy: {error}") from error
+
+
+def check_named(card: Mapping[str, Any]) -> None:
+    """The types of what says where a policy or run comes from, before it is used.
+
+    Raises:
+        TypeError: one is wrong.
+    """
+    kinds = {"world": str, "env_kwargs": dict, "agent": str, "hyper_parameters": dict}
+    for name, kind in kinds.items():
+        if type(card[name]) is not kind:
+            raise TypeError(f"{name}={card[name]!r} is not of type {kind.__name__}")
 
 
 def _leaves(batch: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from bellmax.config import AgentConfig
 from bellmax.statistics import Summary, bootstrap_interval, summarise
 from bellmax.training.data import Dataset
 from bellmax.training.evaluate import Evaluation
+from bellmax.training.options import RunOptions
 from bellmax.training.policy import Policy
 from bellmax.training.records import Episodes, History
 from bellmax.types import ConfigError, FloatArray, IntArray
@@ -35,8 +36,7 @@ class Run:
 
     Attributes:
         world, agent, config, steps, seeds, loop: what was asked for; `loop` is "compiled" or "host".
-        options: records, eval_episodes, final_episodes, vmap, keep_episodes and keep_experience, as given; and `data`,
-            of an offline run: where they came from, how many steps they are and their hash, else None.
+        options: how it goes, see `RunOptions`.
         history: columns over the records, see `History`.
         policies: {"final": [...], "best": [...]}, one Policy per seed.
         evaluations: of the final policies, one Evaluation per seed.
@@ -57,7 +57,7 @@ class Run:
     loop: str
     env_kwargs: dict[str, Any]
     history: History
-    options: dict[str, Any] = field(default_factory=dict)
+    options: RunOptions = field(default_factory=RunOptions)
     policies: dict[str, list[Policy]] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)

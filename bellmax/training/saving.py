@@ -18,6 +18,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from bellmax.catalog import agent_class
 from bellmax.config import build
 from bellmax.training import storage
 from bellmax.training.evaluate import Evaluation
-from bellmax.training.policy import fingerprint, load_policy, load_together, save_together
+from bellmax.training.options import read_options
+from bellmax.training.policy import check_named, fingerprint, load_policy, load_together, save_together
 from bellmax.training.records import Episodes, History
 from bellmax.training.run import Run
 from bellmax.types import ConfigError, CorruptCheckpoint
@@ -53,8 +55,15 @@ def open_folder(run: Run) -> None:
         (folder / "policies").mkdir()
     except OSError as error:  # another run that started together with this one has it
         raise ConfigError(f"cannot write to output folder {folder}: {error.strerror}; name another one") from error
+    write_config(run)
+    storage.write_json(folder / "environment.json", environment())
+    storage.write(folder / "history.csv", run.history.to_csv())
+
+
+def write_config(run: Run) -> None:
+    """What was asked for, as `load` reads it back."""
     storage.write_json(
-        folder / "config.json",
+        _folder(run) / "config.json",
         {
             "format": storage.FORMAT,
             "world": run.world,
@@ -64,11 +73,9 @@ def open_folder(run: Run) -> None:
             "steps": run.steps,
             "seeds": run.seeds,
             "loop": run.loop,
-            **run.options,
+            **asdict(run.options),
         },
     )
-    storage.write_json(folder / "environment.json", environment())
-    storage.write(folder / "history.csv", run.history.to_csv())
 
 
 def environment() -> dict[str, Any]:
@@ -157,18 +164,15 @@ def load(folder: str | os.PathLike[str]) -> Run:
     card = storage.read_json(path / "config.json")
     storage.check_format(card, path / "config.json")
     try:
+        check_named(card)
+        check_plan(card)
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
         history = (path / "history.csv").read_text()
         run = Run(
             card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
             History.from_csv(history[: history.rfind("\n") + 1], card["seeds"]),
-            {name: card[name] for name in ("records", "eval_episodes", "final_episodes", "vmap")}, folder=path,
+            read_options(card), folder=path,
         )  # fmt: skip
-        run.options |= {
-            "keep_episodes": card.get("keep_episodes", 0),
-            "keep_experience": card.get("keep_experience", False),
-            "data": card.get("data"),
-        }
         read_kept(run)
     except (*storage.MALFORMED, OSError, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
@@ -189,6 +193,21 @@ def load(folder: str | os.PathLike[str]) -> Run:
         except storage.MALFORMED as error:
             raise CorruptCheckpoint(f"{path / 'result.json'} is not the result of a run: {error!r}") from error
     return run
+
+
+def check_plan(card: Mapping[str, Any]) -> None:
+    """The types of a run's steps, seeds and loop, before they are used.
+
+    Raises:
+        TypeError: one is wrong.
+    """
+    steps, seeds, loop = card["steps"], card["seeds"], card["loop"]
+    if type(steps) is not int or steps < 1:
+        raise TypeError(f"steps={steps!r} is not a positive integer")
+    if type(seeds) is not list or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise TypeError(f"seeds={seeds!r} is not a list of integers from 0")
+    if loop not in ("compiled", "host"):
+        raise TypeError(f"loop={loop!r} is neither compiled nor host")
 
 
 def read_kept(run: Run) -> None:

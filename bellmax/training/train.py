@@ -6,21 +6,25 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from bellmax.arguments import integer, is_integer, path_of, real
+from bellmax.arguments import integer, is_integer, path_of
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
-from bellmax.envs.book import NONFINITE, Handling
+from bellmax.envs.book import Handling
+from bellmax.envs.making import normal_wrappers
 from bellmax.training import checkpoint, loops, offline, saving
 from bellmax.training.data_sources import name_of, read_data
 from bellmax.training.evaluate import SEED_OFFSET
 from bellmax.training.masks import with_masks
+from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
+from bellmax.training.saved_world import find_saved_world
 from bellmax.training.trainer import Trainer
-from bellmax.training.worlds import Source, find_world, named_in_file
-from bellmax.types import BellmaxError, ConfigError, unknown
+from bellmax.training.worlds import Source, find_world
+from bellmax.types import BellmaxError, ConfigError
 from bellmax.values import whole
 
 
@@ -88,12 +92,13 @@ def train(
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
     """
     problems: list[str] = []
-    env_kwargs = dict(env_kwargs or {})
-    if wrappers:
-        env_kwargs["wrappers"] = [wrappers] if isinstance(wrappers, str | Mapping) else list(wrappers)
-    handling = _attempt(
-        problems, lambda: read_handling(Handling(workers, env_timeout, env_restarts, on_nonfinite, strict))
-    )
+    options = _attempt(problems, lambda: RunOptions(
+        records=records, eval_episodes=eval_episodes, final_episodes=final_episodes, keep_episodes=keep_episodes,
+        keep_experience=keep_experience, vmap=vmap, workers=workers, env_timeout=env_timeout,
+        env_restarts=env_restarts, on_nonfinite=on_nonfinite, strict=strict,
+    ))  # fmt: skip
+    env_kwargs = _attempt(problems, lambda: with_wrappers(env_kwargs, wrappers)) or {}
+    handling = options.handling if options else Handling()
     folder = None if out is None else _attempt(problems, lambda: path_of("out", out))
     source = _attempt(problems, lambda: find_world(world, env_kwargs, handling))
     config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
@@ -103,18 +108,13 @@ def train(
         source = _attempt(problems, lambda: with_masks(source))
     if source and config and given is not None:
         config = _attempt(problems, lambda: offline.prepare(config, source, given))
-    _attempt(problems, lambda: check_kept(config, keep_experience, offline_run=data is not None))
-    numbers = _attempt(
-        problems,
-        lambda: check_numbers(
-            loop, vmap, steps=(steps, 1), records=(records, 1), eval_episodes=(eval_episodes, 0),
-            final_episodes=(final_episodes, 0), keep_episodes=(keep_episodes, 0),
-        ),
-    )  # fmt: skip
-    if problems or not (source and config and seed_list and numbers):
+    _attempt(problems, lambda: check_kept(config, keep_experience is True, offline_run=data is not None))
+    length = _attempt(problems, lambda: integer("steps", steps))
+    if loop not in ("auto", "compiled", "host"):
+        problems.append(f"loop={loop!r}; choose auto, compiled or host")
+    if problems or not (source and config and seed_list and options):
         raise ConfigError("; ".join(problems))
-    asked, vmap = numbers
-    steps = asked.pop("steps")
+    steps, vmap = length, options.vmap
     if out is not None:
         try:
             json.dumps(env_kwargs)
@@ -122,35 +122,28 @@ def train(
             raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
     if source.fixed is not None and len(seed_list) > 1:
         raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
-    if handling != Handling():  # it is asked how a world of Gymnasium is run
-        if loop == "compiled" or source.work is None:
-            raise ConfigError(
-                "workers, env_timeout, env_restarts, on_nonfinite and strict go with environments of Gymnasium and "
-                f"loop='host'; {source.name} is compiled"
-            )
+    if handling != Handling():  # it is asked how an environment of Gymnasium is run
+        check_handled(source, loop)
         loop = "host"
     kind, why = loops.choose_loop(config, source, loop)
     stride = loops.stride(config, source)
     if steps < stride:
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
     steps = steps // stride * stride
-    about = None
     if given is None:
         engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list))
     else:
         engine = offline.make_loop(config, source, kind, steps, given, vmap)
-        about = {"source": name_of(data), "steps": given.steps, "sha256": given.sha256()}
-        why = f"learning from {given.steps:,} steps of {about['source']}, evaluated in the world"
-    options = {
-        **asked, "vmap": vmap, "keep_experience": keep_experience, "data": about, "handling": handling._asdict(),
-    }  # fmt: skip
+        about = DataCard(source=name_of(data), steps=given.steps, sha256=given.sha256())
+        options = replace(options, data=about)
+        why = f"learning from {given.steps:,} steps of {about.source}, evaluated in the world"
     run = Run(source.name, config, steps, seed_list, kind, env_kwargs, History(seed_list), options)
     if folder is not None:
         run.folder = folder
         saving.open_folder(run)
-    what, how = ("steps", f", {kind} loop") if about is None else ("gradient steps", "")
+    what, how = ("steps", f", {kind} loop") if given is None else ("gradient steps", "")
     say(f"{config.name} on {source.name}: {steps:,} {what} x {len(seed_list)} seeds{how} ({why})")
-    if about is None and steps <= getattr(config, "learning_starts", -1):
+    if given is None and steps <= getattr(config, "learning_starts", -1):
         say(f"nothing will be learnt: learning_starts={config.learning_starts} is not below steps={steps}")
     return _go(Trainer(run, source, engine), progress, say)
 
@@ -163,17 +156,28 @@ def resume(
     data: Any = None,
     progress: bool | None = None,
     say: Callable[[str], None] = lambda text: None,
+    **options: Any,
 ) -> Run:
-    """Go on with a run that was stopped, from its last checkpoint, to its end.
+    """Resume a stopped run from its last checkpoint and finish it, with everything that it was begun with.
 
-    A compiled run ends in the same bits as if it had not been stopped. A Gymnasium world cannot be put back into
-    the middle of an episode, so there a run goes on with a new episode, and says so. `world` is needed where the
-    run was given an object and not a name, or a name that imports a module; so are `env_kwargs` with a wrapper that
-    does; and `data`, where they were no file, or are now in another place.
+    A compiled run ends in the same bits as if it had not been stopped. A Gymnasium environment cannot be put back into
+    the middle of an episode, so there a run goes on with new episodes, of a seed that training has not used.
+
+    Args:
+        folder: of the run.
+        world: needed where the run was given an object and not a name, or a name that imports a module.
+        env_kwargs: merged over the saved ones; a saved one that imports, writes or opens a window is needed again.
+        data: needed where they were not a file, or are now in another place.
+        progress: as for `train`.
+        say: called with each line for people, also with what differs from before.
+        **options: of `train`, in place of the saved ones: eval_episodes, final_episodes, keep_experience, workers,
+            env_timeout, env_restarts, on_nonfinite and strict. The others cannot change.
 
     Raises:
-        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; or its data are others now.
+        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; its data are others now; or
+            an option cannot change, or not to this.
         CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or world.
+        UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
     """
     run = saving.load(folder)
     path = path_of("folder", folder)
@@ -181,35 +185,45 @@ def resume(
         raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
     if not (path / checkpoint.MANIFEST).is_file():
         raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
-    handling = Handling(**run.options.get("handling", {}))
-    world, env_kwargs = named_in_file(world, env_kwargs, run.world, run.env_kwargs)
-    source = find_world(world, env_kwargs, handling)
+    changed, differing = change_options(run.options, options)
+    check_kept(run.config, changed.keep_experience, offline_run=run.options.data is not None)
+    remarks: list[str] = []
+    source = find_saved_world(
+        world, env_kwargs, run.world, run.env_kwargs, handling=changed.handling, say=remarks.append
+    )
+    if changed.handling != Handling():
+        check_handled(source, run.loop)
     source = source if loops.is_tabular(run.config) else with_masks(source)
+    run.options = changed
     engine = _engine(run, source, data)
     step, groups = checkpoint.load(path)
     run.drop_after(step)
-    exact = run.loop == "compiled" or run.options["data"] is not None
+    exact = run.loop == "compiled" or run.options.data is not None
     note = "" if exact else "; its Gymnasium worlds start a new episode, so not bit for bit"
     say(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
+    for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
+        say(remark)
+    if differing:
+        saving.write_config(run)
     return _go(Trainer(run, source, engine, step, groups), progress, say)
 
 
 def _engine(run: Run, source: Source, data: Any) -> Loop:
     """The loop of a run that is resumed."""
-    about = run.options["data"]
+    about = run.options.data
     if about is None:
         if data is not None:
-            raise ConfigError("the run did not learn from data: leave data away")
-        return loops.make_loop(run.config, source, run.loop, run.steps, run.options["vmap"], n_seeds=len(run.seeds))
-    where = about["source"] if data is None else data
+            raise ConfigError("the run did not learn from data: leave data out")
+        return loops.make_loop(run.config, source, run.loop, run.steps, run.options.vmap, n_seeds=len(run.seeds))
+    where = about.source if data is None else data
     given = read_data(where)
-    if given.sha256() != about["sha256"]:
+    if given.sha256() != about.sha256:
         raise ConfigError(
             f"data {name_of(where)!r} ({given.steps:,} steps) are not those that the run began with "
-            f"({about['steps']:,} steps); give them as data"
+            f"({about.steps:,} steps); give them as data"
         )
     config = offline.prepare(run.config, source, given)  # the same again, or what a world given anew does not fit
-    return offline.make_loop(config, source, run.loop, run.steps, given, run.options["vmap"])
+    return offline.make_loop(config, source, run.loop, run.steps, given, run.options.vmap)
 
 
 def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:
@@ -250,53 +264,36 @@ def check_seeds(seeds: Any) -> list[int]:
     return listed
 
 
-def read_handling(handling: Any) -> Handling:
-    """The same, if it makes sense; all complaints at once.
+def with_wrappers(env_kwargs: Mapping[str, Any] | None, wrappers: Any) -> dict[str, Any]:
+    """Arguments of an environment with its wrappers among them, a list.
 
     Raises:
-        ConfigError: a number or a name that is none.
+        ConfigError: they are given twice, or are not wrappers.
     """
-    problems: list[str] = []
-    checked = handling._replace(
-        workers=_attempt(problems, lambda: integer("workers", handling.workers, 0)),
-        env_restarts=_attempt(problems, lambda: integer("env_restarts", handling.env_restarts, 0)),
-        env_timeout=_attempt(problems, lambda: real("env_timeout", handling.env_timeout)),
-    )
-    if checked.env_timeout is not None and checked.env_timeout <= 0:
-        problems.append(f"`env_timeout` must be a positive number of seconds; got {handling.env_timeout!r}")
-    if handling.on_nonfinite not in NONFINITE:
-        problems.append(unknown("on_nonfinite", handling.on_nonfinite, NONFINITE))
-    if not isinstance(handling.strict, bool):
-        problems.append(f"strict={handling.strict!r} is not True or False")
-    if problems:
-        raise ConfigError("; ".join(problems))
-    return checked  # type: ignore[no-any-return]
+    kwargs = dict(env_kwargs or {})
+    if wrappers and kwargs.get("wrappers"):
+        raise ConfigError("wrappers are given twice; give wrappers=..., or env_kwargs={'wrappers': ...}, not both")
+    given = wrappers or kwargs.get("wrappers")
+    if given:
+        normal_wrappers(given)
+        kwargs["wrappers"] = [given] if isinstance(given, str | Mapping) else list(given)
+    return kwargs
 
 
-def check_kept(config: AgentConfig | None, keep_experience: Any, *, offline_run: bool) -> None:
+def check_handled(source: Source, loop: str) -> None:
+    """Refuse to say how an environment of Gymnasium is run where none is."""
+    if loop == "compiled" or source.work is None:
+        raise ConfigError(
+            "workers, env_timeout, env_restarts, on_nonfinite and strict go with environments of Gymnasium and "
+            f"loop='host'; {source.name} is compiled"
+        )
+
+
+def check_kept(config: AgentConfig | None, keep_experience: bool, *, offline_run: bool) -> None:
     """Refuse to keep experience where there is none."""
-    if not isinstance(keep_experience, bool):
-        raise ConfigError(f"keep_experience={keep_experience!r} is not True or False")
     if keep_experience and offline_run:
         raise ConfigError("keep_experience keeps what was stepped, and a run with data steps nothing")
     if keep_experience and config and not hasattr(config, "buffer_size"):
         raise ConfigError(f"keep_experience keeps a replay memory, and {config.name} has none; use dqn, or another")
     if keep_experience and config and config.gamma == 0:
         raise ConfigError("keep_experience tells ends by their discount, which is always 0 with gamma=0")
-
-
-def check_numbers(loop: Any, vmap: Any, **numbers: tuple[Any, int]) -> tuple[dict[str, int], int | None]:
-    """The other arguments of `train` as Python's integers, each given with its least value; all complaints at once."""
-    problems: list[str] = []
-    checked = {}
-    for name, (value, low) in numbers.items():
-        try:
-            checked[name] = integer(name, value, low)
-        except ConfigError as error:
-            problems.append(str(error))
-    stacked = None if vmap is None else _attempt(problems, lambda: integer("vmap", vmap))
-    if loop not in ("auto", "compiled", "host"):
-        problems.append(f"loop={loop!r}; choose auto, compiled or host")
-    if problems:
-        raise ConfigError("; ".join(problems))
-    return checked, stacked

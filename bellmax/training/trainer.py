@@ -77,11 +77,12 @@ class Trainer:
     ) -> None:
         """A run to start, or to go on from step `begin` with the `saved` states of its groups."""
         self.run, self.source, self.loop, self.begin, self.saved = run, source, loop, begin, saved
+        self.from_file = saved is not None
         recurrent = getattr(run.config, "recurrent", "none") != "none"  # its values are of histories, not of states
         self.truth = None if recurrent else find_truth(source.mdp, run.config.gamma)
         size = min(loop.group, len(run.seeds))
         self.groups = [run.seeds[i : i + size] for i in range(0, len(run.seeds), size)]
-        self.chunk = chunk_steps(run.steps, loop.stride, run.options["records"])
+        self.chunk = chunk_steps(run.steps, loop.stride, run.options.records)
         self.keeper = Keeper(run, -(-run.steps // self.chunk))
         self.best, self.largest = np.full(len(run.seeds), -math.inf), np.zeros(len(run.seeds))
         for name in GRADES:
@@ -107,13 +108,13 @@ class Trainer:
                 stack.callback(self.loop.close, state)
             try:
                 self.train(states, report, stop)
-                if self.run.options.get("keep_experience"):
+                if self.run.options.keep_experience:
                     assert self.loop.experience is not None  # noqa: S101 - train has looked
                     self.run.experience = [data for state in states for data in self.loop.experience(state)]
             except (BellmaxError, KeyboardInterrupt):
                 self.keep(states)
                 raise
-        self.finish(self.run.options["final_episodes"])
+        self.finish(self.run.options.final_episodes)
 
     def train(self, states: list[Any], report: Any, stop: list[int]) -> None:
         """All chunks of all seeds; a signal in `stop` ends it between two of them."""
@@ -175,7 +176,7 @@ class Trainer:
     def columns(self, chunks: list[Chunk], t: int) -> dict[str, FloatArray | float]:
         """One record of the history, without evaluation."""
         columns: dict[str, FloatArray | float] = {"time/total_timesteps": float(t)}
-        if self.run.options.get("data") is None:  # offline nobody explores
+        if self.run.options.data is None:  # offline nobody explores
             columns["rollout/exploration_rate"] = float(self.run.config.epsilon(t, self.run.steps))
         return {**columns, **chunk_columns(chunks)}
 
@@ -184,11 +185,13 @@ class Trainer:
         run = self.run
         source = self.source
         coding = dict(source.coding)
-        return Policy(run.world, run.config, source.space, source.n_actions, arrays, run.env_kwargs, coding)
+        return Policy(
+            run.world, run.config, source.space, source.n_actions, arrays, run.env_kwargs, coding, self.from_file
+        )
 
     def evaluate(self) -> dict[str, FloatArray]:
         """Columns on how good the present policies are: exactly, or by greedy episodes; keeps the best ones."""
-        run, episodes = self.run, self.run.options["eval_episodes"]
+        run, episodes = self.run, self.run.options.eval_episodes
         final, grades = run.policies["final"], {}
         if self.truth is not None:
             grades = grade_exactly(self.truth, final)

@@ -102,37 +102,6 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
     return _from_gymnasium(world, kwargs, handling)
 
 
-def named_in_file(
-    world: Any, env_kwargs: Mapping[str, Any] | None, name: str, arguments: Mapping[str, Any]
-) -> tuple[Any, Mapping[str, Any]]:
-    """What the caller says of a world, and where that is nothing, what the file of a run or policy says of it.
-
-    Raises:
-        ConfigError: to make it would import a module that only the file names, as part of an id or of a wrapper's name.
-    """
-    if env_kwargs is None:
-        env_kwargs = arguments if world is None or world == name else {}
-        if wrapping_modules(env_kwargs):
-            raise ConfigError(
-                f"to make {name!r} would import modules named in a file, for wrappers={env_kwargs['wrappers']}; if you "
-                "trust them, say so again: env_kwargs, or --env wrappers=..."
-            )
-    if world is None and imports_module(name):
-        raise ConfigError(f"to make {name!r} would import a module named in a file; say world={name!r}")
-    return name if world is None else world, env_kwargs
-
-
-def imports_module(world: str) -> bool:
-    """Whether to make the world of this name imports a module that the name says: `module:id`."""
-    return ":" in world and not world.startswith(("probe:", "gymnax:"))
-
-
-def wrapping_modules(env_kwargs: Mapping[str, Any]) -> bool:
-    """Whether to make a world with these arguments imports a module that a wrapper's name says: `module:Class`."""
-    names = [one if isinstance(one, str) else str(one.get("name")) for one in env_kwargs.get("wrappers", ())]
-    return any(":" in name for name in names)
-
-
 def from_mdp(mdp: FiniteMDP, name: str) -> Source:
     """A model of the user's own or of the gallery."""
 

@@ -1,0 +1,128 @@
+"""Plain Python. `RunOptions`: how a run goes, beside its agent and environment; config.json holds every field."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bellmax.arguments import integer, real
+from bellmax.config import build, setting
+from bellmax.envs.book import NONFINITE, Handling
+from bellmax.types import ConfigError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCard:
+    """The data set of an offline run: where it came from, how many steps it has, and the hash of its content."""
+
+    source: str = setting("", "a folder, a file, minari:NAME, or <dataset> for an object")
+    steps: int = setting(0, "transitions", low=0)
+    sha256: str = setting("", "of its content")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """All arguments of `train` that change how a run goes and are neither its agent nor its environment.
+
+    Each field is written to config.json, read back by `load`, and in force again after `resume`.
+    """
+
+    records: int = setting(20, "how often to log and evaluate over the run", low=1)
+    eval_episodes: int = setting(10, "greedy episodes of a seed at each record", low=0)
+    final_episodes: int = setting(100, "greedy episodes of a seed at the end", low=0)
+    keep_episodes: int = setting(2_000_000, "training episodes to store, over all seeds", low=0)
+    keep_experience: bool = setting(False, "store the replay memory of each seed at the end")
+    vmap: int | None = setting(None, "seeds stacked in one program", low=1)
+    workers: int = setting(0, "processes for the environments of a seed", low=0, high=100_000)
+    env_timeout: float = setting(60.0, "seconds after which a silent worker is stopped", low=0.0)
+    env_restarts: int = setting(0, "how often an environment that fails is recreated", low=0)
+    on_nonfinite: str = setting("raise", "what a NaN or an infinity of the environment does", choices=NONFINITE)
+    strict: bool = setting(False, "stop where an observation is outside its Box")
+    data: DataCard | None = setting(None, "the data set of an offline run")  # noqa: RUF009 - a field
+
+    def __post_init__(self) -> None:
+        problems = []
+        for field in dataclasses.fields(self):
+            try:
+                object.__setattr__(self, field.name, _read(field, getattr(self, field.name)))
+            except ConfigError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    @property
+    def handling(self) -> Handling:
+        """The part that says how environments of Gymnasium are run."""
+        return Handling(self.workers, self.env_timeout, self.env_restarts, self.on_nonfinite, self.strict)
+
+
+def _read(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A value of one field as Python's own type.
+
+    Raises:
+        ConfigError: it has the wrong type or range.
+    """
+    name, kind, meta = field.name, str(field.type), field.metadata
+    if "None" in kind and value is None:
+        return None
+    if kind.startswith("int"):
+        return integer(name, value, meta["low"])
+    if kind == "float":
+        number = real(name, value)
+        if number <= meta["low"]:
+            raise ConfigError(f"`{name}` must be a positive number of seconds; got {value!r}")
+        return number
+    if kind == "bool" and not isinstance(value, bool):
+        raise ConfigError(f"{name}={value!r} is not True or False")
+    if kind == "str" and value not in meta["choices"]:
+        raise ConfigError(unknown(name, value, meta["choices"]))
+    return value
+
+
+# what cannot change when a run is resumed, and why
+FIXED = {
+    "records": "the steps at which a run logs and evaluates follow from it",
+    "keep_episodes": "the episodes that were not stored are gone",
+    "vmap": "the checkpoint holds the seeds in groups of this size",
+    "steps": "the schedules of exploration and learning rate run over the steps of the whole run",
+    "seeds": "the checkpoint holds the seeds with which the run began",
+    "loop": "the checkpoint belongs to the loop with which the run began",
+    "agent": "the checkpoint belongs to the agent with which the run began",
+    "out": "a run is resumed in its own folder",
+    "wrappers": "they are part of env_kwargs; give env_kwargs={'wrappers': [...]}",
+}
+
+
+def read_options(card: Mapping[str, Any]) -> RunOptions:
+    """The options among the entries of a run's config.json; what an older version did not write has its default.
+
+    Raises:
+        ConfigError: a value has the wrong type or range.
+    """
+    names = [field.name for field in dataclasses.fields(RunOptions)]
+    card = {**card.get("handling", {}), **card}  # where older versions kept some of them
+    values = {name: card[name] for name in names if name in card}
+    if isinstance(values.get("data"), Mapping):
+        values["data"] = build(DataCard, values["data"], "entry of data")
+    return RunOptions(**values)
+
+
+def change_options(options: RunOptions, given: Mapping[str, Any]) -> tuple[RunOptions, list[str]]:
+    """The options of a run that is resumed with others, and a line for each that differs from before.
+
+    Raises:
+        ConfigError: an option is unknown, cannot change, or has the wrong type or range; all of it in one message.
+    """
+    free = [field.name for field in dataclasses.fields(RunOptions) if field.name not in (*FIXED, "data")]
+    problems = [f"`{name}` cannot change on resume: {FIXED[name]}" for name in given if name in FIXED]
+    problems += [unknown("option", name, free) for name in given if name not in FIXED and name not in free]
+    try:
+        changed = dataclasses.replace(options, **{name: given[name] for name in given if name in free})
+    except ConfigError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    differing = [name for name in free if getattr(changed, name) != getattr(options, name)]
+    return changed, [f"{name}={getattr(changed, name)!r} (before: {getattr(options, name)!r})" for name in differing]

@@ -1,0 +1,153 @@
+"""Plain Python. An environment that a file names: what it may do without being asked for again, and what was changed.
+
+A run's folder may come from anybody. Nothing in it makes bellmax import a module, write a file or open a window, unless
+the caller says the same again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from bellmax.envs.making import normal_wrappers
+from bellmax.training.worlds import Source, find_world
+from bellmax.types import ConfigError, UnsafeFile
+
+# Gymnasium's wrappers that only compute: nothing on disk, no window, no function that a string could name
+PURE_WRAPPERS = frozenset((
+    "AddRenderObservation", "AtariPreprocessing", "Autoreset", "ClipAction", "ClipReward", "DelayObservation",
+    "DiscretizeAction", "DiscretizeObservation", "DtypeObservation", "FilterObservation", "FlattenObservation",
+    "FrameStackObservation", "GrayscaleObservation", "MaxAndSkipObservation", "NormalizeObservation",
+    "NormalizeReward", "OrderEnforcing", "PassiveEnvChecker", "RecordEpisodeStatistics", "RepeatAction",
+    "RescaleAction", "RescaleObservation", "ReshapeObservation", "ResizeObservation", "StickyAction",
+    "TimeAwareObservation", "TimeLimit",
+))  # fmt: skip
+QUIET_RENDERING = (None, "ansi", "ansi_list", "rgb_array", "rgb_array_list", "depth_array")
+# arguments that Gymnasium reads as something to import or to build from, at any depth
+BUILDING = ("wrappers", "additional_wrappers", "entry_point", "vector_entry_point", "vector_kwargs")
+# `module:name`, `module.name`, a script: what environments import where they are given a string
+IMPORTABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d][\w./-]*|.*\.py[co]?", re.DOTALL)
+
+
+def imports_module(world: Any) -> bool:
+    """Whether to make the environment of this name imports a module that the name says: `module:id`."""
+    return isinstance(world, str) and ":" in world and not world.startswith(("probe:", "gymnax:"))
+
+
+def find_risks(env_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(argument, reason) of each that must be said again before it is used, if all that is known of it is a file."""
+    for key, value in env_kwargs.items():
+        if key == "wrappers":
+            yield from (("wrappers", reason) for reason in _of_wrappers(value))
+        else:
+            yield from ((key, reason) for reason in _of_value(key, value))
+
+
+def _of_wrappers(given: Any) -> Iterator[str]:
+    if not isinstance(given, list | tuple):
+        yield "it is not a list of names or of dictionaries with a name"
+        return
+    try:
+        wrappers = normal_wrappers(given)
+    except ConfigError as error:
+        yield str(error)
+        return
+    for wrapper in wrappers:
+        if wrapper["name"] not in PURE_WRAPPERS:
+            imports = ":" in wrapper["name"]
+            yield f"{wrapper['name']!r} " + ("imports a module" if imports else "may do more than compute")
+        for key, value in wrapper.items():
+            if key != "name":
+                yield from _of_value(key, value)
+
+
+def _of_value(key: Any, value: Any) -> Iterator[str]:
+    """What is dangerous in one argument or in what it holds."""
+    name = str(key).strip().lower()
+    if not isinstance(key, str) or name in BUILDING:
+        yield f"{key!r} builds an environment from a description"
+    if name == "render_mode" and (isinstance(value, list | dict) or value not in QUIET_RENDERING):
+        yield f"render_mode={value!r} may open a window"
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            yield from _of_value(inner, item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _of_value("", item)
+    elif isinstance(value, str):
+        if IMPORTABLE.fullmatch(value.strip()):
+            yield f"{value!r} may name a module to import"
+    elif not (value is None or isinstance(value, bool | int | float)):
+        yield f"{type(value).__name__} does not come from a file"
+
+
+def find_saved_world(
+    world: Any,
+    env_kwargs: Mapping[str, Any] | None,
+    name: str,
+    saved: Mapping[str, Any],
+    *,
+    trusted: bool = False,
+    handling: Any = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Source:
+    """The environment of a run or policy: what the caller gives, merged over what was saved.
+
+    Args:
+        world: what the caller says, or None for the saved one.
+        env_kwargs: what the caller says; each argument replaces the saved one of the same name.
+        name: the saved name.
+        saved: the saved arguments, which apply to the environment of this name and to no other.
+        trusted: `name` and `saved` come from this process, and not from a file.
+        handling: see `find_world`.
+        say: called with a line on what differs from training.
+
+    Raises:
+        UnsafeFile: only a file asks for something that imports, writes or opens a window.
+        ConfigError: as `find_world`.
+    """
+    given = dict(env_kwargs or {})
+    if world is None and not trusted and imports_module(name):
+        raise UnsafeFile(
+            f"refusing to import {name.partition(':')[0]!r}, because only the saved file names it; to allow it, pass "
+            f"world={name!r} (--world {name})"
+        )
+    if world is None or (isinstance(world, str) and world == name):
+        return find_world(name, _merged(given, name, saved, trusted, say), handling)
+    if not isinstance(world, str) and name.startswith("<") and saved:  # an object, given again: that, or another one
+        remarks: list[str] = []
+        source = find_world(world, _merged(given, name, saved, trusted, remarks.append), handling)
+        if source.name == name:
+            for remark in remarks:
+                say(remark)
+            return source
+    source = find_world(world, given, handling)
+    if source.name != name:
+        lost = f"; its env_kwargs {dict(saved)} do not apply" if saved else ""
+        say(f"{source.name} is not the environment of training, {name}{lost}")
+    return source
+
+
+def _merged(
+    given: dict[str, Any], name: str, saved: Mapping[str, Any], trusted: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Saved arguments under given ones, the saved ones checked."""
+    kept = {key: value for key, value in saved.items() if key not in given}
+    for key, reason in () if trusted else find_risks(kept):
+        again = json.dumps({key: kept[key]}, default=str)
+        raise UnsafeFile(
+            f"refusing to make {name} with {key}={kept[key]!r}, because only the saved file asks for it: {reason}; to "
+            f"allow it, pass env_kwargs={again} (--env '{key}={json.dumps(kept[key], default=str)}')"
+        )
+    if kept.get("wrappers"):
+        kept["wrappers"] = normal_wrappers(kept["wrappers"])
+    differing = [
+        f"{key}={value!r} ({f'training: {saved[key]!r}' if key in saved else 'not given in training'})"
+        for key, value in given.items()
+        if key not in saved or saved[key] != value
+    ]
+    if differing:
+        say(f"env_kwargs differ from training: {', '.join(differing)}")
+    return {**kept, **given}
