@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable, successor_table
+from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
+from bellmax.mdp.successors import successor_table
 from bellmax.solving.solve import evaluate_policy, greedy_policy, horizon_return, solve
 from bellmax.types import ConfigError
 
@@ -60,11 +61,12 @@ def test_arrays_are_read_only_and_the_callers_stay_writable() -> None:
 def test_from_arrays_equals_from_successors(dense_reward: bool) -> None:
     P = np.array([[[0.5, 0.5], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]])
     R = np.array([[1.0, 2.0], [3.0, 4.0]])
-    mdp = FiniteMDP.from_arrays(P, np.repeat(R[..., None], 2, 2) if dense_reward else R, terminal_states=[1])
+    dense = np.repeat(R[..., None], 2, 2) if dense_reward else R
+    mdp = FiniteMDP.from_arrays(P, dense, layout="SAS", terminal_states=[1])
     assert outcomes(mdp, 0, 0) == [(0.5, 0, 1.0, False), (0.5, 1, 1.0, True)]
     assert outcomes(mdp, 0, 1) == [(1.0, 1, 2.0, True)]
-    assert outcomes(mdp, 1, 1) == [(1.0, 0, 4.0, False)]
-    assert expected_reward(mdp).tolist() == R.tolist()
+    assert outcomes(mdp, 1, 1) == [(1.0, 1, 0.0, True)], "nobody acts in a terminal state"
+    assert expected_reward(mdp).tolist() == [[1.0, 2.0], [0.0, 0.0]]
     assert mdp.start.tolist() == [1.0, 0.0]
 
 
@@ -181,7 +183,7 @@ def test_a_state_may_have_fewer_actions() -> None:
     for column in table:
         assert column[3].tolist() == column[2].tolist(), "the state's last action stands in for the missing one"
     P = np.array([[[0.5, 0.5], [0.0, 1.0]], [[0.0, 1.0], [0.0, 0.0]]])
-    dense = FiniteMDP.from_arrays(P, np.zeros((2, 2)), n_allowed=[2, 1], max_episode_steps=9)
+    dense = FiniteMDP.from_arrays(P, np.zeros((2, 2)), layout="SAS", n_allowed=[2, 1], max_episode_steps=9)
     assert dense.n_allowed.tolist() == [2, 1]
     assert FiniteMDP.from_successors(SOUND).n_allowed.tolist() == [2, 2]
 

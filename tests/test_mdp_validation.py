@@ -18,7 +18,6 @@ SOUND = [[[(0.5, 0, 1.0, False), (0.5, 1, 3.0, True)], [(1.0, 1, 0.0, False)]], 
     [
         (0, 1, [(0.9, 1, 0.0, False)], "state 0, action 1: probabilities sum to 0.9, not 1"),
         (1, 0, [(1.5, 0, 0.0, False)], "state 1, action 0: probabilities sum to 1.5, not 1"),
-        (1, 1, [], "state 1, action 1: no successors"),
         (
             0,
             0,
@@ -98,13 +97,12 @@ def test_all_problems_come_at_once_and_the_rest_is_counted() -> None:
         ({"indptr": [0, 1]}, "indptr has shape (2,), expected (3,)"),
         ({"indptr": [0, 2, 1]}, "indptr runs from 0 to 1, expected a rise from 0 to 2"),
         ({"reward_std": [0.0]}, "reward_std has shape (1,), expected (2,)"),
-        ({"n_allowed": [1]}, "n_allowed has shape (1,), expected (2,)"),
+        ({"allowed": [[True]]}, "allowed has shape (1, 1), expected (2, 1)"),
         (
-            {"n_allowed": [1, 0]},
-            "state 1: it has 0 actions, expected 1 to 1\n  "
-            "state 1, action 0: it has outcomes, but its state only 0 actions",
+            {"allowed": [[True], [False]]},
+            "state 1: it has no action; if episodes end there, the way in must terminate\n  "
+            "state 1, action 0: it has outcomes, but its state does not have the action",
         ),
-        ({"n_allowed": [2, 1]}, "state 0: it has 2 actions, expected 1 to 1"),
         ({"reward": [0.0]}, "reward has shape (1,), expected (2,)"),
         ({"n_actions": 0}, "it has 2 states and 0 actions, expected at least one of each"),
     ],
@@ -137,8 +135,13 @@ def test_wrong_shapes_are_named(change: dict[str, Any], problem: str) -> None:
             lambda: FiniteMDP.from_successors([[[(1.0, 0, 0.0)]]]),
             r"state 0, action 0: \(1.0, 0, 0.0\) is not",
         ),
-        (lambda: FiniteMDP.from_successors([*SOUND, []]), "state 2: it has 0 actions, expected 1 to 2"),
-        (lambda: FiniteMDP.from_arrays(np.ones((1, 1, 1)), [[0.0]], R_std=[0.0]), r"R_std has shape \(1,\)"),
+        (lambda: FiniteMDP.from_successors([SOUND[0], [[], None]]), "state 1: it has no action; if episodes end there"),
+        (lambda: FiniteMDP.from_successors([*SOUND, []], start=2), "state 2: it has no action"),
+        (
+            lambda: FiniteMDP.from_entries(1, 2, [0], [0], [1.0], [0.0], [True], n_allowed=[2]),
+            "action 1: no successors",
+        ),
+        (lambda: FiniteMDP.from_arrays(np.ones((1, 1, 1)), [[0.0]], R_std=[0.0] * 2), r"R_std has shape \(2,\)"),
         (lambda: FiniteMDP.from_successors({1: SOUND[0]}), r"states must be numbered 0 to 0, not \[1\]"),
         (lambda: FiniteMDP.from_successors([]), "it has 0 states and 0 actions"),
         (lambda: FiniteMDP.from_successors(None), "states must be a list, or a mapping .* not None"),
@@ -154,16 +157,17 @@ def test_wrong_shapes_are_named(change: dict[str, Any], problem: str) -> None:
         (lambda: FiniteMDP.from_arrays([[[1.0]]], [[0.0]], R_std=np.inf), "state 0, action 0: reward_std inf"),
         (
             lambda: FiniteMDP.from_arrays([[[1.0]]], [[0.0]], n_allowed=[2]),
-            "state 0: it has 2 actions, expected 1 to 1",
+            "n_allowed: state 0 has 2 actions, expected 1 to 1",
         ),
         (lambda: FiniteMDP.from_arrays([[[1.0]]], [[0.0]], terminal_states=[0.5]), "terminal_states has dtype float64"),
         (lambda: FiniteMDP.from_function(lambda s, a: [], 0, "two"), "n_actions is 'two', expected an integer"),
         (lambda: FiniteMDP.from_function(lambda s, a: [], {0: "one"}, 1), "start has dtype"),
         (lambda: FiniteMDP.from_successors(SOUND, start=2), "start state 2 is outside 0 to 1"),
-        (lambda: FiniteMDP.from_arrays(np.eye(2), np.eye(2)), r"P has shape \(2, 2\), expected \[S, A, S\]"),
+        (lambda: FiniteMDP.from_arrays(np.eye(2), np.eye(2)), r"P has shape \(2, 2\), .*, give P\[:, None\]"),
+        (lambda: FiniteMDP.from_arrays(np.ones((3, 2)), np.eye(2)), r"P has shape \(3, 2\), expected \[S, A, S\]"),
         (
-            lambda: FiniteMDP.from_arrays(np.ones((1, 2, 1)), [1.0]),
-            r"R has shape \(1,\), expected \(1, 2\) or",
+            lambda: FiniteMDP.from_arrays(np.ones((1, 2, 1)), [1.0, 2.0]),
+            r"R has shape \(2,\), expected \(1,\), \(1, 2\), \(1, 2, 1\) or \(2, 1, 1\)",
         ),
         (
             lambda: FiniteMDP.from_arrays(np.ones((1, 1, 1)), [[0.0]], terminal_states=[1]),

@@ -13,7 +13,8 @@ from bellmax import QLearning, schedules
 from bellmax.catalog import AGENTS, agent_class
 from bellmax.config import hints
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
-from bellmax.mdp.model import FiniteMDP, expected_reward, successor_table
+from bellmax.mdp.model import FiniteMDP, expected_reward
+from bellmax.mdp.successors import successor_table
 from bellmax.solving.solve import solve
 from bellmax.tabular import train
 from bellmax.tabular.agent import Now, Shape, Step, TabularConfig, build_rates
@@ -120,7 +121,7 @@ compiling = settings(deadline=None)  # the first example may have to wait for th
 numbers = st.floats(-1e6, 1e6)
 NOISY = FiniteMDP.from_arrays(
     np.array([[[0.5, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.2, 0.8]]]), np.array([[0.0, 1.0], [-1.0, 0.5]]),
-    R_std=np.array([[1.0, 0.0], [0.3, 2.0]]), name="noisy", max_episode_steps=25,
+    layout="SAS", R_std=np.array([[1.0, 0.0], [0.3, 2.0]]), name="noisy", max_episode_steps=25,
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def ragged() -> FiniteMDP:
     P = RNG.dirichlet(np.ones(2), (3, 3))
     P = np.concatenate([P, np.zeros((3, 3, 1))], axis=2)
     P[1, 2] = 0.0
-    return quietly(P, RNG.normal(size=(3, 3)), n_allowed=[3, 2, 3], start=[0.4, 0.6, 0.0])
+    return quietly(P, RNG.normal(size=(3, 3)), layout="SAS", n_allowed=[3, 2, 3], start=[0.4, 0.6, 0.0])
 
 
 def price(length: int, cost: float = 1.0, limit: int | None = None) -> FiniteMDP:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bellmax.envs.functional import World
-from bellmax.mdp.model import FiniteMDP, successor_table
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.successors import successor_table
 from bellmax.types import Array, Box, Discrete, Masked
 
 
@@ -80,7 +81,7 @@ class TabulatedEnv(gym.Env[Any, Any]):
         self.table = successor_table(mdp)
         self.observation_space = gym.spaces.Discrete(mdp.n_states)
         self.action_space = gym.spaces.Discrete(mdp.n_actions)
-        self.partial = bool((mdp.n_allowed < mdp.n_actions).any())  # then info tells which actions a state has
+        self.partial = not mdp.allowed.all()  # then info has a mask of the actions that the state has
         self.obs = 0
         self.time = 0
 
@@ -106,5 +107,4 @@ class TabulatedEnv(gym.Env[Any, Any]):
         return self.obs, reward, not self.table.continues[pair, k], truncated, self._info()
 
     def _info(self) -> dict[str, Any]:
-        n = self.mdp.n_allowed[self.obs]
-        return {"action_mask": np.arange(self.mdp.n_actions) < n} if self.partial else {}
+        return {"action_mask": self.mdp.allowed[self.obs].copy()} if self.partial else {}

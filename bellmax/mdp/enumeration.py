@@ -39,7 +39,7 @@ def explore(
                 _append(columns, (end, action, end, 1.0, 0.0, True, 0.0))
     start = np.zeros(len(number))
     start[: len(first)] = column(list(first.values()), "start")  # they were numbered first
-    return _join(columns, [n_allowed[s] for s in range(len(number))], widest), start, tuple(number)
+    return _join(columns, len(number), widest), start, tuple(number)
 
 
 def _start_distribution(starts: Any) -> dict[Any, float]:
@@ -97,8 +97,8 @@ def _append(columns: list[Any], entry: tuple[Any, ...]) -> None:
         values.append(value)
 
 
-def _join(columns: list[Any], n_allowed: list[int], n_actions: int) -> Columns:
+def _join(columns: list[Any], n_states: int, n_actions: int) -> Columns:
     state, action, successor, probability, reward, terminated, noise = (np.asarray(values) for values in columns)
     pair = state * n_actions + action
     ends = terminated.astype(np.bool_)
-    return Columns(len(n_allowed), n_actions, pair, successor, probability, reward, ends, noise, n_allowed)
+    return Columns(n_states, n_actions, pair, successor, probability, reward, ends, noise, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,21 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 
 from bellmax import stderr
+from bellmax.mdp.arrays import gather
 from bellmax.mdp.enumeration import explore
-from bellmax.mdp.reading import DTYPES, Columns, column, distribution, flatten, gather
+from bellmax.mdp.reading import (
+    DTYPES,
+    Columns,
+    column,
+    distribution,
+    flatten,
+    normalized,
+    read_entries,
+    read_mask,
+    with_ends,
+)
 from bellmax.mdp.validation import validate
-from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
+from bellmax.types import BoolArray, FloatArray, IntArray, ModelWarning
 
 
 class Labels(TypedDict, total=False):
@@ -34,8 +45,8 @@ class FiniteMDP:
     Outcomes of (state s, action a) are the entries `indptr[s * A + a]` up to `indptr[s * A + a + 1]`. The
     constructors sort them by successor and merge equal ones. All arrays are read-only.
 
-    A state may lack the last of the A actions: `n_allowed` says how many it has. A pair that does not exist has
-    no entries, an expected reward of -inf and so a value of -inf; a loop that tries it gets the state's last action.
+    A state may lack some of the A actions: `allowed` says which it has. A pair that does not exist has no entries,
+    an expected reward of -inf and so a value of -inf; a loop that tries it gets the last action that the state has.
 
     Attributes:
         n_states: S.
@@ -48,7 +59,7 @@ class FiniteMDP:
         start: [S] float64, the distribution of the first state.
         reward_std: [E] float64, the standard deviation of Gaussian noise on the reward; left out, zeros. Loops
             sample it; exact values depend on the mean alone.
-        n_allowed: [S] int64, state s has the actions 0 to n_allowed[s] - 1; left out, all A.
+        allowed: [S, A] bool, whether the state has the action; left out, every state has all A.
         max_episode_steps: the world's time limit (steps) or None; solving ignores it, as it is no end.
         name: what the world is called.
         action_names: [A] words for people, or empty.
@@ -67,21 +78,22 @@ class FiniteMDP:
     terminated: BoolArray
     start: FloatArray
     reward_std: FloatArray = field(default_factory=lambda: np.zeros(0))
-    n_allowed: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    allowed: BoolArray = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
     max_episode_steps: int | None = None
     name: str = ""
     action_names: tuple[str, ...] = ()
     state_names: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in DTYPES.keys() - {"pair"}:
+        for name in DTYPES.keys() - {"pair", "n_allowed"}:
             view = np.ascontiguousarray(column(getattr(self, name), name)).view()
             view.setflags(write=False)  # the view, not the caller's array
             object.__setattr__(self, name, view)
         if not self.reward_std.size:  # one number seen E times, which takes no memory
             object.__setattr__(self, "reward_std", np.broadcast_to(0.0, self.successor.shape))
-        if not self.n_allowed.size:
-            object.__setattr__(self, "n_allowed", np.broadcast_to(np.int64(self.n_actions), (self.n_states,)))
+        if not self.allowed.size:
+            everything = np.broadcast_to(np.bool_(True), (max(self.n_states, 0), max(self.n_actions, 0)))
+            object.__setattr__(self, "allowed", everything)
         validate(self)
 
     def __repr__(self) -> str:
@@ -93,9 +105,9 @@ class FiniteMDP:
         return np.repeat(np.arange(self.indptr.size - 1), np.diff(self.indptr))
 
     @property
-    def allowed(self) -> BoolArray:
-        """[S, A] bool: whether the state has the action."""
-        return np.asarray(np.arange(self.n_actions) < self.n_allowed[:, None])
+    def n_allowed(self) -> IntArray:
+        """[S] int64: how many actions each state has."""
+        return np.asarray(self.allowed.sum(axis=1), np.int64)
 
     @classmethod
     def from_entries(
@@ -110,59 +122,74 @@ class FiniteMDP:
         *,
         reward_std: npt.ArrayLike | None = None,
         n_allowed: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
         start: int | npt.ArrayLike = 0,
         **labels: Unpack[Labels],
     ) -> FiniteMDP:
         """Five or six [E] columns, in any order; `pair` is `s * A + a`, `start` a state or probabilities [S].
 
         Outcomes of a pair that are equal but for their probability are merged; those of probability 0 dropped.
+        `mask [S, A]` says which actions each state has, or `n_allowed [S]` that it has its first so many; left out, it
+        has those with outcomes. A state without any that is entered only as an episode ends rests there.
         """
-        weight = column(probability, "probability")
-        keys = [column(pair, "pair"), column(successor, "successor")]
-        keys += [column(reward, "reward"), column(terminated, "terminated")]
-        if reward_std is not None and np.any(noise := column(reward_std, "reward_std")):
-            keys.append(noise)
-        if any(key.shape != weight.shape or key.ndim != 1 for key in keys):
-            raise ConfigError(f"columns have shapes {[key.shape for key in (weight, *keys)]}, expected one [E]")
-        keys, weight = [key[weight != 0] for key in keys], weight[weight != 0]
-        if (outside := keys[0][(keys[0] < 0) | (keys[0] >= n_states * n_actions)]).size:
-            raise ConfigError(f"pair {outside[0]} is outside 0 to {n_states * n_actions - 1}")
-        if not np.all(np.diff(keys[0] * n_states + keys[1]) > 0):  # they are not in order already
-            keys, weight = _merge(keys, weight)
-        count = np.bincount(keys[0], minlength=max(n_states * n_actions, 0))
-        indptr = np.concatenate([[0], np.cumsum(count)])
-        first = distribution(start, n_states)
-        std = keys[4] if len(keys) > 4 else np.zeros(0)
-        has = np.zeros(0, np.int64) if n_allowed is None else column(n_allowed, "n_allowed")
-        return cls(n_states, n_actions, indptr, keys[1], weight, keys[2], keys[3], first, std, has, **labels)
+        has = read_mask(mask, n_allowed, n_states, n_actions)
+        columns = (n_states, n_actions, pair, successor, probability, reward, terminated, reward_std, has)
+        return cls._of_columns(Columns(*columns), start, labels, warn=False)
 
     @classmethod
     def from_arrays(
         cls,
-        P: npt.ArrayLike,
-        R: npt.ArrayLike,
+        P: Any,
+        R: Any,
         *,
-        R_std: npt.ArrayLike = 0.0,
+        layout: str | None = None,
+        s_indices: npt.ArrayLike | None = None,
+        a_indices: npt.ArrayLike | None = None,
+        R_std: Any = 0.0,
+        mask: npt.ArrayLike | None = None,
         n_allowed: npt.ArrayLike | None = None,
         start: int | npt.ArrayLike = 0,
-        terminal_states: Sequence[int] = (),
+        terminal_states: npt.ArrayLike = (),
         **labels: Unpack[Labels],
     ) -> FiniteMDP:
-        """Dense arrays: `P [S, A, S]` probabilities, rewards `R [S, A]` or `[S, A, S]`, `start` as above.
+        """Arrays, dense or `scipy.sparse`, as this library, mdptoolbox and QuantEcon have them.
 
-        `R_std` is the noise of the reward, of R's shapes or one number. `n_allowed [S]` tells how many actions
-        each state has, if not all. Entering a state of `terminal_states` ends the episode.
-        Raises ConfigError, also for wrong shapes.
+        Probabilities that sum to one only within float32's rounding are divided by their sum, with a `ModelWarning`.
+        An action does not exist in a state where its reward is -inf, the mask is False, or its row of P is empty.
+
+        Args:
+            P: probabilities `[S, A, S]` or `[A, S, S]`; a list of A matrices `[S, S]`; a matrix `[S*A, S]` with a row
+                for each pair in order; or a matrix `[L, S]` with a row for each pair of `s_indices` and `a_indices`.
+            R: rewards `[S]`, `[S, A]`, `[S, A, S]`, `[A, S, S]`, a list of A matrices `[S, S]`, or, like P's rows,
+                `[L]` or `[L, S]`.
+            layout: "SAS" for `[S, A, S]`, "ASS" for `[A, S, S]`, of P and R; without it the shape decides. Where S = A
+                it cannot: then it is "SAS", with a `ModelWarning`. A list of matrices is always one for each action.
+            s_indices: [L] the state of each row of P.
+            a_indices: [L] the action of each row of P.
+            R_std: standard deviation of Gaussian noise on the reward, of R's shapes or one number.
+            mask: [S, A] bool, which actions each state has.
+            n_allowed: [S] instead of a mask: each state has its first so many actions.
+            start: a state or probabilities [S].
+            terminal_states: entering one of them ends the episode. Their own rows of P and R do not count, their
+                value is 0; but where all episodes start in them, as in a bandit, those they start in have their rows.
+            labels: name, action_names, state_names, max_episode_steps.
+
+        Raises:
+            ConfigError: shapes that do not fit, or numbers that are not a model; it names state and action.
         """
-        columns = gather(P, R, R_std, terminal_states)._replace(n_allowed=n_allowed)
-        return cls._of_columns(columns, start, labels, warn=True)
+        columns, notes = gather(
+            P, R, R_std, layout=layout, s_indices=s_indices, a_indices=a_indices, terminal_states=terminal_states,
+            mask=mask, n_allowed=n_allowed, start=start,
+        )  # fmt: skip
+        return cls._of_columns(columns, start, labels, warn=True, notes=notes)
 
     @classmethod
     def from_successors(cls, successors: Any, *, start: int | npt.ArrayLike = 0, **labels: Unpack[Labels]) -> FiniteMDP:
         """Gymnasium's layout: `successors[s][a]` lists `(probability, next_state, reward, terminated)`.
 
         A fifth number is the standard deviation of Gaussian noise on the reward. Both levels may be sequences or
-        mappings from 0, 1, ...; a state that lists fewer actions than another has only those.
+        mappings from 0, 1, ...; an action that is missing, None or without outcomes does not exist in its state. A
+        state without actions that is entered only as an episode ends is an end.
         """
         return cls._of_columns(flatten(successors), start, labels, warn=True)
 
@@ -207,10 +234,25 @@ class FiniteMDP:
         return cls._of_columns(flatten(table), start, labels, warn=False)
 
     @classmethod
-    def _of_columns(cls, columns: Columns, start: Any, labels: Labels, *, warn: bool) -> FiniteMDP:
-        """`from_entries`, with a warning where a model of one's own looks like a slip."""
-        mdp = cls.from_entries(**columns._asdict(), start=start, **labels)
-        if warn and (found := mdp.remarks()):
+    def _of_columns(
+        cls, columns: Columns, start: Any, labels: Labels, *, warn: bool, notes: Sequence[str] = ()
+    ) -> FiniteMDP:
+        """The model of E outcomes, and one warning of all `notes`, of rounded sums, and with `warn` of its remarks."""
+        n_states, n_actions, mask = columns.n_states, columns.n_actions, columns.mask
+        keys, weight = read_entries(columns)
+        first = distribution(start, n_states)
+        if mask is None:
+            keys, weight, mask = with_ends(keys, weight, first, n_states, n_actions)
+        if not np.all(np.diff(keys[0] * n_states + keys[1]) > 0):  # they are not in order already
+            keys, weight = _merge(keys, weight)
+        count = np.bincount(keys[0], minlength=max(n_states * n_actions, 0))
+        indptr = np.concatenate([[0], np.cumsum(count)])
+        weight, rounded = normalized(weight, indptr, n_actions)
+        first, rounded_start = normalized(first, np.array([0, first.size]), 0)
+        std = keys[4] if len(keys) > 4 else np.zeros(0)
+        mdp = cls(n_states, n_actions, indptr, keys[1], weight, keys[2], keys[3], first, std, mask, **labels)
+        found = [*notes, *rounded, *rounded_start, *(mdp.remarks() if warn else ())]
+        if found:
             title = f"FiniteMDP {mdp.name!r}" if mdp.name else "FiniteMDP"
             stderr.warn("\n  ".join([f"{title} is a model, but:", *found]), ModelWarning, stacklevel=3)
         return mdp
@@ -247,7 +289,7 @@ def per_pair(mdp: FiniteMDP, values: npt.NDArray[Any]) -> FloatArray:
 def expected_reward(mdp: FiniteMDP) -> FloatArray:
     """[S, A]: the mean reward of each pair; -inf where the state lacks the action, so that no maximum takes it."""
     reward = per_pair(mdp, mdp.probability * mdp.reward).reshape(mdp.n_states, mdp.n_actions)
-    if mdp.n_allowed.min() < mdp.n_actions:
+    if not mdp.allowed.all():
         reward[~mdp.allowed] = -np.inf
     return reward
 
@@ -284,40 +326,3 @@ def reachable(mdp: FiniteMDP) -> BoolArray:
     seen = np.zeros(size, np.bool_)
     seen[found] = True
     return seen[:-1]
-
-
-class SuccessorTable(NamedTuple):
-    """The same outcomes as rows of equal length, for compiled loops: [S*A, K], K the longest row.
-
-    Outcome k is the first with `draw < cumulative[pair, k]`, for a uniform draw in [0, 1). The last real
-    entry and the padding behind it hold 2.0, so that rounding can never make a draw run over. An action that the
-    state lacks has the row of its last action: no loop can leave the model.
-    """
-
-    successor: IntArray
-    cumulative: FloatArray
-    reward: FloatArray
-    continues: FloatArray  # 1.0, or 0.0 where the episode ends: times γ it is the discount of the step
-    reward_std: FloatArray  # of Gaussian noise on the reward
-
-
-def successor_table(mdp: FiniteMDP) -> SuccessorTable:
-    """`mdp` as padded arrays [S*A, K]; padding is 0 except in `cumulative`."""
-    length, pair = np.diff(mdp.indptr), mdp.pair
-    position = np.arange(pair.size) - mdp.indptr[pair]
-    shape = (length.size, int(length.max()))
-    successor = np.zeros(shape, np.int64)
-    probability, reward, continues, reward_std = (np.zeros(shape) for _ in range(4))
-    successor[pair, position] = mdp.successor
-    probability[pair, position] = mdp.probability
-    reward[pair, position] = mdp.reward
-    continues[pair, position] = ~mdp.terminated
-    reward_std[pair, position] = mdp.reward_std
-    cumulative = np.cumsum(probability, axis=1)
-    cumulative[np.arange(shape[1]) >= length[:, None] - 1] = 2.0
-    table = SuccessorTable(successor, cumulative, reward, continues, reward_std)
-    if mdp.n_allowed.min() == mdp.n_actions:
-        return table
-    action = np.minimum(np.arange(mdp.n_actions), mdp.n_allowed[:, None] - 1)
-    row = np.arange(mdp.n_states)[:, None] * mdp.n_actions + action
-    return SuccessorTable._make(array[row.ravel()] for array in table)

@@ -39,9 +39,9 @@ def _shape_problems(mdp: FiniteMDP) -> Iterator[str]:
         yield f"it has {mdp.n_states} states and {mdp.n_actions} actions, expected at least one of each"
         return
     n_pairs, n_entries = mdp.n_states * mdp.n_actions, mdp.successor.size
-    expected = {"indptr": (n_pairs + 1,), "start": (mdp.n_states,)}
+    expected: dict[str, tuple[int, ...]] = {"indptr": (n_pairs + 1,), "start": (mdp.n_states,)}
     expected |= dict.fromkeys(("successor", "probability", "reward", "terminated", "reward_std"), (n_entries,))
-    expected["n_allowed"] = (mdp.n_states,)
+    expected["allowed"] = (mdp.n_states, mdp.n_actions)
     wrong = [field for field, shape in expected.items() if getattr(mdp, field).shape != shape]
     yield from (f"{field} has shape {getattr(mdp, field).shape}, expected {expected[field]}" for field in wrong)
     if "indptr" not in wrong:
@@ -59,10 +59,8 @@ def _label_problems(mdp: FiniteMDP) -> Iterator[str]:
 
 
 def _action_problems(mdp: FiniteMDP) -> Iterator[str]:
-    wrong = np.flatnonzero((mdp.n_allowed < 1) | (mdp.n_allowed > mdp.n_actions))
-    yield from (
-        f"{name_state(mdp, int(s))}: it has {mdp.n_allowed[s]} actions, expected 1 to {mdp.n_actions}" for s in wrong
-    )
+    for s in np.flatnonzero(~mdp.allowed.any(axis=1)):
+        yield f"{name_state(mdp, int(s))}: it has no action; if episodes end there, the way in must terminate"
 
 
 def _outcome_problems(mdp: FiniteMDP) -> Iterator[str]:
@@ -92,8 +90,7 @@ def _sum_problems(mdp: FiniteMDP) -> Iterator[str]:
         what = f"probabilities sum to {total[p]:.10g}, not 1" if length[p] else "no successors"
         yield f"{name_pair(mdp, int(p))}: {what}"
     for p in np.flatnonzero(~allowed & (length > 0)):
-        has = mdp.n_allowed[p // mdp.n_actions]
-        yield f"{name_pair(mdp, int(p))}: it has outcomes, but its state only {has} actions"
+        yield f"{name_pair(mdp, int(p))}: it has outcomes, but its state does not have the action"
 
 
 def _start_problems(mdp: FiniteMDP) -> Iterator[str]:

@@ -70,7 +70,9 @@ def choice(mdp: FiniteMDP, policy: npt.ArrayLike) -> sp.csr_array[np.float64]:
     S, A = mdp.n_states, mdp.n_actions
     given = np.asarray(policy)
     if given.shape == (S,) and np.issubdtype(given.dtype, np.integer):
-        if outside := [int(s) for s in np.flatnonzero((given < 0) | (given >= mdp.n_allowed))[:10]]:
+        known = (given >= 0) & (given < A)
+        known[known] = mdp.allowed[known, given[known]]
+        if outside := np.flatnonzero(~known)[:10].tolist():
             raise ConfigError(f"policy: states {outside} have actions outside 0 to {A - 1}, or that they lack")
         weight, actions, width = np.ones(S), given, 1
     elif given.shape == (S, A):

@@ -58,15 +58,14 @@ def soft_model(mdp: FiniteMDP, epsilon: float) -> FiniteMDP:
     A = mdp.n_actions
     state, taken = np.divmod(mdp.pair, A)
     chosen = np.tile(np.arange(A), (taken.size, 1))  # [E, A]: each outcome, under each action that may be meant
-    has = mdp.n_allowed[state][:, None]
-    weight = np.where(chosen == taken[:, None], 1 - epsilon, 0.0) + epsilon / has
-    weight = np.where(chosen < has, mdp.probability[:, None] * weight, 0.0)
+    weight = np.where(chosen == taken[:, None], 1 - epsilon, 0.0) + epsilon / mdp.n_allowed[state][:, None]
+    weight = np.where(mdp.allowed[state], mdp.probability[:, None] * weight, 0.0)
     pair = state[:, None] * A + chosen
     columns = (mdp.successor, mdp.reward, mdp.terminated, mdp.reward_std)
     successor, reward, terminated, noise = (np.repeat(values, A) for values in columns)
     return FiniteMDP.from_entries(
         mdp.n_states, A, pair.ravel(), successor, weight.ravel(), reward, terminated,
-        reward_std=noise, n_allowed=mdp.n_allowed, start=mdp.start, name=mdp.name,
+        reward_std=noise, mask=mdp.allowed, start=mdp.start, name=mdp.name,
         action_names=mdp.action_names, state_names=mdp.state_names, max_episode_steps=mdp.max_episode_steps,
     )  # fmt: skip
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.mdp.model import FiniteMDP, successor_table
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.successors import successor_table
 from bellmax.tabular.agent import NO_LIMIT
 from bellmax.tabular.kernel import gaussian, kernel, uniform
 from bellmax.types import FloatArray

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.successors import stand_in
 from bellmax.solving.many import Occurring, occurring, start_occupancy, start_returns, start_values
 from bellmax.solving.solve import Solution, evaluate_policy, horizon_return, solve
 from bellmax.stderr import say
@@ -114,7 +115,8 @@ def measure(truth: Truth, q: FloatArray, visits: IntArray | None = None) -> dict
 def play_exactly(truth: Truth, q: FloatArray) -> FloatArray:
     """(value [n], return [n]) from the start of the greedy policies of `q [n, S, A]`; each policy is solved once."""
     states, known = truth.part.states, truth.known
-    policies = np.minimum(q[:, states].argmax(axis=2), truth.mdp.n_allowed[states] - 1)  # a loop plays it so, too
+    actions = q[:, states].argmax(axis=2)
+    policies = stand_in(truth.mdp)[states, actions]  # what a loop plays
     keys = [row.tobytes() for row in policies.astype(np.min_scalar_type(q.shape[2] - 1))]
     fresh = {key: i for i, key in enumerate(keys) if key not in known}
     if (len(known) + len(fresh)) * len(keys[0]) > KEPT_BYTES:

@@ -40,7 +40,7 @@ def with_masks(source: Source) -> Source:
 def tells_masks(source: Source) -> bool:
     """Whether the world says which actions are allowed, and not always all."""
     if source.mdp is not None:
-        return bool((source.mdp.n_allowed < source.n_actions).any())
+        return not source.mdp.allowed.all()
     if source.compiled is not None or source.open is None:
         return False
     world = source.open(1)

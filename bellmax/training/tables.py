@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.mdp.successors import in_front
 from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, build_rates
 from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_of, warn_together
@@ -24,9 +25,16 @@ from bellmax.types import ConfigError, Discrete, IntArray
 
 
 class Setup(NamedTuple):
-    """A learner in a world: the agent, the shape it learns in, its tiles if it has, actions of each state.
+    """A learner in an environment.
 
-    `ranges` are the lowest and highest number of each dimension of the Boxes, where there is a coder.
+    Attributes:
+        agent: the kernels.
+        shape: what it learns in.
+        coder: its tiles or cells, if it has some.
+        n_allowed: [S] how many actions each state of a model has.
+        ranges: the lowest and highest number of each dimension of the Boxes, where there is a coder.
+        order: [S, A] which action of the model each of the table's is; None: the same. The table's first
+            `n_allowed` are those that the state has.
     """
 
     agent: TabularAgent
@@ -34,6 +42,7 @@ class Setup(NamedTuple):
     coder: Coder | None = None
     n_allowed: IntArray | None = None
     ranges: tuple[Any, Any] | None = None
+    order: IntArray | None = None
 
     def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> train.TabularState:
         """A fresh run of one seed."""
@@ -59,7 +68,10 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
     check_used(config, source.space, source.name)
     if isinstance(source.space, Discrete):
         shape = Shape(source.space.n, source.n_actions, True, n_outcomes)
-        return Setup(config.make(shape), shape, None, None if source.mdp is None else source.mdp.n_allowed)
+        if source.mdp is None:
+            return Setup(config.make(shape), shape)
+        order = in_front(source.mdp)[1]
+        return Setup(config.make(shape), shape, n_allowed=source.mdp.n_allowed, order=order)
     low, high = find_range(config, source)
     coder = make_coder(config, source.space, low, high, source.n_actions)
     warn_together(config, source.space, source.n_actions, source.name)
@@ -94,6 +106,10 @@ def is_compiled(source: Source) -> bool:
 def snapshot(state: train.TabularState, setup: Setup) -> dict[str, Any]:
     """The arrays of a policy: values and visits [S, A], and the ranges of the Boxes where there is a coder."""
     arrays = {"q": table_of(state.q).copy(), "visits": state.visits.copy()}
+    if setup.order is not None:
+        for name, array in arrays.items():
+            arrays[name] = np.empty_like(array)
+            np.put_along_axis(arrays[name], setup.order, array, axis=1)
     return arrays if setup.ranges is None else {**arrays, "low": setup.ranges[0], "high": setup.ranges[1]}
 
 
@@ -102,7 +118,7 @@ def compiled_loop(config: Any, source: Source, steps: int, group: int) -> Loop:
     world: Any
     place = 0
     if source.mdp is not None:
-        world = build_model(source.mdp, source.mdp.max_episode_steps)
+        world = build_model(in_front(source.mdp)[0], source.mdp.max_episode_steps)
         setup = set_up(config, source, world.width)
     else:
         setup = set_up(config, source)
@@ -208,7 +224,7 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
         if run.obs is None:
             begin(run)
         for _ in range(n // run.world.n):
-            step = run.world.step(run.actions)
+            step = run.world.step(run.actions if setup.order is None else setup.order[run.obs, run.actions])
             if not step.valid.all():  # what comes next does not follow what a window or a trace remembers
                 agent.forget(run.table.memory)
             following = acting = see(run, setup.coder, step.next_obs)

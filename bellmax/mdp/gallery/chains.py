@@ -131,7 +131,7 @@ def maximization_bias(n_actions_b: int = 10, mean: float = -0.1, std: float = 1.
                (10 actions)     0     0             start in A; both ends end the episode
 
     Right is optimal: it is worth 0, left `mean` γ. Q-learning still goes left more often than not at first,
-    double Q-learning does not. Exploring at random in A is between its two actions: the model has `n_allowed`.
+    double Q-learning does not. Exploring at random in A is between its two actions: `allowed` says so.
 
     Source: Sutton and Barto (2018), Example 6.7. Raises ConfigError for fewer than 2 actions in B.
     """
