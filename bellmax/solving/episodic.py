@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from bellmax.mdp.model import FiniteMDP, per_pair
 from bellmax.solving.backup import EPSILON, Problem, greedy_policy, q_values
 from bellmax.solving.chain import name_states
-from bellmax.solving.shortest_path import Endless, Rows, ending_choice, improve, policy_iteration
+from bellmax.solving.shortest_path import Endless, Rows, chain_values, ending_choice, improve, policy_iteration
 from bellmax.solving.structure import free_loops
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
@@ -112,7 +112,10 @@ def solve_episodic(mdp: FiniteMDP, problem: Problem) -> tuple[FloatArray, FloatA
     rounding = problem.rounding(value)
     bound = problem.mass * error + rounding
     new_v = improve(rows, rows.reward + rows.onward @ v)[0][game.group]
-    return new_v, q, _soonest(game, value, q, bound, problem.unit), bound, iterations
+    earned = chain_values(rows.onward[choice], np.abs(rows.reward[choice]))[game.group]
+    chosen = np.zeros(game.exists.size, np.bool_)
+    chosen[index[choice]] = True
+    return new_v, q, _soonest(game, value, q, bound, problem.unit, earned, chosen), bound, iterations
 
 
 def _gaining(mdp: FiniteMDP, rows: IntArray) -> str:
@@ -154,13 +157,21 @@ def _prove(rows: Rows, v: FloatArray, choice: IntArray, unit: float) -> float:
     return np.inf
 
 
-def _soonest(game: Episodic, value: FloatArray, q: FloatArray, bound: float, unit: float) -> IntArray:
-    """[S]: an optimal policy that ends the episode, as in `solve_episodic`; states that had best stay, stay."""
+def _soonest(
+    game: Episodic, value: FloatArray, q: FloatArray, bound: float, unit: float, earned: FloatArray, chosen: BoolArray
+) -> IntArray:
+    """[S]: an optimal policy that ends the episode, as in `solve_episodic`; states that had best stay, stay.
+
+    `earned [S]` is the sum of the absolute rewards on the way: where they cancel, a value near 0 has the rounding
+    errors of that sum. The `chosen [S*A + S]` rows of policy iteration are as good as the best, whatever rounding says.
+    """
     S, A = q.shape
     size = np.maximum(np.abs(value), np.max(np.abs(np.where(np.isfinite(q), q, 0.0)), axis=1))
+    size = np.maximum(size, earned)
     good = value - np.clip(2 * bound, 1e-12 * size, 1e-9 * size)
     stays = game.exists[S * A :] & (good <= 0)
     allowed = np.concatenate([((q >= good[:, None]) & ~stays[:, None]).ravel(), stays])
+    allowed |= chosen & ~np.concatenate([np.repeat(stays, A), stays])
     rows, index = select(game.rows._replace(reward=-np.ones(allowed.size)), allowed, np.arange(S))
     first = ending_choice(rows)
     policy = greedy_policy(q, bound)
