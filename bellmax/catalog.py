@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from bellmax.config import AgentConfig, build
-from bellmax.types import ConfigError, unknown
+from bellmax.config import AgentConfig, build, fold, hints
+from bellmax.types import ConfigError, listed, nearest, unknown
 
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
 AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -109,29 +109,79 @@ def world_defaults(world: str, cls: str) -> dict[str, Any]:
     return _ATARI.get(cls, {}) if world.startswith("ALE/") else WORLD_DEFAULTS.get((world, cls), {})
 
 
-def agent_class(name: str) -> type[AgentConfig]:
-    """The config class behind an agent's name.
+OTHER_SPELLINGS = {
+    "ddqn": "double-dqn", "double q-learning": "double-q", "tabular q-learning": "q-learning", "q": "q-learning",
+    "q-table": "q-learning", "deep q-network": "dqn", "deep q-learning": "dqn", "categorical dqn": "c51",
+    "quantile dqn": "qr-dqn", "munchausen": "munchausen-dqn", "bootstrapped": "bootstrapped-dqn", "mc": "monte-carlo",
+    "n-step": "n-step-sarsa", "prioritised sweeping": "prioritized-sweeping", "implicit quantile network": "iqn",
+}  # fmt: skip
+NOT_HERE = {
+    **dict.fromkeys(("ppo", "a2c", "a3c", "trpo", "reinforce", "policy gradient", "actor critic", "impala"), "dqn"),
+    **dict.fromkeys(("sac", "td3", "ddpg", "td-mpc"), "dqn, with the actions made discrete by DiscretizeAction"),
+}
+
+
+def agent_name(name: str) -> str:
+    """The agent's name in `AGENTS`, from any case and spelling: "Q-Learning", "q_learning", "QLearning".
 
     Raises:
         ConfigError: no agent has this name; the message offers the nearest.
     """
-    if name not in AGENTS:
-        raise ConfigError(unknown("agent", name, AGENTS))
-    module, cls, _ = AGENTS[name]
+    if name in AGENTS:
+        return name
+    spelled = {fold(cls): known for known, (_, cls, settings) in AGENTS.items() if not settings}
+    spelled |= {fold(other): known for other, known in OTHER_SPELLINGS.items()} | {fold(each): each for each in AGENTS}
+    if fold(name) in spelled:
+        return spelled[fold(name)]
+    for other, instead in NOT_HERE.items():
+        if fold(name) == fold(other):
+            raise ConfigError(f"unknown agent {name!r}: bellmax learns action values, not policies; use {instead}")
+    near = nearest(name, [*AGENTS, *OTHER_SPELLINGS])
+    raise ConfigError(unknown("agent", name, AGENTS if near is None else [OTHER_SPELLINGS.get(near, near)]))
+
+
+def agent_class(name: str) -> type[AgentConfig]:
+    """The config class behind an agent's name, in any spelling.
+
+    Raises:
+        ConfigError: no agent has this name; the message offers the nearest.
+    """
+    module, cls, _ = AGENTS[agent_name(name)]
     return getattr(importlib.import_module(module), cls)  # type: ignore[no-any-return]
 
 
-def make_agent(agent: str | AgentConfig, world: str, values: Mapping[str, Any]) -> AgentConfig:
+def is_agent(name: str) -> bool:
+    """Whether an agent has this name, in any spelling."""
+    try:
+        agent_name(name)
+    except ConfigError:
+        return False
+    return True
+
+
+def agents_with(setting: str) -> list[str]:
+    """The agents that have a hyper-parameter of this name."""
+    return [name for name in AGENTS if setting in hints(agent_class(name))]
+
+
+def make_agent(agent: str | type[AgentConfig] | AgentConfig, world: str, values: Mapping[str, Any]) -> AgentConfig:
     """The config of an agent for a world: class defaults, then the world's, then `values`.
+
+    A class is what its name is; a config is used as it stands.
 
     Raises:
         ConfigError: an unknown agent or hyper-parameter, or values that do not fit; all in one message.
     """
     if isinstance(agent, AgentConfig):
         if values:
-            raise ConfigError(f"give {', '.join(values)} to {type(agent).__name__}(...), or name the agent by a string")
+            raise ConfigError(f"give {listed(values)} to {type(agent).__name__}(...), or name the agent by a string")
         return agent
-    if not isinstance(agent, str):
-        raise ConfigError(f"agent is {agent!r}; give a name ({', '.join(AGENTS)}) or a config such as QLearning()")
-    cls = agent_class(agent)
-    return build(cls, {**world_defaults(world, cls.__name__), **AGENTS[agent][2], **values})
+    if isinstance(agent, str):
+        name = agent_name(agent)
+        cls, settings = agent_class(name), AGENTS[name][2]
+    elif isinstance(agent, type) and issubclass(agent, AgentConfig) and agent.name:
+        cls, settings = agent, {}
+    else:
+        raise ConfigError(f"agent={agent!r} is not an agent; give a name such as 'dqn' or 'q-learning', or a config "
+                          "such as bx.QLearning(gamma=0.9)")  # fmt: skip
+    return build(cls, {**world_defaults(world, cls.__name__), **settings, **values}, agents_with)

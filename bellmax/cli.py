@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from bellmax.command import (
 )
 from bellmax.types import BellmaxError, ConfigError
 from bellmax.values import read_pairs
+from bellmax.words import OPTIONS, explain
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
@@ -88,8 +88,8 @@ def train(
     from bellmax.training.train import train as run_training
 
     settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
-    if misplaced := settings.keys() & inspect.signature(run_training).parameters.keys():
-        raise ConfigError(f"{sorted(misplaced)[0]} is no hyper-parameter; see the options of `bellmax train --help`")
+    if misplaced := settings.keys() & OPTIONS.keys():
+        raise ConfigError("; ".join(explain(name, settings[name], ()) for name in sorted(misplaced)))
     env_kwargs = read_env(env)
     handling["wrappers"] = [read_wrapper(text) for text in handling["wrappers"]]
     folder = out or free_folder(Path("runs"), f"{world}-{agent}")

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -14,6 +14,7 @@ from bellmax import schedules
 from bellmax.arguments import interval, is_integer, is_number
 from bellmax.types import ConfigError, unknown
 from bellmax.values import read_as
+from bellmax.words import explain
 
 T = TypeVar("T")
 
@@ -53,10 +54,15 @@ class AgentConfig:
     exploration_final_eps: float = setting(0.05, "ε at the end of the schedule", low=0.0, high=1.0)
 
     def __post_init__(self) -> None:
-        for name, kind in hints(type(self)).items():
-            if not isinstance(value := getattr(self, name), str):
-                with contextlib.suppress(ValueError):  # find_problems says what is wrong
-                    object.__setattr__(self, name, read_as(value, kind))  # NumPy's numbers, 1e5 for an integer, lists
+        kinds = hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            with contextlib.suppress(ValueError):  # find_problems says what is wrong
+                if isinstance(value, str):
+                    value = as_spelled(value, field.metadata["choices"])
+                else:
+                    value = read_as(value, kinds[field.name])  # NumPy's numbers, 1e5 for an integer, lists
+                object.__setattr__(self, field.name, value)
         problems = find_problems(self) or self.conflicts()
         if problems:
             raise ConfigError("; ".join(problems))
@@ -74,6 +80,16 @@ class AgentConfig:
         """ε at environment step `t` of a run of `steps`; `t` may be a JAX tracer."""
         fall = schedules.linear if self.exploration_schedule == "linear" else schedules.exponential
         return fall(t, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_duration(steps))
+
+
+def as_spelled(value: str, names: Iterable[str]) -> str:
+    """The one of `names` that differs from `value` only in case, spaces, dashes and underscores; else `value`."""
+    return next((name for name in names if fold(name) == fold(value)), value)
+
+
+def fold(name: str) -> str:
+    """A name's letters and digits in lower case."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def hints(cls: type) -> dict[str, Any]:
@@ -114,8 +130,8 @@ def find_problems(config: Any) -> list[str]:
     return problems
 
 
-def build(cls: type[T], values: Mapping[str, Any], what: str = "hyper-parameter") -> T:
-    """`cls(**values)`, with strings read as the field's type.
+def build(cls: type[T], values: Mapping[str, Any], others: Callable[[str], Sequence[str]] = lambda name: ()) -> T:
+    """`cls(**values)`, with strings read as the field's type; `others(name)` names the agents that have a setting.
 
     Raises:
         ConfigError: every unknown name (with the nearest valid one), wrong type and range, in one message.
@@ -124,7 +140,7 @@ def build(cls: type[T], values: Mapping[str, Any], what: str = "hyper-parameter"
     problems, good = [], {}
     for key, value in values.items():
         if key not in types:
-            problems.append(unknown(what, key, types))
+            problems.append(explain(key, value, types, getattr(cls, "name", ""), others))
             continue
         try:
             good[key] = read_as(value, types[key])

@@ -198,9 +198,31 @@ class UnsafeFile(CheckpointError):
     """A file that could run code or escape its folder; it was not opened further."""
 
 
+MOST_LISTED = 10
+
+
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The valid name that `name` probably stands for, whatever its case; None if nothing is near.
+
+    Two letters that changed places make the nearest name.
+    """
+    spelled = {each.lower(): each for each in sorted(known, reverse=True)}
+    word = str(name).lower()
+    near = difflib.get_close_matches(word, spelled, n=5, cutoff=cutoff)
+    swapped = [each for each in near if sorted(each) == sorted(word)]
+    return spelled[(swapped or near)[0]] if near else None
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names in a line, at most ten of them."""
+    names = list(names)
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """One line for an unknown name: what, the value, and the nearest valid name or the list of them."""
+    """One line for an unknown name: what, the value, and the nearest valid name or a list of at most ten."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    near = nearest(name, names)
+    remedy = f"did you mean {near!r}?" if near else f"known: {listed(names)}"
     return f"unknown {kind} {str(name)!r}; {remedy}"

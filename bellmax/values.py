@@ -99,6 +99,8 @@ def read_as(value: Any, kind: Any) -> Any:
         return _as_tuple(value, typing.get_args(kind)[0])
     if isinstance(value, str):
         return _text_as(value.strip(), kind)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     if kind is int:
         return whole(value)
     return value.item() if isinstance(value, np.number | np.bool_) else value

@@ -226,13 +226,13 @@ def test_pairs() -> None:
 LEARN = ["train", "FrozenLake-v1", "-a", "q-learning", "--steps", "1000"]
 BAD = {
     "world": (["train", "FrozenLak-v1", "-a", "q-learning"], "did you mean 'FrozenLake"),
-    "world to solve": (["solve", "coridor"], "unknown world 'coridor'"),
+    "world to solve": (["solve", "coridor"], "unknown environment 'coridor'; did you mean 'corridor'"),
     "agent": (["train", "corridor", "-a", "q-lerning"], "unknown agent 'q-lerning'; did you mean 'q-learning'?"),
     "hyper-parameter": ([*LEARN, "learning_rat=0.1"], "'learning_rat'; did you mean 'learning_rate'?"),
     "type": ([*LEARN, "learning_rate=fast"], "learning_rate='fast'"),
     "range": ([*LEARN, "gamma=1.5"], "gamma=1.5 is outside [0, 1]"),
     "not a number": ([*LEARN, "initial_q=nan"], "initial_q=nan is outside"),
-    "two problems": ([*LEARN, "gamma=1.5", "alpha=1"], "unknown hyper-parameter 'alpha'"),
+    "two problems": ([*LEARN, "gamma=1.5", "alpha=1"], "unknown hyper-parameter 'alpha'; write learning_rate=1"),
     "no value": ([*LEARN, "gamma"], "hyper-parameter 'gamma' is not of the form key=value"),
     "no steps": (
         ["train", "corridor", "-a", "q-learning", "--steps", "0"],

@@ -246,7 +246,7 @@ def narrow(env: Any) -> Any:
         ("gymnax:DiscountingChain-bsuite", {"reward_timestep": [1, 2]}, r"shape \(2,\), not \(5,\)"),
         ("gymnax:DiscountingChain-bsuite", {"reward_timestep": "soon"}, "is no array of numbers"),
         ("gymnax:FrozenLake-misc", {"map_name": "5x5"}, "cannot be made with .*5x5"),
-        (gymnax.make("CartPole-v1")[0], {"gravity": 1.0}, "go with a world's name"),
+        (gymnax.make("CartPole-v1")[0], {"gravity": 1.0}, "go with an environment's name"),
         (
             FlattenObservationWrapper(gymnax.make("Catch-bsuite")[0]),
             {},

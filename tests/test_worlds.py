@@ -232,7 +232,7 @@ def test_a_vector_environment_is_as_many_worlds_as_it_has() -> None:
 @pytest.mark.parametrize(
     ("world", "kwargs", "message"),
     [
-        ("coridor", {}, "unknown world 'coridor'"),
+        ("coridor", {}, "unknown environment 'coridor'; did you mean 'corridor'"),
         ("CartPole-v11", {}, "did you mean 'CartPole-v1'"),
         ("probe:delai", {}, "unknown probe world 'probe:delai'; did you mean 'probe:delay'"),
         ("nowhere.at.all:CartPole-v1", {}, "cannot import 'nowhere.at.all'"),
@@ -240,8 +240,8 @@ def test_a_vector_environment_is_as_many_worlds_as_it_has() -> None:
         ("corridor", {"n_states": 1}, "needs a start and a goal"),
         ("FrozenLake-v1", {"slippery": True}, "slippery"),
         ("Pendulum-v1", {}, "is not Discrete"),
-        (SPREAD, {"n_states": 3}, "go with a world's name"),
-        (cartpole(), {"n_states": 3}, "go with a world's name"),
+        (SPREAD, {"n_states": 3}, "go with an environment's name"),
+        (cartpole(), {"n_states": 3}, "go with an environment's name"),
         (3, {}, "3 is no world"),
         (None, {}, "None is no world"),
     ],

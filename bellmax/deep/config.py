@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import optax
 
-from bellmax.config import AgentConfig, setting
+from bellmax.config import AgentConfig, as_spelled, setting
 from bellmax.networks.network import CELLS, Spec
 from bellmax.networks.torsos import TORSOS
 from bellmax.replay.frames import frame_replay, shares_frames
@@ -64,6 +64,11 @@ class DeepConfig(AgentConfig):
     train_freq: int = setting(1, "steps of each world between rounds of learning", low=1)
     gradient_steps: int = setting(1, "gradient steps per round of learning", low=1)
     num_envs: int = setting(1, "worlds stepped side by side", low=1)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.optimizer, str) and not arguments(self.optimizer):
+            object.__setattr__(self, "optimizer", as_spelled(self.optimizer, optimizers()))
+        super().__post_init__()
 
     @property
     def n_outputs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,13 +11,23 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from bellmax.envs import atari
+from bellmax.envs.functional import World
+from bellmax.envs.naming import PACKAGES, meant, meant_in
+from bellmax.mdp.model import FiniteMDP
 from bellmax.types import ConfigError, EnvCrashed, unknown
 
 Env: TypeAlias = gym.Env[Any, Any]
 Vector: TypeAlias = VectorEnv[Any, Any, Any]
 
 
-PACKAGES = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}  # ids that appear once it is imported
+class Ready(ConfigError):
+    """A name or a function that makes no Gymnasium environment but a FiniteMDP or a compiled World: `made`."""
+
+    def __init__(self, name: str, made: FiniteMDP | World) -> None:
+        super().__init__(
+            f"{name}: makes a {type(made).__name__}, not a gymnasium.Env; bx.TabulatedEnv makes one of a FiniteMDP"
+        )
+        self.made = made
 
 
 class Made(NamedTuple):
@@ -62,7 +73,7 @@ def make(
         return made._replace(again=None)
     if not callable(env):
         raise ConfigError(
-            f"{env!r} is no world; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a "
+            f"{env!r} is not an environment; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a "
             "callable that makes one"
         )
     return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: _wrapped(env(**kwargs), wrap), plain)
@@ -70,28 +81,37 @@ def make(
 
 def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: bool, training: bool) -> Made:
     module, _, name = env_id.rpartition(":")
-    package = next((package for prefix, package in PACKAGES.items() if name.startswith(prefix)), module)
-    if module or (package and name not in gym.registry):
+    package = next((package for prefix, package in PACKAGES.items() if name.startswith(prefix)), (module, ""))
+    if module or (package[0] and name not in gym.registry):
         try:
-            imported = importlib.import_module(module or package)
+            imported = importlib.import_module(module or package[0])
         except ImportError as error:
             if not module:
-                raise ConfigError(f"{name}: missing dependency: pip install {package.replace('_', '-')}") from error
+                raise ConfigError(f"{name}: missing dependency: pip install '{package[1]}'") from error
             raise ConfigError(f"{env_id!r}: cannot import {module!r}: {error}") from error
-        if not module and package == "ale_py":
+        if not module and package[0] == "ale_py":
             gym.register_envs(imported)
         own = getattr(imported, name, None)
-        if module and name not in gym.registry and callable(own):  # module:Class
-            return _make(name, n, kwargs, lambda: _wrapped(own(**kwargs), wrap), plain)
+        if module and name not in gym.registry:  # module:Class, or module:function
+            if isinstance(own, FiniteMDP | World):
+                raise Ready(env_id, own)
+            if callable(own):
+                return _make(name, n, kwargs, lambda: _wrapped(own(**kwargs), wrap), plain)
+            if not re.search(r"-v\d+$", name):
+                raise ConfigError(f"{env_id!r}: module {module!r} has no {name!r}; {meant_in(imported, name)}")
     spec = gym.registry.get(name)
     if spec is None:
         namespace = name.rpartition("/")[0]
-        if namespace and all(known.namespace != namespace for known in gym.registry.values()):
+        if (
+            namespace
+            and "minatar" not in name.lower()
+            and namespace not in {s.namespace for s in gym.registry.values()}
+        ):
             raise ConfigError(
                 f"unknown environment {name!r}; no package has registered {namespace!r}: install it and give "
                 f"'package:{name}', so that it is imported"
             )
-        raise ConfigError(unknown("environment", name, gym.registry))
+        raise ConfigError(f"unknown environment {name!r}; {meant(name)}")
     if atari.is_game(name) and not wrap:
         if plain:
             raise ConfigError(f"{name}: ale-py steps its games side by side in threads of its own: give no workers")
@@ -104,6 +124,8 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
 
 def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any], plain: bool = False) -> Made:
     first = _call(name, kwargs, call)
+    if isinstance(first, FiniteMDP | World):
+        raise Ready(name, first)
     if isinstance(first, VectorEnv):
         if n not in (1, first.num_envs):
             raise ConfigError(f"{_name(first)}: n is {n}, but this vector environment has {first.num_envs} worlds")
@@ -165,6 +187,8 @@ def read_wrappers(given: Any) -> Wrap:
 
 
 def _wrapped(env: Any, wrap: Wrap) -> Any:
+    if wrap and isinstance(env, FiniteMDP | World):
+        raise ConfigError(f"wrappers go around environments of Gymnasium, and this makes a {type(env).__name__}")
     for wrapper, arguments in wrap:
         try:
             env = wrapper(env, **arguments)

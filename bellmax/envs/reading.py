@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -98,8 +99,22 @@ def _actions(name: str, space: gym.Space[Any]) -> tuple[int, dict[str, Any]]:
         start = np.broadcast_to(np.asarray(getattr(space, "start", 0)), sizes.shape)
         return n, {"sizes": sizes.tolist(), "start": start.tolist(), "dtype": str(space.dtype)}
     raise ConfigError(
-        f"{name}: action space {one_line(space)} is not Discrete; bellmax chooses among finitely "
-        "many actions: wrap the environment to discretise it"
+        f"{name}: action space {one_line(space)} is not Discrete; bellmax chooses among finitely many actions: "
+        + _finite(space)
+    )
+
+
+def _finite(space: gym.Space[Any]) -> str:
+    """How to make actions finitely many, where Gymnasium can."""
+    size = math.prod(space.shape or ())
+    bins = min(5, int(MOST_ACTIONS ** (1.0 / max(size, 1)) + 1e-9))
+    bounded = isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.is_bounded()
+    if not bounded or bins < 2 or "DiscretizeAction" not in dir(gym.wrappers):
+        return "wrap the environment to offer a few of them"
+    wrapper = {"name": "DiscretizeAction", "bins": bins}
+    return (
+        f"give wrappers=[{wrapper}], on the command line --wrapper '{json.dumps(wrapper)}', for {bins**size:,} "
+        f"actions, {bins} values in each dimension"
     )
 
 

@@ -30,7 +30,7 @@ from bellmax.values import whole
 
 def train(
     world: Any,
-    agent: str | AgentConfig,
+    agent: str | type[AgentConfig] | AgentConfig,
     *,
     steps: int = 100_000,
     seeds: int | Sequence[int] = 1,
@@ -58,7 +58,8 @@ def train(
 
     Args:
         world: a Gymnasium id, a name of the gallery, a FiniteMDP, a compiled World, an environment or its factory.
-        agent: a name such as "dqn", or a config such as `DQN(double=True)`.
+        agent: a name such as "dqn" in any case and spelling, a class such as `DQN`, or a config such as
+            `DQN(double=True)`, which is used as it stands: without the settings that suit a known world.
         steps: environment steps per seed, rounded down to whole rounds of the agent.
         seeds: how many (0, 1, ...), or which.
         out: folder for the run's files; it must not exist. None saves nothing.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from bellmax.catalog import is_agent
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
 from bellmax.types import ConfigError, Discrete, Space, unknown
@@ -82,13 +82,12 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
             from bellmax.envs import gymnax
 
             return _from_compiled(world, gymnax.make(world, kwargs))
-        if near := difflib.get_close_matches(world, GALLERY, n=1, cutoff=0.8):
-            raise ConfigError(f"unknown world {world!r}; did you mean {near[0]!r}?")
+        if is_agent(world):
+            raise ConfigError(f"{world!r} is an agent; the environment comes first: train('CartPole-v1', {world!r})")
         return _from_gymnasium(world, kwargs, handling)
-    if any(world is make for make in GALLERY.values()):
-        raise ConfigError(f"{world.__name__} makes a world: give {world.__name__}(), or its name")
-    if kwargs and (isinstance(world, FiniteMDP | World) or kwargs.keys() != {"wrappers"}):
-        raise ConfigError(f"env_kwargs={kwargs} go with a world's name; build {world!r} with them instead")
+    made = isinstance(world, FiniteMDP | World)
+    if kwargs and (made or (kwargs.keys() != {"wrappers"} and not callable(world))):
+        raise ConfigError(f"env_kwargs={kwargs} go with an environment's name; build {world!r} with them instead")
     if isinstance(world, FiniteMDP):
         return from_mdp(world, f"<{world.name or 'mdp'}>")
     if isinstance(world, World):
@@ -132,6 +131,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
 
     from bellmax.envs.classic import CLASSIC
     from bellmax.envs.gymnasium import Handling, open_world
+    from bellmax.envs.making import Ready
 
     def open_(n: int) -> Any:
         here = None if handling is None else handling._replace(workers=0)
@@ -140,7 +140,12 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     def work(n: int) -> Any:
         return open_world(env, n=n, env_kwargs=kwargs, handling=(handling or Handling())._replace(training=True))
 
-    first = open_(1)
+    try:
+        first = open_(1)
+    except Ready as ready:  # a function that makes a model or a compiled world
+        made = ready.made
+        title = env if isinstance(env, str) else f"<{made.name or 'mdp'}>"
+        return from_mdp(made, title) if isinstance(made, FiniteMDP) else _from_compiled(title, made)
     fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) or first.n > 1 else None
     try:
         name, space = first.name, first.observation_space
