@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from bellmax.config import AgentConfig, build, fold, hints
+from bellmax.config import AgentConfig, build, fold
 from bellmax.types import ConfigError, listed, nearest, unknown
 
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
@@ -161,7 +162,7 @@ def is_agent(name: str) -> bool:
 
 def agents_with(setting: str) -> list[str]:
     """The agents that have a hyper-parameter of this name."""
-    return [name for name in AGENTS if setting in hints(agent_class(name))]
+    return [name for name in AGENTS if setting in {field.name for field in dataclasses.fields(agent_class(name))}]
 
 
 def make_agent(agent: str | type[AgentConfig] | AgentConfig, world: str, values: Mapping[str, Any]) -> AgentConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -92,7 +93,8 @@ def fold(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def hints(cls: type) -> dict[str, Any]:
+@functools.cache
+def hints(cls: Any) -> dict[str, Any]:
     """Field name -> type, with the annotations evaluated."""
     types = typing.get_type_hints(cls)
     return {field.name: types[field.name] for field in dataclasses.fields(cls)}

@@ -77,7 +77,7 @@ _same("max_episode_steps max_steps_per_episode max_episode_length max_ep_len tim
       LIMIT)  # fmt: skip
 _same("n_envs num_environments n_env vec_env_num", "num_envs={0}", "a table learns from one environment: leave it out")
 _same("n_workers num_workers n_jobs num_processes", "workers={0}")
-_same("batch minibatch minibatch_size mini_batch_size batchsize", "batch_size={0}")
+_same("batch minibatch minibatch_size mini_batch_size", "batch_size={0}")
 _same("memory_size replay_size memory replay buffer buffer_capacity replay_capacity capacity replay_memory_size "
       "replay_buffer_size memory_capacity max_memory max_size buffer_len", "buffer_size={0}")  # fmt: skip
 _same("target_update target_update_freq target_network_frequency target_update_frequency update_target_every "

@@ -15,11 +15,8 @@ FLOORS = [
         "spaces",
         "config",
         "values",
-<<<<<<< HEAD
         "stderr",
-=======
         "words",
->>>>>>> 1aa617b (Words of other libraries, names in any spelling, ids that nobody registered; functions that make models)
         "caching",
         "identity",
         "compiling",

@@ -570,7 +570,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "n": (lambda: open_world(Counter, n=0), "n is 0; give at least one world"),
     "no world": (
         lambda: open_world(7),  # type: ignore[arg-type]
-        "7 is no world; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a callable that "
+        "7 is not an environment; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a callable that "
         "makes one",
     ),
     "no environment": (

@@ -242,8 +242,8 @@ def test_a_vector_environment_is_as_many_worlds_as_it_has() -> None:
         ("Pendulum-v1", {}, "is not Discrete"),
         (SPREAD, {"n_states": 3}, "go with an environment's name"),
         (cartpole(), {"n_states": 3}, "go with an environment's name"),
-        (3, {}, "3 is no world"),
-        (None, {}, "None is no world"),
+        (3, {}, "3 is not an environment"),
+        (None, {}, "None is not an environment"),
     ],
 )
 def test_what_is_no_world_is_refused(world: object, kwargs: dict, message: str) -> None:
