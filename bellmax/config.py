@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,8 @@ from bellmax.values import read_as
 from bellmax.words import explain
 
 T = TypeVar("T")
+
+_HINTS: dict[type, dict[str, Any]] = {}  # evaluating annotations takes a millisecond
 
 
 def setting(
@@ -93,11 +94,12 @@ def fold(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-@functools.cache
-def hints(cls: Any) -> dict[str, Any]:
+def hints(cls: type) -> dict[str, Any]:
     """Field name -> type, with the annotations evaluated."""
-    types = typing.get_type_hints(cls)
-    return {field.name: types[field.name] for field in dataclasses.fields(cls)}
+    if cls not in _HINTS:
+        types = typing.get_type_hints(cls)
+        _HINTS[cls] = {field.name: types[field.name] for field in dataclasses.fields(cls)}
+    return _HINTS[cls]
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -508,7 +508,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "action space": (
         lambda: open_world("Pendulum-v1"),
         "Pendulum-v1: action space Box(-2.0, 2.0, (1,), float32) is not Discrete; bellmax chooses among finitely "
-        "many actions: wrap the environment to discretise it",
+        "many actions: give wrappers=[{'name': 'DiscretizeAction', 'bins': 5}], on the command line --wrapper "
+        """'{"name": "DiscretizeAction", "bins": 5}', for 5 actions, 5 values in each dimension""",
     ),
     "several actions": (
         lambda: open_world(Spaces(Discrete(2), MultiDiscrete([100, 100]))),
@@ -531,7 +532,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "unknown version": (
         lambda: open_world("Acrobot-v7", n=2),
-        "unknown environment 'Acrobot-v7'; did you mean 'Acrobot-v1'?",
+        "unknown environment 'Acrobot-v7'; did you mean 'Acrobot-v1'? (Gymnasium "
+        f"{gym.__version__} does not have this version)",
     ),
     "unknown namespace": (
         lambda: open_world("Nowhere/Pong-v5"),
@@ -570,8 +572,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "n": (lambda: open_world(Counter, n=0), "n is 0; give at least one world"),
     "no world": (
         lambda: open_world(7),  # type: ignore[arg-type]
-        "7 is not an environment; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a callable that "
-        "makes one",
+        "7 is not an environment; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a callable "
+        "that makes one",
     ),
     "no environment": (
         lambda: open_world(dict),

@@ -210,7 +210,7 @@ def test_learning_that_diverges_stops_with_the_last_good_policy(tmp_path: Path) 
 BAD = {
     "world": (("CartPol-v1", "dqn"), {}, "did you mean 'CartPole-v1'"),
     "agent": (("CartPole-v1", "dqnn"), {}, "unknown agent 'dqnn'; did you mean 'dqn'"),
-    "agent type": (("CartPole-v1", 3), {}, "agent is 3; give a name"),
+    "agent type": (("CartPole-v1", 3), {}, "agent=3 is not an agent; give a name"),
     "hyper-parameter": (("CartPole-v1", "dqn"), {"learnig_rate": 1}, "did you mean 'learning_rate'"),
     "type": (("CartPole-v1", "dqn"), {"batch_size": 1.5}, "batch_size=1.5 is not of type int"),
     "range": (("CartPole-v1", "dqn"), {"gamma": 1.5}, r"gamma=1.5 is outside \[0, 1\]"),

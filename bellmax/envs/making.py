@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from bellmax.envs import atari
 from bellmax.envs.functional import World
-from bellmax.envs.naming import PACKAGES, meant, meant_in
+from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in
 from bellmax.mdp.model import FiniteMDP
 from bellmax.types import ConfigError, EnvCrashed, unknown
 
@@ -100,6 +100,11 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
             if not re.search(r"-v\d+$", name):
                 raise ConfigError(f"{env_id!r}: module {module!r} has no {name!r}; {meant_in(imported, name)}")
     spec = gym.registry.get(name)
+    if spec is not None and not module and not wrap and game_of(name):
+        raise ConfigError(
+            f"{name!r} gives raw frames; {meant(name)} That is the game by its protocol; give 'ale_py:{name}', or "
+            "wrappers, to have this id as it stands"
+        )
     if spec is None:
         namespace = name.rpartition("/")[0]
         if (

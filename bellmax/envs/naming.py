@@ -46,6 +46,13 @@ def base(name: str) -> str:
     return re.sub(r"(NoFrameskip|Deterministic|-ram)$", "", stem).lower().replace("_", "").replace(" ", "")
 
 
+def game_of(name: str) -> str | None:
+    """The Atari game that an id without `ALE/` names in one of its old spellings, such as PongNoFrameskip-v4."""
+    if "/" in name or ":" in name or "minatar" in name.lower():
+        return None
+    return next((game for game in ATARI if game.lower() == base(name)), None)
+
+
 def package_of(name: str) -> tuple[str, str] | None:
     """(module, what to install) of the package that registers such ids; None where it is not known."""
     known = {**PACKAGES, **OTHERS}
@@ -58,17 +65,17 @@ def meant(name: str) -> str:
     from bellmax.mdp.gallery import GALLERY
 
     own = [*GALLERY, *PROBES]
-    registered = {known for known in gym.registry if not known.startswith(("GymV21", "GymV26"))}
-    games = {base(game): game for game in ATARI}
+    registered = {known for known in gym.registry if not known.startswith(("GymV21", "GymV26")) and not game_of(known)}
     stem = base(name)
-    if (game := games.get(stem)) and "minatar" not in name.lower() and not name.startswith("ALE/"):
+    if game := game_of(name):
         missing = importlib.util.find_spec("ale_py") is None
         return f"did you mean 'ALE/{game}-v5'?" + (" It needs pip install 'bellmax[atari]'" if missing else "")
     if "minatar" in name.lower():
         game = nearest(re.sub("minatar|[-/:]|gymnax|v[0-9]", "", name.lower()), MINATAR) or MINATAR[1]
         missing = importlib.util.find_spec("gymnax") is None
         return f"did you mean 'gymnax:{game}-MinAtar'?" + (" It needs pip install 'bellmax[gymnax]'" if missing else "")
-    same = sorted((known for known in registered if base(known) == stem), key=_version)
+    same = [known for known in registered if base(known) == stem]
+    same = sorted([known for known in same if "/" not in known] or same, key=_version)
     if same:
         old = _stem(name) == _stem(same[-1]) != name
         why = f" (Gymnasium {gym.__version__} does not have this version)" if old else ""
@@ -78,6 +85,8 @@ def meant(name: str) -> str:
         module, install = package
         return f"it comes with {install}: pip install {install}, and give '{module}:{name}', so that it is imported"
     newest = {_stem(known): known for known in sorted(registered, key=_version)}
+    if part := [each for each in own if each.partition(":")[2] == name.lower()]:
+        return f"did you mean {part[0]!r}?"
     whole = nearest(name, [*registered, *own], cutoff=0.8)
     near = whole or newest.get(nearest(_stem(name), newest) or "") or nearest(name, own)
     if near is not None:
