@@ -185,4 +185,4 @@ def make_agent(agent: str | type[AgentConfig] | AgentConfig, world: str, values:
     else:
         raise ConfigError(f"agent={agent!r} is not an agent; give a name such as 'dqn' or 'q-learning', or a config "
                           "such as bx.QLearning(gamma=0.9)")  # fmt: skip
-    return build(cls, {**world_defaults(world, cls.__name__), **settings, **values}, agents_with)
+    return build(cls, {**world_defaults(world, cls.__name__), **settings, **values}, others=agents_with)

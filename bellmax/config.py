@@ -134,7 +134,12 @@ def find_problems(config: Any) -> list[str]:
     return problems
 
 
-def build(cls: type[T], values: Mapping[str, Any], others: Callable[[str], Sequence[str]] = lambda name: ()) -> T:
+def build(
+    cls: type[T],
+    values: Mapping[str, Any],
+    what: str = "hyper-parameter",
+    others: Callable[[str], Sequence[str]] = lambda name: (),
+) -> T:
     """`cls(**values)`, with strings read as the field's type; `others(name)` names the agents that have a setting.
 
     Raises:
@@ -144,7 +149,10 @@ def build(cls: type[T], values: Mapping[str, Any], others: Callable[[str], Seque
     problems, good = [], {}
     for key, value in values.items():
         if key not in types:
-            problems.append(explain(key, value, types, getattr(cls, "name", ""), others))
+            hyper = what == "hyper-parameter"
+            problems.append(
+                explain(key, value, types, getattr(cls, "name", ""), others) if hyper else unknown(what, key, types)
+            )
             continue
         try:
             good[key] = read_as(value, types[key])
