@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from bellmax.training.data import Dataset
     from bellmax.training.evaluate import Evaluation, evaluate
     from bellmax.training.policy import Policy
+    from bellmax.training.policy_files import load_policy
     from bellmax.training.run import Run
     from bellmax.training.saving import load
     from bellmax.training.train import resume, train
@@ -151,6 +152,7 @@ _HOME = {
     "horizon_return": "bellmax.solving.solve",
     "inventory": "bellmax.mdp.gallery",
     "load": "bellmax.training.saving",
+    "load_policy": "bellmax.training.policy_files",
     "machine_replacement": "bellmax.mdp.gallery",
     "maximization_bias": "bellmax.mdp.gallery",
     "occupancy": "bellmax.solving.average",
@@ -184,8 +186,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
-    "train", "evaluate", "load", "resume", "check_env", "collect", "Dataset", "solve", "FiniteMDP", "World",
-    "TabulatedEnv", "Run", "Policy",
+    "train", "evaluate", "load", "load_policy", "resume", "check_env", "collect", "Dataset", "solve", "FiniteMDP",
+    "World", "TabulatedEnv", "Run", "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
     "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "C51", "QRDQN", "IQN",

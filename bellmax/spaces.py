@@ -155,6 +155,14 @@ def holds(states: Any, n: Any) -> bool:
     return bool(states.size == 0 or (states.dtype.kind in "iu" and (states >= 0).all() and (states < n).all()))
 
 
+def describe(space: Space) -> str:
+    """A space in words of at most a line."""
+    if isinstance(space, Masked):
+        return f"{describe(space.obs)} with a mask"
+    text = str(space)
+    return text if len(text) <= 80 else f"{type(space).__name__} of {len(leaves_of(space))} parts"
+
+
 def to_json(space: Space) -> dict[str, Any]:
     """A space as JSON."""
     if isinstance(space, LEAVES):

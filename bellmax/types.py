@@ -125,6 +125,8 @@ class Agent(NamedTuple):
         actor: `actor(state) -> state`, without what only learning needs.
         parameters: `parameters(state) -> arrays` of NumPy, by name.
         memory: where its experience goes.
+        values: `values(output, mask [A] or None) -> q [A]`, where `q_values` are these of the network's output for the
+            observation, and nothing else; None where they are more than that.
     """
 
     init: Callable[..., Any]
@@ -136,6 +138,7 @@ class Agent(NamedTuple):
     actor: Callable[..., Any]
     parameters: Callable[..., Any]
     memory: Memory
+    values: Callable[..., Any] | None = None
 
 
 class BellmaxError(Exception):

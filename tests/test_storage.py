@@ -18,7 +18,9 @@ from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
 from bellmax.training import storage
-from bellmax.training.policy import Policy, fingerprint, load_policy
+from bellmax.training.policy import Policy
+from bellmax.training.policy_files import fingerprint
+from bellmax.training.policy_files import read_policy as load_policy
 from bellmax.types import Box, Discrete
 
 PACKAGE = Path(bx.__file__).parent

@@ -176,7 +176,18 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         return jax.lax.cond(due, anew, lambda state: state, state)  # type: ignore[no-any-return]
 
     memory = config.shaped(config.make_memory(make_experience(config, space), steps))
-    return Agent(init, begin, act, remembered, learn, q_values, actor, name, memory)
+    return Agent(
+        init,
+        begin,
+        act,
+        remembered,
+        learn,
+        q_values,
+        actor,
+        name,
+        memory,
+        lambda output, mask: values(output, config, mask),
+    )
 
 
 def share_of_fresh(module: Any, share: float) -> Any:

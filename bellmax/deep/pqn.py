@@ -109,7 +109,9 @@ class PQN(DeepConfig):
             return state, Learned(jnp.zeros(0), metrics)
 
         memory = self.shaped(self.make_memory(make_experience(self, space), steps))
-        return Agent(init, begin, act, remembered, learn, q_values, actor, name, memory)
+        return Agent(
+            init, begin, act, remembered, learn, q_values, actor, name, memory, lambda x, mask: values(x, self, mask)
+        )
 
 
 def values(output: Array, config: PQN, mask: Array | None) -> Array:

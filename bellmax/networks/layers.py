@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from bellmax.spaces import leaves_of, map_space, shape_of
 from bellmax.types import Array, Box, Space
 
+NORM_EPSILON = 1e-5  # added to a variance before its root
+
 
 def linear(weight: Array, x: Array) -> Array:
     """W x, of [n_out, n_in] and [..., n_in]; as `x @ weight.T` XLA would turn a large matrix around for each x."""
@@ -109,7 +111,7 @@ class Norm(eqx.Module):
     def __call__(self, x: Array) -> Array:
         """Any shape to the same."""
         centred = x - jnp.mean(x)
-        return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred)) + 1e-5) * self.scale + self.shift
+        return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred)) + NORM_EPSILON) * self.scale + self.shift
 
 
 class LSTM(eqx.Module):

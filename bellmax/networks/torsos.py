@@ -26,7 +26,8 @@ def flat(space: Space, obs: Any) -> Array:
             parts.extend(jax.nn.one_hot(value[i], n, dtype=jnp.float32) for i, n in enumerate(leaf.ns))
         else:
             scale = 255.0 if leaf.dtype == "uint8" and image_of(leaf) else 1.0
-            parts.append(jnp.ravel(value).astype(jnp.float32) / scale)
+            numbers = jnp.ravel(value).astype(jnp.float32)
+            parts.append(numbers if scale == 1.0 else numbers / scale)
 
     map_space(add, space, obs)
     return jnp.concatenate(parts) if len(parts) > 1 else parts[0]

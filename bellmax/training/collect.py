@@ -11,8 +11,9 @@ import numpy as np
 from bellmax.arguments import integer, real
 from bellmax.spaces import fits
 from bellmax.training.data import Dataset, join, stack_trees
+from bellmax.training.looking import network_function
 from bellmax.training.masks import with_masks
-from bellmax.training.policy import Policy, network_function
+from bellmax.training.policy import Policy
 from bellmax.training.saved_world import find_saved_world
 from bellmax.training.worlds import Source, find_world
 from bellmax.types import ConfigError, Masked

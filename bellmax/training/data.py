@@ -13,7 +13,7 @@ from safetensors.numpy import save as to_bytes
 
 from bellmax import spaces
 from bellmax.training import checkpoint, storage
-from bellmax.training.policy import fingerprint
+from bellmax.training.policy_files import fingerprint
 from bellmax.types import (
     Array,
     Box,

@@ -11,8 +11,9 @@ import numpy as np
 from bellmax.arguments import integer
 from bellmax.spaces import fits
 from bellmax.stderr import warn
+from bellmax.training.looking import network_function
 from bellmax.training.masks import with_masks
-from bellmax.training.policy import Policy, network_function
+from bellmax.training.policy import Policy
 from bellmax.training.saved_world import find_saved_world
 from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, EnvWarning, FloatArray, IntArray, Masked

@@ -28,12 +28,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 import bellmax
+from bellmax.arguments import path_of
 from bellmax.catalog import agent_class
 from bellmax.config import build
 from bellmax.training import storage
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.options import read_options
-from bellmax.training.policy import check_named, fingerprint, load_policy, load_together, save_together
+from bellmax.training.policy_files import check_named, fingerprint, load_together, read_policy, save_together
 from bellmax.training.records import Episodes, History
 from bellmax.training.run import Run
 from bellmax.types import ConfigError, CorruptCheckpoint
@@ -158,7 +159,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
         ConfigError: there is no run in this folder.
         CorruptCheckpoint: a file of it is missing or damaged.
     """
-    path = Path(folder)
+    path = path_of("folder", folder)
     if not (path / "config.json").is_file():
         raise ConfigError(f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)")
     card = storage.read_json(path / "config.json")
@@ -181,7 +182,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
         if whole.with_suffix(".json").exists():
             run.policies[which] = load_together(whole, len(run.seeds))
         else:
-            run.policies[which] = [load_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
+            run.policies[which] = [read_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
     if (path / "result.json").is_file():
         result = storage.read_json(path / "result.json")
         try:

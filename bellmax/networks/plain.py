@@ -1,0 +1,130 @@
+"""NumPy. A dense network's arithmetic outside JAX, where XLA would hand it to a thread of its own: 50 µs a call.
+
+Only what lies between the first layer and the last is here. What the first layer sees of an observation and what an
+output means are the network's and the agent's own functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bellmax.networks.layers import NORM_EPSILON, Dense, NoisyDense, SpectralDense, spectral_norm
+from bellmax.networks.network import Ensemble, Head, Network
+from bellmax.networks.torsos import MLP, flat, flat_size
+
+Function = Callable[[Any], Any]
+
+
+class Layer(NamedTuple):
+    """y = norm(x W + b), with a leading axis [K] for the members of an ensemble.
+
+    Attributes:
+        weight: [n_in, n_out].
+        bias: [1, n_out].
+        norm: scale and shift [1, n_out] of a layer normalisation, whose mean is already taken off weight and bias.
+    """
+
+    weight: Any
+    bias: Any
+    norm: tuple[Any, Any] | None
+
+
+def plain(module: Any) -> Function | None:
+    """The module as `f(features [n, F]) -> output`, [n, A] or [n, A, k], and [n, K, A] of an ensemble.
+
+    `module` has NumPy's arrays. None where a part of it is not dense: a convolution, a memory cell, implicit quantiles,
+    somebody's own torso.
+    """
+    if type(module) is Ensemble:
+        learnt, fixed = plain(module.members), plain(module.priors)
+        if learnt is None or fixed is None:
+            return None
+        scale = np.float32(module.scale)
+        return lambda x: np.moveaxis(learnt(x) + scale * fixed(x), 0, 1)
+    if type(module) is not Network or module.cell is not None:
+        return None
+    if type(module.torso) is not MLP or type(module.head) is not Head:
+        return None
+    torso, head = layers(module.torso.layers, module.torso.norms), module.head
+    advantage = layers(head.advantage.layers, head.advantage.norms)
+    value = None if head.value is None else layers(head.value.layers, head.value.norms)
+    if torso is None or advantage is None or (head.value is not None and value is None):
+        return None
+    shape = (head.n_actions, head.n_outputs) if head.n_outputs else (head.n_actions,)
+
+    def dueling(x: Any) -> Any:
+        x = run(torso, x, hidden=len(torso))
+        q = run(advantage, x, hidden=len(advantage) - 1)
+        q = q.reshape(*q.shape[:-1], head.n_actions, -1)
+        q = run(value, x, hidden=len(value) - 1)[..., None, :] + q - q.mean(axis=-2, keepdims=True)  # type: ignore[arg-type]
+        return q.reshape(*q.shape[:-2], *shape)
+
+    if value is not None:
+        return dueling
+    whole, hidden = [*torso, *advantage], len(torso) + len(advantage) - 1
+    if not head.n_outputs:
+        return lambda x: run(whole, x, hidden)
+
+    def several(x: Any) -> Any:
+        q = run(whole, x, hidden)
+        return q.reshape(*q.shape[:-1], *shape)
+
+    return several
+
+
+def features_of(module: Any) -> Function:
+    """What the first layer of a dense module sees of ONE observation."""
+    network = module.members if type(module) is Ensemble else module
+    space, standardizer = network.torso.space, network.standardizer
+    return lambda obs: flat(space, obs if standardizer is None else standardizer(obs))
+
+
+def n_features(module: Any) -> int:
+    """How many numbers that are."""
+    network = module.members if type(module) is Ensemble else module
+    return flat_size(network.torso.space)
+
+
+def layers(dense: Sequence[Any], norms: Sequence[Any]) -> list[Layer] | None:
+    """The layers of a torso or of a stream; None where one is of another kind."""
+    made = []
+    for i, layer in enumerate(dense):
+        if type(layer) not in (Dense, NoisyDense, SpectralDense):
+            return None
+        weight, bias = np.asarray(layer.weight), np.asarray(layer.bias)  # [..., n_out, n_in], [..., n_out]
+        if type(layer) is SpectralDense:
+            norm_of = jax.vmap(spectral_norm) if weight.ndim == 3 else spectral_norm
+            weight = weight / np.maximum(1.0, np.asarray(norm_of(jnp.asarray(weight))))[..., None, None]
+        norm = None
+        if i < len(norms):
+            weight, bias = weight - weight.mean(axis=-2, keepdims=True), bias - bias.mean(axis=-1, keepdims=True)
+            norm = tuple(np.asarray(part)[..., None, :] for part in (norms[i].scale, norms[i].shift))
+        weight = np.ascontiguousarray(np.swapaxes(weight, -1, -2), np.float32)
+        made.append(Layer(weight, bias[..., None, :].astype(np.float32), norm))  # type: ignore[arg-type]
+    return made
+
+
+def run(stack: Sequence[Layer], x: Any, hidden: int) -> Any:
+    """`x` [n, n_in] through the layers, the first `hidden` of them followed by ReLU."""
+    for i, (weight, bias, norm) in enumerate(stack):
+        x = np.matmul(x, weight)
+        x += bias
+        if norm is not None:
+            square = np.vecdot(x, x)[..., None]
+            square *= np.float32(1.0 / x.shape[-1])
+            square += NORM_EPSILON
+            np.sqrt(square, out=square)
+            x /= square
+            x *= norm[0]
+            x += norm[1]
+        if i < hidden:
+            np.maximum(x, ZERO, out=x)
+    return x
+
+
+ZERO = np.float32(0.0)

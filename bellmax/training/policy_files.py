@@ -1,0 +1,179 @@
+"""NumPy. The files of policies: a safetensors file of arrays and a card in JSON, data and no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from bellmax import spaces
+from bellmax.arguments import path_of
+from bellmax.catalog import agent_class
+from bellmax.config import build
+from bellmax.training import storage
+from bellmax.training.loops import is_tabular
+from bellmax.training.policy import Policy
+from bellmax.types import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space
+
+SUFFIXES = (".safetensors", ".json")
+
+
+def save_policy(policy: Policy, path: str | os.PathLike[str]) -> None:
+    """See `Policy.save`."""
+    stem = stem_of(path)
+    try:
+        json.dumps(policy.env_kwargs)
+    except TypeError as error:
+        raise ConfigError(
+            f"env_kwargs cannot be saved: {error}; use dataclasses.replace(policy, env_kwargs={{}})"
+        ) from error
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make the folder {stem.parent}: {error.strerror}") from error
+    write_files(stem, policy.card(), policy.arrays)
+
+
+def stem_of(path: Any) -> Path:
+    """The path of a policy without the suffix of either file; a dot in its name is part of the name.
+
+    Raises:
+        ConfigError: it is not a path.
+    """
+    stem = path_of("path", path)
+    return stem.with_suffix("") if stem.suffix in SUFFIXES else stem
+
+
+def beside(stem: Path, suffix: str) -> Path:
+    """`stem` with one more suffix."""
+    return stem.parent / f"{stem.name}{suffix}"
+
+
+def save_together(policies: Sequence[Policy], stem: Path) -> None:
+    """Write the n policies of a run as one: every array with a leading axis [n]."""
+    names = policies[0].arrays
+    arrays = {name: np.stack([policy.arrays[name] for policy in policies]) for name in names}
+    write_files(stem, policies[0].card(), arrays)
+
+
+def write_files(stem: Path, card: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """The arrays first: a new card would not fit the old ones."""
+    data = to_bytes(arrays, metadata={"sha256": fingerprint(card, arrays)})
+    storage.write(beside(stem, ".safetensors"), data)
+    storage.write_json(beside(stem, ".json"), card)
+
+
+def load_policy(path: str | os.PathLike[str]) -> Policy:
+    """Read a policy that `Policy.save` wrote, or one of a run's folder `policies`; either suffix may be left out.
+
+    Raises:
+        ConfigError: there is no policy of this name.
+        CorruptCheckpoint: a file is damaged, does not fit the other, or is missing beside it.
+        IncompatibleCheckpoint: a newer version wrote it.
+    """
+    stem = stem_of(path)
+    if not any(beside(stem, suffix).exists() for suffix in SUFFIXES):
+        if (stem / "config.json").is_file():
+            raise ConfigError(
+                f"{stem} is the folder of a run, not a policy; use bellmax.load({str(stem)!r}).policy(seed)"
+            )
+        near = sorted(
+            {
+                file.stem
+                for file in stem.parent.glob("*.safetensors")
+                if beside(stem.parent / file.stem, ".json").exists()
+            }
+        )
+        others = f"; policies there: {', '.join(near[:10])}" if near else ""
+        raise ConfigError(f"no policy {str(stem)!r}: there is no {beside(stem, '.safetensors')}{others}")
+    return read_policy(stem)
+
+
+def read_policy(stem: Path) -> Policy:
+    """Read the two files of a policy.
+
+    Raises:
+        CorruptCheckpoint: a file is missing, damaged or does not fit the other.
+        IncompatibleCheckpoint: a newer version wrote it.
+    """
+    return _read_files(stem, ())
+
+
+def load_together(stem: Path, n: int) -> list[Policy]:
+    """Read the n policies that `save_together` wrote. Raises as `read_policy`."""
+    whole = _read_files(stem, (n,))
+    return [replace(whole, arrays={name: array[i] for name, array in whole.arrays.items()}) for i in range(n)]
+
+
+def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
+    """A policy whose arrays have the axes `lead` in front."""
+    card = storage.read_json(beside(stem, ".json"))
+    storage.check_format(card, beside(stem, ".json"))
+    tensors = beside(stem, ".safetensors")
+    try:
+        with safe_open(tensors, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            recorded = (file.metadata() or {}).get("sha256")
+        if fingerprint(card, arrays) != recorded:
+            raise ValueError("their content is not what was written")
+        check_named(card)
+        space = spaces.from_json(card["space"])
+        config = build(agent_class(card["agent"]), card["hyper_parameters"])
+        policy = Policy(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"],
+                        card.get("action_coding", {}), from_file=True)  # fmt: skip
+        shapes = expected_shapes(config, policy.space, policy.n_actions)
+        expected = {name: (*lead, *shape) for name, shape in shapes.items()}
+        if is_tabular(config) and "visits" not in arrays:
+            del expected["visits"]  # older versions did not save them
+        if (shapes := {name: array.shape for name, array in arrays.items()}) != expected:
+            raise ValueError(f"arrays are {shapes}, expected {expected}")
+        return policy
+    except (*storage.MALFORMED, OSError, SafetensorError, ConfigError) as error:
+        raise CorruptCheckpoint(f"{tensors} and its .json do not make a policy: {error}") from error
+
+
+def check_named(card: Mapping[str, Any]) -> None:
+    """The types of what says where a policy or run comes from, before it is used.
+
+    Raises:
+        TypeError: one is wrong.
+    """
+    kinds = {"world": str, "env_kwargs": dict, "agent": str, "hyper_parameters": dict}
+    for name, kind in kinds.items():
+        if type(card[name]) is not kind:
+            raise TypeError(f"{name}={card[name]!r} is not of type {kind.__name__}")
+
+
+def fingerprint(card: dict[str, Any], arrays: dict[str, Any]) -> str:
+    """SHA-256 of a policy's card and of its arrays, their names, types and shapes."""
+    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a policy's arrays, by name."""
+    if is_tabular(config):
+        if isinstance(space, Discrete):
+            return {"q": (space.n, n_actions), "visits": (space.n, n_actions)}
+        from bellmax.tabular.cells import make_coder, numbers_of
+
+        end = (int(numbers_of(space).ranged.sum()),)
+        table = (make_coder(config, space, np.zeros(end), np.ones(end), n_actions).n_tiles, n_actions)
+        return {"q": table, "visits": table, "low": end, "high": end}
+    import jax
+
+    from bellmax.networks.network import skeleton, to_named
+
+    named = jax.eval_shape(lambda: to_named(skeleton(space, n_actions, config.spec)))
+    return {name: leaf.shape for name, leaf in named.items()}

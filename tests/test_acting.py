@@ -1,0 +1,147 @@
+"""Acting with a policy: one observation is cheap, whatever the network, and means what the network means."""
+
+import pickle
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import bellmax as bx
+from bellmax.catalog import AGENTS, agent_class
+from bellmax.networks.network import make_network, to_named
+from bellmax.random import make_key
+from bellmax.spaces import leaves_of, map_space, shape_of, visible
+from bellmax.training.looking import make_look
+from bellmax.training.loops import is_tabular
+from bellmax.training.policy import Policy
+from bellmax.types import Box, Discrete, Masked, MultiDiscrete, Named
+
+NETWORKS = [name for name in AGENTS if not is_tabular(agent_class(name)())]
+BOX = Box((5,))
+SPACES = {
+    "box": BOX,
+    "matrix": Box((2, 3)),
+    "bytes": Box((4,), "uint8"),
+    "image": Box((10, 10, 3), "uint8"),
+    "flags": Box((3,), "bool"),
+    "integer": Discrete(7),
+    "integers": MultiDiscrete((3, 2)),
+    "parts": Named(("a", "b"), (BOX, Discrete(3))),
+    "masked": Masked(BOX, Box((3,), "bool")),
+}
+SWITCHES: dict[str, dict[str, Any]] = {
+    "none": {"normalization": "none"},
+    "spectral": {"normalization": "spectral"},
+    "dueling": {"dueling": True},
+    "noisy": {"noisy": True},
+    "standardised": {"normalize_observations": True},
+    "squeezed": {"value_rescaling": True},
+    "linear": {"net_arch": ()},
+    "one layer": {"net_arch": (8,), "dueling": True, "normalization": "none"},
+    "lstm": {"recurrent": "lstm", "learning_starts": 10_000},
+}
+NOT_DENSE = {"iqn", "r2d2"}
+
+
+def observations(space: Any, n: int = 6) -> Any:
+    """A batch that a network can tell apart; of masks, some rows with one action."""
+    rng = np.random.default_rng(0)
+
+    def leaf(kind: Any) -> Any:
+        if isinstance(kind, Box):
+            drawn = rng.normal(size=(n, *shape_of(kind))) * 2
+            return (
+                (drawn > 0)
+                if kind.dtype == "bool"
+                else (np.abs(drawn) * 40 if kind.dtype == "uint8" else drawn).astype(kind.dtype)
+            )
+        limits = kind.n if isinstance(kind, Discrete) else kind.ns
+        return rng.integers(0, limits, (n, *shape_of(kind))).astype(np.int32)
+
+    seen = map_space(leaf, visible(space))
+    if not isinstance(space, Masked):
+        return seen
+    mask = rng.random((n, 3)) < 0.5
+    mask[np.arange(n), rng.integers(0, 3, n)] = True
+    return Masked(seen, mask)
+
+
+def policy_of(config: Any, space: Any, n_actions: int = 3) -> Policy:
+    """One with random parameters, none of them 0, 1 or the same in two places."""
+    named = to_named(make_network(space, n_actions, config.spec, make_key(1)))
+    rng = np.random.default_rng(2)
+    arrays = {
+        name: np.asarray(array + (0.2 * rng.random(array.shape) if "count" not in name else 0.0), np.float32)
+        for name, array in named.items()
+    }
+    return Policy("x", config, space, n_actions, arrays)
+
+
+def config_of(name: str, **settings: Any) -> Any:
+    known = agent_class(name).__dataclass_fields__
+    return agent_class(name)(**{key: value for key, value in settings.items() if key in known})
+
+
+CASES = [
+    *((name, "box", "dueling") for name in NETWORKS),
+    *((name, "masked", "none") for name in ("dqn", "c51", "bootstrapped-dqn", "bcq")),
+    *(("dqn", space, "dueling") for space in SPACES if space not in ("box", "masked")),
+    *(("dqn", "box", switch) for switch in SWITCHES if switch != "dueling"),
+    ("c51", "box", "squeezed"),
+    ("bootstrapped-dqn", "box", "spectral"),
+]
+
+
+@pytest.mark.parametrize(("name", "space", "switch"), CASES)
+def test_acting_on_one_computes_what_the_network_computes_of_a_batch(name: str, space: str, switch: str) -> None:
+    config = config_of(name, **{"net_arch": (16, 12), **SWITCHES[switch]})
+    policy, batch = policy_of(config, SPACES[space]), observations(SPACES[space])
+    q, carry = policy.look(None, batch)
+    assert carry == () or config.recurrent != "none" or name == "bootstrapped-dqn"
+    for i in range(6):
+        one = jax.tree.map(lambda x, i=i: x[i], batch)
+        np.testing.assert_allclose(policy.look(None, one)[0], q[i], rtol=2e-4, atol=2e-5)
+        if config.recurrent == "none":
+            assert policy.act(one) == policy.q_values(one).argmax() == policy.act(batch)[i]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_one_observation_of_a_dense_network_leaves_jax_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, obs = policy_of(config_of(name), BOX), observations(BOX)[0]
+    used = []
+    monkeypatch.setattr("bellmax.training.looking._network", lambda *given: used.append(given) or (lambda c, b: (b, c)))
+    make_look(policy.config, policy.space, policy.n_actions, policy.arrays)((), obs[None])
+    assert bool(used) == (name in NOT_DENSE)
+
+
+def test_a_network_with_its_own_meaning_is_left_to_jax() -> None:
+    class Halved(bx.DQN):
+        def make(self, *given: Any) -> Any:
+            agent = super().make(*given)
+
+            def q_values(state: Any, carry: Any, obs: Any) -> Any:
+                q, carry = agent.q_values(state, carry, obs)
+                return 0.5 * q, carry
+
+            return agent._replace(q_values=q_values, values=None)
+
+    obs, usual = observations(BOX)[0], policy_of(bx.DQN(), BOX)
+    halved = Policy("x", Halved(), BOX, 3, usual.arrays)
+    np.testing.assert_allclose(halved.q_values(obs), 0.5 * usual.q_values(obs), rtol=1e-4)
+
+
+def test_what_was_prepared_is_no_part_of_a_policy() -> None:
+    policy, obs = policy_of(bx.DQN(), BOX), observations(BOX)[0]
+    before = policy.q_values(obs)
+    again = pickle.loads(pickle.dumps(policy))  # noqa: S301 - our own
+    np.testing.assert_array_equal(again.q_values(obs), before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_strange_observations_raise_no_warning(value: float) -> None:
+    policy_of(bx.DQN(), BOX).act(np.full(5, value, np.float32))
+
+
+def test_there_are_spaces_of_every_kind() -> None:
+    assert {type(leaf) for space in SPACES.values() for leaf in leaves_of(space)} == {Box, Discrete, MultiDiscrete}
