@@ -19,7 +19,7 @@ from safetensors.numpy import save as to_bytes
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.training import checkpoint, trainer
-from bellmax.training.policy import fingerprint
+from bellmax.training.policy_files import fingerprint
 from bellmax.training.saved_world import PURE_WRAPPERS, find_risks, find_saved_world
 
 MODULE = "module_of_a_stranger"

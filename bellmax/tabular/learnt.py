@@ -7,6 +7,7 @@ known to be deterministic, it is the book's table of last outcomes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from bellmax.tabular.agent import Shape
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.representation import largest, n_columns
+from bellmax.tabular.soundness import MOST
 from bellmax.types import FloatArray, IntArray
 
 
@@ -40,6 +42,23 @@ class Learnt(NamedTuple):
     size: IntArray
     last: IntArray
     clock: IntArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        pairs = self.total.size
+        return {
+            "successor": (-1, sizes.obs - 1), "ended": (0, 1), "seen": (0, MOST), "total": (0, MOST),
+            "known": (0, pairs - 1), "size": (0, pairs), "last": (-1, MOST), "clock": (0, MOST),
+        }  # fmt: skip
+
+    def faults(self) -> Iterator[str]:
+        """What does not belong together: kernels draw an outcome by its share of `total`, and append to `known`."""
+        if ((self.seen > 0) != (self.successor >= 0)).any():
+            yield "an outcome is counted that has no successor, or the other way round"
+        if (self.seen.reshape(self.total.size, -1).sum(axis=1) != self.total).any():
+            yield "`total` is not the sum of `seen`"
+        if not np.array_equal(np.sort(self.known[: self.size[0]]), np.flatnonzero(self.last >= 0)):
+            yield "`known` does not list the pairs that have a last visit"
 
 
 def new_model(shape: Shape, outcomes: int) -> Learnt:

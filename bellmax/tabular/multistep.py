@@ -12,6 +12,7 @@ from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, counts, s
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.representation import change, feature, greedy, largest, table_of, value
+from bellmax.tabular.soundness import MOST
 from bellmax.types import FloatArray, IntArray
 
 
@@ -33,6 +34,12 @@ class Window(NamedTuple):
     probability: FloatArray
     next_probability: FloatArray
     cursor: IntArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`; a full window is emptied at once."""
+        return {
+            "obs": (0, sizes.obs - 1), "action": (0, sizes.actions - 1), "cursor": (0, max(self.obs.size - 1, 0)),
+        }  # fmt: skip
 
 
 FIRST, HELD = 0, 1
@@ -205,6 +212,10 @@ class Episode(NamedTuple):
     window: Window
     first: IntArray
     returns: IntArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        return {"first": (-1, self.window.obs.size - 1), "returns": (0, MOST)}
 
 
 def forget_episode(episode: Episode) -> None:

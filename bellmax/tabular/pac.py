@@ -13,6 +13,7 @@ from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.learnt import backup, new_model, remember
 from bellmax.tabular.representation import change, largest, n_columns, value
+from bellmax.tabular.soundness import MOST
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
@@ -105,6 +106,10 @@ class Attempts(NamedTuple):
     tried: IntArray
     learning: BoolArray
     clock: IntArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        return {"gathered": (0, MOST), "tried": (0, MOST), "clock": (0, MOST)}
 
 
 class Delay(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -126,6 +127,34 @@ class Sweep(NamedTuple):
     size: IntArray
     place: IntArray
     priority: FloatArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        slots, pairs = self.following.size, self.place.size
+        return {
+            "head": (-1, slots - 1), "following": (-1, slots - 1), "heap": (0, pairs - 1), "size": (0, pairs),
+            "place": (-1, pairs - 1),
+        }  # fmt: skip
+
+    def faults(self) -> Iterator[str]:
+        """What does not belong together: the queue, and the lists of what leads to each state."""
+        queued = self.heap[: self.size[0]]
+        if (
+            not np.array_equal(np.flatnonzero(self.place >= 0), np.sort(queued))
+            or (self.place[queued] != np.arange(queued.size)).any()
+        ):
+            yield "`heap` and `place` disagree"
+        met = np.zeros(self.following.size, np.int64)
+        slots, state = self.head[self.head >= 0], np.flatnonzero(self.head >= 0)
+        while slots.size and met.max() < 2:  # one step along all lists at a time; a circle comes back
+            np.add.at(met, slots, 1)
+            if (self.model.successor[slots] != state).any():
+                yield "a list of predecessors has one of another state"
+                return
+            slots = self.following[slots]
+            slots, state = slots[slots >= 0], state[slots >= 0]
+        if not np.array_equal(met, self.model.successor >= 0):
+            yield "the lists of predecessors do not hold each outcome once"
 
 
 class Threshold(NamedTuple):

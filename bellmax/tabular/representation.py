@@ -27,12 +27,20 @@ class Ragged(NamedTuple):
     values: FloatArray
     n_allowed: IntArray
 
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        return {"n_allowed": None}
+
 
 class Tiles(NamedTuple):
     """`weights [F, A]`, and the tiles `[slots, T]` that are active in the observations now in memory."""
 
     weights: FloatArray
     active: IntArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        return {"active": (0, sizes.rows - 1)}
 
 
 def table_of(q: Any) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +12,7 @@ from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, TabularCo
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel, random_bits
 from bellmax.tabular.representation import change, largest, table_of, value, with_table
+from bellmax.tabular.soundness import MOST
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
@@ -145,6 +147,15 @@ class Rounds(NamedTuple):
     before: FloatArray
     visited: BoolArray
     tally: IntArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        return {"tally": (0, [MOST, self.visited.size, self.visited.size])}
+
+    def faults(self) -> Iterator[str]:
+        """What does not belong together."""
+        if self.tally[VISITED] != self.visited.sum():
+            yield "`tally` does not count the pairs that were visited in this round"
 
 
 ROUND, MET, VISITED = 0, 1, 2

@@ -6,6 +6,7 @@ is above `CUTOFF` are listed, so that a step costs what the trace is long and no
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -37,6 +38,19 @@ class Trace(NamedTuple):
     place: IntArray
     length: IntArray
     old_value: FloatArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        size = self.row.size
+        return {
+            "row": (0, sizes.rows - 1), "action": (0, sizes.actions - 1), "place": (-1, size - 1), "length": (0, size),
+        }  # fmt: skip
+
+    def faults(self) -> Iterator[str]:
+        """What does not belong together: the list would grow beyond its end."""
+        n = self.length[0]
+        if (self.place >= 0).sum() != n or (self.place[self.row[:n], self.action[:n]] != np.arange(n)).any():
+            yield "`place` and the list of `row` and `action` disagree"
 
 
 def new_trace(q: Any) -> Trace:

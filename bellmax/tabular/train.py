@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from bellmax.tabular.agent import Now, Shape, Step, TabularAgent, level_at, step_size_after
 from bellmax.tabular.kernel import kernel, new_generator
 from bellmax.tabular.representation import Ragged, Tiles, feature, n_features
+from bellmax.tabular.soundness import MOST
 from bellmax.types import FloatArray, IntArray
+
+FAR = 1e9  # nothing of a classic world comes near; angles are wrapped in steps of 2π
 
 
 class TabularState(NamedTuple):
@@ -33,6 +37,23 @@ class TabularState(NamedTuple):
     clock: IntArray
     episode_return: FloatArray
     generator: np.ndarray[Any, np.dtype[np.uint64]]
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`; where a world of real numbers is, is near the origin."""
+        return {
+            "visits": (0, MOST),
+            "place": (-FAR, FAR),
+            "clock": ([0, -1, 0, -1], [MOST, sizes.obs - 1, MOST, sizes.actions - 1]),
+            "generator": (0, 2**64 - 1),
+        }
+
+    def faults(self) -> Iterator[str]:
+        """What does not belong together."""
+        obs, action = self.clock[OBS], self.clock[ACTION]
+        if (obs < 0) != (action < 0):
+            yield f"observation {obs} with action {action}"
+        elif obs >= 0 and isinstance(self.q, Ragged) and action >= self.q.n_allowed[obs]:
+            yield f"action {action} in observation {obs}, which has {self.q.n_allowed[obs]}"
 
 
 TIME, OBS, LENGTH, ACTION = 0, 1, 2, 3

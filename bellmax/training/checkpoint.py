@@ -3,13 +3,16 @@
     checkpoint/step-N.group-G.safetensors   every leaf of a group's state, by its path
     checkpoint.json                         N and the hash of each of these files; written last, so it is the switch
 
-The manifest names one complete set of files. Files that it does not name are left-overs, and are removed.
+The manifest names one complete set of files. Files of this form that it does not name are left-overs, and are removed;
+what has another name is not ours, and stays.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from bellmax.training import storage
 from bellmax.types import CorruptCheckpoint, IncompatibleCheckpoint
 
 MANIFEST = "checkpoint.json"
+OURS = re.compile(r"step-\d+\.group-\d+\.safetensors")
+LEFT_OVER = re.compile(rf"\.?{OURS.pattern}(\.\w+)?")  # also what `storage.write` was killed over
 
 
 def leaves(tree: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
@@ -97,8 +102,7 @@ def save(folder: Path, step: int, groups: list[dict[str, Any]]) -> None:
     Raises:
         ResourceError: the disk refuses; the old set is then still whole.
     """
-    place = folder / "checkpoint"
-    place.mkdir(exist_ok=True)
+    place = storage.inner_folder(folder / "checkpoint")
     hashes = {}
     for i, arrays in enumerate(groups):
         data = to_bytes(arrays)
@@ -106,9 +110,16 @@ def save(folder: Path, step: int, groups: list[dict[str, Any]]) -> None:
         storage.write(place / name, data)
         hashes[name] = hashlib.sha256(data).hexdigest()
     storage.write_json(folder / MANIFEST, {"format": storage.FORMAT, "step": step, "files": hashes})
-    for path in place.iterdir():
-        if path.name not in hashes:
-            path.unlink(missing_ok=True)
+    tidy(place, hashes)
+
+
+def tidy(place: Path, kept: Collection[str]) -> None:
+    """Remove our own files but those to be kept; that one cannot be removed stops no training."""
+    with contextlib.suppress(OSError):
+        for path in list(place.iterdir()):
+            if LEFT_OVER.fullmatch(path.name) and path.name not in kept:
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def load(folder: Path) -> tuple[int, list[dict[str, Any]]]:
@@ -116,12 +127,18 @@ def load(folder: Path) -> tuple[int, list[dict[str, Any]]]:
 
     Raises:
         CorruptCheckpoint: a file is missing or its content is not what was written; the message names it.
+        UnsafeFile: a link would lead out of the run's folder.
     """
     card = storage.read_json(folder / MANIFEST)
     storage.check_format(card, folder / MANIFEST)
+    storage.refuse_link(folder / "checkpoint")
+    step, files = card.get("step"), card.get("files")
+    if type(step) is not int or step < 0 or type(files) is not dict or not all(map(OURS.fullmatch, files)):
+        raise CorruptCheckpoint(f"{folder / MANIFEST} is not the manifest of a checkpoint")
     groups = []
-    for name, expected in card["files"].items():
-        path = folder / "checkpoint" / Path(name).name
+    for name, expected in files.items():
+        path = folder / "checkpoint" / name
+        storage.refuse_link(path)
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -132,14 +149,14 @@ def load(folder: Path) -> tuple[int, list[dict[str, Any]]]:
             groups.append(from_bytes(data))
         except SafetensorError as error:
             raise CorruptCheckpoint(f"{path} is no safetensors file: {error}") from error
-    return int(card["step"]), groups
+    return step, groups
 
 
 def remove(folder: Path) -> None:
     """The run has ended: the manifest first, so that nothing half removed looks whole."""
     (folder / MANIFEST).unlink(missing_ok=True)
     place = folder / "checkpoint"
-    if place.is_dir():
-        for path in place.iterdir():
-            path.unlink()
-        place.rmdir()
+    if not place.is_symlink():
+        tidy(place, ())
+        with contextlib.suppress(OSError):  # something of somebody else's is in it
+            place.rmdir()

@@ -135,9 +135,27 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
             del expected["visits"]  # older versions did not save them
         if (shapes := {name: array.shape for name, array in arrays.items()}) != expected:
             raise ValueError(f"arrays are {shapes}, expected {expected}")
+        check_numbers(arrays)
         return policy
     except (*storage.MALFORMED, OSError, SafetensorError, ConfigError) as error:
         raise CorruptCheckpoint(f"{tensors} and its .json do not make a policy: {error}") from error
+
+
+def check_numbers(arrays: Mapping[str, Any]) -> None:
+    """Refuse what cannot be the arrays of a policy: -inf is the value of an action that a state does not have.
+
+    Raises:
+        ValueError: an array has a NaN or an infinity, or counts that are no counts.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind != ("i" if name == "visits" else "f"):
+            raise ValueError(f"{name} is of type {array.dtype}")
+        if name == "visits" and (array < 0).any():
+            raise ValueError(f"{name} has a negative number")
+        if name != "visits" and (np.isnan(array) | (array == np.inf)).any():
+            raise ValueError(f"{name} has a NaN or an infinity")
+    if "low" in arrays and not (arrays["low"] <= arrays["high"]).all():
+        raise ValueError("low is above high")
 
 
 def check_named(card: Mapping[str, Any]) -> None:

@@ -98,6 +98,7 @@ def save(run: Run) -> None:
     The history comes last, so that there is never less of anything else than it tells of.
     """
     folder = _folder(run)
+    storage.inner_folder(folder / "policies")
     for which, policies in run.policies.items():
         if len(run.seeds) > SINGLE_FILES:
             save_together(policies, folder / "policies" / f"all-{which}")
@@ -140,8 +141,7 @@ def read_arrays(path: Path) -> dict[str, Any] | None:
 def close_folder(run: Run) -> None:
     """Write the experience, and the result, the mark of a run that ended."""
     for seed, data in zip(run.seeds, run.experience, strict=bool(run.experience)):
-        (_folder(run) / "experience").mkdir(exist_ok=True)
-        data.save(_folder(run) / "experience" / f"seed-{seed}.safetensors")
+        data.save(storage.inner_folder(_folder(run) / "experience") / f"seed-{seed}.safetensors")
     storage.write_json(
         _folder(run) / "result.json",
         {
@@ -177,11 +177,11 @@ def load(folder: str | os.PathLike[str]) -> Run:
         read_kept(run)
     except (*storage.MALFORMED, OSError, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
-    for which in ("final", "best") if len(run.history) or any((path / "policies").iterdir()) else ():
-        whole = path / "policies" / f"all-{which}"
+    for which in ("final", "best"):
+        whole, first = (path / "policies" / f"{name}-{which}" for name in ("all", f"seed-{run.seeds[0]}"))
         if whole.with_suffix(".json").exists():
             run.policies[which] = load_together(whole, len(run.seeds))
-        else:
+        elif len(run.history) or first.with_suffix(".json").exists():
             run.policies[which] = [read_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
     if (path / "result.json").is_file():
         result = storage.read_json(path / "result.json")
@@ -220,15 +220,35 @@ def read_kept(run: Run) -> None:
     folder, n = _folder(run), len(run.seeds)
     kept = read_arrays(folder / "episodes.safetensors")
     if kept is not None:
+        check_episodes(kept, folder / "episodes.safetensors")
         ends = np.cumsum(kept["counts"])[:-1]
         columns = np.split(kept["returns"], ends), np.split(kept["lengths"], ends)
         run.episodes = [Episodes(*pair) for pair in zip(*columns, strict=True)]
     counts = read_arrays(folder / "visits.safetensors")
     if counts is not None:
         run.visits = counts["visits"]
-    if len(run.episodes) not in (0, n) or (run.visits is not None and run.visits.shape[1] != n):
+    if len(run.episodes) not in (0, n) or not (run.visits is None or is_count(run.visits, (4, 1, n))):
         raise CorruptCheckpoint(f"the episodes or visits in {folder} are not those of {n} seeds")
     run.drop_after(run.history.step[-1] if len(run.history) else 0)
+
+
+def is_count(array: Any, shape: tuple[int, int, int]) -> bool:
+    """Whether these are counts, of so many axes, of which one (its number) has a certain length."""
+    axes, axis, length = shape
+    counts = array.dtype.kind == "i" and array.ndim == axes and array.shape[axis] == length
+    return bool(counts and (array >= 0).all())
+
+
+def check_episodes(kept: Mapping[str, Any], path: Path) -> None:
+    """Refuse returns and lengths that do not belong to their counts.
+
+    Raises:
+        CorruptCheckpoint: they do not.
+    """
+    returns, lengths, counts = (kept[name] for name in ("returns", "lengths", "counts"))
+    whole = is_count(counts, (1, 0, len(counts))) and is_count(lengths, (1, 0, counts.sum()))
+    if not whole or returns.shape != lengths.shape or returns.dtype.kind != "f":
+        raise CorruptCheckpoint(f"{path}: returns, lengths and counts do not belong together")
 
 
 def _folder(run: Run) -> Path:

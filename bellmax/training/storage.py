@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bellmax.types import ConfigError, CorruptCheckpoint, IncompatibleCheckpoint, ResourceError
+from bellmax.types import ConfigError, CorruptCheckpoint, IncompatibleCheckpoint, ResourceError, UnsafeFile
 
 # what using the content of a file raises where it is not what bellmax wrote
 FORMAT = 1  # of everything in a run's folder
@@ -87,6 +87,31 @@ def check_format(card: Any, path: Path) -> None:
         raise CorruptCheckpoint(f"{path} is not what bellmax wrote: its format is {found!r}")
     if found > FORMAT:
         raise IncompatibleCheckpoint(f"{path} is of format {found!r}, this version reads {FORMAT}; update bellmax")
+
+
+def inner_folder(path: Path) -> Path:
+    """A folder inside a run's folder, made if it is not there.
+
+    Raises:
+        UnsafeFile: it is a link, so that what is written or removed there would be somebody else's.
+        ResourceError: it cannot be made.
+    """
+    refuse_link(path)
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"cannot make folder {path}: {error.strerror}") from error
+    return path
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse what would lead out of a run's folder.
+
+    Raises:
+        UnsafeFile: it is a link.
+    """
+    if path.is_symlink():
+        raise UnsafeFile(f"{path} is a link, and a run uses only its own folder; put what it leads to in its place")
 
 
 def make_folder(path: Path) -> None:

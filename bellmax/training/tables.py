@@ -15,6 +15,7 @@ from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, build_rate
 from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_of, warn_together
 from bellmax.tabular.classic import CLASSIC, RANGES, build_classic
 from bellmax.tabular.representation import Tiles, table_of
+from bellmax.tabular.soundness import check_state
 from bellmax.tabular.tiles import Coder, encode
 from bellmax.tabular.worlds import build_model
 from bellmax.training import checkpoint
@@ -98,6 +99,18 @@ def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
     return low, high
 
 
+def read_state(fresh: train.TabularState, arrays: dict[str, Any]) -> train.TabularState:
+    """The state in a checkpoint's arrays, for a run whose state before its first step is `fresh`.
+
+    Raises:
+        IncompatibleCheckpoint: it is of another agent or world.
+        CorruptCheckpoint: it cannot be the state of a learner: kernels would read and write outside of their arrays.
+    """
+    state: train.TabularState = checkpoint.from_arrays(fresh, arrays, "checkpoint")
+    check_state(state, fresh, "checkpoint")
+    return state
+
+
 def is_compiled(source: Source) -> bool:
     """Whether a table can learn from the world in a compiled loop: it has a model, or is one of the classic worlds."""
     return source.mdp is not None or (source.compiled is not None and source.name in CLASSIC)
@@ -145,7 +158,7 @@ def compiled_loop(config: Any, source: Source, steps: int, group: int) -> Loop:
 
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> Any:
         each = [{name: array[i] for name, array in arrays.items()} for i in range(len(seeds))]
-        return tuple(checkpoint.from_arrays(*pair, "checkpoint") for pair in zip(start(seeds), each, strict=True))
+        return tuple(read_state(*pair) for pair in zip(start(seeds), each, strict=True))
 
     def snapshots(states: Any) -> list[dict[str, Any]]:
         return [snapshot(state, setup) for state in states]
@@ -238,7 +251,7 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
 
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
         run = start(seeds)
-        run.table = checkpoint.from_arrays(run.table, arrays, "checkpoint")
+        run.table = read_state(run.table, arrays)
         return run
 
     return Loop(

@@ -14,7 +14,7 @@ from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.envs.book import Handling
 from bellmax.envs.making import normal_wrappers
-from bellmax.training import checkpoint, loops, offline, saving
+from bellmax.training import checkpoint, loops, offline, saving, storage
 from bellmax.training.data_sources import name_of, read_data
 from bellmax.training.evaluate import SEED_OFFSET
 from bellmax.training.masks import with_masks
@@ -186,6 +186,8 @@ def resume(
         raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
     if not (path / checkpoint.MANIFEST).is_file():
         raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
+    for name in ("policies", "checkpoint", "experience"):
+        storage.refuse_link(path / name)
     changed, differing = change_options(run.options, options)
     check_kept(run.config, changed.keep_experience, offline_run=run.options.data is not None)
     remarks: list[str] = []
