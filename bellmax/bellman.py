@@ -60,16 +60,6 @@ def munchausen_bonus(q_tm1: Array, a_tm1: Array, temperature: float, alpha: floa
     return alpha * jnp.clip(log_policy, clip, 0.0)
 
 
-def max_target(r_t: Array, discount_t: Array, q_t: Array) -> Array:
-    """The target r + γ max_a q(s', a). Mnih et al. (2015), equation 1; `q_t` [A] is of the target network."""
-    return r_t + discount_t * jnp.max(q_t)
-
-
-def double_target(r_t: Array, discount_t: Array, q_t: Array, selector_t: Array) -> Array:
-    """The target r + γ q(s', argmax_a selector(s', a)). van Hasselt et al. (2016), equation 4; both [A]."""
-    return r_t + discount_t * value_of(q_t, jnp.argmax(selector_t))
-
-
 def td_error(q_tm1: Array, a_tm1: Array, target: Array) -> Array:
     """The error target - q(s, a); no gradient flows into the target."""
     return jax.lax.stop_gradient(target) - value_of(q_tm1, a_tm1)
