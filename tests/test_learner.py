@@ -1,5 +1,7 @@
 """The shared learner against plain arithmetic: target network, clipping, schedules, averaging."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 import bellmax as bx
 from bellmax.deep import dqn
 from bellmax.deep.config import optimizers
+from bellmax.deep.learner import make_network
 from bellmax.deep.optimiser import averaged, is_schedule, make_optimiser
+from bellmax.networks.network import flatten, from_named, to_named
 from bellmax.random import APART, make_key
-from bellmax.types import Box, Discrete, Transition
+from bellmax.types import Box, Discrete, Masked, Transition
 
 SPACE = Box((3,))
 
@@ -45,11 +49,13 @@ def test_hard_target_is_copied_every_period() -> None:
             np.testing.assert_array_equal(state.target_params, copied)
 
 
-def test_the_period_counts_environment_steps() -> None:
-    _, _, learn, state = learner(target_update_interval=8, train_freq=2, num_envs=2, gradient_steps=1)
-    for k in range(1, 5):  # a gradient step every 4 environment steps, so the copy comes at every second one
+@pytest.mark.parametrize(("gradient_steps", "period"), [(1, 2), (3, 6)])
+def test_the_period_counts_environment_steps(gradient_steps: int, period: int) -> None:
+    """A round is 4 environment steps, so the copy comes with every second one, whatever is learnt in a round."""
+    _, _, learn, state = learner(target_update_interval=8, train_freq=2, num_envs=2, gradient_steps=gradient_steps)
+    for k in range(1, 2 * period + 1):
         state, _ = learn(state, batch(16, k), make_key(k))
-        assert (state.target_params == state.params).all() == (k % 2 == 0)
+        assert (state.target_params == state.params).all() == (k % period == 0)
 
 
 def test_soft_target_follows() -> None:
@@ -173,6 +179,11 @@ def test_a_reset_begins_the_head_anew_and_a_share_of_the_torso(share: float) -> 
         if name.endswith("weight"):  # the norms' parameters start alike
             unchanged = np.array_equal(after[name], before[name])
             assert unchanged == (share == 0.0 and not name.startswith("head")), name
+    copies = [agent.parameters(s._replace(params=s.target_params)) for s in (state, same)]
+    for name in after:  # the target network has the same fresh parameters, and of the rest its own
+        if name.endswith("weight"):
+            old = name.startswith("torso") and share == 0.0
+            np.testing.assert_array_equal(copies[0][name], copies[1][name] if old else after[name], err_msg=name)
     assert int(state.optimiser[1][0].count) == 0
     assert int(state.updates) == 3
 
@@ -188,16 +199,68 @@ def test_n_and_gamma_move_to_their_values_after_each_reset() -> None:
     assert config.window == 10
 
 
-def test_the_conservative_loss_is_added() -> None:
-    _, agent, _, state = learner(conservative_weight=0.0)
-    _, cautious, _, _ = learner(conservative_weight=2.0)
-    _, plain = agent.learn(state, batch(64), make_key(0))
-    _, learned = cautious.learn(state, batch(64), make_key(0))
-    transitions, _ = batch(64)
-    q = np.array([agent.q_values(state, (), obs)[0] for obs in transitions.obs])
-    gap = np.log(np.exp(q).sum(axis=1)) - q[np.arange(64), transitions.action]
-    assert float(learned.metrics["conservative_gap"]) == pytest.approx(gap.mean(), rel=1e-4)
-    assert float(learned.metrics["loss"] - plain.metrics["loss"]) == pytest.approx(2.0 * gap.mean(), rel=1e-3)
+@pytest.mark.parametrize("masked", [False, True], ids=["all allowed", "masked"])
+def test_the_conservative_loss_is_added(masked: bool) -> None:
+    """α (ln Σ exp Q - Q(s, a)) over the allowed actions, with the weight of its transition."""
+    space, (transitions, _) = Masked(SPACE, Box((2,), "bool")) if masked else SPACE, batch(32)
+    weight, mask = np.random.default_rng(1).uniform(0.2, 2.0, 32).astype(np.float32), np.ones((32, 2), bool)
+    if masked:
+        mask[::2, 0], transitions = False, transitions._replace(action=transitions.action.at[::2].set(1))
+        transitions = transitions._replace(
+            obs=Masked(transitions.obs, jnp.asarray(mask)), next_obs=Masked(transitions.next_obs, jnp.asarray(mask))
+        )
+    plain, cautious = (bx.DQN(net_arch=(8,), conservative_weight=w).make(space, 2, 1000) for w in (0.0, 2.0))
+    state = plain.init(make_key(0))
+    one, other = (jax.jit(agent.learn)(state, (transitions, weight), make_key(0))[1] for agent in (plain, cautious))
+    q = np.asarray(jax.vmap(lambda obs: plain.q_values(state, (), obs)[0])(transitions.obs))
+    gap = np.log(np.exp(q).sum(axis=1)) - q[np.arange(32), transitions.action]
+    assert (np.abs(gap[::2]) < 1e-6).all() == masked  # one action is allowed there, and it is the one
+    assert float(other.metrics["conservative_gap"]) == pytest.approx(gap.mean(), rel=1e-4)
+    added = 2.0 * (weight * gap).mean()
+    assert float(other.metrics["loss"] - one.metrics["loss"]) == pytest.approx(added, rel=1e-3)
+
+
+def test_the_loss_of_a_batch_is_the_weighted_mean() -> None:
+    _, _, learn, state = learner()
+    transitions, _ = batch(8)
+    parts = [jax.tree.map(lambda x, k=k: x[k : k + 1], transitions) for k in range(8)]
+    single = [learn(state, (part, jnp.ones(1)), make_key(0)) for part in parts]
+    losses = np.array([float(learned.metrics["loss"]) for _, learned in single])
+    weight = np.linspace(0.1, 1.5, 8, dtype=np.float32)
+    _, learned = learn(state, (transitions, weight), make_key(0))
+    assert float(learned.metrics["loss"]) == pytest.approx((weight * losses).mean(), rel=1e-5)
+
+
+def noisy_learner(n_actions: int, silent: str) -> tuple[Any, Any]:
+    """(learn, state), the noise of the network or of its target network being silent."""
+    config = bx.DQN(noisy=True, net_arch=(8,))
+    agent, (fresh, network, *_) = config.make(SPACE, n_actions, 1000), make_network(config, SPACE, n_actions)
+    params = fresh(make_key(0))
+    module = network(params, None)
+    quiet = {name: 0.0 * leaf if "sigma" in name else leaf for name, leaf in to_named(module).items()}
+    without = flatten(from_named(module, quiet))[0]
+    state = agent.init(make_key(0))._replace(
+        params=without if silent == "network" else params, target_params=without if silent == "target" else params
+    )
+    return jax.jit(agent.learn), state
+
+
+@pytest.mark.parametrize("silent", ["network", "target"])
+def test_both_networks_are_noisy_in_the_target(silent: str) -> None:
+    """With one of them silent, the loss still depends on the key."""
+    learn, state = noisy_learner(2, silent)
+    losses = [float(learn(state, batch(16), make_key(k))[1].metrics["loss"]) for k in range(4)]
+    assert len(set(losses)) == 4
+
+
+def test_the_two_networks_have_noise_of_their_own() -> None:
+    """Where a step pays nothing and leads back, the error is the difference of the two networks: 0 with one noise."""
+    learn, state = noisy_learner(1, "none")
+    transitions, weight = batch(16)
+    transitions = transitions._replace(
+        action=jnp.zeros(16, jnp.int32), reward=jnp.zeros(16), discount=jnp.ones(16), next_obs=transitions.obs
+    )
+    assert float(learn(state, (transitions, weight), make_key(0))[1].metrics["loss"]) > 1e-4
 
 
 def test_contradictory_switches_are_all_in_one_message() -> None:
