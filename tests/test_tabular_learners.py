@@ -253,10 +253,13 @@ def test_prioritized_sweeping(n_allowed: list[int], planning_steps: int, outcome
 def test_a_change_is_queued_by_how_likely_it_is_met() -> None:
     """Moore and Atkeson (1993): a pair is as urgent as p γ |change of V(s')|, the largest of those that reach it."""
     config = planning.PrioritizedSweeping(
-        planning_steps=2, threshold=0.01, gamma=0.9, exploration_initial_eps=1.0, exploration_final_eps=1.0
+        planning_steps=1, threshold=0.01, gamma=0.9, exploration_initial_eps=1.0, exploration_final_eps=1.0
     )
     kernel, model = Kernel(config, 300, [N_ACTIONS] * N_STATES, None, seed=1), book.Model(16)
     table, waiting = np.zeros((N_STATES, N_ACTIONS)), {}
+
+    def gap(pair: tuple[int, int]) -> float:
+        return model.backup(pair, 0.9, lambda s: table[s].max()) - table[pair]
 
     def queue(pair: tuple[int, int], priority: float) -> None:
         if priority > 0.01:
@@ -267,22 +270,23 @@ def test_a_change_is_queued_by_how_likely_it_is_met() -> None:
     for _ in range(300):
         s, a, r, s2, terminated, *_ = transition = stream.send(a)
         model.remember(s, a, r, s2, terminated)
-        queue((s, a), abs(model.backup((s, a), 0.9, lambda s: table[s].max()) - table[s, a]))
-        for _ in range(2):
-            if not waiting:
-                break
-            pair = max(waiting, key=waiting.__getitem__)
-            del waiting[pair]
-            s = pair[0]
+        queue((s, a), abs(gap((s, a))))
+        a = kernel.observe(*transition)
+        new, memory = table_of(kernel.state.q), kernel.state.memory
+        heap = {divmod(int(pair), N_ACTIONS): memory.priority[pair] for pair in memory.heap[: memory.size[0]]}
+        if waiting:
+            urgent = [pair for pair in waiting if waiting[pair] > max(waiting.values()) - 1e-9]  # a heap has no order
+            moved = [pair for pair in urgent if abs(new[pair] - table[pair]) > 1e-9] or [
+                p for p in urgent if p not in heap
+            ]
+            s = moved[0][0]
             before = table[s].max()
-            table[pair] = model.backup(pair, 0.9, lambda s: table[s].max())
-            for before_pair, outcomes in model.seen.items():
+            table[moved[0]] += gap(moved[0])
+            del waiting[moved[0]]
+            for pair, outcomes in model.seen.items():
                 n = sum(len(rewards) for *_, rewards in outcomes)
                 for successor, ended, rewards in outcomes:
                     if successor == s and not ended:
-                        queue(before_pair, 0.9 * abs(table[s].max() - before) * len(rewards) / n)
-        a = kernel.observe(*transition)
-        np.testing.assert_allclose(table_of(kernel.state.q), table, atol=1e-9)
-        memory = kernel.state.memory
-        heap = {divmod(int(pair), N_ACTIONS): memory.priority[pair] for pair in memory.heap[: memory.size[0]]}
+                        queue(pair, 0.9 * abs(table[s].max() - before) * len(rewards) / n)
+        np.testing.assert_allclose(new, table, atol=1e-9)
         assert heap == pytest.approx(waiting, abs=1e-9)
