@@ -1,15 +1,19 @@
 """Plant each fault of `faults.toml` in a copy of the package, and see whether the tests named beside it catch it.
 
-python mutants/run.py                 all of them, one after the other; writes RESULTS.md
-python mutants/run.py targets noise   those whose area or name contains one of these words; writes nothing
-python mutants/run.py --check         only whether each fault still fits the code: no test is run
+    python mutants/run.py                 all of them, one after the other
+    python mutants/run.py targets noise   those whose area or name contains one of these words
+    python mutants/run.py --check         only whether each fault still fits the code: no test is run
+
+What was found is kept in results.json, of those not run this time too, and shown in RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,8 +25,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-LIMIT = 600  # seconds for the tests of one fault; a fault that makes a loop endless is caught by it
-NOTHING_RAN = 5  # pytest: no test was collected
+LIMIT = 300  # seconds of processor time for the tests of one fault: one that makes a loop endless is caught by it
+OUT_OF_TIME = -24  # SIGXCPU
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,6 @@ class Fault:
     new: str
     tests: tuple[str, ...]
     survives: str = ""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a fault: caught by a test, survived, or no answer (the tests did not run)."""
-
-    fault: Fault
-    word: str
-    by: str
-    seconds: float
 
 
 def read_faults() -> list[Fault]:
@@ -87,57 +81,59 @@ def misfits(faults: list[Fault]) -> list[str]:
     return problems + [f"{name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1})]
 
 
-def run_tests(folder: Path, tests: list[str]) -> tuple[int, str]:
-    """(pytest's exit status, the first test that failed); 1 where time ran out."""
+def run_tests(folder: Path, tests: list[str], limit: int = LIMIT) -> tuple[str, str]:
+    """("passed", ""), ("failed", the first test that did), or ("no answer", why)."""
     cache = folder / "cache"
     settings = {
         "PYTHONPATH": str(folder), "BELLMAX_CACHE_DIR": str(cache), "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command, cwd=folder, env={**os.environ, **settings}, capture_output=True, text=True, timeout=LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        return 1, "the time limit"
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return done.returncode, failed[1] if failed else done.stdout[-300:] + done.stderr[-300:]
+    done = subprocess.run(  # noqa: S603
+        command, cwd=folder, env={**os.environ, **settings}, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10)),
+    )  # fmt: skip
+    if done.returncode == OUT_OF_TIME:
+        return "failed", "the time limit"
+    failed = re.search(r"^FAILED (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    if done.returncode == 1 and failed:
+        return "failed", failed[1]
+    return ("passed", "") if done.returncode == 0 else ("no answer", done.stdout[-2000:] + done.stderr[-500:])
 
 
-def try_fault(folder: Path, fault: Fault) -> Verdict:
-    """Plant one fault, run its tests, take it out again."""
-    path, start = folder / "bellmax" / fault.file, time.perf_counter()
+def try_fault(folder: Path, fault: Fault) -> tuple[str, str]:
+    """Plant one fault, run its tests, take it out again: "caught" and by which test, "survived", or "no answer"."""
+    path = folder / "bellmax" / fault.file
     sound = read(path)
     path.write_text(sound.replace(fault.old, fault.new), encoding="utf-8")
-    status, by = run_tests(folder, list(fault.tests))
+    word, by = run_tests(folder, list(fault.tests))
     path.write_text(sound, encoding="utf-8")
-    word = {0: "survived", 1: "caught"}.get(status, "no answer")
-    return Verdict(fault, word, by if status else "", time.perf_counter() - start)
+    return {"passed": "survived", "failed": "caught"}.get(word, word), by
 
 
-def table(verdicts: list[Verdict]) -> str:
+def table(faults: list[Fault], found: dict[str, list[str]]) -> str:
     """The results in Markdown."""
-    caught = sum(verdict.word == "caught" for verdict in verdicts)
+    caught = sum(found.get(fault.name, [""])[0] == "caught" for fault in faults)
     lines = [
         "# Planted faults", "",
-        f"`make mutants`: {caught} of {len(verdicts)} caught, each by the tests named for it in `faults.toml`.", "",
-        "| area | fault | file | verdict |", "|---|---|---|---|",
+        f"`make mutants`: {caught} of {len(faults)} are caught by the tests that `faults.toml` names for them.", "",
+        "| area | fault | in | verdict |", "|---|---|---|---|",
     ]  # fmt: skip
-    for verdict in verdicts:
-        fault = verdict.fault
-        told = f"caught by `{verdict.by}`" if verdict.word == "caught" else f"**{verdict.word}**: {fault.survives}"
-        lines.append(f"| {fault.area} | {fault.name} | `{fault.file}` | {told.replace('|', chr(92) + '|')} |")
+    for fault in faults:
+        word, by = found.get(fault.name, ["not run", ""])
+        told = f"caught by `{by}`" if word == "caught" else f"**{word}** {fault.survives}".strip()
+        cells = (fault.area, fault.name, f"`{fault.file}`", told)
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    """0 if every fault is caught or known to survive, 1 if one survives unexplained, 2 if one no longer fits."""
+    """0 if every fault is caught or known to survive, 1 if one is not, 2 if nothing could be tried."""
     parser = argparse.ArgumentParser(description="Plant faults and see whether the tests catch them.")
     parser.add_argument("words", nargs="*", help="only faults whose area or name contains one of these")
     parser.add_argument("--check", action="store_true", help="only whether each fault still fits the code")
     asked = parser.parse_args()
-    faults = read_faults()
+    faults, results = read_faults(), HERE / "results.json"
     if problems := misfits(faults):
         print(*problems, sep="\n", file=sys.stderr)
         return 2
@@ -145,22 +141,24 @@ def main() -> int:
         print(f"{len(faults)} faults fit the code")
         return 0
     chosen = [f for f in faults if not asked.words or any(w in f"{f.area} {f.name}" for w in asked.words)]
+    found = json.loads(read(results)) if results.is_file() else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("bellmax", "tests", "examples"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
-        status, by = run_tests(folder, sorted({test for fault in chosen for test in fault.tests}))
-        if status:
+        word, by = run_tests(folder, sorted({test for fault in chosen for test in fault.tests}), 3600)
+        if word != "passed":
             print(f"the tests do not pass without a fault: {by}", file=sys.stderr)
             return 2
-        verdicts = []
         for fault in chosen:
-            verdicts.append(try_fault(folder, fault))
-            print(f"{verdicts[-1].word:9s} {verdicts[-1].seconds:4.0f} s  {fault.name}  {verdicts[-1].by}", flush=True)
-    if not asked.words:
-        (HERE / "RESULTS.md").write_text(table(verdicts), encoding="utf-8")
-    return 0 if all(v.word == "caught" or (v.word == "survived" and v.fault.survives) for v in verdicts) else 1
+            start = time.perf_counter()
+            found[fault.name] = list(try_fault(folder, fault))
+            print(f"{found[fault.name][0]:9s} {time.perf_counter() - start:4.0f} s  {fault.name}", flush=True)
+            known = {f.name: found[f.name] for f in faults if f.name in found}
+            results.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (HERE / "RESULTS.md").write_text(table(faults, known), encoding="utf-8")
+    return 0 if all(found[f.name][0] == "caught" or f.survives for f in chosen) else 1
 
 
 if __name__ == "__main__":
