@@ -86,3 +86,10 @@ def test_a_memory_cell_sees_the_episode_so_far(cell: str) -> None:
         q, graded = judge(graded, obs)
         np.testing.assert_allclose(q, module.head(seen), rtol=1e-4, atol=1e-6)
         assert action == jnp.argmax(module.head(seen))
+
+
+def test_recipes_explore_and_weigh_as_in_their_papers() -> None:
+    """An ensemble explores by its members only; R2D2's importance weights do not anneal."""
+    ensemble, recurrent = bx.BootstrappedDQN(), bx.R2D2()
+    assert [ensemble.epsilon(t, 1_000) for t in (0, 50, 1_000)] == [0.0, 0.0, 0.0]
+    assert (recurrent.priority_beta, recurrent.priority_beta_final) == (0.6, 0.6)

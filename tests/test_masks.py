@@ -121,7 +121,9 @@ def test_a_mask_that_allows_nothing_at_the_end_leaves_values_finite() -> None:
     assert mask_of(ended).all()
 
 
-def test_bcq_looks_for_likely_actions_among_those_allowed() -> None:
+@pytest.mark.parametrize(("threshold", "expected"), [(0.3, [-np.inf, 2.0, -np.inf]), (0.0, [-np.inf, 2.0, 3.0])])
+def test_bcq_looks_for_likely_actions_among_those_allowed(threshold: float, expected: list[float]) -> None:
+    """With a threshold of 0 every allowed action is likely enough, and no other."""
     output = jnp.array([[1.0, 5.0], [2.0, 0.0], [3.0, -4.0]])  # the likeliest action by far is not allowed
-    q = bcq.values(output, bx.BCQ(), jnp.array([False, True, True]))
-    np.testing.assert_array_equal(q, [-np.inf, 2.0, -np.inf])
+    q = bcq.values(output, bx.BCQ(bcq_threshold=threshold), jnp.array([False, True, True]))
+    np.testing.assert_array_equal(q, expected)

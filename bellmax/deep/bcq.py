@@ -63,7 +63,7 @@ def values(output: Array, config: BCQ, mask: Array | None) -> Array:
     """Q [A] of an output [A, 2]; -inf for actions that the data would hardly take."""
     log_g = jax.nn.log_softmax(bellman.legal(output[:, 1], mask))
     likely = log_g - jnp.max(log_g) >= jnp.log(config.bcq_threshold)
-    return bellman.legal(natural(config, output[:, 0]), likely)
+    return bellman.legal(bellman.legal(natural(config, output[:, 0]), mask), likely)  # a threshold of 0 passes all
 
 
 def loss(

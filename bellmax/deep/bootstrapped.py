@@ -7,8 +7,10 @@ The priors are of Osband et al. (2018), "Randomized prior functions for deep rei
 with p_k a fixed random network of each member, which keeps the members apart where there is no data. An episode follows
 one member greedily, so that a plan to explore lasts for many steps.
 
-Differs from DQN in: an ensemble; each member has a target of its own; acting follows the member of the episode.
-Differs from the papers in: every member learns from every transition (the priors alone make them differ).
+Differs from DQN in: an ensemble; each member has a target of its own; acting follows the member of the episode, and
+does not explore besides (ε = 0).
+Differs from the papers in: every member learns from every transition (the priors alone make them differ); a policy acts
+on the members' mean, where Osband et al. (2016) let them vote.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
-from bellmax.config import setting
+from bellmax.config import setting, with_default
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.dqn import LOSSES
 from bellmax.deep.learner import make_agent
@@ -35,6 +37,8 @@ class BootstrappedDQN(ReplayConfig):
     name: ClassVar[str] = "bootstrapped-dqn"
     recurrent_cells: ClassVar[bool] = False
 
+    exploration_initial_eps: float = with_default(ReplayConfig, "exploration_initial_eps", 0.0)
+    exploration_final_eps: float = with_default(ReplayConfig, "exploration_final_eps", 0.0)
     loss: str = setting("squared", "what is done to the TD error", choices=tuple(LOSSES))
     n_members: int = setting(10, "networks of the ensemble", low=1)
     prior_scale: float = setting(3.0, "β, what the fixed networks are multiplied by", low=0.0)

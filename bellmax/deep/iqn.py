@@ -6,7 +6,8 @@ with Z_τ(s, a) the quantile at level τ, which is an input of the network: equa
 
 Differs from QR-DQN in: the levels are drawn anew for each transition, and the network takes them as an input.
 Differs from the paper in: what DQN here differs in; acting takes the mean over evenly spread levels, not drawn ones, so
-that a policy is a function of the observation.
+that a policy is a function of the observation; cosines begin at cos(πτ), as the constant cos(0) is the layer's bias;
+levels are rounded to 1/1024, so that the cosines are a table.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bellmax import bellman, distributions
 from bellmax.config import setting
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.learner import make_agent
+from bellmax.deep.qr_dqn import KAPPA
 from bellmax.deep.targets import back_up, bootstrap, natural
 from bellmax.types import Agent, Array, Space, Transition
 
@@ -35,7 +37,7 @@ class IQN(ReplayConfig):
     n_target_samples: int = setting(8, "levels drawn of its target, N' in the paper", low=1)
     n_policy_samples: int = setting(32, "levels that acting takes the mean of, K in the paper", low=1)
     n_cosines: int = setting(64, "cosine features of a level", low=1)
-    quantile_kappa: float = setting(1.0, "where the quantile Huber loss turns linear; 0: at once", low=0.0)
+    quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
     @property
     def n_draws(self) -> int:

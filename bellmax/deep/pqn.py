@@ -6,8 +6,9 @@ over a fresh batch of `train_freq` steps of `num_envs` worlds, learnt from `epoc
 parts: algorithm 1.
 
 Differs from DQN in: no replay memory and no target network; λ-returns; many worlds; layer normalisation is essential.
+λ-returns are not corrected for exploring actions (Peng's, as in the paper): biased as long as it explores.
 Differs from the paper in: RAdam with its step size falling to 0; a truncated episode bootstraps from its final
-observation.
+observation; the policy is an average of the parameters (`weight_averaging=False`: the last ones).
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from bellmax.deep.learner import make_agent
 from bellmax.deep.targets import back_up, bootstrap, natural
 from bellmax.types import Agent, Array, Space, Transition
 
+KAPPA = "where the quantile Huber loss turns linear; it biases returns that differ by less than this: 0 does not"
+
 
 @dataclass(frozen=True, kw_only=True)
 class QRDQN(ReplayConfig):
@@ -30,7 +32,7 @@ class QRDQN(ReplayConfig):
     name: ClassVar[str] = "qr-dqn"
 
     n_quantiles: int = setting(32, "quantiles of the distribution", low=1)
-    quantile_kappa: float = setting(1.0, "where the quantile Huber loss turns linear; 0: at once", low=0.0)
+    quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
     @property
     def n_outputs(self) -> int:

@@ -4,8 +4,9 @@ DQN with an LSTM that learns from prioritised sequences with stored state and bu
 that squeezes values, dueling streams, and worlds that each explore with an ε of their own.
 
 Differs from DQN in its settings alone. Differs from the paper in: sequences may begin at any step; a sequence may go
-over the end of an episode, where the cell begins anew; settings for small worlds (the paper has a burn-in of 40,
-sequences of 80, n = 5, 256 worlds, η = 0.9, exponents 0.9 and 0.6).
+over the end of an episode, where the cell begins anew; the cell sees observations only, not the last action and reward;
+settings for small worlds (the paper has a burn-in of 40, sequences of 80, n = 5, 256 worlds, η = 0.9, exponents 0.9 and
+0.6, which do not change over the run here either).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class R2D2(DQN):
     prioritized: bool = with_default(DQN, "prioritized", True)
     priority_alpha: float = with_default(DQN, "priority_alpha", 0.9)
     priority_beta: float = with_default(DQN, "priority_beta", 0.6)
+    priority_beta_final: float = with_default(DQN, "priority_beta_final", 0.6)
     exploration: str = with_default(DQN, "exploration", "ladder")
     exploration_initial_eps: float = with_default(DQN, "exploration_initial_eps", 0.4)
     exploration_final_eps: float = with_default(DQN, "exploration_final_eps", 0.4)

@@ -10,25 +10,40 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bellmax.networks.layers import at_least_1
 from bellmax.types import Array
 
 WORD = 4  # bytes
 
 
 class Conv(eqx.Module):
-    """A convolution of an image [H, W, C], no padding unless `same`: then H' = ⌈H / stride⌉."""
+    """A convolution of an image [H, W, C], no padding unless `same`: then H' = ⌈H / stride⌉.
+
+    If `spectral`, its weight is divided by the spectral norm that it has as a matrix [C', size² C], where that is
+    above 1. Miyato et al. (2018), section 2.1.
+    """
 
     weight: Array
     bias: Array
     stride: int = eqx.field(static=True)
     same: bool = eqx.field(static=True)
+    spectral: bool = eqx.field(static=True)
 
-    def __init__(self, n_in: int, n_out: int, size: int, stride: int, key: Array, same: bool = False) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, size: int, stride: int, key: Array, same: bool = False, spectral: bool = False
+    ) -> None:
         k_weight, k_bias = jax.random.split(key)
         bound = 1.0 / math.sqrt(n_in * size * size)
         self.weight = jax.random.uniform(k_weight, (size, size, n_in, n_out), minval=-bound, maxval=bound)
         self.bias = jax.random.uniform(k_bias, (n_out,), minval=-bound, maxval=bound)
-        self.stride, self.same = stride, same
+        self.stride, self.same, self.spectral = stride, same, spectral
+
+    @property
+    def kernel(self) -> Array:
+        """The weight [size, size, C, C'] that images meet."""
+        if not self.spectral:
+            return self.weight
+        return self.weight / at_least_1(self.weight.reshape(-1, self.weight.shape[-1]).T)
 
     def __call__(self, image: Array) -> Array:
         """[H, W, C] to [H', W', C']."""
@@ -37,14 +52,14 @@ class Conv(eqx.Module):
             missing = [max((-(-n // self.stride) - 1) * self.stride + size - n, 0) for n in image.shape[:2]]
             image = jnp.pad(image, [*((n // 2, n - n // 2) for n in missing), (0, 0)])
         by = by_products if jax.default_backend() == "cpu" else by_xla
-        return by(image, self.weight, self.stride) + self.bias[None, None, :]
+        return by(image, self.kernel, self.stride) + self.bias[None, None, :]
 
     def of_frames(self, frames: Array) -> Array:
         """The convolution of frames [C, H, W] of bytes, seen as 0 to 1."""
         fits = self.stride == WORD and self.weight.shape[0] % WORD == 0 and not self.same
         if not fits or jax.default_backend() != "cpu":
             return self(jnp.moveaxis(frames, 0, -1).astype(jnp.float32) / 255.0)
-        image, weight = coarser_by_words(frames, self.weight)
+        image, weight = coarser_by_words(frames, self.kernel)
         return by_products(image.astype(jnp.float32) / 255.0, weight, 1) + self.bias[None, None, :]
 
 

@@ -70,10 +70,10 @@ class NoisyDense(eqx.Module):
 
 
 class SpectralDense(eqx.Module):
-    """y = W x / max(1, σ(W)) + b, σ the largest singular value by power iteration. Miyato et al. (2018).
+    """y = W x / max(1, σ(W)) + b, σ the largest singular value. Miyato et al. (2018).
 
-    Differs from the paper in: the iteration starts anew each time, so that the layer has no state of its own; and
-    layers whose norm is below 1 stay as they are, as in Gogianu et al. (2021).
+    Differs from the paper in: σ is computed again each time, so that the layer has no state of its own; and layers
+    whose norm is below 1 stay as they are, as in Gogianu et al. (2021).
     """
 
     weight: Array
@@ -85,16 +85,37 @@ class SpectralDense(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[n_in] to [n_out]."""
-        return linear(self.weight, x) / jnp.maximum(1.0, spectral_norm(self.weight)) + self.bias
+        return linear(self.weight, x) / at_least_1(self.weight) + self.bias
 
 
-def spectral_norm(weight: Array, iterations: int = 8) -> Array:
-    """The largest singular value of [n_out, n_in]; its gradient is through W alone: u Wᵀ v."""
+def at_least_1(weight: Array) -> Array:
+    """What a spectral layer divides its weight [n_out, n_in] by: the larger of 1 and its spectral norm."""
+    return jnp.maximum(1.0, spectral_norm(weight))
+
+
+def spectral_norm(weight: Array, steps: int = 16) -> Array:
+    """The largest singular value of [n_out, n_in]; its gradient is through W alone: u Wᵀ v.
+
+    Golub and Kahan (1965): the best direction among those that so many products with WᵀW span. The singular values of
+    a fresh layer lie close together, where a power iteration of as many steps stays up to 5 % below.
+    """
     fixed = jax.lax.stop_gradient(weight)
-    v = jnp.cos(jnp.arange(weight.shape[1], dtype=jnp.float32))  # no symmetry, so orthogonal to nothing likely
-    for _ in range(iterations):
-        v = fixed.T @ (fixed @ v)
-        v = v / (jnp.linalg.norm(v) + 1e-12)
+    steps = min(steps, *weight.shape)
+    start = jnp.cos(jnp.arange(weight.shape[1], dtype=weight.dtype))  # no symmetry, so orthogonal to nothing likely
+
+    def extend(basis: Array, k: Array) -> tuple[Array, None]:
+        onward = fixed.T @ (fixed @ basis[k])
+        fresh = onward
+        for _ in range(2):  # once would leave what rounding puts back
+            fresh = fresh - basis.T @ (basis @ fresh)
+        size = jnp.linalg.norm(fresh)
+        new = size > 1e-5 * jnp.linalg.norm(onward)  # else nothing is left but rounding
+        return basis.at[k + 1].set(jnp.where(new, fresh / jnp.where(new, size, 1.0), 0.0)), None
+
+    first = jnp.zeros((steps, start.size), weight.dtype).at[0].set(start / jnp.linalg.norm(start))
+    basis = jax.lax.scan(extend, first, jnp.arange(steps - 1))[0]
+    images = fixed @ basis.T  # [n_out, steps]
+    v = basis.T @ jnp.linalg.eigh(images.T @ images)[1][:, -1]
     u = fixed @ v
     return jnp.vdot(u / (jnp.linalg.norm(u) + 1e-12), weight @ v)
 

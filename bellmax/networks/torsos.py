@@ -88,7 +88,7 @@ class Convolutions(eqx.Module):
         shape = jax.eval_shape(lambda: channels_last(space, jnp.zeros(space.shape))).shape
         layers, norms = [], []
         for (width, size, stride), k in zip(plan, jax.random.split(key, len(plan)), strict=True):
-            conv = Conv(shape[-1], width, size, stride, k)
+            conv = Conv(shape[-1], width, size, stride, k, spectral=normalization == "spectral")
             fits = min(shape[:2]) >= size
             shape = jax.eval_shape(conv, jnp.zeros(shape)).shape if fits else ()
             if not fits:
@@ -110,26 +110,36 @@ class Convolutions(eqx.Module):
 
 
 class Impala(eqx.Module):
-    """Three stages of a convolution, a pooling and two residual blocks. Espeholt et al. (2018), figure 3."""
+    """Three stages of a convolution, a pooling and two residual blocks. Espeholt et al. (2018), figure 3.
+
+    Differs from the figure in: each convolution is normalised if asked, with a learnt scale and shift per channel.
+    """
 
     stages: tuple[tuple[Conv, ...], ...]
+    norms: tuple[tuple[Norm, ...], ...]
     space: Box = eqx.field(static=True)
 
-    def __init__(self, space: Box, width: int, key: Array) -> None:
-        n_in = min(space.shape[0], space.shape[-1])
-        stages = []
+    def __init__(self, space: Box, width: int, normalization: str, key: Array) -> None:
+        n_in, spectral = min(space.shape[0], space.shape[-1]), normalization == "spectral"
+        stages, norms = [], []
         for n_out, k in zip((16 * width, 32 * width, 32 * width), jax.random.split(key, 3), strict=True):
             first, *blocks = jax.random.split(k, 5)
-            stage = [Conv(n_in, n_out, 3, 1, first, same=True)]
-            stage += [Conv(n_out, n_out, 3, 1, b, same=True) for b in blocks]
+            stage = [Conv(n_in, n_out, 3, 1, first, same=True, spectral=spectral)]
+            stage += [Conv(n_out, n_out, 3, 1, b, same=True, spectral=spectral) for b in blocks]
             stages.append(tuple(stage))
+            norms.append(tuple(Norm((1, 1, n_out)) for _ in stage))
             n_in = n_out
         self.stages, self.space = tuple(stages), space
+        self.norms = tuple(norms) if normalization == "layer" else ()
 
     def __call__(self, obs: Array) -> Array:
         """One image to features [F]."""
         x = channels_last(self.space, obs)
-        for first, *blocks in self.stages:
+        for i, convolutions in enumerate(self.stages):
+            layers: list[Any] = list(convolutions)
+            if self.norms:
+                layers = [lambda y, c=c, n=n: n(c(y)) for c, n in zip(convolutions, self.norms[i], strict=True)]
+            first, *blocks = layers
             x = jax.lax.reduce_window(first(x), -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "SAME")
             for one, two in zip(blocks[::2], blocks[1::2], strict=True):
                 x = x + two(jax.nn.relu(one(jax.nn.relu(x))))
@@ -189,7 +199,7 @@ TORSOS: dict[str, Make] = {
     "minatar": _image(lambda space, norm, key: Convolutions(space, MINATAR, norm, key)),
     "nature": _image(lambda space, norm, key: Convolutions(space, NATURE, norm, key)),
     "efficient": _image(lambda space, norm, key: Convolutions(space, EFFICIENT, norm, key)),
-    "impala": _image(lambda space, norm, key: Impala(space, 1, key)),
+    "impala": _image(lambda space, norm, key: Impala(space, 1, norm, key)),
     "combined": Combined,
 }
 
