@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test test-all check mutants bench format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train a table and a network, and see how far each is from the truth (3 minutes)"
-	@echo "make test    all tests (some minutes)"
+	@echo "make test    the tests, but for slow evidence (some minutes)"
+	@echo "make test-all    all tests"
+	@echo "make mutants plant faults in a copy of the code, and see the tests catch them (half an hour)"
 	@echo "make check   format, lint, types"
 	@echo "make bench   speed, side by side with C, MushroomRL, QuantEcon, Stable-Baselines3, SBX, Rejax (fetches PyTorch)"
 
@@ -35,12 +37,19 @@ demo: $(STAMP)
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+mutants: $(STAMP)
+	$(BIN)/python mutants/run.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python mutants/run.py --check
 
 bench: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python bench/speed.py

@@ -89,7 +89,7 @@ def run_tests(folder: Path, tests: list[str], limit: int = LIMIT) -> tuple[str, 
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         command, cwd=folder, env={**os.environ, **settings}, capture_output=True, text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10)),
     )  # fmt: skip
