@@ -153,6 +153,8 @@ def test_a_mistyped_name_gets_the_nearest(name: str, field: str) -> None:
 @pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_a_wrong_type_is_refused_and_named(name: str, field: str) -> None:
     for wrong in wrong_types(hints(CLASSES[name])[field]):
+        if field == "bins" and wrong == 3:
+            continue  # one number for all dimensions
         with pytest.raises(bx.ConfigError, match=rf"\b{field}=") as caught:
             build(CLASSES[name], {field: wrong})
         assert "\n" not in str(caught.value)

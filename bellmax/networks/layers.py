@@ -100,7 +100,7 @@ def spectral_norm(weight: Array, steps: int = 16) -> Array:
     a fresh layer lie close together, where a power iteration of as many steps stays up to 5 % below.
     """
     fixed = jax.lax.stop_gradient(weight)
-    steps = min(steps, *weight.shape)
+    steps = min(steps, weight.shape[0] + 1, weight.shape[1])  # more would span nothing new
     start = jnp.cos(jnp.arange(weight.shape[1], dtype=weight.dtype))  # no symmetry, so orthogonal to nothing likely
 
     def extend(basis: Array, k: Array) -> tuple[Array, None]:
