@@ -20,6 +20,7 @@ from bellmax.envs.in_process import InProcess
 from bellmax.envs.making import Env, Made, Vector, make
 from bellmax.envs.reading import bounds, read_spaces
 from bellmax.envs.side_by_side import SideBySide
+from bellmax.envs.stateful import own_wrappers, refuse_learning, reward_wrappers
 from bellmax.envs.vectored import Vectored
 from bellmax.envs.workers import Workers
 from bellmax.spaces import to_native
@@ -41,6 +42,8 @@ class HostWorld:
         coding: how the world itself counts them, for `spaces.to_native`.
         max_episode_steps: the time limit, if one is known.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order.
+        reward_wrappers: the names of wrappers that change its rewards.
+        own_wrappers: it has wrappers that are not Gymnasium's.
         seconds: that the last step took, with the checks of what the worlds answered.
     """
 
@@ -48,6 +51,13 @@ class HostWorld:
         """What `make` made; an environment that was given as an object stays its owner's to close, if not `owned`."""
         handling, world = handling or Handling(), made.world
         worlds: list[Any] = [world] if isinstance(world, VectorEnv) else world
+        try:
+            refuse_learning(made.name, world)
+        except ConfigError:
+            for one in worlds if owned else ():
+                one.close()
+            raise
+        self.reward_wrappers, self.own_wrappers = reward_wrappers(world), own_wrappers(world)
         n = made.n or (world.num_envs if isinstance(world, VectorEnv) else len(world))
         spaces = read_spaces(made.name, worlds, isinstance(world, VectorEnv))
         self._owned, self._book = owned, Book(made.name, n, spaces, handling)

@@ -144,6 +144,11 @@ def train(
         saving.open_folder(run)
     what, how = ("steps", f", {kind} loop") if given is None else ("gradient steps", "")
     say(f"{config.name} on {source.name}: {steps:,} {what} x {len(seed_list)} seeds{how} ({why})")
+    if source.reward_wrappers and kind == "host":
+        say(
+            f"rewards pass through {', '.join(source.reward_wrappers)}: returns and scores are in its rewards, not in "
+            "the environment's own; reward_scale and reward_clip change what is learned from and leave scores alone"
+        )
     if given is None and steps <= getattr(config, "learning_starts", -1):
         say(f"nothing will be learnt: learning_starts={config.learning_starts} is not below steps={steps}")
     return _go(Trainer(run, source, engine), progress, say)

@@ -26,6 +26,7 @@ class Source(NamedTuple):
         work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order; None if not known.
         coding: how the world counts its actions, if not from 0; for `spaces.to_native`.
+        reward_wrappers: the names of wrappers that change its rewards.
         fixed: how many worlds an environment given as an object is; None for what can be made again and again.
     """
 
@@ -40,6 +41,7 @@ class Source(NamedTuple):
     bounds: tuple[Any, Any] | None = None
     fixed: int | None = None
     coding: Mapping[str, Any] = {}
+    reward_wrappers: tuple[str, ...] = ()
 
     def open_worlds(self, n: int, *, training: bool = False) -> Any:
         """`n` of it as a host world, or as many as it is."""
@@ -131,7 +133,8 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
 
     from bellmax.envs.classic import CLASSIC
     from bellmax.envs.gymnasium import Handling, open_world
-    from bellmax.envs.making import Ready
+    from bellmax.envs.making import Ready, make
+    from bellmax.envs.stateful import refuse_hidden_learning
 
     def open_(n: int) -> Any:
         here = None if handling is None else handling._replace(workers=0)
@@ -148,6 +151,8 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         return from_mdp(made, title) if isinstance(made, FiniteMDP) else _from_compiled(title, made)
     fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) or first.n > 1 else None
     try:
+        if first.own_wrappers and fixed is None:
+            refuse_hidden_learning(first.name, lambda: make(env, 1, kwargs).world[0])  # type: ignore[index]
         name, space = first.name, first.observation_space
         mdp = None
         plain = isinstance(env, str) and env.rpartition(":")[2] in gym.registry and "wrappers" not in kwargs
@@ -158,7 +163,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(
             name, space, first.n_actions, first.max_episode_steps, mdp=mdp, compiled=twin, open=open_, work=work,
-            bounds=first.bounds, fixed=fixed, coding=first.coding,
+            bounds=first.bounds, fixed=fixed, coding=first.coding, reward_wrappers=tuple(first.reward_wrappers),
         )  # fmt: skip
     finally:
         first.close()
