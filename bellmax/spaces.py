@@ -124,6 +124,23 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
     return batch, singles.pop()
 
 
+def read_mask(mask: Any, n: int, n_actions: int) -> Any:
+    """Flags of the allowed actions of `n` observations, as a bool array [n, n_actions]; one row may stand for all.
+
+    Raises:
+        ConfigError: there is not one flag for each action, or a row allows none.
+    """
+    flags = np.asarray(mask)
+    if flags.shape not in ((n_actions,), (n, n_actions)) or flags.dtype.kind not in "biuf":
+        raise ConfigError(
+            f"`mask` must have one flag for each of {n_actions} actions; got shape {flags.shape} of {flags.dtype}"
+        )
+    flags = np.broadcast_to(flags.astype(np.bool_), (n, n_actions))
+    if not flags.any(axis=1).all():
+        raise ConfigError(f"`mask` allows no action in row {int(np.argmin(flags.any(axis=1)))}; allow at least one")
+    return flags
+
+
 def survives(array: Any, dtype: str) -> bool:
     """Whether numbers stay what they are as bytes or flags; 0.5 would be 0, and 256 too. Floats may be rounded."""
     if dtype == "float32" or array.dtype == dtype:

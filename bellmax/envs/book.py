@@ -75,7 +75,7 @@ class Book:
         self.see = Observations(spaces, self.diary.place, handling.strict)
         self.contract = Contract(self.diary.place)
         self.masks: BoolArray | None = None  # the allowed actions [N, A] of the present observations, if used
-        self.gives_masks = False
+        self.gives_masks, self.may_mask = False, False  # whether resets do; whether masks are used if they do
         self.dropped = 0  # steps that were left out, and partial episodes that were cut
         self.all, self.none = np.ones(n, np.bool_), np.zeros(n, np.bool_)
         self.all.setflags(write=False)  # both are given away at every step
@@ -84,6 +84,12 @@ class Book:
     def masked(self, obs: Any) -> Any:
         """The observations, with the masks if they are used."""
         return obs if self.masks is None else Masked(obs, self.masks.copy())
+
+    def begin_masks(self, info: Mapping[str, Any]) -> None:
+        """Look in the info of a reset whether masks are given, and use them if that is wanted."""
+        self.gives_masks = "action_mask" in info
+        if self.may_mask and self.gives_masks and self.masks is None:
+            self.masks = np.ones((self.n, self.spaces.n_actions), np.bool_)
 
     def note_mask(self, info: Mapping[str, Any], i: int, ended: bool) -> None:
         """Take the mask of world i."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.envs.diary import MIGRATION
+from bellmax.envs.masks import combine
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.reading import one_line
 from bellmax.stderr import warn
@@ -104,7 +105,7 @@ class Contract:
 
     def mask(self, info: Mapping[str, Any], n_actions: int, i: int | None, ended: bool) -> Any:
         """The actions that info["action_mask"] allows [n_actions]; all of them where an episode ended."""
-        given = info.get("action_mask")
+        given = combine(info.get("action_mask"), n_actions)
         try:
             mask = np.asarray(given).astype(np.bool_)
         except (TypeError, ValueError):

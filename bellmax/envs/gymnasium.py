@@ -18,6 +18,7 @@ from gymnasium.vector import VectorEnv
 from bellmax.envs.book import Book, Handling, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.making import Env, Made, Vector, make
+from bellmax.envs.masks import masks_in
 from bellmax.envs.reading import bounds, read_spaces
 from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.stateful import own_wrappers, refuse_learning, reward_wrappers
@@ -44,6 +45,7 @@ class HostWorld:
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order.
         reward_wrappers: the names of wrappers that change its rewards.
         own_wrappers: it has wrappers that are not Gymnasium's.
+        mask_part: the name of a part of the observations that looks like a mask of the actions, or None.
         seconds: that the last step took, with the checks of what the worlds answered.
     """
 
@@ -64,6 +66,7 @@ class HostWorld:
         self.name, self.max_episode_steps, self.n = made.name, made.limit, n
         self.observation_space, self.n_actions, self.coding = spaces.observation, spaces.n_actions, spaces.coding
         self.bounds = bounds(spaces)
+        self.mask_part = masks_in(spaces.native, spaces.n_actions)
         self.seconds = 0.0
         self._worlds: SideBySide | Vectored
         if isinstance(world, VectorEnv):
@@ -88,9 +91,13 @@ class HostWorld:
         """Steps that were left out because of a failure, so far."""
         return self._book.dropped
 
-    def use_masks(self) -> None:
-        """From the next reset on, observations are `Masked`: they come with info["action_mask"]."""
-        self._book.masks = np.ones((self.n, self.n_actions), np.bool_)
+    def use_masks(self, *, if_given: bool = False) -> None:
+        """From the next reset on, observations are `Masked`: they come with info["action_mask"].
+
+        `if_given`: only if that reset gives any.
+        """
+        self._book.may_mask = if_given
+        self._book.masks = None if if_given else np.ones((self.n, self.n_actions), np.bool_)
 
     def reset(self, seed: int) -> Any:
         """Start anew: world i is seeded with seed + i, unless a vector environment has its own way.

@@ -14,6 +14,7 @@ from bellmax.envs import atari
 from bellmax.envs.functional import World
 from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in
 from bellmax.mdp.model import FiniteMDP
+from bellmax.envs.masks import AsksMasks, asks_masks
 from bellmax.types import ConfigError, EnvCrashed, unknown
 
 Env: TypeAlias = gym.Env[Any, Any]
@@ -128,7 +129,10 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
 
 
 def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any], plain: bool = False) -> Made:
-    first = _call(name, kwargs, call)
+    def masking() -> Any:
+        return asks_masks(call())
+
+    first = _call(name, kwargs, masking)
     if isinstance(first, FiniteMDP | World):
         raise Ready(name, first)
     if isinstance(first, VectorEnv):
@@ -141,11 +145,11 @@ def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any], pl
             "it from gymnasium.Env, or wrap an old gym environment with shimmy"
         )
     if plain:
-        return Made(_name(first), [first], _limit(first), call, n)
-    worlds = [first, *(_call(name, kwargs, call) for _ in range(n - 1))]
-    if len({id(world) for world in worlds}) < n:
+        return Made(_name(first), [first], _limit(first), masking, n)
+    worlds = [first, *(_call(name, kwargs, masking) for _ in range(n - 1))]
+    if len({id(world.env if isinstance(world, AsksMasks) else world) for world in worlds}) < n:
         raise ConfigError(f"{_name(first)}: one environment cannot be {n} worlds; give its class or its id")
-    return Made(_name(first), worlds, _limit(first), call)
+    return Made(_name(first), worlds, _limit(first), masking)
 
 
 Wrap: TypeAlias = "list[tuple[Callable[..., Any], dict[str, Any]]]"

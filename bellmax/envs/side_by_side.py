@@ -133,7 +133,7 @@ class SideBySide:
             first = book.contract.two(answer, i)
             book.diary.info = answer[1]
             book.see.write(first, obs, i)
-            book.gives_masks = "action_mask" in answer[1]
+            book.begin_masks(answer[1])
             book.note_mask(answer[1], i, False)
 
     def _note_restart(self, i: int, answer: Restarted) -> None:

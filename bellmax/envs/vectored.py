@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from bellmax.envs.atari import GOES_ON
 from bellmax.envs.book import Book, HostStep
 from bellmax.envs.making import Vector
+from bellmax.envs.masks import asked_of_vector
 from bellmax.envs.observing import each
 from bellmax.types import BoolArray, ConfigError, EnvContractError
 
@@ -29,6 +30,7 @@ class Vectored:
         if book.handling.env_restarts:
             raise ConfigError(f"{book.name}: env_restarts make plain environments anew, and this is a vector")
         self._waiting: BoolArray = np.zeros(book.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
+        self._masks = asked_of_vector(env)
 
     def reset(self, seed: int) -> Any:
         """All worlds anew, seeded as the vector environment does."""
@@ -50,6 +52,7 @@ class Vectored:
         terminated = contract.flags("terminated", terminated, n)
         truncated = contract.flags("truncated", truncated, n)
         over = terminated | truncated
+        info = self._ask_masks(info, over, truncated & ~terminated)
         valid = book.all
         if self.mode is AutoresetMode.NEXT_STEP:
             self._note_masks(info, book.all, over)
@@ -98,9 +101,30 @@ class Vectored:
             book.diary.crash("reset", error, None)
         obs = book.contract.two(answer, None)
         book.diary.info = answer[1]
-        book.gives_masks = "action_mask" in answer[1]
-        self._note_masks(answer[1], rows, book.none)
+        info = self._ask_masks(answer[1], book.none, book.none)
+        book.begin_masks(info)
+        self._note_masks(info, rows, book.none)
         return obs
+
+    def _ask_masks(self, info: Mapping[str, Any], over: BoolArray, cut: BoolArray) -> Mapping[str, Any]:
+        """`info`, with the masks that a method tells; of worlds that were `over` and have reset they are of the next.
+
+        Raises:
+            EnvContractError: an episode was `cut`, so that its end counts, and nothing tells what was allowed there.
+        """
+        if self._masks is None or "action_mask" in info:
+            return info
+        info = {**info, "action_mask": np.array(self._masks())}
+        if self.mode is AutoresetMode.SAME_STEP and over.any():
+            if self.book.masks is not None and cut.any():
+                raise EnvContractError(
+                    f"{self.book.diary.place(int(np.flatnonzero(cut)[0]))}: the episode was truncated, and in "
+                    "SAME_STEP mode action_masks() tells of the next one: use AutoresetMode.NEXT_STEP, or give "
+                    "info['action_mask']"
+                )
+            everything = np.ones_like(info["action_mask"], np.bool_)
+            info["final_info"] = {**info.get("final_info", {}), "action_mask": everything}  # nothing follows there
+        return info
 
     def _note_masks(self, info: Mapping[str, Any], rows: BoolArray, over: BoolArray) -> None:
         """Take the masks [N, A] of a vector environment's info for some of its worlds."""

@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 
 from bellmax.tabular.agent import TabularConfig
 from bellmax.tabular.kernel import coin_and_choice, kernel, uniform
-from bellmax.tabular.representation import feature, greedy, largest, mean_value, n_actions, value
+from bellmax.tabular.representation import (
+    choice_of,
+    feature,
+    greedy,
+    is_allowed,
+    largest,
+    mean_value,
+    n_actions,
+    n_choices,
+    value,
+)
 
 
 class Behaviour(NamedTuple):
@@ -36,15 +46,15 @@ def first_best(q: Any, obs: Any, now: Any) -> Any:
 @kernel
 def random_best(q: Any, obs: Any, now: Any) -> Any:
     """An action of highest value, each of equals with the same probability."""
-    highest, tied, chosen = largest(q, obs), 0, 0
+    highest, tied, chosen = largest(q, obs), 0, choice_of(q, obs, 0)
     for action in range(n_actions(q, obs)):
-        if value(q, obs, action) == highest:
+        if is_allowed(q, obs, action) and value(q, obs, action) == highest:
             tied += 1
             chosen = action
     if tied > 1:
         left = int(uniform(now.generator) * tied)
         for action in range(n_actions(q, obs)):
-            if value(q, obs, action) == highest:
+            if is_allowed(q, obs, action) and value(q, obs, action) == highest:
                 if left == 0:
                     return action
                 left -= 1
@@ -54,25 +64,25 @@ def random_best(q: Any, obs: Any, now: Any) -> Any:
 @kernel
 def epsilon_greedy(q: Any, obs: Any, now: Any) -> Any:
     """With probability ε uniform over all actions, else greedy. Sutton and Barto (2018), section 2.2."""
-    coin, choice = coin_and_choice(now.generator, n_actions(q, obs))
+    coin, choice = coin_and_choice(now.generator, n_choices(q, obs))
     if coin < now.level:
-        return choice
+        return choice_of(q, obs, choice)
     return greedy(q, obs)
 
 
 @kernel
 def epsilon_greedy_random(q: Any, obs: Any, now: Any) -> Any:
     """The same with random ties."""
-    coin, choice = coin_and_choice(now.generator, n_actions(q, obs))
+    coin, choice = coin_and_choice(now.generator, n_choices(q, obs))
     if coin < now.level:
-        return choice
+        return choice_of(q, obs, choice)
     return random_best(q, obs, now)
 
 
 @kernel
 def epsilon_probability(q: Any, obs: Any, action: Any, now: Any) -> Any:
-    """ε/n, and 1 - ε more for the greedy one."""
-    return now.level / n_actions(q, obs) + (1.0 - now.level) * (action == greedy(q, obs))
+    """ε/n, and 1 - ε more for the greedy one; 0 where it is not allowed."""
+    return now.level / n_choices(q, obs) * is_allowed(q, obs, action) + (1.0 - now.level) * (action == greedy(q, obs))
 
 
 @kernel
@@ -80,8 +90,9 @@ def epsilon_probability_random(q: Any, obs: Any, action: Any, now: Any) -> Any:
     """ε/n, and 1 - ε shared by the greedy ones."""
     highest, tied = largest(q, obs), 0
     for other in range(n_actions(q, obs)):
-        tied += value(q, obs, other) == highest
-    return now.level / n_actions(q, obs) + (1.0 - now.level) * (value(q, obs, action) == highest) / tied
+        tied += is_allowed(q, obs, other) and value(q, obs, other) == highest
+    best = is_allowed(q, obs, action) and value(q, obs, action) == highest
+    return now.level / n_choices(q, obs) * is_allowed(q, obs, action) + (1.0 - now.level) * best / tied
 
 
 @kernel
@@ -92,6 +103,8 @@ def epsilon_expected(q: Any, obs: Any, now: Any) -> Any:
 
 @kernel
 def _weight(q: Any, obs: Any, action: Any, highest: Any, now: Any) -> Any:
+    if not is_allowed(q, obs, action):
+        return 0.0
     return math.exp((value(q, obs, action) - highest) / max(now.level, 1e-300))
 
 
@@ -108,12 +121,11 @@ def boltzmann(q: Any, obs: Any, now: Any) -> Any:
     """Proportionally to exp(Q(s, a) / τ). Sutton and Barto (2018), equation 2.11; Watkins (1989)."""
     highest = largest(q, obs)
     left = uniform(now.generator) * _total_weight(q, obs, highest, now)
-    last = n_actions(q, obs) - 1
-    for action in range(last):
+    for action in range(n_actions(q, obs) - 1):
         left -= _weight(q, obs, action, highest, now)
         if left < 0.0:
             return action
-    return last
+    return choice_of(q, obs, n_choices(q, obs) - 1)
 
 
 @kernel
@@ -137,14 +149,16 @@ def ucb(q: Any, obs: Any, now: Any) -> Any:
     """Argmax Q(s, a) + c √(ln N(s) / N(s, a)), untried ones first. Auer et al. (2002); Sutton and Barto, eq. 2.10."""
     row, n, total = feature(q, obs, 0), n_actions(q, obs), 0
     for action in range(n):
-        if now.visits[row, action] == 0:
-            return action
-        total += now.visits[row, action]
-    best, highest, log = 0, -math.inf, math.log(total)
+        if is_allowed(q, obs, action):
+            if now.visits[row, action] == 0:
+                return action
+            total += now.visits[row, action]
+    best, highest, log = choice_of(q, obs, 0), -math.inf, math.log(total)
     for action in range(n):
-        bound = value(q, obs, action) + now.level * math.sqrt(log / now.visits[row, action])
-        if bound > highest:
-            best, highest = action, bound
+        if is_allowed(q, obs, action):
+            bound = value(q, obs, action) + now.level * math.sqrt(log / now.visits[row, action])
+            if bound > highest:
+                best, highest = action, bound
     return best
 
 

@@ -13,7 +13,7 @@ from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, step_size
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel, uniform
 from bellmax.tabular.learnt import Learnt, backup, know, new_model, outcomes_of, remember
-from bellmax.tabular.representation import change, largest, n_actions, n_columns, value
+from bellmax.tabular.representation import change, is_allowed, largest, n_actions, n_columns, value
 from bellmax.types import ConfigError, FloatArray, IntArray
 
 
@@ -83,7 +83,8 @@ def dyna_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: An
     remember(q, memory, step)
     if options.kappa > 0.0:
         for action in range(n_actions(q, step.obs)):  # the others too: they were last tried before the first step
-            know(memory, step.obs * n_columns(q) + action)
+            if is_allowed(q, step.obs, action):
+                know(memory, step.obs * n_columns(q) + action)
     for _ in range(options.n):
         pair = memory.known[np.int64(uniform(now.generator) * memory.size[0])]
         obs, action = pair // n_columns(q), pair % n_columns(q)

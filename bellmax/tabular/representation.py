@@ -7,6 +7,7 @@ All three are linear in binary features, of which a table has one per state.
 - `Ragged`: the same where state s has only its first `n_allowed[s]` actions.
 - `Tiles`: weights `[F, A]` of F tiles; `obs` is a slot of `active [slots, T]`, the T tiles of an observation, for a
   kernel to keep and compare like a state.
+- `MaskedTable` and `MaskedTiles`: the same with the allowed actions, which the loop notes before a kernel looks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from numba.extending import overload
 
 from bellmax.tabular.kernel import OPTIONS, branch, kernel
-from bellmax.types import FloatArray, IntArray
+from bellmax.types import BoolArray, FloatArray, IntArray
 
 
 class Ragged(NamedTuple):
@@ -41,6 +42,21 @@ class Tiles(NamedTuple):
     def ranges(self, sizes: Any) -> dict[str, Any]:
         """What the integers may be, see `soundness.py`."""
         return {"active": (0, sizes.rows - 1)}
+
+
+class MaskedTable(NamedTuple):
+    """A table `[S, A]`, and the actions that the latest mask of each state allows, `allowed [S, A]`."""
+
+    values: FloatArray
+    allowed: BoolArray
+
+
+class MaskedTiles(NamedTuple):
+    """`Tiles`, and the actions that are allowed in each slot, `allowed [slots, A]`."""
+
+    weights: FloatArray
+    active: IntArray
+    allowed: BoolArray
 
 
 def table_of(q: Any) -> FloatArray:
@@ -68,6 +84,26 @@ def n_actions(q: Any, obs: Any) -> Any:
     raise NotImplementedError
 
 
+def is_allowed(q: Any, obs: Any, action: Any) -> Any:
+    """Whether one of the `n_actions` may be taken in `obs`."""
+    raise NotImplementedError
+
+
+def n_choices(q: Any, obs: Any) -> Any:
+    """How many actions may be taken in `obs`."""
+    raise NotImplementedError
+
+
+def choice_of(q: Any, obs: Any, number: Any) -> Any:
+    """The action that has this number, from 0, among those that may be taken in `obs`."""
+    raise NotImplementedError
+
+
+def set_allowed(q: Any, obs: Any, masks: Any, which: Any, i: Any) -> Any:
+    """Note `masks[which, i]` as the actions that may be taken in `obs`; nothing where no masks are used."""
+    raise NotImplementedError
+
+
 def n_columns(q: Any) -> Any:
     """A, the most actions that there are in a state."""
     raise NotImplementedError
@@ -83,10 +119,36 @@ def feature(q: Any, obs: Any, i: Any) -> Any:
     raise NotImplementedError
 
 
-def _pick(q: Any, table: Any, ragged: Any, tiles: Any) -> Any:
+def _pick(q: Any, table: Any, ragged: Any, tiles: Any, masked: Any = None, masked_tiles: Any = None) -> Any:
+    """By the type of `q`; a masked one is by default like the plain one of the same first field."""
     if isinstance(q, numba.types.Array):
         return table
-    return ragged if "n_allowed" in q.fields else tiles
+    if "allowed" not in q.fields:
+        return ragged if "n_allowed" in q.fields else tiles
+    return (masked_tiles or tiles) if "active" in q.fields else (masked or ragged)
+
+
+def _count_allowed(q: Any, obs: Any) -> Any:
+    count = 0
+    for action in range(q.allowed.shape[1]):
+        count += q.allowed[obs, action]
+    return count
+
+
+def _find_allowed(q: Any, obs: Any, number: Any) -> Any:
+    chosen, left = 0, number
+    for action in range(q.allowed.shape[1]):
+        if q.allowed[obs, action]:
+            if left == 0:
+                chosen = action
+            left -= 1
+    return chosen
+
+
+def _copy_allowed(q: Any, obs: Any, masks: Any, which: Any, i: Any) -> Any:
+    for action in range(q.allowed.shape[1]):
+        q.allowed[obs, action] = masks[which, i, action]
+    return 0
 
 
 def _add_table(q: Any, row: Any, action: Any, amount: Any) -> Any:
@@ -123,12 +185,44 @@ def _with_table(q: Any, values: Any) -> Any:
         lambda q, values: values,
         lambda q, values: Ragged(values, q.n_allowed),
         lambda q, values: Tiles(values, q.active),
+        lambda q, values: MaskedTable(values, q.allowed),
+        lambda q, values: MaskedTiles(values, q.active, q.allowed),
     )
 
 
 @overload(n_actions, jit_options=OPTIONS, strict=False)
 def _n_actions(q: Any, obs: Any) -> Any:
-    return _pick(q, lambda q, obs: q.shape[1], lambda q, obs: q.n_allowed[obs], lambda q, obs: q.weights.shape[1])
+    return _pick(
+        q,
+        lambda q, obs: q.shape[1],
+        lambda q, obs: q.n_allowed[obs],
+        lambda q, obs: q.weights.shape[1],
+        lambda q, obs: q.values.shape[1],
+    )
+
+
+@overload(is_allowed, jit_options=OPTIONS, strict=False)
+def _is_allowed(q: Any, obs: Any, action: Any) -> Any:
+    always, looked_up = (lambda q, obs, action: True), (lambda q, obs, action: q.allowed[obs, action])
+    return _pick(q, always, always, always, looked_up, looked_up)
+
+
+@overload(n_choices, jit_options=OPTIONS, strict=False)
+def _n_choices(q: Any, obs: Any) -> Any:
+    every = lambda q, obs: n_actions(q, obs)  # noqa: E731 - one of several meanings
+    return _pick(q, every, every, every, _count_allowed, _count_allowed)
+
+
+@overload(choice_of, jit_options=OPTIONS, strict=False)
+def _choice_of(q: Any, obs: Any, number: Any) -> Any:
+    itself = lambda q, obs, number: number  # noqa: E731
+    return _pick(q, itself, itself, itself, _find_allowed, _find_allowed)
+
+
+@overload(set_allowed, jit_options=OPTIONS, strict=False)
+def _set_allowed(q: Any, obs: Any, masks: Any, which: Any, i: Any) -> Any:
+    nothing = lambda q, obs, masks, which, i: 0  # noqa: E731
+    return _pick(q, nothing, nothing, nothing, _copy_allowed, _copy_allowed)
 
 
 @overload(n_columns, jit_options=OPTIONS, strict=False)
@@ -191,7 +285,7 @@ def _first_largest(q: Any, obs: Any, n: int) -> Any:
     best, highest = 0, value(q, obs, 0)
     for action in range(1, n):
         candidate = value(q, obs, action)
-        if candidate > highest:
+        if is_allowed(q, obs, action) and (candidate > highest or not is_allowed(q, obs, best)):
             best, highest = branch(action), candidate
     return best
 
@@ -199,9 +293,9 @@ def _first_largest(q: Any, obs: Any, n: int) -> Any:
 @kernel
 def _maximum(q: Any, obs: Any, n: int) -> Any:
     """No branches: nothing waits for the target, which may be a conditional move away."""
-    highest = value(q, obs, 0)
+    highest = value(q, obs, 0) if is_allowed(q, obs, 0) else -np.inf
     for action in range(1, n):
-        candidate = value(q, obs, action)
+        candidate = value(q, obs, action) if is_allowed(q, obs, action) else -np.inf
         highest = candidate if candidate > highest else highest
     return highest
 
@@ -209,7 +303,7 @@ def _maximum(q: Any, obs: Any, n: int) -> Any:
 @kernel
 def mean_value(q: Any, obs: Any) -> Any:
     """The mean value of the actions in `obs`."""
-    n, total = n_actions(q, obs), 0.0
-    for action in range(n):
-        total += value(q, obs, action)
-    return total / n
+    total = 0.0
+    for action in range(n_actions(q, obs)):
+        total += value(q, obs, action) if is_allowed(q, obs, action) else 0.0
+    return total / n_choices(q, obs)

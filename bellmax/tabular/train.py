@@ -9,7 +9,7 @@ import numpy as np
 
 from bellmax.tabular.agent import Now, Shape, Step, TabularAgent, level_at, step_size_after
 from bellmax.tabular.kernel import kernel, new_generator
-from bellmax.tabular.representation import Ragged, Tiles, feature, n_features
+from bellmax.tabular.representation import MaskedTable, MaskedTiles, Ragged, Tiles, feature, n_features, set_allowed
 from bellmax.tabular.soundness import MOST
 from bellmax.types import FloatArray, IntArray
 
@@ -69,17 +69,22 @@ def init_state(
     place: int = 0,
     worlds: int = 1,
     n_allowed: IntArray | None = None,
+    masked: bool = False,
 ) -> TabularState:
     """A fresh run of one seed; `clock[OBS]` is -1 until the first reset.
 
     `tilings` > 1 makes a linear Q over tiles; `place` numbers hold the world; `worlds` share one table in the host
-    loop; `n_allowed [S]` says how many actions each state has, if not all.
+    loop; `n_allowed [S]` says how many actions each state has, if not all. If `masked`, observations come with masks.
     """
     first = initial_q if agent.initial_q is None else agent.initial_q
     table = np.full((shape.n_states, shape.n_actions), float(first) / tilings)
     q: Any = table
     if tilings > 1:
         q = Tiles(table, np.zeros((worlds * (agent.window + 3), tilings), np.int64))
+        if masked:
+            q = MaskedTiles(q.weights, q.active, np.ones((len(q.active), shape.n_actions), np.bool_))
+    elif masked:
+        q = MaskedTable(table, np.ones(table.shape, np.bool_))
     elif n_allowed is not None and n_allowed.min() < shape.n_actions:
         table[np.arange(shape.n_actions) >= n_allowed[:, None]] = -np.inf
         q = Ragged(table, np.array(n_allowed))
@@ -153,12 +158,13 @@ def run(
 @kernel
 def observe(
     update: Any, behaviour: Any, look_ahead: Any, options: Any, rates: Any, state: Any, obs: Any, action: Any,
-    reward: Any, continues: Any, over: Any, next_obs: Any, valid: Any, acting_obs: Any, chosen: Any,
+    reward: Any, continues: Any, over: Any, next_obs: Any, valid: Any, acting_obs: Any, masks: Any, chosen: Any,
 ) -> Any:  # fmt: skip
     """The host loop's step: learn from one transition of every world [N], then choose `chosen` [N], in place.
 
     Rows that are not `valid` are no experience; before the first step there are none. `acting_obs` differs from
-    `next_obs` where a world has reset. Returns the sum of absolute TD errors.
+    `next_obs` where a world has reset. `masks [3, N, A]` are the actions that were allowed in `obs`, `next_obs` and
+    `acting_obs`, if masks are used. Returns the sum of absolute TD errors.
     """
     q, error = state.q, 0.0
     state.clock[TIME] += obs.shape[0]
@@ -167,6 +173,8 @@ def observe(
         chosen[i] = -1
         if i < obs.shape[0] and valid[i]:
             alpha = count(q, state.visits, obs[i], action[i], rates)
+            set_allowed(q, obs[i], masks, 0, i)
+            set_allowed(q, next_obs[i], masks, 1, i)  # the newer one counts where both are one state
             if look_ahead:
                 chosen[i] = behaviour.act(q, next_obs[i], now)
             discount = rates.gamma * continues[i]
@@ -176,6 +184,7 @@ def observe(
             error += abs(update(q, state.memory, options, transition, behaviour, now))
             if over[i]:
                 chosen[i] = -1
+        set_allowed(q, acting_obs[i], masks, 2, i)
         if not look_ahead or chosen[i] < 0:
             chosen[i] = behaviour.act(q, acting_obs[i], now)
     return error

@@ -58,7 +58,7 @@ def evaluate(
     """
     episodes, seed = integer("episodes", episodes), integer("seed", seed, 0)
     source = find_saved_world(world, env_kwargs, policy.world, policy.env_kwargs, trusted=not policy.from_file, say=say)
-    if isinstance(policy.space, Masked):
+    if isinstance(policy.space, Masked) and source.work is None:
         source = with_masks(source)
     if not fits(policy.space, source.space) or source.n_actions != policy.n_actions:
         raise ConfigError(
@@ -76,6 +76,7 @@ def play_host(policy: Policy, source: Source, episodes: int, seed: int) -> Evalu
     Each round is played to its end: to take the first episodes that end would favour short ones.
     """
     worlds = source.open_worlds(min(episodes, 32))
+    worlds.use_masks(if_given=True)  # also a policy that learned without them does what is allowed
     n, cap = worlds.n, source.max_episode_steps or STEP_CAP
     returns: list[float] = []
     lengths: list[int] = []

@@ -15,7 +15,7 @@ from bellmax.machine import free_bytes
 from bellmax.training import checkpoint
 from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, ResourceError
+from bellmax.types import ConfigError, Masked, ResourceError
 
 COPIES = 6  # of a network's parameters: their frozen copy, average, gradient and the optimiser's two moments, at most
 TABLE_GROUPS = 8  # many seeds of a table go in so many groups, each a thread's work; the same on every machine
@@ -51,6 +51,8 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
         return "compiled", f"{source.name} has " + ("a transition table" if model else "a compiled twin")
     if source.open is None:
         raise ConfigError(f"{config.name} keeps a table, and {source.name} is a world for networks; use dqn")
+    if isinstance(source.space, Masked):
+        return "host", f"through Gymnasium, with the action masks of {source.name}"
     return "host", f"{source.name} has no compiled twin: through Gymnasium"
 
 

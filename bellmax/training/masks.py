@@ -1,18 +1,20 @@
-"""NumPy. Worlds in which not every action is allowed everywhere, as networks see them."""
+"""NumPy. Worlds in which not every action is allowed everywhere, as learners see them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from bellmax.stderr import warn
 from bellmax.training.worlds import Source
-from bellmax.types import Box, Masked
+from bellmax.types import Box, EnvWarning, Masked
 
 
 def with_masks(source: Source) -> Source:
     """The source with `Masked` observations, if its world tells which actions are allowed; else as it is.
 
-    A model does where a state lacks an action, a Gymnasium environment where its resets give info["action_mask"].
+    A model does where a state lacks an action. A Gymnasium environment does where its resets give
+    info["action_mask"], or by `action_masks()`; its transition table or twin knows no masks and is left out.
     """
     if isinstance(source.space, Masked) or not tells_masks(source):
         return source
@@ -33,19 +35,51 @@ def with_masks(source: Source) -> Source:
         return None if make is None else open_
 
     space = Masked(source.space, Box((source.n_actions,), "bool"))
-    compiled = compile_ if source.mdp is not None else None
-    return source._replace(space=space, compiled=compiled, open=using(source.open), work=using(source.work))
+    lacking = lacks_actions(source)
+    return source._replace(
+        space=space, mdp=source.mdp if lacking else None, compiled=compile_ if lacking else None,
+        open=using(source.open), work=using(source.work),
+    )  # fmt: skip
+
+
+def as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str]:
+    """The source as an agent learns in it with this `loop` ("auto", "compiled" or "host"), and a word about its masks.
+
+    A compiled loop of a Gymnasium environment knows no masks: it has a transition table in which all actions have
+    outcomes, or a twin. A table learns from a model's own states without them, as it knows how many actions each has.
+    """
+    from bellmax.training import loops, tables
+
+    table = loops.is_tabular(config)
+    if source.work is None or lacks_actions(source):
+        return source if table else with_masks(source), ""
+    compiled = tables.is_compiled(source) if table else source.mdp is not None or source.compiled is not None
+    masked = with_masks(source)
+    if masked is source or not compiled or loop == "host":
+        return masked, ""
+    return source, "; its info['action_mask'] is used in evaluation only: loop='host' learns with it"
+
+
+def lacks_actions(source: Source) -> bool:
+    """Whether the world is a model in which a state lacks an action."""
+    return source.mdp is not None and not source.mdp.allowed.all()
 
 
 def tells_masks(source: Source) -> bool:
     """Whether the world says which actions are allowed, and not always all."""
-    if source.mdp is not None:
-        return not source.mdp.allowed.all()
-    if source.compiled is not None or source.open is None:
+    if lacks_actions(source):
+        return True
+    if source.open is None or (source.mdp is not None and source.work is None):
         return False
     world = source.open(1)
     try:
         world.reset(0)
+        if not world.gives_masks and world.mask_part:
+            warn(
+                f"{source.name}: observation[{world.mask_part!r}] looks like a mask of the actions; as a part of the "
+                "observation it forbids nothing: return it as info['action_mask'], at every reset and step",
+                EnvWarning,
+            )
         return bool(world.gives_masks)
     finally:
         world.close()

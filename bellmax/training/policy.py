@@ -42,37 +42,55 @@ class Policy:
     coding: dict[str, Any] = field(default_factory=dict)
     from_file: bool = field(default=False, compare=False)
 
-    def q_values(self, obs: Any) -> Any:
+    def q_values(self, obs: Any, mask: Any = None) -> Any:
         """Action values of one observation [A], or of a batch [B, A]; -inf where an action is not allowed.
 
+        `mask` says which actions are allowed, [A] or [B, A], as info["action_mask"] does; None: all. A `Masked`
+        observation has its own.
+
         Raises:
-            ConfigError: `obs` has neither the shape of one observation nor that of a batch, or is no state; or the
-                policy has a memory cell, whose values depend on what came before.
+            ConfigError: `obs` has neither the shape of one observation nor that of a batch, or is no state; `mask` has
+                not one flag for each action, or allows none; or the policy has a memory cell, whose values depend on
+                what came before.
         """
         if getattr(self.config, "recurrent", "none") != "none":
             raise ConfigError(f"{self.config.name} remembers: give its carry too, q, carry = policy.look(carry, obs)")
-        return self.look(None, obs)[0]
+        return self.look(None, obs, mask)[0]
 
-    def act(self, obs: Any) -> Any:
-        """The greedy action (int) of one observation, or actions [B] of a batch; lowest index among equals."""
-        q = self.q_values(obs)
+    def act(self, obs: Any, mask: Any = None) -> Any:
+        """The greedy action (int) of one observation, or actions [B] of a batch; lowest index among equals.
+
+        `mask` as in `q_values`. Raises: as `q_values`.
+        """
+        q = self.q_values(obs, mask)
         return int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
 
-    def world_action(self, obs: Any) -> Any:
+    def world_action(self, obs: Any, mask: Any = None) -> Any:
         """What `act` chooses, for an observation as the world gives it, as its `step` wants it: each with its start."""
-        return spaces.to_native(self.act(spaces.from_native(self.space, obs, self.coding)), self.coding)
+        if isinstance(obs, Masked):
+            obs, mask = obs.obs, obs.mask if mask is None else mask
+        obs = spaces.from_native(spaces.visible(self.space), obs, self.coding)
+        return spaces.to_native(self.act(obs, mask), self.coding)
 
     def begin(self, n: int) -> Any:
         """What `look` wants for n environments in which an episode begins: of a memory cell, else ()."""
         return () if self.config_is_tabular else blank_carry(self.config, self.space, self.n_actions, n)
 
-    def look(self, carry: Any, obs: Any) -> tuple[Any, Any]:
+    def look(self, carry: Any, obs: Any, mask: Any = None) -> tuple[Any, Any]:
         """(action values, carry) of a batch of n observations, one step after another; without a memory cell, of any.
 
-        Raises: as `q_values`.
+        `mask` as in `q_values`. Raises: as `q_values`.
         """
-        batch, single = spaces.read(self.space, obs)
+        if isinstance(obs, Masked):
+            obs, mask = obs.obs, obs.mask if mask is None else mask
+        batch, single = spaces.read(spaces.visible(self.space), obs)
+        n = len(next(leaves(batch)))
+        allowed = None if mask is None else spaces.read_mask(mask, n, self.n_actions)
+        if isinstance(self.space, Masked) and not self.config_is_tabular:
+            batch = Masked(batch, np.ones((n, self.n_actions), np.bool_) if allowed is None else allowed)
         q, carry = self._look(carry, batch)
+        if allowed is not None:
+            q = np.where(allowed, q, -np.inf)
         return q[0] if single else q, carry
 
     @functools.cached_property
@@ -94,11 +112,7 @@ class Policy:
         Raises:
             ConfigError: there are real numbers in the observations.
         """
-        states = self.states()
-        if isinstance(self.space, Masked):  # as if all actions were allowed
-            n = len(next(leaves(states)))
-            return self.q_values(Masked(states, np.ones((n, self.n_actions), np.bool_)))
-        return self.q_values(states)
+        return self.q_values(self.states())
 
     def states(self) -> Any:
         """All observations, where they are made of integers, as one batch [S, ...] in the order of `table`.

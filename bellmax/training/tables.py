@@ -10,11 +10,12 @@ import numpy as np
 
 from bellmax.envs.gymnasium import HostStep, HostWorld
 from bellmax.mdp.successors import in_front
+from bellmax.spaces import visible
 from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, build_rates
 from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_of, warn_together
 from bellmax.tabular.classic import CLASSIC, RANGES, build_classic
-from bellmax.tabular.representation import Tiles, table_of
+from bellmax.tabular.representation import MaskedTiles, Tiles, table_of
 from bellmax.tabular.soundness import check_state
 from bellmax.tabular.tiles import Coder, encode
 from bellmax.tabular.worlds import build_model
@@ -22,7 +23,7 @@ from bellmax.training import checkpoint
 from bellmax.training.host import Meter, meter
 from bellmax.training.records import Chunk, Episodes, Loop
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, Discrete, IntArray
+from bellmax.types import ConfigError, Discrete, IntArray, Masked
 
 
 class Setup(NamedTuple):
@@ -36,6 +37,7 @@ class Setup(NamedTuple):
         ranges: the lowest and highest number of each dimension of the Boxes, where there is a coder.
         order: [S, A] which action of the model each of the table's is; None: the same. The table's first
             `n_allowed` are those that the state has.
+        masked: whether observations come with masks of the allowed actions.
     """
 
     agent: TabularAgent
@@ -44,13 +46,14 @@ class Setup(NamedTuple):
     n_allowed: IntArray | None = None
     ranges: tuple[Any, Any] | None = None
     order: IntArray | None = None
+    masked: bool = False
 
     def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> train.TabularState:
         """A fresh run of one seed."""
         tilings = 1 if self.coder is None else self.coder.tilings
         return train.init_state(
             self.agent, self.shape, config.initial_q, seed, tilings=tilings, place=place, worlds=worlds,
-            n_allowed=self.n_allowed,
+            n_allowed=self.n_allowed, masked=self.masked,
         )  # fmt: skip
 
 
@@ -66,18 +69,19 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
             f"{config.name} is told that no reward is above r_max={config.r_max:g}, and {source.name} pays up to "
             f"{source.mdp.reward.max():g}; give r_max={source.mdp.reward.max():g}"
         )
-    check_used(config, source.space, source.name)
-    if isinstance(source.space, Discrete):
-        shape = Shape(source.space.n, source.n_actions, True, n_outcomes)
+    space, masked = visible(source.space), isinstance(source.space, Masked)
+    check_used(config, space, source.name)
+    if isinstance(space, Discrete):
+        shape = Shape(space.n, source.n_actions, True, n_outcomes)
         if source.mdp is None:
-            return Setup(config.make(shape), shape)
+            return Setup(config.make(shape), shape, masked=masked)
         order = in_front(source.mdp)[1]
         return Setup(config.make(shape), shape, n_allowed=source.mdp.n_allowed, order=order)
     low, high = find_range(config, source)
-    coder = make_coder(config, source.space, low, high, source.n_actions)
-    warn_together(config, source.space, source.n_actions, source.name)
+    coder = make_coder(config, space, low, high, source.n_actions)
+    warn_together(config, space, source.n_actions, source.name)
     shape = Shape(coder.n_tiles, source.n_actions, config.tilings == 1)
-    return Setup(config.make(shape), shape, coder, None, (low, high))
+    return Setup(config.make(shape), shape, coder, None, (low, high), masked)
 
 
 def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
@@ -182,10 +186,10 @@ class TabularRun:
 def see(run: TabularRun, coder: Coder | None, seen: Any) -> Any:
     """Observations [N, ...] as the table knows them [N]: states, cells, or the slots in which their tiles are noted."""
     if coder is None:
-        return seen
-    tiles = encode(coder, seen)
+        return visible(seen)
+    tiles = encode(coder, visible(seen))
     q = run.table.q
-    if not isinstance(q, Tiles):
+    if not isinstance(q, Tiles | MaskedTiles):
         return tiles[:, 0]
     slots = (run.slot + np.arange(len(tiles))) % len(q.active)
     q.active[slots] = tiles
@@ -206,23 +210,28 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
             f"{config.name} follows one episode and {source.name} is {stride} worlds; give one, or its id"
         )
 
+    no_masks = np.zeros((3, 0, 0), np.bool_)
+
     def call(run: TabularRun, obs: Any, step: HostStep, following: Any, acting: Any) -> Any:
-        chosen = np.empty_like(run.actions)
+        chosen, masks = np.empty_like(run.actions), no_masks
+        if setup.masked:
+            masks = np.stack([run.seen.mask, step.next_obs.mask, step.obs.mask])
         error = train.observe(
             agent.update, agent.behaviour, agent.look_ahead, agent.options, rates, run.table, obs, run.actions,
-            step.reward, 1.0 - step.terminated, step.terminated | step.truncated, following, step.valid, acting, chosen,
+            step.reward, 1.0 - step.terminated, step.terminated | step.truncated, following, step.valid, acting, masks,
+            chosen,
         )  # fmt: skip
         run.actions = chosen
         return error
 
     def begin(run: TabularRun) -> None:
-        """See the present observation and choose a first action: a step without a transition.
+        """See the present observation and choose a first action: a step without a transition (of 0 rows).
 
         An episode that learning remembers went with its process, if the run was resumed.
         """
         agent.forget(run.table.memory)
         none, run.obs = np.zeros(0, bool), see(run, setup.coder, run.seen)
-        nothing = HostStep(run.obs, run.obs[:0], np.zeros(0, np.float32), none, none, none, none, none)
+        nothing = HostStep(run.seen, run.seen, np.zeros(0, np.float32), none, none, none, none, none)
         call(run, run.obs[:0], nothing, run.obs[:0], run.obs)
 
     def start(seeds: Sequence[int]) -> TabularRun:

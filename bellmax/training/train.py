@@ -17,14 +17,14 @@ from bellmax.envs.making import normal_wrappers
 from bellmax.training import checkpoint, loops, offline, saving, storage
 from bellmax.training.data_sources import name_of, read_data
 from bellmax.training.evaluate import SEED_OFFSET
-from bellmax.training.masks import with_masks
+from bellmax.training.masks import as_asked
 from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
 from bellmax.training.saved_world import find_saved_world
 from bellmax.training.trainer import Trainer
 from bellmax.training.worlds import Source, find_world
-from bellmax.types import BellmaxError, ConfigError
+from bellmax.types import BellmaxError, ConfigError, Masked
 from bellmax.values import whole
 
 
@@ -105,8 +105,11 @@ def train(
     config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
     seed_list = _attempt(problems, lambda: check_seeds(seeds))
     given = None if data is None else _attempt(problems, lambda: read_data(data))
-    if source and config and not loops.is_tabular(config):
-        source = _attempt(problems, lambda: with_masks(source))
+    about_masks = ""
+    if source and config and handling:
+        masked = isinstance(getattr(given, "obs", None), Masked)
+        wanted = "host" if handling != Handling() or masked else loop
+        source, about_masks = _attempt(problems, lambda: as_asked(config, source, wanted)) or (None, "")
     if source and config and given is not None:
         config = _attempt(problems, lambda: offline.prepare(config, source, given))
     _attempt(problems, lambda: check_kept(config, keep_experience is True, offline_run=data is not None))
@@ -127,6 +130,7 @@ def train(
         check_handled(source, loop)
         loop = "host"
     kind, why = loops.choose_loop(config, source, loop)
+    why += about_masks
     stride = loops.stride(config, source)
     if steps < stride:
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
@@ -201,7 +205,7 @@ def resume(
     )
     if changed.handling != Handling():
         check_handled(source, run.loop)
-    source = source if loops.is_tabular(run.config) else with_masks(source)
+    source, _ = as_asked(run.config, source, run.loop)
     run.options = changed
     engine = _engine(run, source, data)
     step, groups = checkpoint.load(path)
