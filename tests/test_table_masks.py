@@ -246,7 +246,7 @@ def test_the_tutorial_of_gymnasium_on_taxi() -> None:
     said: list[str] = []
     run = bx.train("Taxi-v4", "q-learning", steps=2_000, loop="host", say=said.append, **QUICK)
     assert isinstance(run.policy().space, Masked)
-    assert any("with the action masks of Taxi-v4" in line for line in said)
+    assert any("Taxi-v4, with its action masks" in line for line in said)
     env = gym.make("Taxi-v4")
     visits = run.policy().arrays["visits"]
     allowed = np.array([env.unwrapped.action_mask(s) for s in range(500)], bool)

@@ -46,7 +46,8 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
             "use loop='host' or 'auto'"
         )
     if asked == "host":
-        return "host", f"through Gymnasium, as asked: {source.name}"
+        masks = ", with its action masks" if isinstance(source.space, Masked) else ""
+        return "host", f"through Gymnasium, as asked: {source.name}{masks}"
     if possible:
         return "compiled", f"{source.name} has " + ("a transition table" if model else "a compiled twin")
     if source.open is None:
