@@ -12,9 +12,9 @@ from gymnasium.vector import VectorEnv
 
 from bellmax.envs import atari
 from bellmax.envs.functional import World
+from bellmax.envs.masks import AsksMasks, asks_masks
 from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in
 from bellmax.mdp.model import FiniteMDP
-from bellmax.envs.masks import AsksMasks, asks_masks
 from bellmax.types import ConfigError, EnvCrashed, unknown
 
 Env: TypeAlias = gym.Env[Any, Any]

@@ -182,6 +182,7 @@ def fingerprint(card: dict[str, Any], arrays: dict[str, Any]) -> str:
 def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tuple[int, ...]]:
     """The shapes of a policy's arrays, by name."""
     if is_tabular(config):
+        space = spaces.visible(space)
         if isinstance(space, Discrete):
             return {"q": (space.n, n_actions), "visits": (space.n, n_actions)}
         from bellmax.tabular.cells import make_coder, numbers_of

@@ -81,7 +81,7 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
     coder = make_coder(config, space, low, high, source.n_actions)
     warn_together(config, space, source.n_actions, source.name)
     shape = Shape(coder.n_tiles, source.n_actions, config.tilings == 1)
-    return Setup(config.make(shape), shape, coder, None, (low, high), masked)
+    return Setup(config.make(shape), shape, coder, ranges=(low, high), masked=masked)
 
 
 def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
