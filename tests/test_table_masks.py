@@ -20,7 +20,10 @@ from bellmax.tabular.agent import Now
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import new_generator
 from bellmax.tabular.representation import MaskedTable, greedy, largest, mean_value
-from bellmax.types import ConfigError, EnvContractError, EnvWarning, Masked
+from bellmax.training.loops import make_loop
+from bellmax.training.masks import with_masks
+from bellmax.training.worlds import find_world
+from bellmax.types import ConfigError, CorruptCheckpoint, EnvContractError, EnvWarning, Masked
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 3, "records": 2, "progress": False}
 TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]
@@ -257,3 +260,19 @@ def test_the_tutorial_of_gymnasium_on_taxi() -> None:
     compiled = bx.train("Taxi-v4", "q-learning", steps=2_000, say=said.append, **QUICK)
     assert compiled.loop == "compiled"
     assert any("info['action_mask'] is used in evaluation only: loop='host' learns with it" in line for line in said)
+
+
+@pytest.mark.parametrize("tilings", [1, 4])
+def test_masks_go_on_after_a_resume(tilings: int) -> None:
+    config = bx.Sarsa(tilings=tilings)
+    source = with_masks(find_world(functools.partial(Lane, kind="box")))
+    loop = make_loop(config, source, "host", 400)
+    state, _ = loop.advance(loop.start([0]), 0, 200)
+    saved = loop.dump(state)
+    again, _ = loop.advance(loop.restore([0], saved), 200, 200)
+    assert again.table.q.allowed.any(axis=1).all()
+    loop.close(state)
+    loop.close(again)
+    name = next(name for name in saved if name.endswith(".allowed"))
+    with pytest.raises(CorruptCheckpoint, match="allowed.0. allows no action"):
+        loop.restore([0], {**saved, name: np.zeros_like(saved[name])})

@@ -44,11 +44,20 @@ class Tiles(NamedTuple):
         return {"active": (0, sizes.rows - 1)}
 
 
+def _faults_of(allowed: BoolArray) -> list[str]:
+    rows = np.flatnonzero(~allowed.any(axis=1))
+    return [f"allowed[{rows[0]}] allows no action"] if rows.size else []
+
+
 class MaskedTable(NamedTuple):
     """A table `[S, A]`, and the actions that the latest mask of each state allows, `allowed [S, A]`."""
 
     values: FloatArray
     allowed: BoolArray
+
+    def faults(self) -> list[str]:
+        """What is wrong between the parts."""
+        return _faults_of(self.allowed)
 
 
 class MaskedTiles(NamedTuple):
@@ -57,6 +66,14 @@ class MaskedTiles(NamedTuple):
     weights: FloatArray
     active: IntArray
     allowed: BoolArray
+
+    def ranges(self, sizes: Any) -> dict[str, Any]:
+        """Of `active` as of `Tiles`; see `soundness.py`."""
+        return Tiles(self.weights, self.active).ranges(sizes)
+
+    def faults(self) -> list[str]:
+        """What is wrong between the parts."""
+        return _faults_of(self.allowed)
 
 
 def table_of(q: Any) -> FloatArray:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.tabular.representation import Tiles, table_of
+from bellmax.tabular.representation import MaskedTiles, Tiles, table_of
 from bellmax.types import CorruptCheckpoint
 
 MOST = 2**62  # of a counter
@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
 def sizes_of(q: Any) -> Sizes:
     """The sizes of a representation."""
     rows, actions = table_of(q).shape
-    return Sizes(len(q.active) if isinstance(q, Tiles) else rows, rows, actions)
+    return Sizes(len(q.active) if isinstance(q, Tiles | MaskedTiles) else rows, rows, actions)
 
 
 def check_state(state: Any, fresh: Any, where: str) -> None:
