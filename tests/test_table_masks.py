@@ -274,5 +274,5 @@ def test_masks_go_on_after_a_resume(tilings: int) -> None:
     loop.close(state)
     loop.close(again)
     name = next(name for name in saved if name.endswith(".allowed"))
-    with pytest.raises(CorruptCheckpoint, match="allowed.0. allows no action"):
+    with pytest.raises(CorruptCheckpoint, match=r"allowed\[0\] allows no action"):
         loop.restore([0], {**saved, name: np.zeros_like(saved[name])})
