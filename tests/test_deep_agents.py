@@ -1,4 +1,4 @@
-"""All pairs of switches train on a small world to its known values, in both loops.
+"""All pairs of switches train on a small world to its known values, in both loops (most of them slow evidence).
 
 The rows are a covering array: every value of every switch meets every value of every other one at least once.
 """
@@ -145,7 +145,22 @@ def successors(mdp: FiniteMDP, states: dict[int, float], a: int) -> dict[int, fl
     return found
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(row))
+def quick_rows() -> list[tuple[str, ...]]:
+    """The first rows, until each value of each switch was met; all pairs of them are slow evidence."""
+    met: set[tuple[int, str]] = set()
+    for k, row in enumerate(ROWS):
+        if met == {(i, value) for i, factor in enumerate(FACTORS) for value in factor}:
+            return ROWS[:k]
+        met |= set(enumerate(row))
+    return ROWS
+
+
+def kept_quick(cases: list, quick: int) -> list:
+    """The cases as parameters, all but the first so many marked as slow."""
+    return [pytest.param(*case, marks=[pytest.mark.slow] * (k >= quick)) for k, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize("row", kept_quick([(row,) for row in ROWS], len(quick_rows())), ids=lambda row: " ".join(row))
 def test_every_combination_learns_the_known_values(row: tuple[str, ...]) -> None:
     head, target, memory, network, behaviour, n, masks, loop = row
     mdp = OUTCOMES[MASKS[masks]]
@@ -175,7 +190,7 @@ RECURRENT = [
 ]
 
 
-@pytest.mark.parametrize(("cls", "options"), RECURRENT, ids=lambda x: getattr(x, "name", ""))
+@pytest.mark.parametrize(("cls", "options"), kept_quick(RECURRENT, 1), ids=lambda x: getattr(x, "name", ""))
 def test_a_memory_cell_remembers_the_cue(cls: type, options: dict[str, object]) -> None:
     settings = {
         "gamma": 0.9, "learning_rate": 3e-3, "learning_starts": 200, "buffer_size": 4_000, "batch_size": 16,
@@ -191,7 +206,7 @@ def test_without_a_memory_cell_the_cue_is_lost() -> None:
     assert abs(run.scores[0]) < 0.2
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", [*HEADS][:1] + [pytest.param(head, marks=pytest.mark.slow) for head in [*HEADS][1:]])
 def test_what_is_not_allowed_is_neither_taken_nor_valued(head: str) -> None:
     cls, options = HEADS[head]
     settings = {"gamma": 0.8, "learning_rate": 3e-3, "learning_starts": 100, "net_arch": (32,), **options}
@@ -203,18 +218,22 @@ def test_what_is_not_allowed_is_neither_taken_nor_valued(head: str) -> None:
     assert run.scores == [1.0]
 
 
-def test_pqn_learns_the_values_of_the_probes() -> None:
-    for name in ("probe:delay", "probe:match", "probe:termination", "probe:autoreset", "probe:mask"):
-        settings = {"gamma": 0.8, "learning_rate": 5e-3, "num_envs": 8, "train_freq": 8, "lambda_": 0.7}
-        run = bx.train(
-            name, bx.PQN(**settings, net_arch=(32,), exploration_final_eps=1.0), steps=24_000, records=1,
-            eval_episodes=0, final_episodes=1,
-        )  # fmt: skip
-        probe = PROBES[name]()
-        learnt, truth = run.policy(0).q_values(probe.observations), probe.q(0.8)
-        known = np.isfinite(truth)
-        assert (np.isfinite(learnt) == known).all()
-        np.testing.assert_allclose(learnt[known], truth[known], atol=0.12, err_msg=name)
+@pytest.mark.parametrize(
+    "name",
+    ["probe:mask", *(pytest.param(f"probe:{name}", marks=pytest.mark.slow)
+                     for name in ("delay", "match", "termination", "autoreset"))],
+)  # fmt: skip
+def test_pqn_learns_the_values_of_the_probes(name: str) -> None:
+    settings = {"gamma": 0.8, "learning_rate": 5e-3, "num_envs": 8, "train_freq": 8, "lambda_": 0.7}
+    run = bx.train(
+        name, bx.PQN(**settings, net_arch=(32,), exploration_final_eps=1.0), steps=24_000, records=1,
+        eval_episodes=0, final_episodes=1,
+    )  # fmt: skip
+    probe = PROBES[name]()
+    learnt, truth = run.policy(0).q_values(probe.observations), probe.q(0.8)
+    known = np.isfinite(truth)
+    assert (np.isfinite(learnt) == known).all()
+    np.testing.assert_allclose(learnt[known], truth[known], atol=0.12, err_msg=name)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

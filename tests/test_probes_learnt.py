@@ -15,8 +15,9 @@ VARIANTS = {
 }
 
 
+QUICK = [("probe:autoreset", "four worlds"), ("probe:match", "double")]
 CASES = [(name, "plain") for name in PROBES if name != "probe:recall"] + [
-    (name, variant)
+    pytest.param(name, variant, marks=() if (name, variant) in QUICK else pytest.mark.slow)
     for name in ("probe:delay", "probe:match", "probe:autoreset")
     for variant in VARIANTS
     if variant != "plain"
