@@ -290,7 +290,7 @@ def test_functions_that_make_models_and_compiled_worlds(own: str, tmp_path: Path
     run = bx.train(f"{own}:model", "q-learning", steps=500, final_episodes=2, out=tmp_path / "run")
     assert run.loop == "compiled"
     assert bx.evaluate(bx.load(tmp_path / "run").policy(), f"{own}:model", episodes=2).mean_return == run.scores[0]
-    with pytest.raises(bx.ConfigError, match=r"would import a module named in a file"):
+    with pytest.raises(bx.UnsafeFile, match="only the saved file names it"):
         bx.evaluate(bx.load(tmp_path / "run").policy(), episodes=2)
     import own_worlds
 
