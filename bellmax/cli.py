@@ -45,13 +45,8 @@ def main(debug: bool) -> None:
 @click.argument("world")
 @click.argument("hyper_parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
-@click.option(
-    "--steps",
-    type=read_whole,
-    default=100_000,
-    show_default=True,
-    help="Environment steps per seed; with --data, gradient steps.",
-)
+@click.option("--steps", type=read_whole, help="Steps per seed; with --data, gradient steps.  [default: 100000]")
+@click.option("--episodes", type=read_whole, help="Episodes per seed, in place of steps; for agents with a table.")
 @click.option("--seeds", type=read_seeds, default=1, show_default=True, help="How many seeds, or which: 5, or 0,5,7.")
 @click.option("--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]")
 @click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
@@ -75,9 +70,9 @@ def main(debug: bool) -> None:
 @env_option
 @as_json_option
 def train(
-    world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int, seeds: Any, out: Path | None,
-    loop: str, data: str | None, keep_experience: bool, quiet: bool, env: tuple[str, ...], as_json: bool,
-    **handling: Any,
+    world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int | None, episodes: int | None, seeds: Any,
+    out: Path | None, loop: str, data: str | None, keep_experience: bool, quiet: bool, env: tuple[str, ...],
+    as_json: bool, **handling: Any,
 ) -> None:  # fmt: skip
     """Train AGENT in WORLD on several seeds, save the run, report with intervals.
 
@@ -95,8 +90,8 @@ def train(
     folder = out or free_folder(Path("runs"), f"{world}-{agent}")
     try:
         run = run_training(
-            world, agent, steps=steps, seeds=seeds, out=folder, loop=loop, env_kwargs=env_kwargs, data=data,
-            keep_experience=keep_experience, progress=not quiet, say=say, **handling, **settings,
+            world, agent, steps=steps, episodes=episodes, seeds=seeds, out=folder, loop=loop, env_kwargs=env_kwargs,
+            data=data, keep_experience=keep_experience, progress=not quiet, say=say, **handling, **settings,
         )  # fmt: skip
     except BellmaxError:
         if out is None:

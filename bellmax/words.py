@@ -15,7 +15,8 @@ from bellmax.types import listed, nearest, unknown
 
 # the arguments of bx.train, and for each its option of `bellmax train`; None where there is none
 OPTIONS: dict[str, str | None] = {
-    "world": "WORLD", "agent": "--agent", "steps": "--steps", "seeds": "--seeds", "out": "--out", "loop": "--loop",
+    "world": "WORLD", "agent": "--agent", "steps": "--steps", "episodes": "--episodes", "seeds": "--seeds",
+    "out": "--out", "loop": "--loop",
     "env_kwargs": "--env", "records": None, "eval_episodes": "--eval-episodes", "final_episodes": "--final-episodes",
     "keep_episodes": None, "data": "--data", "keep_experience": "--keep-experience", "wrappers": "--wrapper",
     "workers": "--workers", "env_timeout": "--env-timeout", "env_restarts": "--env-restarts",
@@ -44,7 +45,9 @@ _same("epsilon_start eps_start start_epsilon initial_epsilon epsilon_initial eps
 _same("epsilon_end eps_end end_epsilon final_epsilon epsilon_final epsilon_min min_epsilon eps_min min_eps end_e "
       "min_exploration_rate exploration_min exploration_final", "exploration_final_eps={0}")  # fmt: skip
 _same("epsilon_decay eps_decay epsilon_decay_rate exploration_decay_rate epsilon_discount",
-      BY_STEPS)  # fmt: skip
+      "exploration_schedule='per-episode', exploration_decay={0}", BY_STEPS)  # fmt: skip
+_same("n_episodes num_episodes max_episodes total_episodes n_eps num_eps", "episodes={0}",
+      "agents with a network explore and learn by steps: give steps, such as steps=100_000")  # fmt: skip
 _same("epsilon_decay_steps eps_decay_steps exploration_steps annealing_steps epsilon_timesteps",
       "exploration_fraction is a share of the run's steps: divide {0} by steps")  # fmt: skip
 _same("total_timesteps timesteps total_steps n_timesteps num_timesteps max_timesteps num_steps max_steps frames "
@@ -156,6 +159,8 @@ def _advice(lines: Sequence[str], value: Any, settings: Sequence[str]) -> str:
     """The first line whose settings there are; else the first, and that the agent does not have it."""
     for line in lines:
         names = re.findall(r"\b([a-z_]+)=", line)
+        if "episodes" in names and "exploration_decay" not in settings:  # a network's run goes by steps
+            continue
         if all(name in settings or name in OPTIONS for name in names):
             flags = list(dict.fromkeys(OPTIONS[name] for name in names if name not in settings and OPTIONS.get(name)))
             where = (

@@ -60,12 +60,15 @@ ROOM = {  # for the lowest or highest value of a field, what its rules want of o
     "buffer_size": {"batch_size": 1, "n_steps": 1, "recurrent": "none", "num_envs": 1, "exploration": "epsilon-greedy"},
     "learning_starts": {"recurrent": "none"},
     "sequence_length": {"n_steps": 1},
+    "exploration_decay": {"exploration_schedule": "per-episode", "exploration_initial_eps": 0.05},
 }
 
 
 def all_changed(cls: type) -> dict[str, object]:
     """As many fields as can be, with values that are not their defaults."""
     changed = {f.name: other_value(cls, f) for f in dataclasses.fields(cls) if f.name not in KEPT}
+    if "exploration_decay" in changed:
+        changed["exploration_schedule"] = "per-episode"
     if "minibatches" in changed:
         changed["minibatches"] = 1
     if hasattr(cls, "n_members"):

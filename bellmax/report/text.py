@@ -49,13 +49,13 @@ def describe_run(run: Any) -> str:
     """What came out, where it is, and what to do next."""
     parts: list[Any] = [curve(run)]
     data = run.options.data
-    how = f"steps, {run.loop} loop" if data is None else f"gradient steps, data: {data.steps:,} of {data.source}"
+    how = f"{run.unit}, {run.loop} loop" if data is None else f"gradient steps, data: {data.steps:,} of {data.source}"
     parts += [f"{run.config.name} on {run.world}, {run.steps:,} {how}", seeds_table(run)]
     if len(run.seeds) > SHOWN_SEEDS:
         parts.append(f"... and {len(run.seeds) - SHOWN_SEEDS:,} more")
     parts.append(describe_summary(run.summary()))
     if "exact/is_optimal" in run.history.columns:
-        parts.append(describe_optimality(run.steps_to_optimal()))
+        parts.append(describe_optimality(run.steps_to_optimal(), run.unit.removesuffix("s")))
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
         named = f" --world {run.world}" if imports_module(run.world) else ""
@@ -89,16 +89,16 @@ def seeds_table(run: Any) -> Table:
     return table
 
 
-def describe_optimality(found: Any) -> str:
-    """From which step on the greedy policy was optimal, over seeds: the median, its 95 % interval, how many seeds."""
+def describe_optimality(found: Any, unit: str = "step") -> str:
+    """From which step (or other `unit`) on the greedy policy was optimal: median and 95 % interval over seeds."""
     n, reached = found.steps.size, int(np.isfinite(found.steps).sum())
     if not np.isfinite(found.median):
         return f"policy optimal at the end in {reached:,} of {n:,} seed(s)"
     if n == 1:
-        return f"policy optimal from step {found.median:,.0f}"
+        return f"policy optimal from {unit} {found.median:,.0f}"
     low, high = ("never" if np.isinf(figure) else f"{figure:,.0f}" for figure in (found.low, found.high))
     return (
-        f"policy optimal from step {found.median:,.0f} [{low}, {high}], median over seeds; {reached:,} of {n:,} seeds"
+        f"policy optimal from {unit} {found.median:,.0f} [{low}, {high}], median over seeds; {reached:,} of {n:,} seeds"
     )
 
 
@@ -168,10 +168,10 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     grid[(rows >= row(low)) & (rows <= row(high))] = "░"
     grid[row(mean), np.arange(width)] = "█"
     out = io.StringIO()
-    kind = "environment" if run.options.data is None else "gradient"
+    kind = "environment steps" if run.unit == "steps" else run.unit
     for i in reversed(range(height)):
         label = top if i == height - 1 else bottom if i == 0 else None
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
     out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
-    out.write(f"{'':>11}{name} over {kind} steps: mean (█) and range (░) of {len(run.seeds)} seed(s)")
+    out.write(f"{'':>11}{name} over {kind}: mean (█) and range (░) of {len(run.seeds)} seed(s)")
     return out.getvalue()

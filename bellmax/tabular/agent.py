@@ -19,7 +19,7 @@ _exponential = kernel(schedules.exponential)
 _inverse = kernel(schedules.inverse)
 
 NO_LIMIT = np.iinfo(np.int64).max
-FALLS = ("linear", "exponential", "inverse")
+FALLS = ("linear", "exponential", "inverse", "per-episode")
 
 
 class Step(NamedTuple):
@@ -53,7 +53,11 @@ class Now(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """The schedules of a run, as plain numbers; from the step `settled` on, the level of exploration is constant."""
+    """The schedules of a run, as plain numbers.
+
+    From the step `settled` on the level of exploration is constant; with `by_episode` its clock counts the episodes
+    that ended, and it changes only between episodes. The loop stops after the episode number `last`.
+    """
 
     gamma: float
     fall: int
@@ -64,6 +68,9 @@ class Rates(NamedTuple):
     learning_rate: float
     learning_rate_decay: float
     learning_rate_power: float
+    by_episode: bool = False
+    decay: float = 1.0
+    last: int = NO_LIMIT
 
 
 class Shape(NamedTuple):
@@ -123,6 +130,9 @@ class TabularConfig(AgentConfig):
     )
     exploration_schedule: str = setting("linear", "how ε falls from its initial to its final value", choices=FALLS)
     exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
+    exploration_decay: float = setting(
+        1.0, "what ε is multiplied by after each episode, on the schedule per-episode", low=0.0, high=1.0
+    )
     random_ties: bool = setting(False, "choose among actions of equal value at random, not the first of them")
     initial_q: float = setting(0.0, "value of every pair before its first visit")
     bins: tuple[int, ...] = setting(
@@ -149,14 +159,27 @@ class TabularConfig(AgentConfig):
         raise NotImplementedError
 
     def epsilon(self, t: Any, steps: int) -> Any:
-        """ε, or the share of `exploration_scale`, at environment step `t` of a run of `steps`."""
+        """ε, or the share of `exploration_scale`, at environment step `t` of a run of `steps`.
+
+        Where the run counts episodes, or the schedule is per-episode, `t` is the number of episodes that ended.
+        """
+        if self.exploration_schedule == "per-episode":
+            return np.maximum(self.exploration_final_eps, self.exploration_initial_eps * self.exploration_decay**t)
         if self.exploration_schedule != "inverse":
             return super().epsilon(t, steps)
         fall = self.exploration_initial_eps - self.exploration_final_eps
         return self.exploration_final_eps + schedules.inverse(t, fall, 1.0 / self.exploration_duration(steps))
 
     def conflicts(self) -> list[str]:
-        """Grids that would not be shifted in each dimension; ranges of observations that do not belong together."""
+        """Grids that would not be shifted in each dimension; ranges or schedules that do not belong together."""
+        per_episode = self.exploration_schedule == "per-episode"
+        if self.exploration_decay != 1.0 and not per_episode:
+            return [
+                f"exploration_decay={self.exploration_decay} acts after each episode; give "
+                "exploration_schedule='per-episode' with it"
+            ]
+        if per_episode and self.exploration_decay == 1.0 and self.exploration_initial_eps != self.exploration_final_eps:
+            return ["exploration_schedule='per-episode' leaves ε at its initial value; give exploration_decay below 1"]
         if self.tilings & (self.tilings - 1):
             return [f"tilings={self.tilings} is no power of two, which grids need to lie apart in every dimension"]
         if len(self.obs_low) != len(self.obs_high):
@@ -179,32 +202,40 @@ class LearningConfig(TabularConfig):
     )
 
 
-def build_rates(config: TabularConfig, steps: int) -> Rates:
-    """The schedules of `config` over a run of `steps` environment steps."""
+def build_rates(config: TabularConfig, steps: int, *, episodes: bool = False) -> Rates:
+    """The schedules of `config` over a run of `steps` environment steps, or of so many `episodes`."""
     scale = 1.0 if config.exploration == "epsilon-greedy" else float(config.exploration_scale)
     duration = float(config.exploration_duration(steps))
     constant = config.exploration_initial_eps == config.exploration_final_eps
     linear = config.exploration_schedule == "linear"
+    by_episode = episodes or config.exploration_schedule == "per-episode"
     return Rates(
         gamma=float(config.gamma),
         fall=FALLS.index(config.exploration_schedule),
         initial_level=scale * float(config.exploration_initial_eps),
         final_level=scale * float(config.exploration_final_eps),
         duration=duration,
-        settled=0 if constant else math.ceil(duration) if linear else NO_LIMIT,
+        settled=0 if constant or by_episode else math.ceil(duration) if linear else NO_LIMIT,
         learning_rate=float(getattr(config, "learning_rate", 0.0)),
         learning_rate_decay=float(getattr(config, "learning_rate_decay", 0.0)),
         learning_rate_power=float(getattr(config, "learning_rate_power", 1.0)),
+        by_episode=by_episode,
+        decay=float(config.exploration_decay),
     )
 
 
 @kernel
 def level_at(t: Any, rates: Any) -> Any:
-    """The level of exploration at environment step t: ε, a temperature, or the width of a bound."""
+    """The level of exploration at step t of its clock: ε, a temperature, or the width of a bound.
+
+    The clock counts environment steps, or with `rates.by_episode` the episodes that ended.
+    """
     if rates.fall == 0:
         return _linear(t, rates.initial_level, rates.final_level, rates.duration)
     if rates.fall == 1:
         return _exponential(t, rates.initial_level, rates.final_level, rates.duration)
+    if rates.fall == 3:
+        return max(rates.final_level, rates.initial_level * rates.decay**t)
     return rates.final_level + _inverse(t, rates.initial_level - rates.final_level, 1.0 / rates.duration)
 
 

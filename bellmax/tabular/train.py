@@ -25,7 +25,7 @@ class TabularState(NamedTuple):
         visits: how often each pair was updated [S, A].
         place: where a world of real numbers is [k]; a finite MDP has nothing but the present observation.
         clock: environment steps so far, present observation, steps (and in `episode_return` rewards) of the running
-            episode, the action chosen for the next step [4].
+            episode, the action chosen for the next step, episodes that ended [5].
         episode_return: undiscounted [1].
         generator: state of the random numbers [1].
     """
@@ -56,7 +56,7 @@ class TabularState(NamedTuple):
             yield f"action {action} in observation {obs}, which has {self.q.n_allowed[obs]}"
 
 
-TIME, OBS, LENGTH, ACTION = 0, 1, 2, 3
+TIME, OBS, LENGTH, ACTION, ENDED = 0, 1, 2, 3, 4
 
 
 def init_state(
@@ -93,7 +93,7 @@ def init_state(
         memory=agent.memory(q),
         visits=np.zeros(table.shape, np.int64),
         place=np.zeros(place),
-        clock=np.array([0, -1, 0, -1]),
+        clock=np.array([0, -1, 0, -1, 0]),
         episode_return=np.zeros(1),
         generator=new_generator(seed),
     )
@@ -113,15 +113,15 @@ def run(
     update: Any, behaviour: Any, look_ahead: Any, options: Any, world: Any, rates: Any, state: Any, steps: int,
     returns: Any, lengths: Any,
 ) -> Any:  # fmt: skip
-    """Act, step and learn for `steps` environment steps, in place.
+    """Act, step and learn for `steps` environment steps, or until the episode `rates.last` has ended, in place.
 
-    Finished episodes go to `returns` and `lengths` [>= steps]. Returns their number and the mean absolute TD
+    Finished episodes go to `returns` and `lengths` [as many as can end]. Returns their number and the mean absolute TD
     error. Arrays are taken out of their tuples before the loop: inside it each look-up would cost.
     """
     q, memory, visits, place, generator = state.q, state.memory, state.visits, state.place, state.generator
     t, obs, length, total = state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.episode_return[0]
-    action = np.intp(state.clock[ACTION])
-    now = Now(level_at(t, rates), visits, rates, generator)
+    action, ended, begin = np.intp(state.clock[ACTION]), state.clock[ENDED], t
+    now = Now(level_at(ended if rates.by_episode else t, rates), visits, rates, generator)
     if obs < 0:
         obs = world.begin(world, place, q, generator)
         action = np.intp(behaviour.act(q, obs, now))
@@ -147,12 +147,18 @@ def run(
             episodes += 1
             total, length = 0.0, 0
             obs = world.begin(world, place, q, generator)
+            if rates.by_episode:
+                now = Now(level_at(ended + episodes, rates), visits, rates, generator)
+                if ended + episodes >= rates.last:
+                    action = np.intp(behaviour.act(q, obs, now))
+                    break
         if over or not look_ahead:
             next_action = np.intp(behaviour.act(q, obs, now))
         action = next_action
+    state.clock[ENDED] = ended + episodes
     state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.clock[ACTION] = t, obs, length, action
     state.episode_return[0] = total
-    return episodes, error / steps
+    return episodes, error / max(t - begin, 1)
 
 
 @kernel
@@ -168,7 +174,8 @@ def observe(
     """
     q, error = state.q, 0.0
     state.clock[TIME] += obs.shape[0]
-    now = Now(level_at(state.clock[TIME], rates), state.visits, rates, state.generator)
+    clock = ENDED if rates.by_episode else TIME
+    now = Now(level_at(state.clock[clock], rates), state.visits, rates, state.generator)
     for i in range(acting_obs.shape[0]):
         chosen[i] = -1
         if i < obs.shape[0] and valid[i]:
@@ -184,6 +191,9 @@ def observe(
             error += abs(update(q, state.memory, options, transition, behaviour, now))
             if over[i]:
                 chosen[i] = -1
+                state.clock[ENDED] += 1
+                if rates.by_episode:
+                    now = Now(level_at(state.clock[ENDED], rates), state.visits, rates, state.generator)
         set_allowed(q, acting_obs[i], masks, 2, i)
         if not look_ahead or chosen[i] < 0:
             chosen[i] = behaviour.act(q, acting_obs[i], now)

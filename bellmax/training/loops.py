@@ -99,9 +99,10 @@ def check_memory(config: Any, source: Source, steps: int, n_seeds: int) -> None:
 
 
 def make_loop(
-    config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None, *, n_seeds: int = 1
-) -> Loop:
-    """The loop of one kind for a run of `steps` environment steps on each of `n_seeds` seeds.
+    config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None, *, n_seeds: int = 1,
+    episodes: bool = False,
+) -> Loop:  # fmt: skip
+    """The loop of one kind for a run of `steps` environment steps, or so many `episodes`, on each of `n_seeds` seeds.
 
     Raises:
         ConfigError, ResourceError: the agent cannot learn in this world, or would not fit in memory.
@@ -112,8 +113,8 @@ def make_loop(
         from bellmax.training import tables
 
         if kind == "compiled":
-            return tables.compiled_loop(config, source, steps, -(-n_seeds // TABLE_GROUPS))
-        return tables.host_loop(config, source, steps)
+            return tables.compiled_loop(config, source, steps, -(-n_seeds // TABLE_GROUPS), episodes=episodes)
+        return tables.host_loop(config, source, steps, episodes=episodes)
     from bellmax.training import host
 
     keep_compiled_code()

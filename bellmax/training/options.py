@@ -29,6 +29,7 @@ class RunOptions:
     Each field is written to config.json, read back by `load`, and in force again after `resume`.
     """
 
+    episodes: int | None = setting(None, "the run's length in episodes, where it is not given in steps", low=1)
     records: int = setting(20, "how often to log and evaluate over the run", low=1)
     eval_episodes: int = setting(10, "greedy episodes of a seed at each record", low=0)
     final_episodes: int = setting(100, "greedy episodes of a seed at the end", low=0)
@@ -83,6 +84,7 @@ def _read(field: dataclasses.Field[Any], value: Any) -> Any:
 
 # what cannot change when a run is resumed, and why
 FIXED = {
+    "episodes": "the schedules of exploration run over the episodes of the whole run",
     "records": "the steps at which a run logs and evaluates follow from it",
     "keep_episodes": "the episodes that were not stored are gone",
     "vmap": "the checkpoint holds the seeds in groups of this size",

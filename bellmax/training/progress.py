@@ -21,27 +21,27 @@ class Report(Protocol):
 
 
 @contextmanager
-def progress(total: int, title: str, wanted: bool | None) -> Iterator[Report]:
-    """Report `total` environment steps; `wanted` None means: only if standard error is a terminal."""
+def progress(total: int, title: str, wanted: bool | None, unit: str = "steps") -> Iterator[Report]:
+    """Report `total` environment steps, or another `unit`; `wanted` None: only if standard error is a terminal."""
     terminal = is_terminal()
     if wanted is False or (wanted is None and not terminal):
         yield lambda done, words="": None
     elif terminal:
-        with _bar(total, title) as report:
+        with _bar(total, title, unit) as report:
             yield report
     else:
-        yield _lines(total, title)
+        yield _lines(total, title, unit)
 
 
 @contextmanager
-def _bar(total: int, title: str) -> Iterator[Report]:
+def _bar(total: int, title: str, unit: str) -> Iterator[Report]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[speed]:>12} steps/s"),
+        TextColumn(f"{{task.fields[speed]:>12}} {unit}/s"),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[words]}"),
     )
@@ -55,7 +55,7 @@ def _bar(total: int, title: str) -> Iterator[Report]:
         yield report
 
 
-def _lines(total: int, title: str) -> Report:
+def _lines(total: int, title: str, unit: str) -> Report:
     begin = time.monotonic()
     last = begin + QUIET_SECONDS - LINE_SECONDS
 
@@ -66,6 +66,6 @@ def _lines(total: int, title: str) -> Report:
             last = now
             speed = done / (now - begin)
             left = f"{(total - done) / speed:,.0f} s left" if done else "compiling"
-            say(f"{title}: {done / total:4.0%}, {speed:,.0f} steps/s, {left} {words}".rstrip())
+            say(f"{title}: {done / total:4.0%}, {speed:,.0f} {unit}/s, {left} {words}".rstrip())
 
     return report

@@ -36,6 +36,8 @@ class Run:
 
     Attributes:
         world, agent, config, steps, seeds, loop: what was asked for; `loop` is "compiled" or "host".
+            `steps` counts environment steps, with data gradient steps, and episodes where the run's length was given in
+            episodes; so does `history["step"]`, beside which "time/total_timesteps" has environment steps.
         options: how it goes, see `RunOptions`.
         history: columns over the records, see `History`.
         policies: {"final": [...], "best": [...]}, one Policy per seed.
@@ -65,6 +67,13 @@ class Run:
     visits: IntArray | None = None
     experience: list[Dataset] = field(default_factory=list)
     folder: Path | None = None
+
+    @property
+    def unit(self) -> str:
+        """What `steps` and `history["step"]` count: "steps", with data "gradient steps", or "episodes"."""
+        if self.options.episodes is not None:
+            return "episodes"
+        return "steps" if self.options.data is None else "gradient steps"
 
     def summary(self) -> Summary:
         """IQM and mean of `scores` over seeds, each with its 95 % bootstrap interval.

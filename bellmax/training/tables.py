@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from bellmax.training import checkpoint
 from bellmax.training.host import Meter, meter
 from bellmax.training.records import Chunk, Episodes, Loop
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, Discrete, IntArray, Masked
+from bellmax.types import ConfigError, Discrete, EnvContractError, IntArray, Masked
 
 
 class Setup(NamedTuple):
@@ -130,8 +131,37 @@ def snapshot(state: train.TabularState, setup: Setup) -> dict[str, Any]:
     return arrays if setup.ranges is None else {**arrays, "low": setup.ranges[0], "high": setup.ranges[1]}
 
 
-def compiled_loop(config: Any, source: Source, steps: int, group: int) -> Loop:
-    """Over the arrays of a model, or a classic world; `group` seeds one after the other."""
+LONGEST_EPISODE = 10**7  # environment steps: one that a run of so many episodes waits for no longer
+
+
+def explored(config: TabularConfig, state: train.TabularState, steps: int, episodes: bool) -> dict[str, float]:
+    """Metrics that go by a seed's own clock: ε where it falls per episode, environment steps where episodes count."""
+    own = {}
+    if config.exploration_schedule == "per-episode":
+        own["rollout/exploration_rate"] = float(config.epsilon(int(state.clock[train.ENDED]), steps))
+    if episodes:
+        own["time/total_timesteps"] = float(state.clock[train.TIME])
+    return own
+
+
+def check_end(name: str, state: train.TabularState, length: int) -> None:
+    """Refuse an episode that does not end.
+
+    Raises:
+        EnvContractError: it has lasted `LONGEST_EPISODE` steps.
+    """
+    if length >= LONGEST_EPISODE:
+        raise EnvContractError(
+            f"{name}: episode {state.clock[train.ENDED] + 1:,} has lasted {length:,} steps and has not ended; give the "
+            "environment a time limit, such as env_kwargs={'max_episode_steps': 1000}, or steps in place of episodes"
+        )
+
+
+def compiled_loop(config: Any, source: Source, steps: int, group: int, *, episodes: bool = False) -> Loop:
+    """Over the arrays of a model, or a classic world; `group` seeds one after the other.
+
+    With `episodes` the run is of so many episodes: `steps`, and what `advance` is given, count them.
+    """
     world: Any
     place = 0
     if source.mdp is not None:
@@ -141,19 +171,27 @@ def compiled_loop(config: Any, source: Source, steps: int, group: int) -> Loop:
         setup = set_up(config, source)
         assert setup.coder is not None  # noqa: S101 - classic worlds are of real numbers
         world, place = build_classic(source.name, setup.coder)
-    agent, rates = setup.agent, build_rates(config, steps)
-    kernels = (agent.update, agent.behaviour, agent.look_ahead, agent.options, world, rates)
+    agent, rates = setup.agent, build_rates(config, steps, episodes=episodes)
+    kernels = (agent.update, agent.behaviour, agent.look_ahead, agent.options, world)
 
     def start(seeds: Sequence[int]) -> Any:
         return tuple(setup.init(config, seed, place) for seed in seeds)
 
     def advance(states: Any, t: int, n: int) -> tuple[Any, list[Chunk]]:
-        del t  # the kernel keeps the clock in its state
         returns, lengths, chunks = np.empty(n), np.empty(n, np.int64), []
+        until = rates._replace(last=t + n) if episodes else rates
         for state in states:
-            count, error = train.run(*kernels, state, n, returns, lengths)
-            episodes = Episodes(returns[:count].copy(), lengths[:count].copy())
-            chunks.append(Chunk(episodes, {"train/td_error": error}))
+            count, errors, begin, span = 0, 0.0, int(state.clock[train.TIME]), LONGEST_EPISODE if episodes else n
+            while True:
+                before = state.clock[train.TIME]
+                more, error = train.run(*kernels, until, state, span, returns[count:], lengths[count:])
+                count, errors = count + more, errors + error * (state.clock[train.TIME] - before)
+                if not episodes or count == n:
+                    break
+                check_end(source.name, state, int(state.clock[train.LENGTH]))
+            ended = Episodes(returns[:count].copy(), lengths[:count].copy())
+            error = errors / (state.clock[train.TIME] - begin)
+            chunks.append(Chunk(ended, {"train/td_error": error, **explored(config, state, steps, episodes)}))
         return states, chunks
 
     def dump(states: Any) -> dict[str, Any]:
@@ -197,14 +235,16 @@ def see(run: TabularRun, coder: Coder | None, seen: Any) -> Any:
     return slots
 
 
-def host_loop(config: Any, source: Source, steps: int) -> Loop:
-    """Through Gymnasium: one kernel call per step.
+def host_loop(config: Any, source: Source, steps: int, *, episodes: bool = False) -> Loop:
+    """Through Gymnasium: one kernel call per step. With `episodes` the run is of so many, as in `compiled_loop`.
 
     Raises:
         ConfigError: a learner that follows one episode is given several worlds at a time.
     """
     setup, stride = set_up(config, source), source.fixed or 1
-    agent, rates = setup.agent, build_rates(config, steps)
+    agent, rates = setup.agent, build_rates(config, steps, episodes=episodes)
+    if episodes and stride > 1:
+        raise ConfigError(f"episodes are counted in one environment, and {source.name} is {stride}; give steps")
     if agent.episodic and stride > 1:
         raise ConfigError(
             f"{config.name} follows one episode and {source.name} is {stride} worlds; give one, or its id"
@@ -241,11 +281,14 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
         return TabularRun(world, table, meter(world.n), world.reset(seed), actions=np.zeros(world.n, np.int64))
 
     def advance(run: TabularRun, t: int, n: int) -> tuple[TabularRun, list[Chunk]]:
-        del t
-        error = 0.0
+        error, begun = 0.0, int(run.table.clock[train.TIME])
         if run.obs is None:
             begin(run)
-        for _ in range(n // run.world.n):
+        for k in itertools.count():
+            if (run.table.clock[train.ENDED] >= t + n) if episodes else k == n // run.world.n:
+                break
+            if episodes:
+                check_end(source.name, run.table, int(run.meter.running_length[0]))
             step = run.world.step(run.actions if setup.order is None else setup.order[run.obs, run.actions])
             if not step.valid.all():  # what comes next does not follow what a window or a trace remembers
                 agent.forget(run.table.memory)
@@ -256,7 +299,8 @@ def host_loop(config: Any, source: Source, steps: int) -> Loop:
             run.seen, run.obs = step.obs, acting
             run.meter.record(step)
         dropped = {"rollout/dropped": float(run.world.dropped)} if run.world.dropped else {}
-        return run, [Chunk(run.meter.drain(), {"train/td_error": error / n, **dropped})]
+        metrics = {"train/td_error": error / max(run.table.clock[train.TIME] - begun, 1), **dropped}
+        return run, [Chunk(run.meter.drain(), metrics | explored(config, run.table, steps, episodes))]
 
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
         run = start(seeds)

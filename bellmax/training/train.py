@@ -32,7 +32,8 @@ def train(
     world: Any,
     agent: str | type[AgentConfig] | AgentConfig,
     *,
-    steps: int = 100_000,
+    steps: int | None = None,
+    episodes: int | None = None,
     seeds: int | Sequence[int] = 1,
     out: str | os.PathLike[str] | None = None,
     loop: str = "auto",
@@ -60,7 +61,9 @@ def train(
         world: a Gymnasium id, a name of the gallery, a FiniteMDP, a compiled World, an environment or its factory.
         agent: a name such as "dqn" in any case and spelling, a class such as `DQN`, or a config such as
             `DQN(double=True)`, which is used as it stands: without the settings that suit a known world.
-        steps: environment steps per seed, rounded down to whole rounds of the agent.
+        steps: environment steps per seed, by default 100,000, rounded down to whole rounds of the agent.
+        episodes: episodes per seed in place of steps, for agents with a table. Records and schedules then go by
+            episodes; seeds end at different steps.
         seeds: how many (0, 1, ...), or which.
         out: folder for the run's files; it must not exist. None saves nothing.
         loop: "compiled", "host" (through Gymnasium), or "auto": compiled where it exists.
@@ -113,12 +116,13 @@ def train(
     if source and config and given is not None:
         config = _attempt(problems, lambda: offline.prepare(config, source, given))
     _attempt(problems, lambda: check_kept(config, keep_experience is True, offline_run=data is not None))
-    length = _attempt(problems, lambda: integer("steps", steps))
+    length = _attempt(problems, lambda: read_length(steps, episodes, config, with_data=data is not None))
     if loop not in ("auto", "compiled", "host"):
         problems.append(f"loop={loop!r}; choose auto, compiled or host")
     if problems or not (source and config and seed_list and options):
         raise ConfigError("; ".join(problems))
     steps, vmap = length, options.vmap
+    options = options if episodes is None else replace(options, episodes=length)
     if out is not None:
         try:
             json.dumps(env_kwargs)
@@ -136,7 +140,8 @@ def train(
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
     steps = steps // stride * stride
     if given is None:
-        engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list))
+        by_episode = episodes is not None
+        engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list), episodes=by_episode)
     else:
         engine = offline.make_loop(config, source, kind, steps, given, vmap)
         about = DataCard(source=name_of(data), steps=given.steps, sha256=given.sha256())
@@ -146,8 +151,8 @@ def train(
     if folder is not None:
         run.folder = folder
         saving.open_folder(run)
-    what, how = ("steps", f", {kind} loop") if given is None else ("gradient steps", "")
-    say(f"{config.name} on {source.name}: {steps:,} {what} x {len(seed_list)} seeds{how} ({why})")
+    how = f", {kind} loop" if given is None else ""
+    say(f"{config.name} on {source.name}: {steps:,} {run.unit} x {len(seed_list)} seeds{how} ({why})")
     if source.reward_wrappers and kind == "host":
         say(
             f"rewards pass through {', '.join(source.reward_wrappers)}: returns and scores are in its rewards, not in "
@@ -226,7 +231,10 @@ def _engine(run: Run, source: Source, data: Any) -> Loop:
     if about is None:
         if data is not None:
             raise ConfigError("the run did not learn from data: leave data out")
-        return loops.make_loop(run.config, source, run.loop, run.steps, run.options.vmap, n_seeds=len(run.seeds))
+        return loops.make_loop(
+            run.config, source, run.loop, run.steps, run.options.vmap, n_seeds=len(run.seeds),
+            episodes=run.options.episodes is not None,
+        )  # fmt: skip
     where = about.source if data is None else data
     given = read_data(where)
     if given.sha256() != about.sha256:
@@ -259,6 +267,26 @@ def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
     except ConfigError as error:
         problems.append(str(error))
         return None
+
+
+def read_length(steps: Any, episodes: Any, config: AgentConfig | None, *, with_data: bool) -> int:
+    """The run's length: steps, or episodes where those are given.
+
+    Raises:
+        ConfigError: it is not a positive integer; or both are given, or episodes where they do not go.
+    """
+    if episodes is None:
+        return integer("steps", 100_000 if steps is None else steps)
+    if steps is not None:
+        raise ConfigError(f"give steps={steps!r} or episodes={episodes!r}, not both")
+    if with_data:
+        raise ConfigError(f"a run with data has gradient steps and no episodes: give steps, not episodes={episodes!r}")
+    if config is not None and not loops.is_tabular(config):
+        raise ConfigError(
+            f"episodes={episodes!r}: {config.name} explores, learns and copies its target network by steps, and "
+            "episodes become longer as it learns; give steps, such as steps=100_000"
+        )
+    return integer("episodes", episodes)
 
 
 def check_seeds(seeds: Any) -> list[int]:

@@ -96,7 +96,12 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             self.pool = stack.enter_context(ThreadPoolExecutor(workers))
             report = stack.enter_context(
-                show_progress(self.run.steps * len(self.run.seeds), f"{self.run.config.name} {self.run.world}", wanted)
+                show_progress(
+                    self.run.steps * len(self.run.seeds),
+                    f"{self.run.config.name} {self.run.world}",
+                    wanted,
+                    self.run.unit,
+                )
             )
             if self.saved is None:
                 states = list(self.pool.map(self.loop.start, self.groups))
@@ -134,7 +139,10 @@ class Trainer:
             t += n
             check_finite(run.seeds, chunks, t - n, t)  # the policies are still those of the chunk before
             check_divergence(run.seeds, chunks, self.largest, run.config, t)
-            fps = n * len(run.seeds) / max(time.monotonic() - begin, 1e-9)
+            taken = n * len(run.seeds)
+            if run.options.episodes is not None:  # chunks end with an episode
+                taken = sum(int(chunk.episodes.lengths.sum()) for chunk in chunks)
+            fps = taken / max(time.monotonic() - begin, 1e-9)
             run.policies["final"] = [self.policy(one) for one in arrays]
             columns = {**self.columns(chunks, t), **self.evaluate(), "time/fps": fps}
             run.history.append(t, columns)
