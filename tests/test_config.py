@@ -60,7 +60,11 @@ ROOM = {  # for the lowest or highest value of a field, what its rules want of o
     "buffer_size": {"batch_size": 1, "n_steps": 1, "recurrent": "none", "num_envs": 1, "exploration": "epsilon-greedy"},
     "learning_starts": {"recurrent": "none"},
     "sequence_length": {"n_steps": 1},
-    "exploration_decay": {"exploration_schedule": "per-episode", "exploration_initial_eps": 0.05},
+    "exploration_decay": {
+        "exploration_schedule": "per-episode",
+        "exploration_initial_eps": 0.05,
+        "exploration_final_eps": 0.05,
+    },
 }
 
 

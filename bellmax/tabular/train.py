@@ -43,7 +43,7 @@ class TabularState(NamedTuple):
         return {
             "visits": (0, MOST),
             "place": (-FAR, FAR),
-            "clock": ([0, -1, 0, -1], [MOST, sizes.obs - 1, MOST, sizes.actions - 1]),
+            "clock": ([0, -1, 0, -1, 0], [MOST, sizes.obs - 1, MOST, sizes.actions - 1, MOST]),
             "generator": (0, 2**64 - 1),
         }
 

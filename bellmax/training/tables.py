@@ -179,8 +179,9 @@ def compiled_loop(config: Any, source: Source, steps: int, group: int, *, episod
 
     def advance(states: Any, t: int, n: int) -> tuple[Any, list[Chunk]]:
         returns, lengths, chunks = np.empty(n), np.empty(n, np.int64), []
-        until = rates._replace(last=t + n) if episodes else rates
+        del t  # the kernel keeps the clock in its state
         for state in states:
+            until = rates._replace(last=int(state.clock[train.ENDED]) + n) if episodes else rates
             count, errors, begin, span = 0, 0.0, int(state.clock[train.TIME]), LONGEST_EPISODE if episodes else n
             while True:
                 before = state.clock[train.TIME]
