@@ -1,7 +1,8 @@
 """NumPy and SciPy sparse, Numba for Gauss-Seidel. What the methods of exact solving do between two Bellman backups.
 
-A method is `make(problem) -> advance`, and `advance(backup, v) -> v` gives the values [S] to back up next. `solve`
-calls them in turn, and its last backup proves the error bound, whatever the method was.
+A method is `make(problem) -> advance`, and `advance(backup, v) -> v` gives the values [S] to back up next, or None
+where there is nothing more to gain. `solve` calls them in turn, and its last backup proves the error bound, whatever
+the method was.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from bellmax.types import ConfigError, FloatArray, IntArray
 DIRECT_STATES = 512  # up to here a direct solve costs less than the sweeps it saves, whatever the structure
 QUICK = 0.8  # of the spread of changes may a backup leave
 SETTLED = 0.05  # of the states may change their action
-Advance = Callable[[Backup, FloatArray], FloatArray]
+PATIENCE = 20  # backups of a small model; then greedy policies alternate, or the chain does not mix
+PATIENCE_LARGE, LARGE_STATES = 100, 20_000  # the same where a factorisation is expensive, and where it is hopeless
+Advance = Callable[[Backup, FloatArray], FloatArray | None]
 
 
 def accelerated(problem: Problem) -> Advance:
@@ -27,13 +30,21 @@ def accelerated(problem: Problem) -> Advance:
 
     Roughly by sweeps (modified policy iteration, Puterman 1994, section 6.5) or, in small models, once by a
     linear solve. Not while many states still change their minds and backups alone come on quickly: then the next
-    policy is worth more than this one's values.
+    policy is worth more than this one's values. If that takes many backups, policy iteration takes over: greedy
+    policies may alternate without end where two are as good up to what sweeps leave, and sweeps may settle nothing
+    where γ is close to 1 and the chain is periodic.
     """
     previous = solved = np.full(len(problem.reward), -1)  # no policy yet
-    spread = np.inf
+    spread, backups = np.inf, 0
+    sure: Advance | None = None
+    patience = PATIENCE if len(problem.reward) <= DIRECT_STATES else PATIENCE_LARGE
 
-    def advance(done: Backup, v: FloatArray) -> FloatArray:
-        nonlocal previous, solved, spread
+    def advance(done: Backup, v: FloatArray) -> FloatArray | None:
+        nonlocal previous, solved, spread, backups, sure
+        backups += 1
+        if backups > patience and v.size <= LARGE_STATES:
+            sure = sure or policy_iteration(problem)
+            return sure(done, v)
         changed, previous = np.count_nonzero(done.policy != previous), done.policy
         quick, spread = done.high - done.low < QUICK * spread, done.high - done.low
         if not changed and v.size <= DIRECT_STATES and not np.array_equal(done.policy, solved):
@@ -77,14 +88,16 @@ def policy_iteration(problem: Problem, first: IntArray | None = None) -> Advance
     """The greedy policy's exact value, by a sparse linear solve (Howard 1960).
 
     An action is given up only for one that is better by more than rounding, so no policy comes twice. When none
-    is better, backups polish what the linear solver left. It begins with the greedy policy, or with `first [S]`.
+    is better, `SWEEPS` backups polish what the linear solver left. It begins with the greedy policy, or with
+    `first [S]`.
     """
-    policy, finished = first, False
+    policy, finished, left = first, False, SWEEPS
 
-    def advance(done: Backup, v: FloatArray) -> FloatArray:
-        nonlocal policy, finished
+    def advance(done: Backup, v: FloatArray) -> FloatArray | None:
+        nonlocal policy, finished, left
         if finished:
-            return done.v
+            left -= 1
+            return done.v if left > 0 else None
         if policy is None:
             policy = done.policy
         else:
@@ -106,7 +119,7 @@ def linear_programming(problem: Problem) -> Advance:
     """
     polish: Advance | None = None
 
-    def advance(done: Backup, v: FloatArray) -> FloatArray:
+    def advance(done: Backup, v: FloatArray) -> FloatArray | None:
         nonlocal polish
         if polish is not None:
             return polish(done, v)
@@ -117,16 +130,26 @@ def linear_programming(problem: Problem) -> Advance:
 
 
 def _linear_program(problem: Problem) -> FloatArray:
+    """The program's answer [S]. Where γ is so close to 1 that HiGHS has none, with v = g / (1 - β) + h, h_0 = 0."""
     from scipy.optimize import linprog
 
     S, A = problem.reward.shape
     exists = np.isfinite(problem.reward.ravel())
     own = sp.csr_array((np.ones(S * A), np.repeat(np.arange(S), A), np.arange(S * A + 1)), shape=(S * A, S))
     constraint: Any = sp.csr_array(problem.gamma * problem.onward - own)[exists]
-    program = linprog(np.ones(S), constraint, -problem.reward.ravel()[exists], bounds=(None, None), method="highs")
+    right = -problem.reward.ravel()[exists]
+    program = linprog(np.ones(S), constraint, right, bounds=(None, None), method="highs")
+    if program.x is not None:
+        return np.asarray(program.x, np.float64)
+    # The sum over next states is taken before it is divided: in floating point 1 - γ has few digits left.
+    lasts = 1 - problem.gamma * np.asarray(problem.onward.sum(axis=1), np.float64)[exists]
+    least = float(lasts.min())
+    columns: Any = sp.hstack([sp.csr_array(-(lasts / least)[:, None]), constraint[:, 1:]])
+    objective = np.append(S / least, np.ones(S - 1)) * least
+    program = linprog(objective, columns.tocsr(), right, bounds=(None, None), method="highs")
     if program.x is None:
         raise ConfigError(f"the linear program has no answer: {program.message}; use another method")
-    return np.asarray(program.x, np.float64)
+    return np.append(0.0, program.x[1:]) + float(program.x[0]) / least
 
 
 def evaluate_directly(problem: Problem, policy: IntArray) -> FloatArray:

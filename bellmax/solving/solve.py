@@ -118,7 +118,10 @@ def _iterate(
             progress(iteration, bound)
         if bound <= tolerance or done.residual <= rounding or iteration == max_iterations:
             break
-        v = advance(done, v)
+        following = advance(done, v)
+        if following is None:
+            break
+        v = following
     return v, iteration
 
 
