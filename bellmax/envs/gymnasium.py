@@ -87,6 +87,12 @@ class HostWorld:
         return self._book.gives_masks
 
     @property
+    def innermost(self) -> Any:
+        """The first of its plain environments in this process, without its wrappers; None if there is none."""
+        crew = getattr(self._worlds, "crew", None)
+        return crew.worlds[0].unwrapped if isinstance(crew, InProcess) else None
+
+    @property
     def dropped(self) -> int:
         """Steps that were left out because of a failure, so far."""
         return self._book.dropped

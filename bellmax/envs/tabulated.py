@@ -97,7 +97,7 @@ class TabulatedEnv(gym.Env[Any, Any]):
         if not 0 <= action < self.mdp.n_actions:
             raise ValueError(f"action {action!r} is not an integer from 0 to {self.mdp.n_actions - 1}")
         pair = self.obs * self.mdp.n_actions + int(action)
-        k = int(np.sum(self.np_random.random() >= self.table.cumulative[pair]))
+        k = int(np.searchsorted(self.table.cumulative[pair], self.np_random.random(), side="right"))
         reward, noise = float(self.table.reward[pair, k]), self.table.reward_std[pair, k]
         if noise:
             reward += float(noise * self.np_random.standard_normal())

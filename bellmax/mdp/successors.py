@@ -72,3 +72,18 @@ def in_front(mdp: FiniteMDP) -> tuple[FiniteMDP, IntArray | None]:
     }
     allowed = np.take_along_axis(mdp.allowed, order, axis=1)
     return replace(mdp, indptr=indptr, allowed=allowed, action_names=(), **columns), order
+
+
+def with_ends(mdp: FiniteMDP) -> tuple[FiniteMDP, IntArray]:
+    """The model in which entering a state that nothing leaves, and that pays nothing, ends the episode; those states.
+
+    No value changes, for that of such a state is 0. A learner would stay in it for the rest of its steps.
+    """
+    state = mdp.pair // mdp.n_actions
+    stays = (mdp.successor == state) & (mdp.reward == 0) & (mdp.reward_std == 0)
+    absorbing = np.ones(mdp.n_states, np.bool_)
+    absorbing[state[~stays]] = False
+    absorbing &= np.bincount(state[~mdp.terminated], minlength=mdp.n_states) > 0  # the others are ends already
+    if not absorbing.any():
+        return mdp, np.zeros(0, np.int64)
+    return replace(mdp, terminated=mdp.terminated | absorbing[mdp.successor]), np.flatnonzero(absorbing)

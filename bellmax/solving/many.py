@@ -11,6 +11,7 @@ from scipy.sparse import csgraph
 from scipy.sparse.linalg import spsolve
 
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
+from bellmax.solving.structure import closed_classes
 from bellmax.types import BoolArray, FloatArray, IntArray
 
 Matrix = sp.csr_array[np.float64]
@@ -84,7 +85,7 @@ def start_returns(model: Occurring, policies: IntArray, horizon: int) -> FloatAr
 def start_occupancy(model: Occurring, policy: IntArray, gamma: float) -> FloatArray:
     """[R]: the expected discounted number of steps that a policy [R] spends in each state.
 
-    With γ = 1, what is spent in states that it may never leave again is left out.
+    With γ = 1, what is spent in sets of states that it never leaves again is left out.
     """
     chain, _, ends = _chain(model, policy[None])
     if gamma < 1.0 and policy.size > DIRECT_STATES:
@@ -92,7 +93,7 @@ def start_occupancy(model: Occurring, policy: IntArray, gamma: float) -> FloatAr
         while alive.sum() > 1e-10 * (1 - gamma) * total.sum():
             total, alive = total + alive, np.asarray(forward @ alive)
         return total
-    kept = np.flatnonzero(_leads_to(chain, ends) if gamma == 1.0 else np.ones(policy.size, np.bool_))
+    kept = np.flatnonzero(closed_classes(chain, ends) < 0 if gamma == 1.0 else np.ones(policy.size, np.bool_))
     system = sp.eye_array(kept.size) - gamma * chain[kept][:, kept].T
     time = np.zeros(policy.size)
     time[kept] = spsolve(sp.csc_array(system), model.start[kept])
@@ -125,10 +126,10 @@ def _solve(chain: Matrix, reward: FloatArray, ends: BoolArray, gamma: float) -> 
     solved = np.ones(reward.size, np.bool_)
     v = np.zeros(reward.size)
     if gamma == 1.0:
-        endless = ~_leads_to(chain, ends)
-        ruined = _leads_to(chain, endless & (reward != 0.0))
+        caught = closed_classes(chain, ends) >= 0
+        ruined = _leads_to(chain, caught & (reward != 0.0))
         v[ruined] = -np.inf
-        solved = ~endless & ~ruined  # from the endless rest nothing is gained and nothing lost
+        solved = ~caught & ~ruined  # in the other sets that are never left nothing is gained and nothing lost
     kept = np.flatnonzero(solved)
     if kept.size:
         system = sp.eye_array(kept.size) - gamma * chain[kept][:, kept]

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bellmax.arguments import integer
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.successors import successor_table
 from bellmax.spaces import fits
 from bellmax.stderr import warn
 from bellmax.training.looking import network_function
@@ -65,9 +68,40 @@ def evaluate(
             f"the policy knows {policy.space} with {policy.n_actions} actions; "
             f"{source.name} has {source.space} with {source.n_actions}"
         )
+    return play(policy, source, episodes, seed)
+
+
+def play(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:
+    """Play in the environment itself: a model by its table, else in Gymnasium where it is one, else compiled."""
+    if source.is_model and getattr(policy.config, "recurrent", "none") == "none":
+        assert source.mdp is not None  # noqa: S101 - it is the model
+        return play_table(source.mdp, policy.table(), episodes, seed)
     if source.open is None:
         return play_compiled(policy, source, episodes, seed)
     return play_host(policy, source, episodes, seed)
+
+
+def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Evaluation:
+    """Play greedily on `q [S, A]` in a model, all episodes side by side: as in `TabulatedEnv`, much faster."""
+    table, generator = successor_table(mdp), np.random.default_rng(seed)
+    action = np.argmax(np.where(mdp.allowed, q, -np.inf), axis=1)
+    pair = np.arange(mdp.n_states) * mdp.n_actions + action
+    cap = mdp.max_episode_steps or STEP_CAP
+    returns, lengths = np.zeros(episodes), np.full(episodes, cap)
+    playing, state = np.arange(episodes), generator.choice(mdp.n_states, episodes, p=mdp.start)
+    for t in range(1, cap + 1):
+        row = pair[state]
+        k = np.sum(generator.random(state.size)[:, None] >= table.cumulative[row], axis=1)
+        reward, noise = table.reward[row, k], table.reward_std[row, k]
+        if noise.any():
+            reward = reward + noise * generator.standard_normal(state.size)
+        returns[playing] += reward
+        over = table.continues[row, k] == 0.0
+        lengths[playing[over]] = t
+        playing, state = playing[~over], table.successor[row, k][~over]
+        if not playing.size:
+            break
+    return Evaluation(returns, lengths)
 
 
 def play_host(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:

@@ -59,6 +59,7 @@ def find_truth(mdp: FiniteMDP | None, gamma: float) -> Truth | None:
     time = start_occupancy(part, policy, gamma)
     (value,) = start_values(part, policy[None], gamma)
     if not (np.isfinite(value) and time.any()):
+        say("no exact answer to compare with: gamma=1, and the best policy stays where it starts, for no reward")
         return None
     limit = mdp.max_episode_steps
     best_return = value if limit is None else start_returns(part, policy[None], limit)[0]

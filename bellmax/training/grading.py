@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play_compiled, play_host
+from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play, play_compiled
 from bellmax.training.exact import Truth, measure
 from bellmax.training.policy import Policy
 from bellmax.training.worlds import Source
@@ -43,12 +43,12 @@ def grade_by_episodes(
     """
     compiled = kind == "compiled" and source.compiled is not None and "low" not in policies[0].arrays
 
-    def play(policy: Policy, seed: int) -> Evaluation:
+    def play_one(policy: Policy, seed: int) -> Evaluation:
         if compiled:
             return play_compiled(policy, source, episodes, SEED_OFFSET + seed)
-        return play_host(policy, source, episodes, SEED_OFFSET + seed)
+        return play(policy, source, episodes, SEED_OFFSET + seed)
 
-    played = list(pool.map(play, policies, seeds))
+    played = list(pool.map(play_one, policies, seeds))
     return {
         "eval/mean_reward": np.array([each.mean_return for each in played]),
         "eval/mean_ep_length": np.array([each.mean_length for each in played]),
@@ -56,11 +56,7 @@ def grade_by_episodes(
 
 
 def play_finally(source: Source, policies: Sequence[Policy], seeds: Sequence[int], episodes: int) -> list[Evaluation]:
-    """The final episodes of each policy, in the world itself where it can be opened."""
-    evaluations = []
-    for policy, seed in zip(policies, seeds, strict=True):
-        if source.open is not None:
-            evaluations.append(play_host(policy, source, episodes, seed + 2 * SEED_OFFSET))
-        else:
-            evaluations.append(play_compiled(policy, source, episodes, seed + 2 * SEED_OFFSET))
-    return evaluations
+    """The final episodes of each policy, in the environment itself where it can be opened."""
+    return [
+        play(policy, source, episodes, seed + 2 * SEED_OFFSET) for policy, seed in zip(policies, seeds, strict=True)
+    ]

@@ -156,6 +156,9 @@ def train(
             f"rewards pass through {', '.join(source.reward_wrappers)}: returns and scores are in its rewards, not in "
             "the environment's own; reward_scale and reward_clip change what is learned from and leave scores alone"
         )
+    for note in source.notes:
+        if note not in why:
+            say(note)
     if given is None and steps <= getattr(config, "learning_starts", -1):
         say(f"nothing will be learnt: learning_starts={config.learning_starts} is not below steps={steps}")
     return _go(Trainer(run, source, engine), progress, say)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bellmax.catalog import is_agent
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.successors import with_ends
+from bellmax.solving.chain import name_states
 from bellmax.types import ConfigError, Discrete, Space, unknown
 
 
@@ -28,6 +29,8 @@ class Source(NamedTuple):
         coding: how the world counts its actions, if not from 0; for `spaces.to_native`.
         reward_wrappers: the names of wrappers that change its rewards.
         fixed: how many worlds an environment given as an object is; None for what can be made again and again.
+        is_model: whether the environment is its transition table, and not only described by it.
+        notes: what people should know of how it was read: why its transition table is not used, which states end.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Source(NamedTuple):
     fixed: int | None = None
     coding: Mapping[str, Any] = {}
     reward_wrappers: tuple[str, ...] = ()
+    is_model: bool = False
+    notes: tuple[str, ...] = ()
 
     def open_worlds(self, n: int, *, training: bool = False) -> Any:
         """`n` of it as a host world, or as many as it is."""
@@ -104,7 +109,9 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
 
 
 def from_mdp(mdp: FiniteMDP, name: str) -> Source:
-    """A model of the user's own or of the gallery."""
+    """A model of the user's own or of the gallery; an episode ends where a model can do nothing more, for nothing."""
+    mdp, ends = with_ends(mdp)
+    notes = (f"{name}: entering {name_states(mdp, ends)} ends the episode: nothing leaves, for no reward",)
 
     def open_(n: int) -> Any:
         from bellmax.envs.gymnasium import open_world
@@ -112,7 +119,10 @@ def from_mdp(mdp: FiniteMDP, name: str) -> Source:
 
         return open_world(lambda: TabulatedEnv(mdp), n=n)
 
-    return Source(name, Discrete(mdp.n_states), mdp.n_actions, mdp.max_episode_steps, mdp=mdp, open=open_)
+    return Source(
+        name, Discrete(mdp.n_states), mdp.n_actions, mdp.max_episode_steps, mdp=mdp, open=open_, is_model=True,
+        notes=notes if ends.size else (),
+    )  # fmt: skip
 
 
 def _from_compiled(name: str, world: Any) -> Source:
@@ -154,19 +164,35 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         if first.own_wrappers and fixed is None:
             refuse_hidden_learning(first.name, lambda: make(env, 1, kwargs).world[0])  # type: ignore[index]
         name, space = first.name, first.observation_space
-        mdp = None
-        plain = isinstance(env, str) and env.rpartition(":")[2] in gym.registry and "wrappers" not in kwargs
-        if plain and isinstance(space, Discrete) and hasattr(gym.make(env, **kwargs).unwrapped, "P"):
-            with contextlib.suppress(ConfigError):  # a P that is no table, or one that is not the whole truth
-                mdp = FiniteMDP.from_gymnasium(env, **kwargs)
+        mdp: FiniteMDP | None = None
+        notes: tuple[str, ...] = ()
+        if isinstance(space, Discrete) and hasattr(first.innermost, "P"):
+            plain = isinstance(env, str) and env.rpartition(":")[2] in gym.registry and "wrappers" not in kwargs
+            mdp, notes = _read_table(env, kwargs) if plain else (None, (NOT_BY_ID,))
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(
             name, space, first.n_actions, first.max_episode_steps, mdp=mdp, compiled=twin, open=open_, work=work,
             bounds=first.bounds, fixed=fixed, coding=first.coding, reward_wrappers=tuple(first.reward_wrappers),
+            notes=notes,
         )  # fmt: skip
     finally:
         first.close()
+
+
+NOT_BY_ID = (
+    "its transition table `P` is not used, for it was not given by a registered id alone; give the id, or "
+    "bellmax.FiniteMDP.from_gymnasium(env)"
+)
+
+
+def _read_table(env: str, kwargs: dict[str, Any]) -> tuple[FiniteMDP | None, tuple[str, ...]]:
+    """The transition table of a registered environment, or why it cannot be used."""
+    try:
+        return FiniteMDP.from_gymnasium(env, **kwargs), ()
+    except (ConfigError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:  # P may be anything
+        reason = " ".join(str(error).split())
+        return None, (f"its transition table `P` is not used, and there are no exact answers: {reason}",)
 
 
 def _call(function: Callable[..., FiniteMDP], name: str, kwargs: dict[str, Any]) -> FiniteMDP:
