@@ -71,8 +71,9 @@ if TYPE_CHECKING:
     from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
     from bellmax.solving.gap import PolicyGap, policy_gap, regret
     from bellmax.solving.horizon import HorizonSolution, solve_horizon
+    from bellmax.solving.operators import bellman_operator, greedy_policy, q_values
     from bellmax.solving.soft import soften, solve_soft
-    from bellmax.solving.solve import Solution, evaluate_policy, greedy_policy, horizon_return, solve
+    from bellmax.solving.solve import Solution, evaluate_policy, horizon_length, horizon_return, solve
     from bellmax.statistics import Summary
     from bellmax.tabular.multistep import MonteCarlo, NStepSarsa, QSigma, TreeBackup
     from bellmax.tabular.pac import DelayedQ, RMax
@@ -134,6 +135,7 @@ _HOME = {
     "World": "bellmax.envs.functional",
     "admission_control": "bellmax.mdp.gallery",
     "blocking_maze": "bellmax.mdp.gallery",
+    "bellman_operator": "bellmax.solving.operators",
     "car_rental": "bellmax.mdp.gallery",
     "chain": "bellmax.mdp.gallery",
     "check_env": "bellmax.report.checking",
@@ -147,7 +149,8 @@ _HOME = {
     "evaluate_policy": "bellmax.solving.solve",
     "four_rooms": "bellmax.mdp.gallery",
     "gamblers_problem": "bellmax.mdp.gallery",
-    "greedy_policy": "bellmax.solving.solve",
+    "greedy_policy": "bellmax.solving.operators",
+    "horizon_length": "bellmax.solving.solve",
     "gridworld": "bellmax.mdp.gallery",
     "horizon_return": "bellmax.solving.solve",
     "inventory": "bellmax.mdp.gallery",
@@ -157,6 +160,7 @@ _HOME = {
     "maximization_bias": "bellmax.mdp.gallery",
     "occupancy": "bellmax.solving.average",
     "policy_gap": "bellmax.solving.gap",
+    "q_values": "bellmax.solving.operators",
     "random_garnet": "bellmax.mdp.gallery",
     "random_walk": "bellmax.mdp.gallery",
     "register_torso": "bellmax.networks.torsos",
@@ -195,7 +199,8 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "corridor", "cliff", "random_garnet", "admission_control",
     "blocking_maze", "car_rental", "chain", "deep_sea", "dyna_maze", "four_rooms", "gamblers_problem", "gridworld",
     "inventory", "machine_replacement", "maximization_bias", "random_walk", "river_swim", "shortcut_maze",
-    "windy_gridworld", "evaluate_policy", "greedy_policy", "horizon_return", "solve_horizon",
+    "windy_gridworld", "evaluate_policy", "bellman_operator", "q_values", "greedy_policy",
+    "horizon_return", "horizon_length", "solve_horizon",
     "solve_soft", "soften", "solve_average", "evaluate_average", "occupancy", "stationary_distribution", "policy_gap",
     "register_torso", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError", "ConfigError",
     "ModelWarning", "EnvContractError", "EnvCrashed", "EnvTimeout", "EnvWarning", "NonFiniteError",

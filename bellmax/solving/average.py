@@ -14,11 +14,13 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from bellmax.mdp.model import FiniteMDP, per_pair
+from bellmax.solving.asking import check_model
 from bellmax.solving.backup import Problem, check_gamma, make_problem
 from bellmax.solving.chain import Chain, make_chain, name_states
 from bellmax.solving.methods import linear_solve
 from bellmax.solving.recurrence import Recurrence, gain_and_bias, long_run, take_apart
 from bellmax.solving.shortest_path import MOST_POLICIES, Rows, improve
+from bellmax.solving.showing import show
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
@@ -42,6 +44,9 @@ class Average(NamedTuple):
     iterations: int
     start_gain: float
 
+    def __repr__(self) -> str:
+        return show(self)
+
 
 def solve_average(mdp: FiniteMDP) -> Average:
     """The policy of the highest average reward per step, where episodes that terminate begin again.
@@ -53,6 +58,7 @@ def solve_average(mdp: FiniteMDP) -> Average:
 
     Linear systems of all states are factorised, so it is for some ten thousand states.
     """
+    mdp = check_model(mdp)
     problem = make_problem(mdp, 1.0)
     rows, time, action = _restarting_rows(mdp, problem)
     choice = rows.first
@@ -99,7 +105,7 @@ def occupancy(mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float) -> FloatArray
         ConfigError: gamma is outside [0, 1], the policy is not one for this model, or it may stay in some states
             for ever and γ = 1.
     """
-    gamma = check_gamma(gamma)
+    mdp, gamma = check_model(mdp), check_gamma(gamma)
     chain = make_chain(mdp, policy)
     seen = chain.seen_from(mdp.start > 0)
     if gamma == 1 and (caught := np.flatnonzero(seen & (chain.loops >= 0))).size:

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from bellmax.arguments import real
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
-from bellmax.types import ConfigError, FloatArray, IntArray
+from bellmax.types import FloatArray, IntArray
 
 COMPILED_ENTRIES = 1_000_000  # from here on Numba's threads save more than importing Numba costs
 SWEEPS = 50  # with one policy, at most, between two Bellman backups
@@ -63,13 +63,7 @@ class Backup(NamedTuple):
 
 
 def make_problem(mdp: FiniteMDP, gamma: float) -> Problem:
-    """`mdp` at a discount; its arrays are made once.
-
-    Raises:
-        ConfigError: `mdp` is no model.
-    """
-    if not isinstance(mdp, FiniteMDP):
-        raise ConfigError(f"{mdp!r} is a {type(mdp).__name__}, not a FiniteMDP; see FiniteMDP.from_gymnasium")
+    """`mdp` at a discount; its arrays are made once."""
     onward, reward = continuation(mdp), expected_reward(mdp)
     length = np.diff(mdp.indptr)
     longest, exists = int(length.max()), length > 0  # a pair without outcomes is an action that the state lacks
@@ -159,16 +153,34 @@ def best(q: FloatArray) -> FloatArray:
     return v
 
 
-def greedy_policy(q: FloatArray, error: float = 0.0) -> IntArray:
+def cancelled(problem: Problem, v: FloatArray, q: FloatArray) -> FloatArray:
+    """[S]: of what size the terms are that a row of `q [S, A]`, the backup of `v [S]`, adds up to almost nothing.
+
+    0 in all other states. Their sum has the rounding errors of its terms, so these say which of its digits count.
+    """
+    size, A = np.zeros(v.size), q.shape[1]
+    small = np.flatnonzero(np.abs(best(q)) < 1e-6 * max(problem.scale, float(np.abs(v).max())))
+    if small.size:
+        pairs = (small[:, None] * A + np.arange(A)).ravel()
+        paid = np.abs(problem.reward[small])
+        terms = (problem.gamma * (problem.onward[pairs] @ np.abs(v))).reshape(-1, A) + np.where(paid < np.inf, paid, 0)
+        size[small] = terms.max(axis=1)
+    return size
+
+
+def greedy_policy(q: FloatArray, error: float = 0.0, terms: FloatArray | None = None) -> IntArray:
     """[S] int64: the best action of `q [S, A]`; of actions as good as the best, the lowest index.
 
     "As good" is within twice `error` (two values that are each wrong by at most `error`), but never less than
-    1e-12 nor more than 1e-9 of the row's largest value: rounding must not decide, and small values must.
+    1e-12 nor more than 1e-9 of the row's largest value: rounding must not decide, and small values must. What a row
+    was added up from, `terms [S]`, counts like a value of it.
     """
     highest = best(q)
     size = np.abs(highest)
     for a in range(1, q.shape[1]):
         np.maximum(size, np.abs(q[:, a]), out=size, where=q[:, a] > -np.inf)  # -inf: the state lacks the action
+    if terms is not None:
+        np.maximum(size, terms, out=size)
     good = highest - np.clip(2 * error, 1e-12 * size, 1e-9 * size)
     return _lowest(q, good)
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, per_pair
+from bellmax.solving.asking import check_model, check_policy
 from bellmax.solving.backup import EPSILON
 from bellmax.solving.structure import Matrix, closed_classes, reaching
 from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
@@ -67,8 +68,8 @@ def choice(mdp: FiniteMDP, policy: npt.ArrayLike) -> sp.csr_array[np.float64]:
     Raises:
         ConfigError: the policy is neither actions `[S]` nor probabilities `[S, A]` of this model.
     """
+    mdp, given = check_model(mdp), check_policy(policy)
     S, A = mdp.n_states, mdp.n_actions
-    given = np.asarray(policy)
     if given.shape == (S,) and np.issubdtype(given.dtype, np.integer):
         known = (given >= 0) & (given < A)
         known[known] = mdp.allowed[known, given[known]]

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from bellmax.arguments import integer, real
 from bellmax.mdp.model import FiniteMDP
+from bellmax.solving.asking import check_model
 from bellmax.solving.backup import EPSILON, check_gamma
 from bellmax.solving.chain import Chain, make_chain, name_states
 from bellmax.solving.methods import linear_solve
@@ -34,7 +35,7 @@ def evaluate_policy(
         ConfigError: gamma or method is unknown, the policy is not one for this model, or it never ends from some
             states and γ = 1; the message names them.
     """
-    gamma = check_gamma(gamma)
+    mdp, gamma = check_model(mdp), check_gamma(gamma)
     if method not in ("direct", "iterative"):
         raise ConfigError(unknown("method", method, ["direct", "iterative"]))
     if gamma == 1:
@@ -96,7 +97,7 @@ def horizon_return(mdp: FiniteMDP, policy: npt.ArrayLike, horizon: int, gamma: f
     Raises:
         ConfigError: gamma is outside [0, 1], horizon is negative, or the policy is not one for this model.
     """
-    gamma = check_gamma(gamma)
+    mdp, gamma = check_model(mdp), check_gamma(gamma)
     chain = make_chain(mdp, policy)
     return _forward(mdp, chain, horizon, gamma, chain.reward)
 

@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.mdp.model import FiniteMDP
-from bellmax.solving.backup import greedy_policy
+from bellmax.solving.asking import check_model, check_values
+from bellmax.solving.backup import check_gamma, greedy_policy
 from bellmax.solving.chain import make_chain
 from bellmax.solving.evaluation import evaluate_policy, total_reward
+from bellmax.solving.showing import show
 from bellmax.solving.solve import Solution, solve
-from bellmax.types import ConfigError, FloatArray
+from bellmax.types import FloatArray
 
 
 class PolicyGap(NamedTuple):
@@ -27,6 +29,9 @@ class PolicyGap(NamedTuple):
     gap: FloatArray
     largest: float
     regret: float
+
+    def __repr__(self) -> str:
+        return show(self)
 
 
 def policy_gap(mdp: FiniteMDP, q: npt.ArrayLike, gamma: float, solution: Solution | None = None) -> PolicyGap:
@@ -45,11 +50,8 @@ def policy_gap(mdp: FiniteMDP, q: npt.ArrayLike, gamma: float, solution: Solutio
     Raises:
         ConfigError: q is not [S, A] or not finite, or as `solve`.
     """
-    table = np.asarray(q, np.float64)
-    if table.shape != (mdp.n_states, mdp.n_actions):
-        raise ConfigError(f"q has shape {table.shape}, expected {(mdp.n_states, mdp.n_actions)}")
-    if np.isnan(table[mdp.allowed]).any():
-        raise ConfigError(f"q is nan in states {np.flatnonzero((np.isnan(table) & mdp.allowed).any(axis=1))[:10]}")
+    mdp, gamma = check_model(mdp), check_gamma(gamma)
+    table = check_values("q", q, mdp.allowed.shape, allowed=mdp.allowed)
     best = solve(mdp, gamma) if solution is None else solution
     policy = greedy_policy(np.where(mdp.allowed, table, -np.inf))
     if gamma < 1:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bellmax.arguments import integer
 from bellmax.mdp.model import FiniteMDP
+from bellmax.solving.asking import check_model, check_values
 from bellmax.solving.backup import best, check_gamma, greedy_policy, make_problem, q_values
-from bellmax.types import FloatArray, IntArray
+from bellmax.solving.showing import show
+from bellmax.types import ConfigError, FloatArray, IntArray
 
 
 class HorizonSolution(NamedTuple):
     """The optimal values with a time limit of H steps.
 
     Attributes:
-        v: [H + 1, S] the best expected return of what is left at step t = 0 to H; `v[H]` is 0.
+        v: [H + 1, S] the best expected return of what is left at step t = 0 to H; `v[H]` is the terminal
+            reward.
         policy: [H, S] int64, the action at step t; of actions as good as the best, the lowest index.
         bound: no value is further than this from the exact one.
         start_value: `v[0]` averaged over the start distribution.
@@ -27,21 +31,37 @@ class HorizonSolution(NamedTuple):
     bound: float
     start_value: float
 
+    def __repr__(self) -> str:
+        return show(self)
 
-def solve_horizon(mdp: FiniteMDP, horizon: int, gamma: float = 1.0) -> HorizonSolution:
+
+def solve_horizon(
+    mdp: FiniteMDP, horizon: int, gamma: float = 1.0, *, terminal_reward: npt.ArrayLike | None = None
+) -> HorizonSolution:
     """Finite-horizon dynamic programming, backwards from the last step (Puterman 1994, section 4.5).
 
     With γ = 1 on FrozenLake, `start_value` is the best probability of success within the time limit. The policy
     needs the clock: no policy of the state alone does as well. The bound adds up the rounding errors of the
     backups, e + β e + β² e + ... with e and β as in `solve`.
 
+    Args:
+        mdp: the model.
+        horizon: H, the number of steps.
+        gamma: the discount per step, in [0, 1].
+        terminal_reward: [S], what each state pays once when the H steps are over; an episode that ended before gets
+            nothing. None for 0.
+
     Raises:
-        ConfigError: gamma is outside [0, 1], or horizon is negative.
+        ConfigError: gamma is outside [0, 1], horizon is negative, or terminal_reward is not [S] or not finite.
     """
-    gamma = check_gamma(gamma)
+    mdp, gamma = check_model(mdp), check_gamma(gamma)
     horizon = integer("horizon", horizon, 0)
     problem = make_problem(mdp, gamma)
     v = np.zeros((horizon + 1, mdp.n_states))
+    if terminal_reward is not None:
+        v[horizon] = check_values("terminal_reward", terminal_reward, (mdp.n_states,))
+        if not np.isfinite(v[horizon]).all():
+            raise ConfigError(f"terminal_reward is infinite in states {np.flatnonzero(~np.isfinite(v[horizon]))[:10]}")
     policy = np.zeros((horizon, mdp.n_states), np.int64)
     bound = 0.0
     for t in range(horizon - 1, -1, -1):

@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from bellmax.arguments import real
 from bellmax.mdp.model import FiniteMDP
+from bellmax.solving.asking import check_model, check_policy
 from bellmax.solving.backup import check_gamma, greedy_policy, make_problem, q_values
 from bellmax.solving.solve import Progress, Solution, solve
-from bellmax.types import FloatArray
+from bellmax.types import ConfigError, FloatArray
 
 
 def solve_soft(
@@ -36,7 +37,7 @@ def solve_soft(
     Raises:
         ConfigError: epsilon is outside [0, 1], or as `solve`.
     """
-    gamma = check_gamma(gamma)
+    mdp, gamma = check_model(mdp), check_gamma(gamma)
     mixed = solve(
         soft_model(mdp, epsilon), gamma, method=method, tolerance=tolerance, max_iterations=max_iterations,
         progress=progress,
@@ -54,7 +55,7 @@ def soft_model(mdp: FiniteMDP, epsilon: float) -> FiniteMDP:
     Raises:
         ConfigError: epsilon is outside [0, 1].
     """
-    epsilon = real("epsilon", epsilon, 0.0, 1.0)
+    mdp, epsilon = check_model(mdp), real("epsilon", epsilon, 0.0, 1.0)
     A = mdp.n_actions
     state, taken = np.divmod(mdp.pair, A)
     chosen = np.tile(np.arange(A), (taken.size, 1))  # [E, A]: each outcome, under each action that may be meant
@@ -76,7 +77,10 @@ def soften(mdp: FiniteMDP, policy: npt.ArrayLike, epsilon: float) -> FloatArray:
     Raises:
         ConfigError: epsilon is outside [0, 1].
     """
-    epsilon = real("epsilon", epsilon, 0.0, 1.0)
+    mdp, epsilon = check_model(mdp), real("epsilon", epsilon, 0.0, 1.0)
+    actions = check_policy(policy)
+    if actions.shape != (mdp.n_states,):
+        raise ConfigError(f"policy has shape {actions.shape}, expected one action for each state, {(mdp.n_states,)}")
     explore = np.where(mdp.allowed, epsilon / mdp.n_allowed[:, None], 0.0)
-    greedy = np.arange(mdp.n_actions) == np.asarray(policy)[:, None]
+    greedy = np.arange(mdp.n_actions) == actions[:, None]
     return np.asarray(explore + (1 - epsilon) * greedy, np.float64)

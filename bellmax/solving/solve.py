@@ -9,9 +9,20 @@ import numpy as np
 
 from bellmax.arguments import integer, real
 from bellmax.mdp.model import FiniteMDP
-from bellmax.solving.backup import Problem, backup, best, check_gamma, greedy_policy, make_problem, q_values
+from bellmax.solving.asking import check_model
+from bellmax.solving.backup import (
+    Problem,
+    backup,
+    best,
+    cancelled,
+    check_gamma,
+    greedy_policy,
+    make_problem,
+    q_values,
+)
 from bellmax.solving.evaluation import evaluate_policy, horizon_length, horizon_return
 from bellmax.solving.methods import METHODS
+from bellmax.solving.showing import show
 from bellmax.types import ConfigError, FloatArray, IntArray, unknown
 
 __all__ = ["Solution", "evaluate_policy", "greedy_policy", "horizon_length", "horizon_return", "solve"]
@@ -38,6 +49,9 @@ class Solution(NamedTuple):
     bound: float
     iterations: int
     start_value: float
+
+    def __repr__(self) -> str:
+        return show(self)
 
 
 def solve(
@@ -80,7 +94,7 @@ def solve(
     Raises:
         ConfigError: gamma, method, tolerance or max_iterations is out of range; at γ = 1, a value is infinite.
     """
-    gamma = check_gamma(gamma)
+    mdp, gamma = check_model(mdp), check_gamma(gamma)
     if method not in METHODS:
         raise ConfigError(unknown("method", method, METHODS))
     tolerance, max_iterations = real("tolerance", tolerance, 0.0), integer("max_iterations", max_iterations)
@@ -91,7 +105,8 @@ def solve(
     q = q_values(problem, v)
     new_v = best(q)
     bound, _ = _prove(problem, v, float(np.abs(new_v - v).max()))
-    return Solution(new_v, q, greedy_policy(q, bound), bound, iterations, float(mdp.start @ new_v))
+    policy = greedy_policy(q, bound, cancelled(problem, v, q))
+    return Solution(new_v, q, policy, bound, iterations, float(mdp.start @ new_v))
 
 
 def _solve_undiscounted(mdp: FiniteMDP, problem: Problem, method: str, progress: Progress | None) -> Solution:

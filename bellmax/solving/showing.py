@@ -1,0 +1,25 @@
+"""NumPy. An answer in a few lines, whatever its size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def show(answer: Any) -> str:
+    """The `repr` of a tuple of numbers and arrays: at most ten lines, numbers in the first, then a line an array."""
+    numbers, arrays = [], []
+    for name, value in zip(answer._fields, answer, strict=True):
+        if np.ndim(value) == 0:
+            numbers.append(f"{name}={value:.10g}" if isinstance(value, float | np.floating) else f"{name}={value}")
+        else:
+            arrays.append(f"  {name} {list(np.shape(value))}: {_line(np.asarray(value))}")
+    return "\n".join([f"{type(answer).__name__}({', '.join(numbers)})", *arrays])
+
+
+def _line(array: Any) -> str:
+    if array.ndim == 1:
+        return np.array2string(array, precision=4, threshold=8, edgeitems=4, max_line_width=1_000)
+    finite = array[np.isfinite(array)]
+    return f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "empty"
