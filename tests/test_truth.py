@@ -282,8 +282,6 @@ def test_only_models_are_solved_and_they_show_themselves_in_a_line() -> None:
     assert repr(bx.cliff()) == "FiniteMDP(cliff: 48 states, 4 actions)"
     with pytest.raises(bx.ConfigError, match="'FrozenLake-v1' is a str, not a FiniteMDP"):
         bx.solve("FrozenLake-v1", 0.9)  # type: ignore[arg-type]
-    with pytest.raises(bx.ConfigError, match=r"give cliff\(\), or its name"):
-        bx.train(bx.cliff, "sarsa")
 
 
 def test_why_there_is_no_exact_answer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
