@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bellmax import __version__
+from bellmax.catalog import agent_name
 from bellmax.command import (
     Main,
     TrainCommand,
     as_json_option,
     env_option,
+    import_from_here,
     read_env,
     read_seeds,
     read_whole,
@@ -49,6 +50,7 @@ def main(debug: bool) -> None:
 @click.option("--episodes", type=read_whole, help="Episodes per seed, in place of steps; for agents with a table.")
 @click.option("--seeds", type=read_seeds, default=1, show_default=True, help="How many seeds, or which: 5, or 0,5,7.")
 @click.option("--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]")
+@click.option("--if-exists", metavar="WORD", help="For a folder that exists: error, number, resume or replace.")
 @click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
 @click.option("--data", help="Learn from this alone: a run that kept its experience, a data file, or minari:NAME.")
 @click.option(
@@ -71,8 +73,8 @@ def main(debug: bool) -> None:
 @as_json_option
 def train(
     world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int | None, episodes: int | None, seeds: Any,
-    out: Path | None, loop: str, data: str | None, keep_experience: bool, quiet: bool, env: tuple[str, ...],
-    as_json: bool, **handling: Any,
+    out: Path | None, if_exists: str | None, loop: str, quiet: bool, env: tuple[str, ...], as_json: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Train AGENT in WORLD on several seeds, save the run, report with intervals.
 
@@ -80,21 +82,25 @@ def train(
     (gymnax:Breakout-MinAtar).
     """
     from bellmax.stderr import say
+    from bellmax.training.existing import numbered
     from bellmax.training.train import train as run_training
 
     settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
     if misplaced := settings.keys() & OPTIONS.keys():
         raise ConfigError("; ".join(explain(name, settings[name], ()) for name in sorted(misplaced)))
     env_kwargs = read_env(env)
-    handling["wrappers"] = [read_wrapper(text) for text in handling["wrappers"]]
-    folder = out or free_folder(Path("runs"), f"{world}-{agent}")
+    options["wrappers"] = [read_wrapper(text) for text in options["wrappers"]]
+    import_from_here(world, *map(str, options["wrappers"]), str(env_kwargs.get("wrappers", "")))
+    folder = out or folder_name(world, agent)
+    if made := out is None and if_exists is None:
+        folder = numbered(folder)  # made now, so that of two runs that start together each has its own
     try:
         run = run_training(
-            world, agent, steps=steps, episodes=episodes, seeds=seeds, out=folder, loop=loop, env_kwargs=env_kwargs,
-            data=data, keep_experience=keep_experience, progress=not quiet, say=say, **handling, **settings,
+            world, agent, steps=steps, episodes=episodes, seeds=seeds, out=folder, if_exists=if_exists or "error",
+            loop=loop, env_kwargs=env_kwargs, progress=not quiet, say=say, **options, **settings,
         )  # fmt: skip
     except BellmaxError:
-        if out is None:
+        if made:
             with contextlib.suppress(OSError):
                 folder.rmdir()  # of a run that never began
         raise
@@ -115,22 +121,10 @@ def show(run: Any, as_json: bool) -> None:
     click.echo(describe_run(run))
 
 
-def free_folder(base: Path, name: str) -> Path:
-    """Make `base`/`name`, or with the first free number behind it; slashes and colons become dashes.
-
-    It is made here, so that of two runs that start together each has its own.
-    """
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    for k in itertools.count(1):
-        folder = base / (name if k == 1 else f"{name}-{k}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ConfigError(f"cannot make a folder in {base}: {error.strerror}; give --out") from error
-        break
-    return folder
+def folder_name(world: str, agent: str) -> Path:
+    """runs/WORLD-AGENT, where slashes and colons become dashes."""
+    name = f"{world}-{agent_name(agent)}"
+    return Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
 def numbers(run: Any) -> dict[str, Any]:
@@ -169,6 +163,7 @@ def resume(
     from bellmax.training.train import resume as resume_training
 
     kwargs = read_env(env) or None
+    import_from_here(world or "", str((kwargs or {}).get("wrappers", "")))
     given = {name: value for name, value in options.items() if value is not None}
     run = resume_training(folder, world, env_kwargs=kwargs, data=data, progress=not quiet, say=say, **given)
     show(run, as_json)
@@ -198,6 +193,7 @@ def evaluate(
 
     run = load(folder)
     kwargs = read_env(env) or None
+    import_from_here(world or "", str((kwargs or {}).get("wrappers", "")))
     results = [
         play(
             run.policy(s, which), world, episodes=episodes, seed=seed + i, env_kwargs=kwargs,
@@ -235,7 +231,9 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
     from bellmax.report.solving import answer
     from bellmax.training.worlds import find_world
 
-    source = find_world(world, read_env(env))
+    kwargs = read_env(env)
+    import_from_here(world, str(kwargs.get("wrappers", "")))
+    source = find_world(world, kwargs)
     if source.mdp is None:
         raise ConfigError(f"{source.name} has no transition table, so there is no exact answer; train an agent instead")
     result, arrays, words = answer(source.mdp, source.name, **question)
@@ -260,7 +258,9 @@ def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: 
     """
     from bellmax.report.checking import check_env as check
 
-    report = check(world, steps=steps, seed=seed, env_kwargs=read_env(env))
+    kwargs = read_env(env)
+    import_from_here(world, str(kwargs.get("wrappers", "")))
+    report = check(world, steps=steps, seed=seed, env_kwargs=kwargs)
     if as_json:
         say_json(report.to_json())
     else:

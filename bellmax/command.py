@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import warnings
@@ -89,6 +90,17 @@ def say_json(value: Any) -> None:
     from bellmax.training.storage import finite
 
     click.echo(json.dumps(finite(value)))
+
+
+def import_from_here(*words: str) -> None:
+    """Let `module:name` in words of the command line be found in the current folder, after everything installed.
+
+    Only where such a word was typed: what a file names must not make a module of the current folder importable.
+    """
+    here = os.getcwd()
+    named = any(re.search(r"\w:\w", word) and not word.startswith(("probe:", "gymnax:")) for word in words)
+    if named and here not in sys.path:
+        sys.path.append(here)
 
 
 def read_whole(text: str) -> Any:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import bellmax as bx
-from bellmax.cli import free_folder
+from bellmax.cli import folder_name
 from bellmax.command import read_env
+from bellmax.training.existing import numbered
 from bellmax.types import Discrete
 from bellmax.values import read_pairs
 
@@ -203,15 +204,13 @@ def test_runs_without_a_name_get_folders_of_their_own(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").iterdir())) == 2  # nothing is left of a run that never began
 
 
-def test_free_folder(tmp_path: Path) -> None:
-    assert [free_folder(tmp_path, "ALE/Pong-v5:x").name for _ in range(3)] == [
-        "ALE-Pong-v5-x",
-        "ALE-Pong-v5-x-2",
-        "ALE-Pong-v5-x-3",
-    ]
+def test_a_free_folder(tmp_path: Path) -> None:
+    name = folder_name("ALE/Pong-v5:x", "DQN")
+    assert name == Path("runs/ALE-Pong-v5-x-dqn")
+    assert [numbered(tmp_path / name).name for _ in range(3)] == [name.name, f"{name.name}-2", f"{name.name}-3"]
     (tmp_path / "file").touch()
     with pytest.raises(bx.ConfigError, match=r"cannot make a folder in .*; give --out"):
-        free_folder(tmp_path / "file", "x")
+        numbered(tmp_path / "file" / "x")
 
 
 def test_pairs() -> None:

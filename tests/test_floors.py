@@ -32,7 +32,7 @@ FLOORS = [
     ["replay", "networks"],
     ["tabular", "deep"],
     ["catalog", "training"],
-    ["report", "doctor", "command", "cli"],
+    ["report", "doctor", "command", "cli", "__main__"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

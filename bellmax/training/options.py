@@ -92,6 +92,7 @@ FIXED = {
     "seeds": "the checkpoint holds the seeds with which the run began",
     "loop": "the checkpoint belongs to the loop with which the run began",
     "agent": "the checkpoint belongs to the agent with which the run began",
+    "if_exists": "a run is resumed in its own folder",
     "out": "a run is resumed in its own folder",
     "wrappers": "they are part of env_kwargs; give env_kwargs={'wrappers': [...]}",
 }

@@ -121,7 +121,10 @@ def make_folder(path: Path) -> None:
         ConfigError: it exists and is not empty, is a file, or cannot be written.
     """
     if path.is_dir() and any(path.iterdir()):
-        raise ConfigError(f"output folder {path} exists already; name another one, or remove it")
+        raise ConfigError(
+            f"output folder {path} exists already; name another one, or give if_exists='number', 'resume' or 'replace' "
+            "(--if-exists)"
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

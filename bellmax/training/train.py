@@ -16,6 +16,7 @@ from bellmax.envs.book import Handling
 from bellmax.training import checkpoint, loops, offline, saving, storage
 from bellmax.training.asked import check_handled, check_kept, check_seeds, read_length, with_wrappers
 from bellmax.training.data_sources import name_of, read_data
+from bellmax.training.existing import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run
 from bellmax.training.masks import as_asked
 from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.records import History, Loop
@@ -23,7 +24,7 @@ from bellmax.training.run import Run
 from bellmax.training.saved_world import find_saved_world
 from bellmax.training.trainer import Trainer
 from bellmax.training.worlds import Source, find_world
-from bellmax.types import BellmaxError, ConfigError, Masked
+from bellmax.types import BellmaxError, ConfigError, Masked, unknown
 
 
 def train(
@@ -34,6 +35,7 @@ def train(
     episodes: int | None = None,
     seeds: int | Sequence[int] = 1,
     out: str | os.PathLike[str] | None = None,
+    if_exists: str = "error",
     loop: str = "auto",
     env_kwargs: Mapping[str, Any] | None = None,
     records: int = 20,
@@ -63,7 +65,9 @@ def train(
         episodes: episodes per seed in place of steps, for agents with a table. Records and schedules then go by
             episodes; seeds end at different steps.
         seeds: how many (0, 1, ...), or which.
-        out: folder for the run's files; it must not exist. None saves nothing.
+        out: folder for the run's files. None saves nothing.
+        if_exists: what to do if `out` exists: "error"; "number": take the first free of out-2, out-3, ...; "resume":
+            finish the run in it, which must be the same; "replace": remove that run's own files first.
         loop: "compiled", "host" (through Gymnasium), or "auto": compiled where it exists.
         env_kwargs: keyword arguments of a world given by name.
         records: how often to log and evaluate over the run.
@@ -115,6 +119,10 @@ def train(
         config = _attempt(problems, lambda: offline.prepare(config, source, given))
     _attempt(problems, lambda: check_kept(config, keep_experience is True, offline_run=data is not None))
     length = _attempt(problems, lambda: read_length(steps, episodes, config, with_data=data is not None))
+    if if_exists not in IF_EXISTS:
+        problems.append(unknown("if_exists", if_exists, IF_EXISTS))
+    elif if_exists != "error" and out is None:
+        problems.append(f"if_exists={if_exists!r} goes with out, the folder of the run's files")
     if loop not in ("auto", "compiled", "host"):
         problems.append(f"loop={loop!r}; choose auto, compiled or host")
     if problems or not (source and config and seed_list and options):
@@ -148,6 +156,19 @@ def train(
     run = Run(source.name, config, steps, seed_list, kind, env_kwargs, History(seed_list), options)
     if folder is not None:
         run.folder = folder
+        if if_exists == "resume" and is_taken(folder):
+            saved = read_same(run, folder)
+            if saved.scores:
+                say(f"the run in {folder} has ended and is loaded as it is")
+                return saved
+            if (folder / checkpoint.MANIFEST).is_file():
+                changes = changed_options(run, saved)
+                return resume(folder, world, env_kwargs=env_kwargs, data=data, progress=progress, say=say, **changes)
+            say(f"the run in {folder} stopped before its first checkpoint; it starts again")
+        if if_exists in ("resume", "replace") and is_taken(folder):
+            remove_run(folder)
+        if if_exists == "number" and is_taken(folder):
+            run.folder = numbered(folder)
         saving.open_folder(run)
     how = f", {kind} loop" if given is None else ""
     say(f"{config.name} on {source.name}: {steps:,} {run.unit} x {len(seed_list)} seeds{how} ({why})")
