@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def integer(name: str, value: Any, low: int = 1, high: int = 2**62) -> int:
     kind = {0: "a non-negative integer", 1: "a positive integer"}.get(low, f"an integer of at least {low}")
     if high < 2**62:
         kind = f"an integer from {low} to {high}"
-    raise ConfigError(f"`{name}` must be {kind}; got {value!r}")
+    raise ConfigError(f"`{name}` must be {kind}; got {describe(value)}")
 
 
 def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
@@ -49,11 +50,26 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) 
         ConfigError: it is not a finite number in [low, high].
     """
     if not is_number(value):
-        raise ConfigError(f"`{name}` must be a number; got {value!r}")
+        raise ConfigError(f"`{name}` must be a number; got {describe(value)}")
     number = float(value)
     if not (low <= number <= high and math.isfinite(number)):
         raise ConfigError(f"{name}={number!r} is outside {interval(low, high)}")
     return number
+
+
+def describe(value: Any) -> str:
+    """A value in a few words, for messages: itself if that is short, else its type."""
+    if value is None or isinstance(value, str | int | float | bool | np.generic | os.PathLike):
+        text = repr(value) if not isinstance(value, os.PathLike) else repr(os.fspath(value))
+        return text if len(text) <= 80 else f"{text[:77]}..."
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} {list(value.shape)}" if value.size > 8 else f"array {value.tolist()}"
+    if isinstance(value, list | tuple | dict) and len(repr(value)) <= 80:
+        return repr(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value).__name__
+    return f"{'an' if kind[:1] in 'AEIOaeio' else 'a'} {kind}"
 
 
 def interval(low: float, high: float) -> str:
@@ -70,10 +86,38 @@ def path_of(name: str, value: Any) -> Path:
         ConfigError: it is not a path, or it is empty.
     """
     if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
-        raise ConfigError(f"`{name}` must be a path; got {value!r}")
+        raise ConfigError(f"`{name}` must be a path; got {describe(value)}")
     if not os.fspath(value):
         raise ConfigError(f"`{name}` must be a path; got an empty string")
     try:
         return Path(value).expanduser()
     except RuntimeError as error:  # of a user who does not exist
         raise ConfigError(f"`{name}`: {os.fspath(value)!r}: {error}") from error
+
+
+def check_call(
+    call: str, third: str, misplaced: tuple[Any, ...], unknown_names: Mapping[str, Any], others: Mapping[str, str]
+) -> None:
+    """Refuse arguments without a name after the second, and names that the function does not have.
+
+    Args:
+        call: the function's name.
+        third: what is probably meant by the third argument.
+        misplaced: the arguments without a name after the second.
+        unknown_names: those with a name that the function does not have.
+        others: words of other libraries, and what is meant here.
+
+    Raises:
+        ConfigError: says what to write.
+    """
+    if misplaced:
+        raise ConfigError(
+            f"{call} has two arguments without a name, the policy and the environment; write {third}="
+            f"{describe(misplaced[0])}"
+        )
+    for name, value in unknown_names.items():
+        if name in others:
+            raise ConfigError(f"{call} has no argument {name!r}; write {others[name]}={describe(value)}")
+        if name == "deterministic":
+            raise ConfigError(f"{call} has no argument 'deterministic': it always acts greedily; leave it out")
+        raise ConfigError(f"{call} has no argument {name!r}; `help(bellmax.{call})` lists them")

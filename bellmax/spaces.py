@@ -33,6 +33,13 @@ def leaves_of(space: Space) -> list[Leaf]:
     return found
 
 
+def leaf_arrays(batch: Any) -> list[Any]:
+    """The arrays of a batch of observations, in order."""
+    if not isinstance(batch, tuple):
+        return [batch]
+    return [array for part in batch for array in leaf_arrays(part)]
+
+
 def zeros(space: Space) -> Any:
     """One observation of zeros."""
     return map_space(lambda leaf: np.zeros(shape_of(leaf), dtype_of(leaf)), space)

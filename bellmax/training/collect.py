@@ -8,63 +8,65 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.arguments import integer, real
-from bellmax.spaces import fits
+from bellmax.arguments import check_call, integer, real
+from bellmax.training.actors import Actor, find_actors
 from bellmax.training.data import Dataset, join, stack_trees
 from bellmax.training.looking import network_function
 from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy
-from bellmax.training.saved_world import find_saved_world
+from bellmax.training.stepped import opened
 from bellmax.training.worlds import Source, find_world
 from bellmax.types import ConfigError, Masked
 
 
 def collect(
-    policy: Policy | None,
+    policy: Any,
     world: Any = None,
-    *,
+    *misplaced: Any,
     steps: int,
     seed: int = 0,
     epsilon: float = 0.0,
+    which: str = "final",
     env_kwargs: Mapping[str, Any] | None = None,
+    **unknown: Any,
 ) -> Dataset:
     """`steps` steps of `world` in time order, greedy by `policy` with probability 1 - epsilon, else uniform.
 
     Args:
-        policy: of a run (`run.policy(seed)`), or None for uniform actions.
-        world: whatever `train` takes; None: the policy's own. Its compiled twin plays, where there is one.
+        policy: whatever `evaluate` uses (of a run, one with one seed), or None for uniform actions.
+        *misplaced: refused, with what to write.
+        **unknown: refused, with what to write.
+        world: whatever `train` uses; None: the policy's own. Its compiled twin plays, where there is one.
         steps: how many; the last episode is cut there.
-        seed: of the world and of the random actions.
+        seed: of the environment and of the random actions.
         epsilon: share of uniform actions among those that are allowed.
-        env_kwargs: of a world given by name; in the policy's own, merged over those of training.
+        which: "final" or "best" policy of a run.
+        env_kwargs: of an environment given by name; in the policy's own, merged over those of training.
 
     Raises:
         UnsafeFile: a file alone asks for what imports, writes or opens a window.
-        ConfigError: a number is out of range, or the world has other observations or actions than the policy.
+        ConfigError: a number is out of range, `policy` is nothing that acts, or the environment has other observations
+            or actions than it knows.
     """
+    check_call("collect", "steps", misplaced, unknown, {"n_steps": "steps", "env": "world", "total_timesteps": "steps"})
     steps, seed = integer("steps", steps), integer("seed", seed, 0, 2**31 - 1)
     epsilon = real("epsilon", epsilon, 0.0, 1.0)
-    if world is None and policy is None:
-        raise ConfigError("without a policy, say in which world")
     if policy is None:
-        source = find_world(world, env_kwargs)
+        if world is None:
+            raise ConfigError("without a policy, say in which environment: bx.collect(None, 'CartPole-v1', steps=...)")
+        source, actor = with_masks(find_world(world, env_kwargs)), None
     else:
-        saved = policy.world, policy.env_kwargs
-        source = find_saved_world(world, env_kwargs, *saved, trusted=not policy.from_file)
-    if policy is None or isinstance(policy.space, Masked):
-        source = with_masks(source)
-    if policy is not None and (not fits(policy.space, source.space) or source.n_actions != policy.n_actions):
-        raise ConfigError(
-            f"the policy knows {policy.space} with {policy.n_actions} actions; "
-            f"{source.name} has {source.space} with {source.n_actions}"
-        )
+        actors, source = find_actors(policy, world, env_kwargs, which, "collect")
+        if len(actors) > 1:
+            raise ConfigError(f"the run has {len(actors)} policies; collect with one of them: run.policy(seed)")
+        (actor,) = actors
     compiled = source.mdp is not None or source.compiled is not None
-    if compiled and (policy is None or "low" not in policy.arrays):
-        return _in_compiled(policy, source, steps, seed, epsilon)
-    return _in_host(policy, source, steps, seed, epsilon)
+    if compiled and (actor is None or (isinstance(actor, Policy) and "low" not in actor.arrays)):
+        return _in_compiled(actor, source, steps, seed, epsilon)
+    return _in_host(actor, source if source.open is not None else opened(source), steps, seed, epsilon)
 
 
-def _in_host(policy: Policy | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:
+def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:
     """Play in Gymnasium, one world, or as many as an object is."""
     worlds = source.open_worlds(1)
     rng = np.random.default_rng(seed)

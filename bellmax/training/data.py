@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from bellmax import spaces
+from bellmax.arguments import path_of
 from bellmax.training import checkpoint, storage
 from bellmax.training.policy_files import fingerprint
 from bellmax.types import (
@@ -68,11 +68,12 @@ class Dataset(NamedTuple):
             ConfigError: the name does not end in .safetensors.
             ResourceError: the disk refuses.
         """
-        if Path(path).suffix != ".safetensors":
-            raise ConfigError(f"data are saved as .safetensors, not as {Path(path).name!r}")
+        path = path_of("path", path)
+        if path.suffix != ".safetensors":
+            raise ConfigError(f"data are saved as .safetensors, not as {path.name!r}")
         arrays = self.arrays()
         about = {"format": str(storage.FORMAT), "sha256": fingerprint({}, arrays)}
-        storage.write(Path(path), to_bytes(arrays, metadata=about))
+        storage.write(path, to_bytes(arrays, metadata=about))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Dataset:
@@ -83,7 +84,8 @@ class Dataset(NamedTuple):
             CorruptCheckpoint: it is damaged.
             IncompatibleCheckpoint: a newer version wrote it.
         """
-        if not Path(path).is_file():
+        path = path_of("path", path)
+        if not path.is_file():
             raise ConfigError(f"no data file {path}")
         try:
             with safe_open(path, framework="numpy") as file:
@@ -92,7 +94,7 @@ class Dataset(NamedTuple):
             form = int(about.get("format", storage.FORMAT))
         except (*storage.MALFORMED, OSError, SafetensorError) as error:
             raise CorruptCheckpoint(f"cannot read {path}: {error}") from error
-        storage.check_format({"format": form}, Path(path))
+        storage.check_format({"format": form}, path)
         if about.get("sha256", fingerprint({}, arrays)) != fingerprint({}, arrays):
             raise CorruptCheckpoint(f"{path} is not what was saved; its SHA-256 differs")
         try:

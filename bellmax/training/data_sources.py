@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.arguments import path_of
 from bellmax.training.data import Dataset, join
 from bellmax.types import ConfigError
 
@@ -33,7 +34,7 @@ def read_data(data: Any) -> Dataset:
         raise ConfigError("the data were an object, not a name: give them again as data")
     if str(data).startswith("minari:"):
         return from_minari(str(data).removeprefix("minari:"))
-    path = Path(data)
+    path = path_of("data", data)
     if path.is_dir():
         return from_run(path)
     if not path.exists():

@@ -9,24 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.arguments import integer
+from bellmax.arguments import check_call, integer
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
-from bellmax.spaces import fits
 from bellmax.stderr import warn
+from bellmax.training.actors import Actor, find_actors
 from bellmax.training.looking import network_function
-from bellmax.training.masks import with_masks
 from bellmax.training.policy import Policy
-from bellmax.training.saved_world import find_saved_world
+from bellmax.training.stepped import opened
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, EnvWarning, FloatArray, IntArray, Masked
+from bellmax.types import EnvWarning, FloatArray, IntArray
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
 SEED_OFFSET = 1_000_000  # evaluation during training never meets a training seed
 
 
 class Evaluation(NamedTuple):
-    """Undiscounted returns and lengths (environment steps) of all episodes [E]."""
+    """Undiscounted returns and lengths (environment steps) of all episodes [E]; of several seeds, one after another."""
 
     returns: FloatArray
     lengths: IntArray
@@ -41,44 +40,68 @@ class Evaluation(NamedTuple):
         """The same of lengths."""
         return float(self.lengths.mean()) if self.lengths.size else float("nan")
 
+    def __repr__(self) -> str:
+        if not self.returns.size:
+            return "Evaluation(no episodes)"
+        low, high, spread = self.returns.min(), self.returns.max(), self.returns.std()
+        return (
+            f"Evaluation({self.returns.size} episodes: return {self.mean_return:.6g}, standard deviation {spread:.4g}, "
+            f"{low:.6g} to {high:.6g}; length {self.mean_length:.6g})"
+        )
+
 
 def evaluate(
-    policy: Policy,
+    policy: Any,
     world: Any = None,
-    *,
+    *misplaced: Any,
     episodes: int = 100,
     seed: int = 1,
+    which: str = "final",
     env_kwargs: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    **unknown: Any,
 ) -> Evaluation:
-    """Play `episodes` whole episodes greedily in `world` (the policy's own if None), in Gymnasium where it can.
+    """Play `episodes` whole episodes greedily, in Gymnasium where the environment is there.
 
-    In the policy's own world, `env_kwargs` replace those of training one by one; `say` is called with what differs.
+    Args:
+        policy: a Policy; a Run or the folder of one, of which each seed plays `episodes`, one seed after another; the
+            file of a policy; an exact Solution, or actions [S]; or a function from one observation (integers from 0,
+            dictionaries where parts have names) to an action from 0.
+        *misplaced: refused, with what to write.
+        **unknown: refused, with what to write.
+        world: whatever `train` uses; None: the policy's own.
+        episodes: how many, per policy.
+        seed: of the environments; of a run's seed i, `seed` + i.
+        which: "final" or "best" policies of a run.
+        env_kwargs: of an environment given by name; in the policy's own, they replace those of training one by one.
+        say: called with what differs from training, and with wrappers that change rewards.
 
     Raises:
         UnsafeFile: a file alone asks for a wrapper or argument that imports, writes or opens a window.
-        ConfigError: the world has other observations or actions than the policy.
+        ConfigError: `policy` is none of these, or the environment has other observations or actions than it knows.
     """
+    check_call("evaluate", "episodes", misplaced, unknown, {"n_eval_episodes": "episodes", "env": "world"})
     episodes, seed = integer("episodes", episodes), integer("seed", seed, 0)
-    source = find_saved_world(world, env_kwargs, policy.world, policy.env_kwargs, trusted=not policy.from_file, say=say)
-    if isinstance(policy.space, Masked) and source.work is None:
-        source = with_masks(source)
-    if not fits(policy.space, source.space) or source.n_actions != policy.n_actions:
-        raise ConfigError(
-            f"the policy knows {policy.space} with {policy.n_actions} actions; "
-            f"{source.name} has {source.space} with {source.n_actions}"
-        )
-    return play(policy, source, episodes, seed)
+    actors, source = find_actors(policy, world, env_kwargs, which, "evaluate", say)
+    if source.reward_wrappers:
+        say(f"returns are in the rewards of {', '.join(source.reward_wrappers)}, not in the environment's own")
+    played = [play(actor, source, episodes, seed + i) for i, actor in enumerate(actors)]
+    return Evaluation(*(np.concatenate(column) for column in zip(*played, strict=True)))
 
 
-def play(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:
-    """Play in the environment itself: a model by its table, else in Gymnasium where it is one, else compiled."""
-    if source.is_model and getattr(policy.config, "recurrent", "none") == "none":
+def play(actor: Actor, source: Source, episodes: int, seed: int) -> Evaluation:
+    """Play in the environment itself: a model by its table, else in Gymnasium where it is one, else compiled.
+
+    A function plays a compiled world step by step.
+    """
+    if not isinstance(actor, Policy):
+        return play_host(actor, source if source.open is not None else opened(source), episodes, seed)
+    if source.is_model and getattr(actor.config, "recurrent", "none") == "none":
         assert source.mdp is not None  # noqa: S101 - it is the model
-        return play_table(source.mdp, policy.table(), episodes, seed)
+        return play_table(source.mdp, actor.table(), episodes, seed)
     if source.open is None:
-        return play_compiled(policy, source, episodes, seed)
-    return play_host(policy, source, episodes, seed)
+        return play_compiled(actor, source, episodes, seed)
+    return play_host(actor, source, episodes, seed)
 
 
 def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Evaluation:
@@ -104,7 +127,7 @@ def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Ev
     return Evaluation(returns, lengths)
 
 
-def play_host(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:
+def play_host(policy: Actor, source: Source, episodes: int, seed: int) -> Evaluation:
     """Play in the host world, up to 32 side by side, in rounds of one episode each.
 
     Each round is played to its end: to take the first episodes that end would favour short ones.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ def make_look(config: Any, space: Space, n_actions: int, arrays: Mapping[str, An
     several = functools.cache(lambda: _network(config, space, n_actions, arrays))
 
     def look(carry: Any, batch: Any) -> tuple[Any, Any]:
-        n = len(next(leaves(batch)))
+        n = len(spaces.leaf_arrays(batch)[0])
         return (one() if n == 1 else several())(carry, batch)
 
     return look
@@ -48,7 +48,7 @@ def _network(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any
     parameters = jax.device_put(dict(arrays))
 
     def look(carry: Any, batch: Any) -> tuple[Any, Any]:
-        carry = blank_carry(config, space, n_actions, len(next(leaves(batch)))) if carry is None else carry
+        carry = blank_carry(config, space, n_actions, len(spaces.leaf_arrays(batch)[0])) if carry is None else carry
         q, carry = function(parameters, carry, batch)
         return np.asarray(q), carry
 
@@ -103,15 +103,6 @@ def called(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
         return lambda given: given
     batched = jax.jit(jax.vmap(function))
     return lambda *given: np.asarray(batched(*given))
-
-
-def leaves(batch: Any) -> Iterator[Any]:
-    """The arrays of a batch of observations."""
-    if isinstance(batch, tuple):
-        for part in batch:
-            yield from leaves(part)
-    else:
-        yield batch
 
 
 @functools.lru_cache(maxsize=16)

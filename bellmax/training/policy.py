@@ -12,7 +12,7 @@ import numpy as np
 from bellmax import spaces
 from bellmax.config import AgentConfig
 from bellmax.training import storage
-from bellmax.training.looking import Look, blank_carry, leaves, make_look
+from bellmax.training.looking import Look, blank_carry, make_look
 from bellmax.training.loops import is_tabular
 from bellmax.types import ConfigError, Masked, Space
 
@@ -84,7 +84,7 @@ class Policy:
         if isinstance(obs, Masked):
             obs, mask = obs.obs, obs.mask if mask is None else mask
         batch, single = spaces.read(spaces.visible(self.space), obs)
-        n = len(next(leaves(batch)))
+        n = len(spaces.leaf_arrays(batch)[0])
         allowed = None if mask is None else spaces.read_mask(mask, n, self.n_actions)
         if isinstance(self.space, Masked) and not self.config_is_tabular:
             batch = Masked(batch, np.ones((n, self.n_actions), np.bool_) if allowed is None else allowed)

@@ -1,0 +1,228 @@
+"""NumPy. Whatever may act, as policies: a policy, a run, a folder, an exact solution, actions, a function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from bellmax import spaces
+from bellmax.arguments import describe, is_integer, path_of
+from bellmax.solving.average import Average
+from bellmax.solving.horizon import HorizonSolution
+from bellmax.solving.solve import Solution
+from bellmax.training.masks import with_masks
+from bellmax.training.policy import Policy
+from bellmax.training.saved_world import find_saved_world
+from bellmax.training.worlds import Source, find_world
+from bellmax.types import ConfigError, Discrete, Masked, Space, nearest
+
+WANTED = (
+    "a policy, a run, the folder of one, an exact solution, actions [S] of a finite environment, or a function from "
+    "one observation to an action"
+)
+
+
+@dataclass(frozen=True)
+class FunctionPolicy:
+    """A function of one observation in the place of a policy: its choice has the value 1, all others 0."""
+
+    function: Callable[[Any], Any]
+    space: Space
+    n_actions: int
+    config: Any = None
+
+    def begin(self, n: int) -> Any:
+        """It remembers nothing."""
+        del n
+        return ()
+
+    def look(self, carry: Any, obs: Any) -> tuple[Any, Any]:
+        """(values [n, A], carry) of a batch of observations.
+
+        Raises:
+            ConfigError: the function returned no action.
+        """
+        seen, space = spaces.visible(obs), spaces.visible(self.space)
+        batch, _ = spaces.read(space, seen)
+        n = len(spaces.leaf_arrays(batch)[0])
+        q = np.zeros((n, self.n_actions), np.float32)
+        for i in range(n):
+            one = spaces.named(space, spaces.map_space(lambda leaf, x, i=i: x[i], space, batch))
+            q[i, self._checked(self.function(one), one)] = 1.0
+        return q, carry
+
+    def _checked(self, action: Any, obs: Any) -> int:
+        value = action[()] if isinstance(action, np.ndarray) and action.ndim == 0 else action
+        if is_integer(value) and 0 <= value < self.n_actions:
+            return int(value)
+        remedy = "; of Stable-Baselines3, give lambda obs: model.predict(obs)[0]" if isinstance(action, tuple) else ""
+        raise ConfigError(
+            f"the function returned {action!r} for the observation {describe(obs)}; it must return one action, an "
+            f"integer from 0 to {self.n_actions - 1}{remedy}"
+        )
+
+
+Actor: TypeAlias = "Policy | FunctionPolicy"
+
+
+def find_actors(
+    given: Any,
+    world: Any,
+    env_kwargs: Mapping[str, Any] | None,
+    which: str = "final",
+    call: str = "evaluate",
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[list[Actor], Source]:
+    """The policies that `given` is, one for each seed of a run, and the environment for them.
+
+    Args:
+        given: what is to act.
+        world: the environment; by default that of a policy or run.
+        env_kwargs: its arguments, merged over those of a policy or run.
+        which: "final" or "best" of a run.
+        call: the function that was called, for messages.
+        say: called with what differs from training.
+
+    Raises:
+        ConfigError: it is nothing that acts, or does not fit the environment; the message says what does.
+        UnsafeFile: only a file asks for what imports, writes or opens a window.
+    """
+    policies = _saved(given, world, which, call)
+    if policies:
+        first = policies[0]
+        trusted = not first.from_file
+        source = find_saved_world(world, env_kwargs, first.world, first.env_kwargs, trusted=trusted, say=say)
+        if isinstance(first.space, Masked) and (call == "collect" or source.work is None):
+            source = with_masks(source)
+        for policy in policies:
+            check_fit(policy, source)
+        return list(policies), source
+    actions = _actions(given)
+    if actions is None and not callable(given):
+        raise ConfigError(f"{call} wants {WANTED}; got {describe(given)}{_remedy(given, call)}")
+    if world is None:
+        raise ConfigError(f"{describe(given)} does not say in which environment; bx.{call}(..., 'CartPole-v1') does")
+    source = find_world(world, env_kwargs)
+    if actions is None:
+        return [FunctionPolicy(given, source.space, source.n_actions)], source
+    return [_of_actions(actions, source)], source
+
+
+def check_fit(policy: Policy, source: Source) -> None:
+    """Refuse an environment with other observations or actions than the policy learned in."""
+    if not spaces.fits(policy.space, source.space) or source.n_actions != policy.n_actions:
+        raise ConfigError(
+            f"the policy knows {policy.space} with {policy.n_actions} actions; "
+            f"{source.name} has {source.space} with {source.n_actions}"
+        )
+
+
+def _saved(given: Any, world: Any, which: str, call: str) -> list[Policy]:
+    """The policies of a policy, a run or a path; nothing of anything else."""
+    from bellmax.training.run import Run
+
+    if which not in ("final", "best"):
+        raise ConfigError(f"`which` must be 'final' or 'best'; got {which!r}")
+    if isinstance(world, Policy | Run):
+        raise ConfigError(f"the policy comes first: bx.{call}(policy, {describe(given)})")
+    if isinstance(given, Policy):
+        if which != "final":
+            raise ConfigError(f"which={which!r} goes with a run; this is one policy")
+        return [given]
+    if isinstance(given, str | os.PathLike):
+        given = _read(given, call, which)
+        if isinstance(given, Policy):
+            return [given]
+    if not isinstance(given, Run):
+        return []
+    if not given.policies:
+        raise ConfigError("the run has no policies yet: it stopped before its first record; resume or train it again")
+    return [given.policy(seed, which) for seed in given.seeds]
+
+
+def _read(given: Any, call: str, which: str) -> Any:
+    """The run or the policy at a path."""
+    from bellmax.training.policy_files import SUFFIXES, beside, load_policy, stem_of
+    from bellmax.training.saving import load
+
+    path = path_of("policy", given)
+    if (path / "config.json").is_file():
+        return load(path)
+    if any(beside(stem_of(path), suffix).is_file() for suffix in SUFFIXES):
+        if which != "final":
+            raise ConfigError(f"which={which!r} goes with a run; {path} is one policy")
+        return load_policy(path)
+    raise ConfigError(
+        f"{str(path)!r} is neither the folder of a run nor a policy's file{near(path)}; {call} wants {WANTED}"
+    )
+
+
+def near(path: Path) -> str:
+    """A remark with the run's folder that was probably meant, or nothing."""
+    try:
+        runs = [str(folder.parent) for folder in path.parent.glob("*/config.json")]
+    except OSError:
+        return ""
+    match = nearest(str(path), runs)
+    return f"; did you mean {match!r}?" if match else ""
+
+
+def _actions(given: Any) -> Any:
+    """The actions [S] of an exact solution or of an array; None of anything else.
+
+    Raises:
+        ConfigError: it is a table of something else.
+    """
+    if isinstance(given, HorizonSolution):
+        raise ConfigError("the policy of a horizon depends on the step, not only on the state; see horizon_return")
+    if isinstance(given, Solution | Average):
+        return np.asarray(given.policy)
+    if not isinstance(given, np.ndarray | list | tuple) or hasattr(given, "_fields"):
+        return None
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        return None
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        rows = array.ndim == 2 and array.dtype.kind == "f"
+        remedy = "; of values or probabilities [S, A], give .argmax(axis=1)" if rows else ""
+        raise ConfigError(f"actions must be integers [S]; got {array.dtype} {list(array.shape)}{remedy}")
+    return array
+
+
+def _of_actions(actions: Any, source: Source) -> Policy:
+    """A table that prefers these actions [S].
+
+    Raises:
+        ConfigError: there is not one action that is allowed for each state.
+    """
+    if not isinstance(source.space, Discrete):
+        raise ConfigError(
+            f"actions [S] go with an environment whose observations are Discrete; {source.name} has {source.space}: "
+            "give a function of observations"
+        )
+    if actions.shape != (source.space.n,):
+        raise ConfigError(f"{actions.size} actions for the {source.space.n} states of {source.name}")
+    bad = (actions < 0) | (actions >= source.n_actions)
+    if source.mdp is not None and not bad.any():
+        bad = ~source.mdp.allowed[np.arange(actions.size), actions]
+    if (found := np.flatnonzero(bad)).size:
+        raise ConfigError(f"state {found[0]} does not have the action {actions[found[0]]} (A = {source.n_actions})")
+    from bellmax.tabular.td import QLearning
+
+    q = np.zeros((source.space.n, source.n_actions))
+    q[np.arange(actions.size), actions] = 1.0
+    return Policy(source.name, QLearning(), source.space, source.n_actions, {"q": q})
+
+
+def _remedy(given: Any, call: str) -> str:
+    if hasattr(given, "predict"):
+        return f"; of Stable-Baselines3, give bx.{call}(lambda obs: model.predict(obs)[0], env)"
+    if hasattr(given, "reset") and hasattr(given, "step"):
+        return f"; the environment comes second: bx.{call}(policy, env)"
+    return ""
