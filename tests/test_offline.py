@@ -109,7 +109,7 @@ def test_collect_with_a_table_a_memory_cell_and_tiles() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bx.collect(None, steps=5), "without a policy, say in which world"),
+        (lambda: bx.collect(None, steps=5), "without a policy, say in which environment"),
         (lambda: bx.collect(None, "CartPole-v1", steps=0), "`steps` must be a positive integer; got 0"),
         (lambda: bx.collect(None, "CartPole-v1", steps=5, epsilon=1.5), "epsilon=1.5 is outside"),
         (lambda: bx.collect(None, "CartPole-v1", steps=5, seed=-1), "got -1"),
