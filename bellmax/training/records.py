@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.types import FloatArray, IntArray, NonFiniteError
+from bellmax.types import ConfigError, FloatArray, IntArray, NonFiniteError
 
 
 class Episodes(NamedTuple):
@@ -162,8 +163,40 @@ class History:
         missing = np.full(len(self.seeds), np.nan)
         return np.array([record.get(name, missing) for record in self._records]).T
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(["step", *self.columns])
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Rows, one for each seed and record: `pandas.DataFrame(history)` is a table of them."""
+        columns = self.columns
+        table = np.array([self[name] for name in columns]).reshape(len(columns), len(self.seeds), len(self))
+        for i, seed in enumerate(self.seeds):
+            for t, step in enumerate(self.step):
+                yield {"seed": seed, "step": step, **dict(zip(columns, table[:, i, t].tolist(), strict=True))}
+
+    def keys(self) -> list[str]:
+        """The names of all columns: `dict(history)` has `step` [T] and the others [seeds, T]."""
+        return ["step", *self.columns]
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with one row for each seed and record: `seed`, `step`, and all columns.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ConfigError("to_pandas needs pandas: pip install 'bellmax[pandas]'") from error
+        n, records = len(self.seeds), len(self)
+        seed, step = np.repeat(np.array(self.seeds, np.int64), records), np.tile(np.array(self.step, np.int64), n)
+        return pandas.DataFrame({"seed": seed, "step": step, **{name: self[name].ravel() for name in self.columns}})
+
+    def __repr__(self) -> str:
+        columns = self.columns
+        more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
+        steps = f", steps {self.step[0]:,} to {self.step[-1]:,}" if self.step else ""
+        names = textwrap.fill(
+            f"columns: {', '.join(columns[:12])}{more}", 100, initial_indent="  ", subsequent_indent="  "
+        )
+        return f"History({len(self)} records of {len(self.seeds)} seeds{steps})\n{names if columns else '  no columns'}"
 
     def __contains__(self, name: object) -> bool:
         return name in ("step", *ALIASES, *self.columns)

@@ -30,7 +30,7 @@ class StepsToOptimal(NamedTuple):
     high: float
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """What `train` returns and `load` reads back.
 
@@ -74,6 +74,26 @@ class Run:
         if self.options.episodes is not None:
             return "episodes"
         return "steps" if self.options.data is None else "gradient steps"
+
+    def __repr__(self) -> str:
+        n, most = len(self.seeds), 8
+        scores = ", ".join(f"{score:.6g}" for score in self.scores[:most])
+        more = f", ... ({n} seeds)" if n > most else ""
+        done = f"{self.history.step[-1]:,} of " if self.history.step and not self.scores else ""
+        return "\n".join(
+            (
+                f"Run({self.config.name} on {self.world}: {done}{self.steps:,} {self.unit}, {n} seed{'s' * (n > 1)}, "
+                f"{self.loop} loop)",
+                f"  scores: {scores}{more}" if self.scores else "  not ended: no scores yet",
+                f"  history: {len(self.history)} records of {len(self.history.columns)} columns; policies: "
+                f"{', '.join(self.policies) or 'none yet'}",
+                f"  folder: {self.folder or 'not saved'}",
+            )
+        )
+
+    def to_pandas(self) -> Any:
+        """The history as a pandas DataFrame, one row for each seed and record. Raises as `History.to_pandas`."""
+        return self.history.to_pandas()
 
     def summary(self) -> Summary:
         """IQM and mean of `scores` over seeds, each with its 95 % bootstrap interval.
