@@ -324,3 +324,29 @@ def test_networks_see_the_mask_in_the_users_own_numbers() -> None:
     env.obs = 3
     assert env._info()["action_mask"].tolist() == [False, False, True]
     assert env.table.reward[3 * A].tolist() == env.table.reward[3 * A + 2].tolist(), "the state's last one stands in"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"action_names": "abc"}, "`action_names` must be a tuple of names; got 'abc'"),
+        ({"max_episode_steps": 2.5}, "`max_episode_steps` must be an integer"),
+        ({"max_episode_steps": "9"}, "`max_episode_steps` must be an integer"),
+    ],
+)
+def test_labels_of_the_wrong_kind_are_told(options: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FiniteMDP.from_arrays(P, R, **options)
+    named = quietly(P, R, action_names=np.array(["a", "b", "c"]), max_episode_steps=np.int64(9))
+    assert named.action_names == ("a", "b", "c")
+
+
+def test_a_table_comes_from_an_environment_its_class_or_its_id() -> None:
+    from gymnasium.envs.toy_text import CliffWalkingEnv
+
+    assert FiniteMDP.from_gymnasium(CliffWalkingEnv).successor.tolist() == bx.cliff().successor.tolist()
+    slippery = FiniteMDP.from_gymnasium(CliffWalkingEnv, is_slippery=True)
+    assert slippery.successor.size > bx.cliff().successor.size
+    for given, message in ((None, "got NoneType"), (3, "got int"), (lambda: 3, "makes a int"), (dict, "makes a dict")):
+        with pytest.raises(ConfigError, match=message):
+            FiniteMDP.from_gymnasium(given)

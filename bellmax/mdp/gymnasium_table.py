@@ -15,21 +15,25 @@ ACTION_NAMES = {
 
 
 def read_table(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Labels]:
-    """`(P, start distribution [S], labels)` of a world, or of `gymnasium.make(env, **kwargs)` for an id.
+    """`(P, start distribution [S], labels)` of an environment, or of what an id or a class makes with `kwargs`.
 
     Raises:
         ConfigError: the world cannot be made, has no table, or behaves otherwise than its table.
     """
     import gymnasium
 
-    if not isinstance(env, str):
+    if isinstance(env, gymnasium.Env):
         if kwargs:
-            raise ConfigError(f"{sorted(kwargs)} are for gymnasium.make: give them with an id, not with a world")
+            raise ConfigError(f"{sorted(kwargs)} are for making an environment: give them with an id or a class")
         return _read(env)
+    if not isinstance(env, str) and not callable(env):
+        raise ConfigError(f"`env` must be an environment of Gymnasium, its class or its id; got {type(env).__name__}")
     try:
-        made = gymnasium.make(env, **kwargs)
+        made = gymnasium.make(env, **kwargs) if isinstance(env, str) else env(**kwargs)
     except (gymnasium.error.Error, TypeError) as error:
         raise ConfigError(f"cannot make {env!r}: {error}") from error
+    if not isinstance(made, gymnasium.Env):
+        raise ConfigError(f"{env!r} makes a {type(made).__name__}, not an environment of Gymnasium")
     try:
         return _read(made)
     finally:

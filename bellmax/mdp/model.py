@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 
 from bellmax import stderr
+from bellmax.arguments import integer
 from bellmax.mdp.arrays import gather
 from bellmax.mdp.enumeration import explore
 from bellmax.mdp.reading import (
@@ -26,7 +27,7 @@ from bellmax.mdp.reading import (
     with_ends,
 )
 from bellmax.mdp.validation import validate
-from bellmax.types import BoolArray, FloatArray, IntArray, ModelWarning
+from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
 
 
 class Labels(TypedDict, total=False):
@@ -94,6 +95,14 @@ class FiniteMDP:
         if not self.allowed.size:
             everything = np.broadcast_to(np.bool_(True), (max(self.n_states, 0), max(self.n_actions, 0)))
             object.__setattr__(self, "allowed", everything)
+        for name in ("action_names", "state_names"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigError(f"`{name}` must be a tuple of names; got {getattr(self, name)!r}")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.max_episode_steps is not None:
+            object.__setattr__(
+                self, "max_episode_steps", integer("max_episode_steps", self.max_episode_steps, -(2**31))
+            )
         validate(self)
 
     def __repr__(self) -> str:
@@ -223,7 +232,7 @@ class FiniteMDP:
 
     @classmethod
     def from_gymnasium(cls, env: Any, **kwargs: Any) -> FiniteMDP:
-        """The table `P` of a Gymnasium world: an id, with `kwargs` for `gymnasium.make`, or a world.
+        """The table `P` of a Gymnasium environment, or of what an id or a class makes with `kwargs`.
 
         Works for FrozenLake, CliffWalking, Taxi and any world with `unwrapped.P` and `initial_state_distrib`.
         Raises ConfigError where the world is unknown, has no table, or does not behave as its table says.

@@ -57,7 +57,7 @@ def make_chain(mdp: FiniteMDP, policy: npt.ArrayLike) -> Chain:
 
 def name_states(mdp: FiniteMDP, states: IntArray) -> str:
     """Such as "states 3, 4 and 7 more"; the first ten."""
-    named = [mdp.state_names[s] if mdp.state_names else str(s) for s in states[:10]]
+    named = [str(mdp.state_names[s]) if mdp.state_names else str(s) for s in states[:10]]
     more = f" and {states.size - 10} more" if states.size > 10 else ""
     return f"state{'s' if states.size > 1 else ''} {', '.join(named)}{more}"
 
