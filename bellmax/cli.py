@@ -235,7 +235,8 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
     import_from_here(world, str(kwargs.get("wrappers", "")))
     source = find_world(world, kwargs)
     if source.mdp is None:
-        raise ConfigError(f"{source.name} has no transition table, so there is no exact answer; train an agent instead")
+        why = "; ".join(source.notes) or "it has no transition table"
+        raise ConfigError(f"{source.name} has no exact answer: {why}; train an agent instead")
     result, arrays, words = answer(source.mdp, source.name, **question)
     if as_json:
         say_json({**result, **{name: array.tolist() for name, array in arrays.items()}})

@@ -70,8 +70,11 @@ def test_a_transition_table_that_cannot_be_used_says_why(fault: str, loop: str) 
 
 def test_a_table_that_is_none_or_not_given_by_an_id_says_so_and_a_sound_one_is_used() -> None:
     assert "its transition table `P` is not used" in lines_of("Tabled-v0", env_kwargs={"table": False})[1]
-    for world in (Tabled, Tabled()):
-        assert "not given by a registered id alone" in lines_of(world)[1]
+    for world in (Tabled, Tabled(), lambda: Tabled()):
+        assert "it may not be all of the environment; give a registered id" in lines_of(world)[1]
+    row, reason = FAULTS["sums"]
+    for world in (Tabled(row), lambda: Tabled(row)):
+        assert reason in lines_of(world)[1]
     run, said = lines_of("Tabled-v0")
     assert "has a transition table" in said
     assert run.history["exact/regret"][:, -1].tolist() == [0]
@@ -152,3 +155,13 @@ def test_playing_by_the_table_is_playing_in_its_environment() -> None:
     assert slow.returns.mean() == pytest.approx(exact, abs=4 * slow.returns.std() / 31)
     assert fast.lengths.mean() == pytest.approx(bx.solving.solve.horizon_length(mdp, q.argmax(axis=1), 30), rel=0.03)
     assert fast.returns.std() == pytest.approx(slow.returns.std(), rel=0.1)
+
+
+def test_the_command_that_solves_says_why_a_table_cannot_be_used(capsys: pytest.CaptureFixture[str]) -> None:
+    from bellmax.cli import main
+
+    row = "[[0.5, 1, 0.0, False], [0.4, 1, 0.0, True]]"
+    with pytest.raises(SystemExit) as caught:
+        main(["solve", "Tabled-v0", "--env", f"row={row}"])
+    assert caught.value.code == 2
+    assert "state 0, action 0: probabilities sum to 0.9, not 1" in capsys.readouterr().err

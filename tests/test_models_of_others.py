@@ -134,6 +134,8 @@ def test_layouts_that_the_shape_does_not_tell() -> None:
     by_outcome = np.arange(8.0).reshape(2, 2, 2)
     one = FiniteMDP.from_arrays(square, by_outcome, layout="ASS", max_episode_steps=9)
     assert expected_reward(one) == pytest.approx((np.array(square) * by_outcome).sum(axis=2).T)
+    mixed = FiniteMDP.from_arrays(square, [sp.csr_matrix(r) for r in by_outcome], layout="SAS", max_episode_steps=9)
+    assert expected_reward(mixed) == pytest.approx((np.array(square) * by_outcome.swapaxes(0, 1)).sum(axis=2))
 
 
 @pytest.mark.parametrize(

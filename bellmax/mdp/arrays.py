@@ -183,7 +183,7 @@ def rewards(R: Any, name: str, given: Transitions) -> FloatArray:
     """
     S, A, rows = given.n_states, given.n_actions, given.rows
     state, action = np.divmod(given.pair, A)
-    array, _ = coordinates(R, name)
+    array, listed = coordinates(R, name)
     if array.shape == ():
         return np.full(state.size, float(array.value.sum()))
     if rows is not None and array.shape == rows.shape:
@@ -194,7 +194,7 @@ def rewards(R: Any, name: str, given: Transitions) -> FloatArray:
         return _look_up(array, (state, action))
     if rows is not None and array.shape == (rows.size, S):
         return _look_up(array, (given.row, given.successor))
-    layouts = {(S, A, S): "SAS", (A, S, S): "ASS"} if S != A else {(S, S, S): given.square}
+    layouts = {(S, A, S): "SAS", (A, S, S): "ASS"} if S != A else {(S, S, S): "ASS" if listed else given.square}
     if array.shape in layouts:
         first = (state, action) if layouts[array.shape] == "SAS" else (action, state)
         return _look_up(array, (*first, given.successor))

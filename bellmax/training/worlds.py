@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import with_ends
 from bellmax.solving.chain import name_states
-from bellmax.types import ConfigError, Discrete, Space, unknown
+from bellmax.types import ConfigError, Discrete, ModelWarning, Space, unknown
 
 
 class Source(NamedTuple):
@@ -168,7 +169,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         notes: tuple[str, ...] = ()
         if isinstance(space, Discrete) and hasattr(first.innermost, "P"):
             plain = isinstance(env, str) and env.rpartition(":")[2] in gym.registry and "wrappers" not in kwargs
-            mdp, notes = _read_table(env, kwargs) if plain else (None, (NOT_BY_ID,))
+            mdp, notes = _read_table(env, kwargs) if plain else _look_at_table(first.innermost)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(
@@ -180,19 +181,24 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         first.close()
 
 
-NOT_BY_ID = (
-    "its transition table `P` is not used, for it was not given by a registered id alone; give the id, or "
-    "bellmax.FiniteMDP.from_gymnasium(env)"
-)
-
-
-def _read_table(env: str, kwargs: dict[str, Any]) -> tuple[FiniteMDP | None, tuple[str, ...]]:
+def _read_table(env: Any, kwargs: dict[str, Any]) -> tuple[FiniteMDP | None, tuple[str, ...]]:
     """The transition table of a registered environment, or why it cannot be used."""
     try:
         return FiniteMDP.from_gymnasium(env, **kwargs), ()
-    except (ConfigError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:  # P may be anything
+    except Warning:
+        raise
+    except Exception as error:  # P may be anything
         reason = " ".join(str(error).split())
         return None, (f"its transition table `P` is not used, and there are no exact answers: {reason}",)
+
+
+def _look_at_table(env: Any) -> tuple[None, tuple[str, ...]]:
+    """Why the table of an environment that was not given by a registered id alone is not used."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModelWarning)
+        _, notes = _read_table(env, {})
+    ask = "give a registered id without wrappers, or bellmax.FiniteMDP.from_gymnasium(env)"
+    return None, notes or (f"its transition table `P` is not used, for it may not be all of the environment; {ask}",)
 
 
 def _call(function: Callable[..., FiniteMDP], name: str, kwargs: dict[str, Any]) -> FiniteMDP:
