@@ -21,6 +21,7 @@ from bellmax.mdp.reading import (
     column,
     distribution,
     flatten,
+    merged,
     normalized,
     read_entries,
     read_mask,
@@ -253,7 +254,7 @@ class FiniteMDP:
         if mask is None:
             keys, weight, mask = with_ends(keys, weight, first, n_states, n_actions)
         if not np.all(np.diff(keys[0] * n_states + keys[1]) > 0):  # they are not in order already
-            keys, weight = _merge(keys, weight)
+            keys, weight = merged(keys, weight)
         count = np.bincount(keys[0], minlength=max(n_states * n_actions, 0))
         indptr = np.concatenate([[0], np.cumsum(count)])
         weight, rounded = normalized(weight, indptr, n_actions)
@@ -274,17 +275,6 @@ class FiniteMDP:
         from bellmax.mdp.remarks import remarks
 
         return remarks(self)
-
-
-def _merge(keys: list[npt.NDArray[Any]], weight: FloatArray) -> tuple[list[npt.NDArray[Any]], FloatArray]:
-    """Sorts [E] columns by the first, then the second ...; adds up the weights of rows that are equal."""
-    order = np.lexsort(keys[::-1])
-    keys, weight = [key[order] for key in keys], weight[order]
-    if not np.all(weight > 0):
-        return keys, weight  # a sum could hide a negative probability from `validate`
-    new = np.ones(weight.size, np.bool_)
-    new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
-    return [key[new] for key in keys], np.add.reduceat(weight, np.flatnonzero(new))
 
 
 def per_pair(mdp: FiniteMDP, values: npt.NDArray[Any]) -> FloatArray:

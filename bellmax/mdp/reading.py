@@ -136,6 +136,17 @@ def resting(states: IntArray, n_actions: int) -> tuple[npt.NDArray[Any], ...]:
     return pair, np.repeat(states, n_actions), np.zeros(pair.size), np.ones(pair.size, np.bool_)
 
 
+def merged(keys: list[npt.NDArray[Any]], weight: FloatArray) -> tuple[list[npt.NDArray[Any]], FloatArray]:
+    """Sorts [E] columns by the first, then the second ...; adds up the weights of rows that are equal."""
+    order = np.lexsort(keys[::-1])
+    keys, weight = [key[order] for key in keys], weight[order]
+    if not np.all(weight > 0):
+        return keys, weight  # a sum could hide a negative probability from `validate`
+    new = np.ones(weight.size, np.bool_)
+    new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return [key[new] for key in keys], np.add.reduceat(weight, np.flatnonzero(new))
+
+
 def normalized(weight: FloatArray, indptr: IntArray, n_actions: int) -> tuple[FloatArray, list[str]]:
     """`weight [E]` with rows that miss one by no more than float32's rounding divided by their sums, and a remark.
 
