@@ -100,7 +100,7 @@ def test_all_problems_come_at_once_and_the_rest_is_counted() -> None:
         ({"allowed": [[True]]}, "allowed has shape (1, 1), expected (2, 1)"),
         (
             {"allowed": [[True], [False]]},
-            "state 1: it has no action; if episodes end there, the way in must terminate\n  "
+            "state 1: it has no action; if episodes end there, the way in must terminate (`terminal_states`)\n  "
             "state 1, action 0: it has outcomes, but its state does not have the action",
         ),
         ({"reward": [0.0]}, "reward has shape (1,), expected (2,)"),

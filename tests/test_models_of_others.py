@@ -332,6 +332,9 @@ def test_networks_see_the_mask_in_the_users_own_numbers() -> None:
     ("options", "message"),
     [
         ({"action_names": "abc"}, "`action_names` must be a tuple of names; got 'abc'"),
+        ({"start": True}, "`start` must be a state or probabilities .S.; got True"),
+        ({"start": 2.5}, "`start` must be a state or probabilities .S.; got 2.5"),
+        ({"start": "a"}, "`start` must be a state or probabilities .S.; got 'a'"),
         ({"max_episode_steps": 2.5}, "`max_episode_steps` must be an integer"),
         ({"max_episode_steps": "9"}, "`max_episode_steps` must be an integer"),
     ],

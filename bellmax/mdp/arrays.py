@@ -248,7 +248,7 @@ def _of_sparse(matrix: Any, name: str) -> Coordinates:
 
 def _terminal_states(states: npt.ArrayLike, n_states: int) -> IntArray:
     """[N] int64: their numbers, of numbers or of one flag for each state."""
-    given = np.atleast_1d(np.asarray(states))
+    given = np.atleast_1d(np.asarray(() if states is None else states))
     if given.dtype == np.bool_:
         if given.shape != (n_states,):
             raise ConfigError(f"terminal_states has {given.size} flags, expected {n_states}, or the numbers of states")

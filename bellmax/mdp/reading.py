@@ -52,13 +52,16 @@ def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """An array of Python's numbers (integers, fractions, decimals) as float64."""
     for value in array.flat:
         if not isinstance(value, numbers.Real | Decimal):
-            raise ConfigError(f"{name} has dtype object, expected float64; it holds {value!r}")
+            held = repr(value) if isinstance(value, str) or value is None else f"a {type(value).__name__}"
+            raise ConfigError(f"{name} has dtype object, expected float64; it holds {held}")
     return array.astype(np.float64)
 
 
 def distribution(start: int | npt.ArrayLike, n_states: int) -> npt.NDArray[Any]:
     """The start distribution [S] of one state, or the given one as it is."""
-    if not isinstance(start, int | np.integer) or isinstance(start, bool):
+    if isinstance(start, bool) or (np.ndim(start) == 0 and not isinstance(start, int | np.integer)):
+        raise ConfigError(f"`start` must be a state or probabilities [S]; got {start!r}")
+    if not isinstance(start, int | np.integer):
         return column(start, "start")
     if n_states and not 0 <= start < n_states:
         raise ConfigError(f"start state {start} is outside 0 to {n_states - 1}")

@@ -60,7 +60,8 @@ def _label_problems(mdp: FiniteMDP) -> Iterator[str]:
 
 def _action_problems(mdp: FiniteMDP) -> Iterator[str]:
     for s in np.flatnonzero(~mdp.allowed.any(axis=1)):
-        yield f"{name_state(mdp, int(s))}: it has no action; if episodes end there, the way in must terminate"
+        remedy = "if episodes end there, the way in must terminate (`terminal_states`)"
+        yield f"{name_state(mdp, int(s))}: it has no action; {remedy}"
 
 
 def _outcome_problems(mdp: FiniteMDP) -> Iterator[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from bellmax.arguments import real
-from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
 from bellmax.solving.asking import check_model, check_policy
 from bellmax.solving.backup import check_gamma, greedy_policy, make_problem, q_values
 from bellmax.solving.solve import Progress, Solution, solve
@@ -50,23 +51,28 @@ def solve_soft(
 
 
 def soft_model(mdp: FiniteMDP, epsilon: float) -> FiniteMDP:
-    """The world in which every action is replaced, with probability ε, by one drawn from all of the state.
+    """The model in which every action is replaced, with probability ε, by one drawn from all of the state.
+
+    All outcomes of a pair have its mean reward, so that those with the same next state are one.
 
     Raises:
         ConfigError: epsilon is outside [0, 1].
     """
     mdp, epsilon = check_model(mdp), real("epsilon", epsilon, 0.0, 1.0)
-    A = mdp.n_actions
-    state, taken = np.divmod(mdp.pair, A)
-    chosen = np.tile(np.arange(A), (taken.size, 1))  # [E, A]: each outcome, under each action that may be meant
-    weight = np.where(chosen == taken[:, None], 1 - epsilon, 0.0) + epsilon / mdp.n_allowed[state][:, None]
-    weight = np.where(mdp.allowed[state], mdp.probability[:, None] * weight, 0.0)
-    pair = state[:, None] * A + chosen
-    columns = (mdp.successor, mdp.reward, mdp.terminated, mdp.reward_std)
-    successor, reward, terminated, noise = (np.repeat(values, A) for values in columns)
+    S, A = mdp.n_states, mdp.n_actions
+    meant, taken = np.nonzero(np.repeat(mdp.allowed, A, axis=0) & mdp.allowed.reshape(S * A, 1))
+    taken += meant // A * A
+    weight = np.where(meant == taken, 1 - epsilon, 0.0) + epsilon / mdp.n_allowed[meant // A]
+    mixture = sp.csr_array((weight, (meant, taken)), shape=(S * A, S * A))
+    end = mdp.terminated
+    ending = sp.csr_array((mdp.probability[end], (mdp.pair[end], mdp.successor[end])), shape=(S * A, S))
+    parts = [sp.coo_array(mixture @ matrix) for matrix in (continuation(mdp), ending)]
+    reward = np.asarray(mixture @ np.where(mdp.allowed, expected_reward(mdp), 0.0).ravel())
+    pair, successor = (np.concatenate([part.coords[i] for part in parts]) for i in range(2))
+    probability = np.concatenate([part.data for part in parts])
+    terminated = np.repeat([False, True], [part.nnz for part in parts])
     return FiniteMDP.from_entries(
-        mdp.n_states, A, pair.ravel(), successor, weight.ravel(), reward, terminated,
-        reward_std=noise, mask=mdp.allowed, start=mdp.start, name=mdp.name,
+        S, A, pair, successor, probability, reward[pair], terminated, mask=mdp.allowed, start=mdp.start, name=mdp.name,
         action_names=mdp.action_names, state_names=mdp.state_names, max_episode_steps=mdp.max_episode_steps,
     )  # fmt: skip
 
