@@ -21,6 +21,7 @@ from bellmax.training.worlds import Source
 from bellmax.types import EnvWarning, FloatArray, IntArray
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
+MOST_STATES = 4_096  # of which a network is asked for all values at once
 SEED_OFFSET = 1_000_000  # evaluation during training never meets a training seed
 
 
@@ -61,7 +62,7 @@ def evaluate(
     say: Callable[[str], None] = lambda text: None,
     **unknown: Any,
 ) -> Evaluation:
-    """Play `episodes` whole episodes greedily, in Gymnasium where the environment is there.
+    """Play `episodes` whole episodes greedily, in Gymnasium where the environment is there; a model by its table.
 
     Args:
         policy: a Policy; a Run or the folder of one, of which each seed plays `episodes`, one seed after another; the
@@ -96,12 +97,17 @@ def play(actor: Actor, source: Source, episodes: int, seed: int) -> Evaluation:
     """
     if not isinstance(actor, Policy):
         return play_host(actor, source if source.open is not None else opened(source), episodes, seed)
-    if source.is_model and getattr(actor.config, "recurrent", "none") == "none":
-        assert source.mdp is not None  # noqa: S101 - it is the model
+    by_table = getattr(actor.config, "recurrent", "none") == "none"
+    if by_table and source.is_model and source.mdp is not None and _is_listed(actor, source.mdp):
         return play_table(source.mdp, actor.table(), episodes, seed)
     if source.open is None:
         return play_compiled(actor, source, episodes, seed)
     return play_host(actor, source, episodes, seed)
+
+
+def _is_listed(actor: Policy, mdp: FiniteMDP) -> bool:
+    """Whether the values of all states are at hand, or few enough to ask a network for them at once."""
+    return actor.config_is_tabular or mdp.n_states <= MOST_STATES
 
 
 def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Evaluation:
