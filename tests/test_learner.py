@@ -12,7 +12,7 @@ import bellmax as bx
 from bellmax.deep import dqn
 from bellmax.deep.config import optimizers
 from bellmax.deep.learner import make_network
-from bellmax.deep.optimiser import averaged, is_schedule, make_optimiser
+from bellmax.deep.optimiser import LONGEST_AVERAGE, averaged, is_schedule, make_optimiser
 from bellmax.networks.network import flatten, from_named, to_named
 from bellmax.random import APART, make_key
 from bellmax.types import Box, Discrete, Masked, Transition
@@ -117,6 +117,17 @@ def test_average_weighs_late_parameters_more() -> None:
     k = np.arange(1, 201)
     weight = k * (k + 1.0) * (k + 2.0)
     assert float(average) == pytest.approx((weight * values).sum() / weight.sum(), abs=1e-5)
+
+
+def test_average_of_a_long_run_forgets_networks_that_are_far_behind() -> None:
+    """40,000 gradient steps at 0, then 10,000 at 1: the window is no longer a share of the run."""
+
+    def go(x: float, average: jax.Array, first: int, steps: int) -> jax.Array:
+        return jax.lax.fori_loop(first, first + steps, lambda k, mean: averaged(mean, jnp.float32(x), k), average)
+
+    average = go(1.0, go(0.0, jnp.float32(7.0), 1, 40_000), 40_001, 10_000)
+    assert float(average) == pytest.approx(1.0 - (1.0 - 1.0 / LONGEST_AVERAGE) ** 10_000, abs=1e-3)
+    assert float(average) > 0.98
 
 
 def test_discrete_observations_are_one_hot() -> None:

@@ -6,10 +6,13 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from bellmax.deep.config import DeepConfig, arguments
 from bellmax.types import Array
+
+LONGEST_AVERAGE = 2_500  # gradient steps
 
 
 def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformation:
@@ -36,9 +39,12 @@ def is_schedule(state: Any) -> bool:
 
 
 def averaged(average: Any, params: Any, count: Array) -> Any:
-    """The average after `count` gradient steps, in which step k weighs about k^3: most of it is the last third.
+    """Return the average after `count` gradient steps, in which step k weighs about k^3 at first.
 
     Polynomial-decay averaging with η = 3: Shamir and Zhang (2013), equation 4. A greedy policy jumps between
-    near-equal actions while its values settle; their average does not.
+    near-equal actions while its values settle; their average does not. The window of that average is a share of the
+    run, and networks too far apart have no average that is a good network, so from `4 LONGEST_AVERAGE` gradient steps
+    on it is an exponential average of the last `LONGEST_AVERAGE` (decision 38).
     """
-    return jax.tree.map(lambda mean, x: mean + (x - mean) * (4.0 / (count + 3.0)), average, params)
+    share = jnp.maximum(4.0 / (count + 3.0), 1.0 / LONGEST_AVERAGE)
+    return jax.tree.map(lambda mean, x: mean + (x - mean) * share, average, params)
