@@ -73,7 +73,7 @@ WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("CartPole-v1", "SarsaLambda"): {"tilings": 8, "bins": 6},
     # three rewards before the bootstrap: after long training every action is worth about 1 / (1 - γ) there, and noise
     # decides; falls reach more of the targets, which bootstrap, and overestimate, less (decision 6)
-    ("CartPole-v1", "DQN"): {"n_steps": 3, "train_freq": 2, "target_update_interval": 50, "learning_rate": 2e-3},
+    ("CartPole-v1", "DQN"): {"n_steps": 3, "train_freq": 2, "target_update_interval": 50, "learning_rate": 4e-3},
     ("CartPole-v1", "Rainbow"): {"train_freq": 2, "learning_rate": 1e-3},  # Hessel et al. (2018) learn every 4 steps
     ("MountainCar-v0", "DQN"): _RARE_REWARD,
     ("MountainCar-v0", "MunchausenDQN"): _RARE_REWARD,
