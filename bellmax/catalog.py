@@ -168,10 +168,13 @@ def agents_with(setting: str) -> list[str]:
     return [name for name in AGENTS if setting in {field.name for field in dataclasses.fields(agent_class(name))}]
 
 
-def make_agent(agent: str | type[AgentConfig] | AgentConfig, world: str, values: Mapping[str, Any]) -> AgentConfig:
+def make_agent(
+    agent: str | type[AgentConfig] | AgentConfig, world: str, values: Mapping[str, Any], from_data: bool = False
+) -> AgentConfig:
     """The config of an agent for a world: class defaults, then the world's, then `values`.
 
-    A class is what its name is; a config is used as it stands.
+    A class is what its name is; a config is used as it stands. `from_data` leaves out the world's `n_steps`: they suit
+    an agent's own actions, as n rewards of somebody else's are values of his policy, and data may be in any order.
 
     Raises:
         ConfigError: an unknown agent or hyper-parameter, or values that do not fit; all in one message.
@@ -188,4 +191,5 @@ def make_agent(agent: str | type[AgentConfig] | AgentConfig, world: str, values:
     else:
         raise ConfigError(f"agent={agent!r} is not an agent; give a name such as 'dqn' or 'q-learning', or a config "
                           "such as bx.QLearning(gamma=0.9)")  # fmt: skip
-    return build(cls, {**world_defaults(world, cls.__name__), **settings, **values}, others=agents_with)
+    recipe = {k: v for k, v in world_defaults(world, cls.__name__).items() if not (from_data and k == "n_steps")}
+    return build(cls, {**recipe, **settings, **values}, others=agents_with)

@@ -404,6 +404,8 @@ def test_shuffled_data_serve_where_one_step_is_learnt_from(cartpole: bx.Dataset)
     shuffled = bx.Dataset(*(array[order] for array in cartpole))
     assert find_faults(shuffled, Box((4,)), 2) == []
     assert "row " in find_faults(shuffled, Box((4,)), 2, in_order=True)[0]
+    run = bx.train("CartPole-v1", "dqn", data=shuffled, steps=20, **QUICK, **TINY)  # its recipe there has n = 3
+    assert run.config.n_steps == 1
 
 
 def test_states_and_masks_are_checked() -> None:

@@ -107,7 +107,9 @@ def train(
     handling = options.handling if options else Handling()
     folder = None if out is None else _attempt(problems, lambda: path_of("out", out))
     source = _attempt(problems, lambda: find_world(world, env_kwargs, handling))
-    config = _attempt(problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters))
+    config = _attempt(
+        problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters, data is not None)
+    )
     seed_list = _attempt(problems, lambda: check_seeds(seeds))
     given = None if data is None else _attempt(problems, lambda: read_data(data))
     about_masks = ""
