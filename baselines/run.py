@@ -135,7 +135,8 @@ EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {
         deep.cartpole_family, deep.acrobot_family, deep.mountain_car_family, deep.cleanrl_protocol, deep.overestimation,
         deep.heads_and_truth, deep.deep_exploration, deep.memory_chain, deep.minatar_dqn, deep.minatar_pqn,
         deep.offline, host.lunar_lander, host.minigrid, host.dictionary, host.third_party, host.highway,
-        host.atari, defaults.defaults_cartpole, defaults.defaults_cartpole_host, defaults.defaults_acrobot,
+        host.atari, defaults.defaults_cartpole_50k, defaults.defaults_cartpole_100k,
+        defaults.defaults_cartpole_200k, defaults.defaults_cartpole_host, defaults.defaults_acrobot,
         defaults.defaults_mountain_car, defaults.defaults_lunar_lander,
     )
 }  # fmt: skip
