@@ -11,14 +11,14 @@ import click
 from bellmax import __version__
 from bellmax.catalog import agent_name
 from bellmax.command import (
+    SEEDS,
+    WHOLE,
     Main,
     TrainCommand,
     as_json_option,
     env_option,
     import_from_here,
     read_env,
-    read_seeds,
-    read_whole,
     read_wrapper,
     say_json,
 )
@@ -43,31 +43,53 @@ def main(debug: bool) -> None:
 
 
 @main.command(cls=TrainCommand, options_metavar="[OPTIONS]")
-@click.argument("world")
+@click.argument("world", metavar="ENVIRONMENT")
 @click.argument("hyper_parameters", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
-@click.option("--steps", type=read_whole, help="Steps per seed; with --data, gradient steps.  [default: 100000]")
-@click.option("--episodes", type=read_whole, help="Episodes per seed, in place of steps; for agents with a table.")
-@click.option("--seeds", type=read_seeds, default=1, show_default=True, help="How many seeds, or which: 5, or 0,5,7.")
-@click.option("--out", type=click.Path(path_type=Path), help="New folder for the run.  [default: runs/WORLD-AGENT]")
-@click.option("--if-exists", metavar="WORD", help="For a folder that exists: error, number, resume or replace.")
-@click.option("--loop", default="auto", show_default=True, help="compiled, host (through Gymnasium), or auto.")
-@click.option("--data", help="Learn from this alone: a run that kept its experience, a data file, or minari:NAME.")
 @click.option(
-    "--eval-episodes", type=read_whole, default=10, show_default=True, help="Greedy episodes of a seed at each record."
+    "--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent, in any spelling."
+)
+@click.option("--steps", type=WHOLE, help="Environment steps per seed; with --data, gradient steps.  [default: 100000]")
+@click.option("--episodes", type=WHOLE, help="Episodes per seed, in place of steps; only for agents with a table.")
+@click.option("--seeds", type=SEEDS, default=1, show_default=True, help="Number of seeds, or a list: 5, or 0,5,7.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run.  [default: runs/ENVIRONMENT-AGENT]")
+@click.option("--if-exists", metavar="WORD", help="If the folder exists: error, number, resume or replace.")
+@click.option("--loop", default="auto", show_default=True, help="compiled, host (steps through Gymnasium) or auto.")
+@click.option("--data", help="Learn only from this: a run with --keep-experience, a data file, or minari:NAME.")
+@click.option(
+    "--eval-episodes", type=WHOLE, default=10, show_default=True, help="Greedy episodes per seed at each record."
 )
 @click.option(
-    "--final-episodes", type=read_whole, default=100, show_default=True, help="The same at the end, for the score."
+    "--final-episodes",
+    type=WHOLE,
+    default=100,
+    show_default=True,
+    help="Greedy episodes per seed at the end, for the score.",
 )
-@click.option("--keep-experience", is_flag=True, help="Save the replay memory of each seed at the end, for --data.")
-@click.option("--wrapper", "wrappers", multiple=True, metavar="NAME", help="Gymnasium's, or MODULE:CLASS; repeatable.")
-@click.option("--workers", type=read_whole, default=0, help="Processes per seed that step environments.  [default: 0]")
-@click.option("--env-timeout", default=60.0, show_default=True, help="Seconds until a silent worker is stopped.")
+@click.option("--keep-experience", is_flag=True, help="Store the replay buffer of each seed at the end, for --data.")
 @click.option(
-    "--env-restarts", type=read_whole, default=0, help="How many failed environments to recreate.  [default: 0]"
+    "--wrapper",
+    "wrappers",
+    multiple=True,
+    metavar="NAME",
+    help="A wrapper of Gymnasium, or MODULE:CLASS; repeat for more.",
 )
-@click.option("--on-nonfinite", default="raise", show_default=True, help="raise, truncate_episode or skip.")
-@click.option("--strict", is_flag=True, help="Stop where an observation is outside its Box.")
+@click.option("--workers", type=WHOLE, default=0, help="Processes per seed that step environments.  [default: 0]")
+@click.option(
+    "--env-timeout",
+    default=60.0,
+    show_default=True,
+    help="Seconds after which a worker that does not answer is stopped.",
+)
+@click.option(
+    "--env-restarts", type=WHOLE, default=0, help="How many times a failed environment is recreated.  [default: 0]"
+)
+@click.option(
+    "--on-nonfinite",
+    default="raise",
+    show_default=True,
+    help="If the environment returns NaN or infinity: raise, truncate_episode or skip.",
+)
+@click.option("--strict", is_flag=True, help="Stop if an observation is outside its space.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @env_option
 @as_json_option
@@ -76,10 +98,10 @@ def train(
     out: Path | None, if_exists: str | None, loop: str, quiet: bool, env: tuple[str, ...], as_json: bool,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Train AGENT in WORLD on several seeds, save the run, report with intervals.
+    """Train an agent in ENVIRONMENT on several seeds, save the run and report confidence intervals.
 
-    WORLD is a Gymnasium id, a world of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), or a world of gymnax
-    (gymnax:Breakout-MinAtar).
+    ENVIRONMENT is a Gymnasium id, one of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), one of gymnax
+    (gymnax:Breakout-MinAtar), or your own: MODULE:CLASS or MODULE:FUNCTION.
     """
     from bellmax.stderr import say
     from bellmax.training.existing import numbered
@@ -139,16 +161,16 @@ def numbers(run: Any) -> dict[str, Any]:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--data", help="The data that it learns from, where they are in another place now.")
-@click.option("--eval-episodes", type=int, help="Greedy episodes of a seed at each record.")
-@click.option("--final-episodes", type=int, help="The same at the end, for the score.")
-@click.option("--keep-experience/--drop-experience", default=None, help="Save the replay memory at the end, or not.")
-@click.option("--workers", type=int, help="Processes for the environments of a seed.")
-@click.option("--env-timeout", type=float, help="Seconds until a silent worker is stopped.")
-@click.option("--env-restarts", type=int, help="How many times a failed environment is recreated.")
-@click.option("--on-nonfinite", help="raise, truncate_episode or skip.")
-@click.option("--strict/--lenient", default=None, help="Stop where an observation is outside its Box, or not.")
-@click.option("--world", help="Its world again, if that is MODULE:ID, which is not imported because a file says so.")
+@click.option("--data", help="The data it learns from, if they are in another place now.")
+@click.option("--eval-episodes", type=WHOLE, help="Greedy episodes per seed at each record.")
+@click.option("--final-episodes", type=WHOLE, help="Greedy episodes per seed at the end, for the score.")
+@click.option("--keep-experience/--drop-experience", default=None, help="Store the replay buffer at the end, or not.")
+@click.option("--workers", type=WHOLE, help="Processes per seed that step environments.")
+@click.option("--env-timeout", type=float, help="Seconds after which a worker that does not answer is stopped.")
+@click.option("--env-restarts", type=WHOLE, help="How many times a failed environment is recreated.")
+@click.option("--on-nonfinite", help="If the environment returns NaN or infinity: raise, truncate_episode or skip.")
+@click.option("--strict/--lenient", default=None, help="Stop if an observation is outside its space, or not.")
+@click.option("--world", help="The environment again, if it is MODULE:NAME; a file alone imports nothing.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @env_option
 @as_json_option
@@ -171,16 +193,16 @@ def resume(
 
 @main.command("eval")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--episodes", type=read_whole, default=100, show_default=True, help="Greedy episodes per seed.")
-@click.option("--seed", type=read_whole, default=1, show_default=True, help="Seed of the evaluation.")
+@click.option("--episodes", type=WHOLE, default=100, show_default=True, help="Greedy episodes per seed.")
+@click.option("--seed", type=WHOLE, default=1, show_default=True, help="Seed of the evaluation.")
 @click.option("--which", default="final", show_default=True, help="final or best policy.")
-@click.option("--world", help="Another world than the one trained in.")
+@click.option("--world", help="An environment other than the one of training.")
 @env_option
 @as_json_option
 def evaluate(
     folder: Path, episodes: int, seed: int, which: str, world: str | None, env: tuple[str, ...], as_json: bool
 ) -> None:
-    """Play the policies of a run greedily in Gymnasium's own world and report all returns.
+    """Play the policies of a run greedily in Gymnasium's own environment and report all returns.
 
     Example: bellmax eval runs/CartPole-v1-dqn --episodes 100
     """
@@ -212,19 +234,21 @@ def evaluate(
 
 
 @main.command()
-@click.argument("world")
+@click.argument("world", metavar="ENVIRONMENT")
 @click.option("--gamma", type=float, help="Discount factor; 1 for episodes that end.  [default: 0.99]")
-@click.option("--method", default="auto", show_default=True, help="How, such as policy-iteration; the answer is one.")
-@click.option("--tolerance", default=1e-10, show_default=True, help="Largest error of a value that is accepted.")
 @click.option(
-    "--horizon", type=read_whole, help="The best return of so many steps, undiscounted unless --gamma is given."
+    "--method", default="auto", show_default=True, help="Solver, such as policy-iteration; all give the same answer."
 )
-@click.option("--epsilon", type=float, help="The best policy that must explore: any action with this probability.")
-@click.option("--average", is_flag=True, help="The best reward per step in the long run.")
+@click.option("--tolerance", default=1e-10, show_default=True, help="Largest error of a value to accept.")
+@click.option(
+    "--horizon", type=WHOLE, help="Maximize the return of this many steps, undiscounted unless --gamma is given."
+)
+@click.option("--epsilon", type=float, help="Find the best policy among those that explore with this probability.")
+@click.option("--average", is_flag=True, help="Maximize the average reward per step.")
 @env_option
 @as_json_option
 def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> None:
-    """Solve a finite world exactly, with a proven bound on the error.
+    """Compute the exact optimal values and policy of a finite ENVIRONMENT, with a proven bound on the error.
 
     Example: bellmax solve FrozenLake-v1 --gamma 0.99 --json
     """
@@ -245,15 +269,13 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
 
 
 @main.command("check-env")
-@click.argument("world")
-@click.option("--steps", type=read_whole, default=1_000, show_default=True, help="Random steps.")
-@click.option(
-    "--seed", type=read_whole, default=0, show_default=True, help="Seed of the environment and of the actions."
-)
+@click.argument("world", metavar="ENVIRONMENT")
+@click.option("--steps", type=WHOLE, default=1_000, show_default=True, help="Random steps.")
+@click.option("--seed", type=WHOLE, default=0, show_default=True, help="Seed of the environment and of the actions.")
 @env_option
 @as_json_option
 def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: bool) -> None:
-    """Play WORLD at random and tell what is wrong with it, and what to do about it; exit code 1 if there are errors.
+    """Play ENVIRONMENT at random, and report each fault and its remedy; the exit code is 1 if there are errors.
 
     Example: bellmax check-env CartPole-v1 --steps 5000
     """
@@ -273,7 +295,7 @@ def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: 
 @main.command()
 @as_json_option
 def doctor(as_json: bool) -> None:
-    """Say what this installation has and whether its compilers work.
+    """Show what is installed and whether the compilers work.
 
     Example: bellmax doctor
     """

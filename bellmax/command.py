@@ -64,8 +64,8 @@ class Main(click.Group):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: a fault of bellmax itself: {type(error).__name__}: {one_line(error)}; "
-                       "`bellmax --debug ...` shows where, please report it", err=True)  # fmt: skip
+            click.echo(f"error: a bug in bellmax: {type(error).__name__}: {one_line(error)}; "
+                       "`bellmax --debug ...` shows where; please report it", err=True)  # fmt: skip
             ctx.exit(1)
 
 
@@ -81,7 +81,7 @@ def env_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "env",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Argument of the world, e.g. is_slippery=false.",
+        help="Argument of the environment, such as is_slippery=false; repeat for more.",
     )(function)
 
 
@@ -120,6 +120,10 @@ def read_seeds(text: Any) -> Any:
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not a number of seeds or a list such as 0,5,7; {error}") from error
     return listed[0] if len(listed) == 1 and text.strip()[0] not in "[(" else list(listed)
+
+
+WHOLE, SEEDS = click.types.FuncParamType(read_whole), click.types.FuncParamType(read_seeds)
+WHOLE.name = SEEDS.name = "integer"  # what the help calls it
 
 
 def read_env(words: tuple[str, ...]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bellmax.types import listed, nearest, unknown
 
 # the arguments of bx.train, and for each its option of `bellmax train`; None where there is none
 OPTIONS: dict[str, str | None] = {
-    "world": "WORLD", "agent": "--agent", "steps": "--steps", "episodes": "--episodes", "seeds": "--seeds",
+    "world": "ENVIRONMENT", "agent": "--agent", "steps": "--steps", "episodes": "--episodes", "seeds": "--seeds",
     "out": "--out", "if_exists": "--if-exists", "loop": "--loop",
     "env_kwargs": "--env", "records": None, "eval_episodes": "--eval-episodes", "final_episodes": "--final-episodes",
     "keep_episodes": None, "data": "--data", "keep_experience": "--keep-experience", "wrappers": "--wrapper",

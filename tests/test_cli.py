@@ -276,7 +276,7 @@ BAD = {
     "no run": (["eval", "nowhere"], "no run in nowhere"),
     "folder that is no run": (["eval", "full"], "no run in full: it has no config.json"),
     "no verb": (["trane"], "No such command 'trane'"),
-    "no world": (["train"], "Missing argument 'WORLD'"),
+    "no world": (["train"], "Missing argument 'ENVIRONMENT'"),
     "unknown option": (["train", "corridor", "--stepz", "3"], "--stepz"),
     "option of the wrong type": (["train", "corridor", "--steps", "many"], "'many' is not a valid integer"),
 }

@@ -9,8 +9,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def say(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    monkeypatch.setattr("sys.argv", [name])
+def say(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    monkeypatch.setattr("sys.argv", [name, *words])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     return capsys.readouterr().out
 
@@ -33,3 +33,25 @@ def test_inventory_from_data_to_policy(monkeypatch, capsys) -> None:
     learnt = [float(value) for value in re.findall(r"[:,] ([\d.]+)", said.splitlines()[-1])]
     assert len(learnt) == 3
     assert all(0.9 * best < value <= best for value in learnt)
+
+
+def test_the_tutorial_on_a_table(monkeypatch, capsys) -> None:
+    said = say("tutorial_table.py", monkeypatch, capsys)
+    left, right, least, most = re.search(
+        r"error of left (\S+), of right (\S+); ([\d,]+) to ([\d,]+) steps", said
+    ).groups()
+    assert float(left) < 1e-4
+    assert float(right) < 1e-12
+    assert 6_500 < int(least.replace(",", "")) < int(most.replace(",", "")) < 7_500  # as the tutorial's own script
+    first, random = (int(n) for n in re.findall(r"the goal on (\d+) of 100 seeds", said))
+    assert 25 < first < 75
+    assert random >= 99
+
+
+def test_the_tutorial_on_a_network(monkeypatch, capsys) -> None:
+    """Short: that it runs as written; its docstring has what came out of all of it."""
+    said = say("tutorial_dqn.py", monkeypatch, capsys, "700", "1").splitlines()
+    assert "1 seeds, 700 steps" in said[0]
+    assert [line[:28].strip() for line in said[1:]] == [
+        "the tutorial's script, 500 e", "bellmax, the tutorial's sett", "bellmax, its defaults",
+    ]  # fmt: skip
