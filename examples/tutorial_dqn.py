@@ -7,6 +7,11 @@ What differs from the tutorial's script, and why:
 - A time limit is not the end of the task: at 500 steps an episode is truncated, and its last value is bootstrapped.
   The tutorial's script drops that flag and plays on, in one episode for 6,714 steps.
 
+Mean return of 100 greedy episodes after training, a number per seed (PyTorch 2.13 and Gymnasium 1.3 for the script):
+- the tutorial's script, run as it stands, seeds 0 to 2: 118, 451, 156, mean 241, in 8 to 22 minutes a seed;
+- its settings in bellmax, seeds 0 to 4: 500, 107, 367, 500, 155, mean 326;
+- bellmax's defaults in as many steps, seeds 0 to 4: 500, 500, 500, 497, 500, mean 499.
+
     python examples/tutorial_dqn.py [steps] [seeds]
 """
 
