@@ -31,6 +31,7 @@ from bellmax.types import (
 )
 
 if TYPE_CHECKING:
+    from bellmax.caching import store_compiled_programs
     from bellmax.deep.bcq import BCQ
     from bellmax.deep.bootstrapped import BootstrappedDQN
     from bellmax.deep.c51 import C51
@@ -174,6 +175,7 @@ _HOME = {
     "solve_horizon": "bellmax.solving.horizon",
     "solve_soft": "bellmax.solving.soft",
     "stationary_distribution": "bellmax.solving.average",
+    "store_compiled_programs": "bellmax.caching",
     "train": "bellmax.training.train",
     "windy_gridworld": "bellmax.mdp.gallery",
 }
@@ -202,7 +204,8 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "windy_gridworld", "evaluate_policy", "bellman_operator", "q_values", "greedy_policy",
     "horizon_return", "horizon_length", "solve_horizon",
     "solve_soft", "soften", "solve_average", "evaluate_average", "occupancy", "stationary_distribution", "policy_gap",
-    "register_torso", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError", "ConfigError",
+    "register_torso", "store_compiled_programs", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError",
+    "ConfigError",
     "ModelWarning", "EnvContractError", "EnvCrashed", "EnvTimeout", "EnvWarning", "NonFiniteError",
     "ResourceError", "RunLocked",
     "CheckpointError", "CorruptCheckpoint", "IncompatibleCheckpoint", "UnsafeFile", "__version__",

@@ -25,3 +25,26 @@ def cache_directory(kind: str) -> Path | None:
     except OSError:
         return None
     return base / kind if os.access(base / kind, os.R_OK | os.W_OK | os.X_OK) else None
+
+
+def store_compiled_programs() -> Path | None:
+    """Let JAX store the programs that it compiles, so that a second process starts at once; returns the folder.
+
+    This is a setting of the whole process, so nothing in bellmax calls it but the command line: call it at the start of
+    a program of your own. Where `jax_compilation_cache_dir` (or `JAX_COMPILATION_CACHE_DIR`) is set already, it stays.
+    None: there is nowhere to write. Kernels of tables need no setting, they are always stored.
+    """
+    folder = cache_directory("jax")
+    if folder is None:
+        return None
+    settings = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.2}
+    if (jax := sys.modules.get("jax")) is None:  # it reads these when it is imported
+        if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+            return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+        os.environ |= {name.upper(): str(value) for name, value in settings.items()}
+        return folder
+    if jax.config.jax_compilation_cache_dir is not None:
+        return Path(jax.config.jax_compilation_cache_dir)
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    return folder

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from bellmax.caching import store_compiled_programs
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
 from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning
 from bellmax.values import read_as, read_value, read_values
@@ -41,6 +42,7 @@ class Main(click.Group):
         """Run a verb."""
         one_line_warnings()
         open_missing_streams()
+        store_compiled_programs()
         ctx.call_on_close(give_up_broken_stream)
         try:
             return super().invoke(ctx)

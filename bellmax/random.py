@@ -8,7 +8,6 @@ same, bit for bit, as those of `jax.random.key`; a test compares them.
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import jax
@@ -19,11 +18,6 @@ from bellmax.types import Array
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
-
-# A program of a network hands itself over to another thread of XLA's on a CPU, 40 µs a call, unless it is told to wait
-# (decision 16). It has no effect where the process has used JAX before, and none on accelerators.
-if "JAX_CPU_ENABLE_ASYNC_DISPATCH" not in os.environ:
-    jax.config.update("jax_cpu_enable_async_dispatch", False)  # type: ignore[no-untyped-call]
 
 APART = (
     2**31 - 1

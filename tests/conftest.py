@@ -2,4 +2,7 @@
 
 import jax
 
+from bellmax.caching import store_compiled_programs
+
+store_compiled_programs()
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -21,6 +21,7 @@ FLOORS = [
         "identity",
         "compiling",
         "machine",
+        "dispatch",
         "random",
         "bellman",
         "distributions",

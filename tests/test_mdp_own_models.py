@@ -117,7 +117,6 @@ ENDLESS = [[[(1.0, 1, 0.0, False)]], [[(1.0, 0, 0.0, False)]]]
         (LOST, {}, "never entered from the start: state 2"),
         (LOST, {"state_names": ("a", "b", "c")}, "never entered from the start: state 2 'c'"),
         (TRAP, {}, "pays on every step, and nothing leaves or ends it: state 1, action 0"),
-        (ENDLESS, {}, "no outcome that can happen ends the episode"),
     ],
 )
 def test_what_looks_like_a_slip_is_one_warning_that_names_it(table: Any, options: Any, remark: str) -> None:
@@ -128,6 +127,15 @@ def test_what_looks_like_a_slip_is_one_warning_that_names_it(table: Any, options
     assert len(mdp.remarks()) == 1
     assert mdp.remarks()[0].startswith(remark)
     assert mdp.remarks()[0] in str(caught[0].message)
+
+
+def test_a_task_that_goes_on_is_remarked_only_where_it_is_not_discounted() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mdp = FiniteMDP.from_successors(ENDLESS)
+    assert mdp.remarks() == mdp.remarks(0.99) == []
+    (text,) = mdp.remarks(1.0)
+    assert text.startswith("no outcome that can happen ends the episode")
 
 
 def test_every_constructor_of_ones_own_warns_and_the_others_do_not() -> None:

@@ -137,10 +137,22 @@ def test_one_seed_has_no_interval():
     assert np.isnan([summary.iqm_low, summary.iqm_high, summary.mean_low, summary.mean_high]).all()
 
 
-def test_two_and_three_seeds():
-    assert bootstrap_interval([1.0, 2.0]) == (1.0, 2.0)
-    low, high = bootstrap_interval([1.0, 2.0, 6.0])
-    assert 1.0 <= low < 3.0 < high <= 6.0
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_fewer_than_five_seeds_have_no_interval(n):
+    summary = summarise(np.arange(n))
+    assert np.isnan([summary.iqm_low, summary.iqm_high, summary.mean_low, summary.mean_high]).all()
+    assert np.isnan(bootstrap_interval(np.arange(n), np.median)).all()
+
+
+def test_a_few_seeds_on_many_tasks_have_an_interval():
+    assert np.isfinite(bootstrap_interval(np.random.default_rng(0).normal(size=(3, 20)))).all()
+
+
+def test_why_fewer_than_five_seeds_have_no_interval(monkeypatch):
+    """The smallest and the largest of two scores hold the mean in half of all cases, and not in 95 %."""
+    monkeypatch.setattr(statistics, "MIN_SEEDS", 2)
+    assert coverage(2, 0.95) == pytest.approx(0.5, abs=0.06)
+    assert coverage(4, 0.95) == pytest.approx(0.79, abs=0.06)
 
 
 def test_constant_scores():
@@ -225,9 +237,9 @@ def test_probability_of_improvement_by_hand():
 
 
 def test_infinite_scores_count_as_the_largest_or_smallest():
-    assert bootstrap_interval([-np.inf] * 4, np.mean) == (-np.inf, -np.inf)
-    assert bootstrap_interval([-np.inf, 1.0, 2.0, 3.0], np.mean)[0] == -np.inf
-    low, high = bootstrap_interval([1.0, 2.0, 3.0, np.inf], np.median)
+    assert bootstrap_interval([-np.inf] * 5, np.mean) == (-np.inf, -np.inf)
+    assert bootstrap_interval([-np.inf, 1.0, 2.0, 3.0, 4.0], np.mean)[0] == -np.inf
+    low, high = bootstrap_interval([1.0, 2.0, 3.0, np.inf, np.inf], np.median)
     assert (low, high) == (1.0, np.inf)
     few = summarise([-np.inf, *range(1, 12)])  # a quarter is cut off at each end
     assert few.iqm == 6.0 - 0.5

@@ -141,6 +141,8 @@ def make_agent(config: ReplayConfig, loss: Loss, values: Values, space: Space, n
         mean = jnp.mean(losses)
         rewards = transitions_of(batch).reward
         metrics = {"loss": mean, **jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(rewards))}
+        if config.reward_clip:
+            metrics["clipped_rewards"] = jnp.mean(jnp.abs(rewards) >= config.reward_clip)
         return mean, Learned(priority, metrics)
 
     def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:

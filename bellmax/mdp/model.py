@@ -267,14 +267,14 @@ class FiniteMDP:
             stderr.warn("\n  ".join([f"{title} is a model, but:", *found]), ModelWarning, stacklevel=3)
         return mdp
 
-    def remarks(self) -> list[str]:
-        """What is legal but often a slip, by state and action: states never entered, pay for ever, no end.
+    def remarks(self, gamma: float | None = None) -> list[str]:
+        """What is legal but often a slip, by state and action: states never entered, pay forever; no end, if γ = 1.
 
         The constructors for one's own data give these as one `ModelWarning`.
         """
         from bellmax.mdp.remarks import remarks
 
-        return remarks(self)
+        return remarks(self, gamma)
 
 
 def per_pair(mdp: FiniteMDP, values: npt.NDArray[Any]) -> FloatArray:

@@ -14,10 +14,11 @@ from bellmax.mdp.validation import name_pair, name_state
 SHOWN = 5
 
 
-def remarks(mdp: FiniteMDP) -> list[str]:
+def remarks(mdp: FiniteMDP, gamma: float | None = None) -> list[str]:
     """One line a kind, each with its first states and actions; see `FiniteMDP.remarks`."""
     acts = reachable(mdp)
-    return [*_never_entered(mdp, acts), *_pays_for_ever(mdp, acts), *_never_ends(mdp, acts)]
+    endless = _never_ends(mdp, acts) if gamma == 1.0 else ()  # discounted, a task that goes on is as good as any
+    return [*_never_entered(mdp, acts), *_pays_for_ever(mdp, acts), *endless]
 
 
 def _never_entered(mdp: FiniteMDP, acts: npt.NDArray[Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.statistics import bootstrap_interval, iqm
+from bellmax.statistics import MIN_SEEDS, bootstrap_interval, iqm
 from bellmax.types import ConfigError
 
 DRAWN_SEEDS = 100  # lines of single seeds; the IQM and its interval are of all
@@ -36,7 +36,7 @@ def learning_curve(run: Any, path: str | Path, column: str | None = None, optimu
     axes = figure.add_subplot()
     axes.plot(steps, values[:DRAWN_SEEDS].T, color="#4878a8", alpha=0.25, linewidth=0.8)
     axes.plot(steps, iqm(values, axis=0), color="#1f4e79", linewidth=2, label="IQM")
-    if len(run.seeds) > 1:
+    if len(run.seeds) >= MIN_SEEDS:
         low, high = np.array([bootstrap_interval(values[:, t], resamples=500) for t in range(len(steps))]).T
         axes.fill_between(steps, low, high, color="#4878a8", alpha=0.3, linewidth=0, label="95 % interval")
     if optimum is not None:

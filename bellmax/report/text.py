@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
-from bellmax.statistics import Summary
+from bellmax.statistics import MIN_SEEDS, Summary
 from bellmax.training.saved_world import find_risks, imports_module
 from bellmax.types import FloatArray, IntArray
 
@@ -37,12 +37,18 @@ def interval(middle: float, low: float, high: float) -> str:
 
 
 def describe_summary(summary: Summary) -> str:
-    """IQM and mean with their 95 % intervals, and the range."""
+    """IQM and mean with their 95 % intervals, and the range; of few seeds, how many an interval needs."""
+    few = f"; intervals need {MIN_SEEDS} seeds" if summary.n < MIN_SEEDS else ""
     return (
         f"IQM {interval(summary.iqm, summary.iqm_low, summary.iqm_high)}, "
         f"mean {interval(summary.mean, summary.mean_low, summary.mean_high)}, "
-        f"range {summary.minimum:.4g} to {summary.maximum:.4g} over {summary.n} seed(s)"
+        f"range {summary.minimum:.4g} to {summary.maximum:.4g} over {count(summary.n, 'seed')}{few}"
     )
+
+
+def count(n: int, thing: str) -> str:
+    """Such as 1 seed, 3 seeds."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def describe_run(run: Any) -> str:
@@ -93,13 +99,12 @@ def describe_optimality(found: Any, unit: str = "step") -> str:
     """From which step (or other `unit`) on the greedy policy was optimal: median and 95 % interval over seeds."""
     n, reached = found.steps.size, int(np.isfinite(found.steps).sum())
     if not np.isfinite(found.median):
-        return f"policy optimal at the end in {reached:,} of {n:,} seed(s)"
+        return f"policy optimal at the end in {reached:,} of {count(n, 'seed')}"
     if n == 1:
         return f"policy optimal from {unit} {found.median:,.0f}"
     low, high = ("never" if np.isinf(figure) else f"{figure:,.0f}" for figure in (found.low, found.high))
-    return (
-        f"policy optimal from {unit} {found.median:,.0f} [{low}, {high}], median over seeds; {reached:,} of {n:,} seeds"
-    )
+    between = "" if np.isnan(found.low) else f" [{low}, {high}]"
+    return f"policy optimal from {unit} {found.median:,.0f}{between}, median over seeds; {reached:,} of {n:,} seeds"
 
 
 def describe_evaluation(run: Any, which: str, results: list[Any], summary: Summary) -> str:
@@ -173,5 +178,5 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
         label = top if i == height - 1 else bottom if i == 0 else None
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
     out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
-    out.write(f"{'':>11}{name} over {kind}: mean (█) and range (░) of {len(run.seeds)} seed(s)")
+    out.write(f"{'':>11}{name} over {kind}: mean (█) and range (░) of {count(len(run.seeds), 'seed')}")
     return out.getvalue()

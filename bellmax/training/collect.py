@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bellmax.arguments import check_call, integer, real
+from bellmax.dispatch import in_32_bits
 from bellmax.training.actors import Actor, find_actors
 from bellmax.training.data import Dataset, join, stack_trees
 from bellmax.training.looking import network_function
@@ -108,6 +109,7 @@ def _begun_anew(fresh: Any, carry: Any, over: Any) -> Any:
     return jax.tree.map(choose, fresh, carry)
 
 
+@in_32_bits
 def _in_compiled(policy: Policy | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:
     """Play in the compiled world, all in one `scan`."""
     import jax

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.arguments import check_call, integer
+from bellmax.dispatch import in_32_bits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
 from bellmax.stderr import warn
@@ -168,6 +169,7 @@ def play_host(policy: Actor, source: Source, episodes: int, seed: int) -> Evalua
     return Evaluation(np.array(returns), np.array(lengths, np.int64))
 
 
+@in_32_bits
 def play_compiled(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:
     """Play in the compiled world, all episodes side by side."""
     import jax

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.dispatch import in_32_bits, making_near, near
 from bellmax.envs.gymnasium import HostStep, HostWorld
 from bellmax.machine import resident_mb
 from bellmax.stderr import warn
 from bellmax.training import checkpoint
-from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
+from bellmax.training.records import Chunk, Episodes, Loop, guarded, mean_metrics
 from bellmax.training.worlds import Source
 from bellmax.types import EnvWarning, Experience, Transition
 
@@ -112,7 +113,8 @@ def meter(n: int) -> Meter:
 class DeepRun:
     """One seed of a network on a Gymnasium world.
 
-    `block` is the block being learnt: a future of ((learner, ring), actor, metrics).
+    `block` is the block being learnt: a future of ((learner, ring), actor, metrics). All arrays of JAX
+    are near (dispatch.py).
     """
 
     world: HostWorld
@@ -129,6 +131,7 @@ class DeepRun:
     metrics: list[Any] = field(default_factory=list)
 
 
+@in_32_bits
 def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     """A network on any Gymnasium world with discrete actions."""
     import jax
@@ -148,13 +151,15 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     def start(seeds: Sequence[int]) -> DeepRun:
         (seed,) = seeds
         world = source.open_worlds(config.num_envs, training=True)
-        init_key, run_key = jax.random.split(make_key(seed))
-        learner = agent.init(init_key)
+        with making_near():
+            init_key, run_key = jax.random.split(make_key(seed))
+            learner = agent.init(init_key)
+            actor = jax.tree.map(jnp.copy, agent.actor(learner))
+            keys, ranks = jax.random.split(jax.random.fold_in(init_key, APART), world.n), compiled.ranks(world.n)
+            mind, carry = (learner, agent.memory.init()), jax.vmap(agent.begin)(keys, ranks)
+        (mind, actor, carry, run_key), over = near((mind, actor, carry, run_key)), np.zeros(world.n, np.bool_)
         thread = ThreadPoolExecutor(1)
-        actor = jax.tree.map(jnp.copy, agent.actor(learner))
-        block: Future[Any] = thread.submit(lambda: ((learner, agent.memory.init()), actor, {}))
-        keys, ranks = jax.random.split(jax.random.fold_in(init_key, APART), world.n), compiled.ranks(world.n)
-        carry, over = jax.vmap(agent.begin)(keys, ranks), np.zeros(world.n, np.bool_)
+        block: Future[Any] = thread.submit(lambda: (mind, actor, {}))
         obs = world.reset(seed)
         profile = Profile(world.name)
         return DeepRun(world, meter(world.n), run_key, actor, block, thread, obs, carry, over, profile)
@@ -169,6 +174,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         begin = np.int32(t - valid.size)
         run.pending = []
 
+        @in_32_bits
         def work() -> Any:
             start = time.perf_counter()
             done = jax.block_until_ready(learn(mind, experience, valid, run.key, begin))  # type: ignore[no-untyped-call]
@@ -226,8 +232,10 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         cell = jax.tree.map(np.asarray, agent.remembered(run.carry))
         row = (Experience(transition, np.zeros(n, np.int32), cell), np.zeros(n, np.bool_))
         count = len({path.split(".")[2] for path in arrays if path.startswith("state.4.")})
-        saved = checkpoint.from_arrays((mind, run.actor, actor, run.carry, (row,) * count), arrays, "checkpoint")
-        mind, run.actor, actor, run.carry, pending = saved
+        with making_near():
+            saved = checkpoint.from_arrays((mind, run.actor, actor, run.carry, (row,) * count), arrays, "checkpoint")
+        mind, run.actor, actor, run.carry = near(saved[:4])
+        pending = saved[4]
         if pending:  # the episodes that were going on were cut off: their last steps bootstrap
             last, valid = pending[-1]
             pending = (*pending[:-1], (last._replace(over=np.ones_like(last.over)), valid))
@@ -242,4 +250,4 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         (_, memory), _, _ = run.block.result()
         return [from_memory(config, agent, source.space, memory)]
 
-    return Loop("host", stride, 1, False, start, advance, snapshot, dump, restore, close, experience)
+    return guarded(Loop("host", stride, 1, False, start, advance, snapshot, dump, restore, close, experience))

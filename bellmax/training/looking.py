@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bellmax import spaces
+from bellmax.dispatch import in_32_bits, near
 from bellmax.training.loops import is_tabular
 from bellmax.types import Masked, Space
 
@@ -40,13 +41,13 @@ def _table(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any])
     return lambda carry, batch: (q[encode(coder, batch)].sum(axis=1), carry)
 
 
+@in_32_bits
 def _network(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any]) -> Look:
     """Any network, by JAX; its parameters are on the device from now on."""
-    import jax
-
     function = network_function(config, space, n_actions)[1]
-    parameters = jax.device_put(dict(arrays))
+    parameters = near(dict(arrays))
 
+    @in_32_bits
     def look(carry: Any, batch: Any) -> tuple[Any, Any]:
         carry = blank_carry(config, space, n_actions, len(spaces.leaf_arrays(batch)[0])) if carry is None else carry
         q, carry = function(parameters, carry, batch)
@@ -55,6 +56,7 @@ def _network(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any
     return look
 
 
+@in_32_bits
 def _dense(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any]) -> Look | None:
     """A network of dense layers for one observation, by NumPy; None where it is another one.
 
@@ -102,10 +104,11 @@ def called(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
     if program.outvars == program.invars:
         return lambda given: given
     batched = jax.jit(jax.vmap(function))
-    return lambda *given: np.asarray(batched(*given))
+    return in_32_bits(lambda *given: np.asarray(batched(*given)))
 
 
 @functools.lru_cache(maxsize=16)
+@in_32_bits
 def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`begin(n) -> carry [n]` and `look(arrays, carry, batch) -> (q [n, A], carry)`, once for each kind of policy."""
     import jax
@@ -130,8 +133,9 @@ def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callabl
 
 
 @functools.lru_cache(maxsize=16)
+@in_32_bits
 def blank_carry(config: Any, space: Space, n_actions: int, n: int) -> Any:
     """The carry [n] at the start of an episode; not to be called while JAX traces."""
     import jax
 
-    return jax.jit(network_function(config, space, n_actions)[0], static_argnums=0)(n)
+    return near(jax.jit(network_function(config, space, n_actions)[0], static_argnums=0)(n))

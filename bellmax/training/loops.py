@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.caching import cache_directory
 from bellmax.config import AgentConfig
+from bellmax.dispatch import in_32_bits
 from bellmax.machine import free_bytes
 from bellmax.training import checkpoint
-from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
+from bellmax.training.records import Chunk, Episodes, Loop, guarded, mean_metrics
 from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, Masked, ResourceError
 
@@ -64,6 +64,7 @@ def stride(config: AgentConfig, source: Source) -> int:
     return int(config.train_freq * config.num_envs)  # type: ignore[attr-defined]
 
 
+@in_32_bits
 def check_memory(config: Any, source: Source, steps: int, n_seeds: int) -> None:
     """Compare the bytes of the networks and replay memories of all seeds with those that are free, before allocating.
 
@@ -117,13 +118,13 @@ def make_loop(
         return tables.host_loop(config, source, steps, episodes=episodes)
     from bellmax.training import host
 
-    keep_compiled_code()
     check_memory(config, source, steps, n_seeds)
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
     return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)
 
 
+@in_32_bits
 def deep_loop(config: Any, source: Source, steps: int, group: int | None = None) -> Loop:
     """A network over a compiled world, all in one `scan`.
 
@@ -175,20 +176,12 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     def experience(state: Any) -> list[Any]:
         return [from_memory(config, agent, source.space, one.memory) for one in unstack(state)]
 
-    return Loop(
-        "compiled", stride_, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None,
-        experience,
+    return guarded(
+        Loop(
+            "compiled", stride_, group, True, start, advance, snapshot, checkpoint.to_arrays, restore,
+            lambda state: None, experience,
+        )
     )  # fmt: skip
-
-
-def keep_compiled_code() -> None:
-    """Let JAX keep compiled programs on disk, unless the user has said where or not to."""
-    import jax
-
-    config: Any = jax.config
-    if config.jax_compilation_cache_dir is None and (folder := cache_directory("jax")) is not None:
-        config.update("jax_compilation_cache_dir", str(folder))
-        config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def read_records(record: Any, metrics: dict[str, Any]) -> Chunk:

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.config import AgentConfig
+from bellmax.dispatch import in_32_bits
 from bellmax.training import checkpoint, loops
 from bellmax.training.data import Dataset, as_experience, find_faults
-from bellmax.training.records import Chunk, Episodes, Loop, mean_metrics
+from bellmax.training.records import Chunk, Episodes, Loop, guarded, mean_metrics
 from bellmax.training.worlds import Source
 from bellmax.types import Agent, ConfigError, Experience
 
@@ -78,6 +79,7 @@ def fill(agent: Agent, experience: Experience) -> Any:
     return jax.jit(lambda rows: jax.lax.scan(put, agent.memory.init(), rows)[0])(experience)
 
 
+@in_32_bits
 def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None) -> Loop:
     """The offline loop for a run of `steps` gradient steps on each seed; `kind` is the loop that evaluation is like.
 
@@ -94,7 +96,6 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
 
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
-    loops.keep_compiled_code()
     loops.check_memory(config, source, steps, 1)  # all seeds share the data
     agent = config.make(source.space, source.n_actions, steps)
     stride, improve = config.gradient_steps, compiled.make_improver(agent, config)
@@ -143,4 +144,6 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> OfflineState:
         return checkpoint.from_arrays(start(seeds), arrays, "checkpoint")  # type: ignore[no-any-return]
 
-    return Loop(kind, stride, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None)
+    return guarded(
+        Loop(kind, stride, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None)
+    )

@@ -14,10 +14,32 @@ LINE_SECONDS = 10.0  # between plain lines
 
 
 class Report(Protocol):
-    """`report(done, words)`: environment steps done over all seeds, and a few words on how it goes."""
+    """`report(done, words)`: environment steps done over all seeds, and a few words on how it goes.
 
-    def __call__(self, done: int, words: str = "") -> None:
+    What is reported as `compiling`, as well, does not count for the speed.
+    """
+
+    def __call__(self, done: int, words: str = "", *, compiling: bool = False) -> None:
         """Say it."""
+
+
+class Speed:
+    """Steps (or another unit) per second, from the first report that holds nothing but steps."""
+
+    def __init__(self, total: int, unit: str = "steps") -> None:
+        self.total, self.unit = total, unit
+        self._begin: tuple[float, int] | None = None
+
+    def words(self, done: int, *, compiling: bool) -> tuple[str, str]:
+        """(speed, time left) in words, as far as they are known."""
+        now = time.monotonic()
+        if compiling or self._begin is None:
+            self._begin = now, done
+        begin, before = self._begin
+        if done <= before or now <= begin:
+            return ("compiling" if compiling else "measuring"), ""
+        speed = (done - before) / (now - begin)
+        return f"{speed:,.0f} {self.unit}/s", f"{(self.total - done) / speed:,.0f} s left"
 
 
 @contextmanager
@@ -25,7 +47,7 @@ def progress(total: int, title: str, wanted: bool | None, unit: str = "steps") -
     """Report `total` environment steps, or another `unit`; `wanted` None: only if standard error is a terminal."""
     terminal = is_terminal()
     if wanted is False or (wanted is None and not terminal):
-        yield lambda done, words="": None
+        yield lambda done, words="", *, compiling=False: None
     elif terminal:
         with _bar(total, title, unit) as report:
             yield report
@@ -35,37 +57,35 @@ def progress(total: int, title: str, wanted: bool | None, unit: str = "steps") -
 
 @contextmanager
 def _bar(total: int, title: str, unit: str) -> Iterator[Report]:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn(f"{{task.fields[speed]:>12}} {unit}/s"),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[speed]:>12} {task.fields[left]}"),
         TextColumn("{task.fields[words]}"),
     )
-    begin = time.monotonic()
+    speed = Speed(total, unit)
     with Progress(*columns, console=console(), transient=True) as bar:
-        task = bar.add_task(title, total=total, speed="compiling", words="")
+        task = bar.add_task(title, total=total, speed="compiling", left="", words="")
 
-        def report(done: int, words: str = "") -> None:
-            bar.update(task, completed=done, words=words, speed=f"{done / (time.monotonic() - begin):,.0f}")
+        def report(done: int, words: str = "", *, compiling: bool = False) -> None:
+            fast, left = speed.words(done, compiling=compiling)
+            bar.update(task, completed=done, words=words, speed=fast, left=left)
 
         yield report
 
 
 def _lines(total: int, title: str, unit: str) -> Report:
-    begin = time.monotonic()
-    last = begin + QUIET_SECONDS - LINE_SECONDS
+    last = time.monotonic() + QUIET_SECONDS - LINE_SECONDS
+    speed = Speed(total, unit)
 
-    def report(done: int, words: str = "") -> None:
+    def report(done: int, words: str = "", *, compiling: bool = False) -> None:
         nonlocal last
-        now = time.monotonic()
+        now, told = time.monotonic(), speed.words(done, compiling=compiling)
         if now - last >= LINE_SECONDS and done < total:
             last = now
-            speed = done / (now - begin)
-            left = f"{(total - done) / speed:,.0f} s left" if done else "compiling"
-            say(f"{title}: {done / total:4.0%}, {speed:,.0f} {unit}/s, {left} {words}".rstrip())
+            say(", ".join(filter(None, (f"{title}: {done / total:4.0%}", *told, words))))
 
     return report

@@ -21,7 +21,7 @@ from bellmax.types import ConfigError, FloatArray, IntArray
 class StepsToOptimal(NamedTuple):
     """When each seed's greedy policy became optimal for good: `steps` [seeds] (environment steps), inf for never.
 
-    `median` over seeds, and its 95 % bootstrap interval (NaN with one seed); inf counts as the largest.
+    `median` over seeds, and its 95 % bootstrap interval (NaN with fewer than 5 seeds); inf counts as the largest.
     """
 
     steps: FloatArray
@@ -96,7 +96,7 @@ class Run:
         return self.history.to_pandas()
 
     def summary(self) -> Summary:
-        """IQM and mean of `scores` over seeds, each with its 95 % bootstrap interval.
+        """IQM and mean of `scores` over seeds, each with its 95 % bootstrap interval; NaN below 5 seeds.
 
         Raises:
             ConfigError: the run has not ended, so that there are no scores.

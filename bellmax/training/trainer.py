@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.stderr import say
+from bellmax.stderr import say, warn
 from bellmax.training import checkpoint, saving
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.keeping import Keeper
 from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
-from bellmax.training.records import Chunk, Loop, check_divergence, check_finite, chunk_columns
+from bellmax.training.records import Chunk, Loop, Scale, check_divergence, check_finite, chunk_columns, clipping
 from bellmax.training.run import Run
 from bellmax.training.worlds import Source
-from bellmax.types import BellmaxError, FloatArray
+from bellmax.types import BellmaxError, EnvWarning, FloatArray
 
 SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed; more where saving takes above a second
 MAX_CHUNK = 1_000_000  # environment steps; bounds the memory of a chunk's records
@@ -84,7 +84,8 @@ class Trainer:
         self.groups = [run.seeds[i : i + size] for i in range(0, len(run.seeds), size)]
         self.chunk = chunk_steps(run.steps, loop.stride, run.options.records)
         self.keeper = Keeper(run, -(-run.steps // self.chunk))
-        self.best, self.largest = np.full(len(run.seeds), -math.inf), np.zeros(len(run.seeds))
+        self.clipped = False
+        self.best, self.scale = np.full(len(run.seeds), -math.inf), Scale.of(len(run.seeds))
         for name in GRADES:
             if name in run.history.columns:
                 self.best = np.fmax.reduce(run.history[name], axis=1)
@@ -125,7 +126,7 @@ class Trainer:
         """All chunks of all seeds; a signal in `stop` ends it between two of them."""
         run, t, due, words = self.run, self.begin, -math.inf, ""  # the first chunk is saved at once
         while t < run.steps:
-            n = min(self.chunk, run.steps - t)
+            n, first = min(self.chunk, run.steps - t), t == self.begin
             begin, done = time.monotonic(), t * len(run.seeds)
             chunks: list[Chunk] = []
             arrays: list[dict[str, Any]] = []
@@ -135,24 +136,32 @@ class Trainer:
                 chunks += more
                 arrays += snapshots
                 done += n * len(more)
-                report(done, words)
+                report(done, words, compiling=first)
             t += n
             check_finite(run.seeds, chunks, t - n, t)  # the policies are still those of the chunk before
-            check_divergence(run.seeds, chunks, self.largest, run.config, t)
+            check_divergence(run.seeds, chunks, self.scale, run.config, t)
+            self.remark(chunks)
             taken = n * len(run.seeds)
             if run.options.episodes is not None:  # chunks end with an episode
                 taken = sum(int(chunk.episodes.lengths.sum()) for chunk in chunks)
-            fps = taken / max(time.monotonic() - begin, 1e-9)
+            # most of a first chunk is compiling, which is not speed
+            fps = math.nan if first and t < run.steps else taken / max(time.monotonic() - begin, 1e-9)
             run.policies["final"] = [self.policy(one) for one in arrays]
             columns = {**self.columns(chunks, t), **self.evaluate(), "time/fps": fps}
             run.history.append(t, columns)
             self.keeper.keep(chunks, run.policies["final"])
             words = progress_words(columns)
-            report(done, words)
+            report(done, words, compiling=first)
             if run.folder is not None and t < run.steps and (stop or time.monotonic() > due):
                 due = self.save(t, states)
             if stop and t < run.steps:
                 raise KeyboardInterrupt(stop[0])
+
+    def remark(self, chunks: list[Chunk]) -> None:
+        """Say once where the atoms of a categorical head do not reach around its targets."""
+        if not self.clipped and (text := clipping(chunks, self.scale, self.run.config)):
+            self.clipped = True
+            warn(f"{self.run.config.name} on {self.run.world}: {text}", EnvWarning)
 
     def save(self, t: int, states: list[Any]) -> float:
         """Write the run's files and a checkpoint; returns when (seconds, `time.monotonic`) to do so again."""

@@ -1,0 +1,71 @@
+"""JAX. How bellmax's programs run in a process whose settings of JAX are somebody else's; none of them is changed.
+
+Threads: on a CPU, JAX hands any program that is not tiny to a pool of threads and waits for it there, 40 µs for nothing
+where one action is chosen at a time. The switch for that is of the whole process. So these programs run on a CPU device
+of our own, which waits for each call; JAX's own devices stay as they are (decision 16).
+
+Bits: networks are of 32-bit numbers, also where the process has switched 64 bits on (`JAX_ENABLE_X64`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+Tree = TypeVar("Tree")
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def in_32_bits(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The same function, inside of which JAX's numbers are of 32 bits; costs 2 µs a call."""
+
+    @functools.wraps(function)
+    def inside(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        import jax
+
+        with jax.enable_x64(False):
+            return function(*args, **kwargs)
+
+    return inside
+
+
+@functools.cache
+def _client() -> Any:
+    """A CPU whose programs run in the calling thread; None where there is none to be had."""
+    try:
+        from jaxlib import xla_client
+
+        client: Any = xla_client.make_cpu_client(asynchronous=False)
+        return client.local_devices()[0]
+    except Exception:  # another version of jaxlib: the same numbers, more slowly
+        return None
+
+
+def _device() -> Any:
+    """The same; None also on accelerators, and where the host program has chosen a device."""
+    import jax
+
+    config: Any = jax.config
+    return None if config.jax_default_device is not None or jax.default_backend() != "cpu" else _client()
+
+
+def near(tree: Tree) -> Tree:
+    """The same arrays, so placed that programs that are given them run in the calling thread.
+
+    NumPy's arrays may go with them; arrays that JAX keeps elsewhere may not.
+    """
+    import jax
+
+    device = _device()
+    return tree if device is None else jax.device_put(tree, device)
+
+
+def making_near() -> Any:
+    """A context in which new arrays of JAX are made where `near` puts them: large ones are not copied."""
+    import jax
+
+    device = _device()
+    return contextlib.nullcontext() if device is None else jax.default_device(device)

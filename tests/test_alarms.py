@@ -1,0 +1,102 @@
+"""No alarm where nothing is wrong, and none missing where something is."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bellmax as bx
+from bellmax.training import progress
+from bellmax.training.records import Chunk, Episodes, Scale, check_divergence, clipping
+from bellmax.types import EnvWarning, NonFiniteError
+
+QUICK = {"records": 10, "eval_episodes": 0, "final_episodes": 0, "learning_starts": 50}
+NONE = Episodes(np.zeros(0), np.zeros(0, np.int64))
+
+
+def watch(config: Any, values: list[float], reward: float = 1.0) -> None:
+    """One seed whose records have these mean values."""
+    scale = Scale.of(1)
+    for step, value in enumerate(values):
+        chunk = Chunk(NONE, {"train/q": value, "train/max_reward": reward})
+        check_divergence([0], [chunk], scale, config, step)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9])
+def test_the_first_distribution_is_no_divergence(gamma: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EnvWarning)  # of the atoms, which are far too many
+        bx.train("probe:delay", "c51", gamma=gamma, steps=400, **QUICK)
+
+
+@pytest.mark.parametrize("agent", [bx.DQN, bx.QRDQN, bx.IQN, bx.BootstrappedDQN, bx.MunchausenDQN, bx.R2D2, bx.PQN])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.99])
+def test_large_values_at_the_start_are_not_divergence_whatever_the_head(agent: Any, gamma: float) -> None:
+    watch(agent(gamma=gamma), [5_000.0, 4_500.0, 5_100.0, 300.0, 40.0, 2.0])
+
+
+def test_values_in_the_middle_of_the_atoms_are_not_divergence() -> None:
+    watch(bx.C51(gamma=0.5, v_min=-10_000.0, v_max=30_000.0), [10_000.0, 12_000.0, 29_000.0])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0.5, 3.0, 21.0], [300.0, 290.0, 700.0], [1e9], [0.0, 1.0, 25.0], [5_000.0, 4.0, 30.0]],
+    ids=["slowly", "from a large start", "in the first record", "just above", "after it had fallen"],
+)
+def test_true_divergence_is_caught(values: list[float]) -> None:
+    with pytest.raises(NonFiniteError, match="it diverges; lower learning_rate"):
+        watch(bx.DQN(gamma=0.5), values)
+
+
+def test_targets_outside_the_atoms_are_said_once_with_the_remedy() -> None:
+    with pytest.warns(EnvWarning, match=r"targets are clipped to the atoms, v_min=0 to v_max=0.5 .*give v_min") as said:
+        run = bx.train("probe:time-limit", "c51", gamma=0.8, v_max=0.5, steps=1_000, **QUICK)
+    assert len(said) == 1
+    assert run.history["train/clipped_targets"][0, -1] > 0.9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bx.train("probe:time-limit", "c51", gamma=0.8, v_max=20.0, steps=1_000, **QUICK)
+
+
+def test_the_remedy_names_what_returns_can_be() -> None:
+    chunk = Chunk(NONE, {"train/clipped_targets": 0.95})
+    text = clipping([chunk], Scale(np.array([2.0]), np.array([1.0])), bx.C51(gamma=0.9)) or ""
+    assert text.startswith("95% of the targets are clipped")
+    assert "within ±20 for rewards of at most 2" in text
+
+
+def test_rewards_at_the_bounds_of_reward_clip_are_counted() -> None:
+    run = bx.train("probe:constant", "dqn", reward_clip=0.5, steps=300, **QUICK)
+    assert run.history["train/clipped_rewards"][0, -1] == 1.0
+    run = bx.train("probe:constant", "dqn", reward_clip=5.0, steps=300, **QUICK)
+    assert run.history["train/clipped_rewards"][0, -1] == 0.0
+
+
+def test_the_time_left_does_not_count_compiling(monkeypatch: Any) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    speed = progress.Speed(1_000)
+    now[0] = 30.0  # of which half a second was stepping
+    assert speed.words(100, compiling=True) == ("compiling", "")
+    now[0] = 31.0  # evaluated, which compiled as well
+    assert speed.words(100, compiling=True) == ("compiling", "")
+    now[0] = 31.5
+    assert speed.words(200, compiling=False) == ("200 steps/s", "4 s left")
+
+
+def test_a_resumed_run_does_not_count_the_steps_before(monkeypatch: Any) -> None:
+    now = [5.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    speed = progress.Speed(1_000)
+    speed.words(600, compiling=True)
+    now[0] = 6.0
+    assert speed.words(700, compiling=False) == ("100 steps/s", "3 s left")
+
+
+def test_the_speed_of_a_first_record_that_compiled_is_not_known() -> None:
+    run = bx.train("corridor", "q-learning", steps=1_000, records=4, final_episodes=0)
+    assert np.isnan(run.history["time/fps"][0]).tolist() == [True, False, False, False]
