@@ -77,7 +77,9 @@ def init_state(
     loop; `n_allowed [S]` says how many actions each state has, if not all. If `masked`, observations come with masks.
     """
     first = initial_q if agent.initial_q is None else agent.initial_q
-    table = np.full((shape.n_states, shape.n_actions), float(first) / tilings)
+    table = np.zeros((shape.n_states, shape.n_actions))  # costs nothing until it is written to
+    if first:
+        table[:] = float(first) / tilings
     q: Any = table
     if tilings > 1:
         q = Tiles(table, np.zeros((worlds * (agent.window + 3), tilings), np.int64))

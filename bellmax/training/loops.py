@@ -114,8 +114,9 @@ def make_loop(
         from bellmax.training import tables
 
         if kind == "compiled":
-            return tables.compiled_loop(config, source, steps, -(-n_seeds // TABLE_GROUPS), episodes=episodes)
-        return tables.host_loop(config, source, steps, episodes=episodes)
+            group = -(-n_seeds // TABLE_GROUPS)
+            return tables.compiled_loop(config, source, steps, group, n_seeds, episodes=episodes)
+        return tables.host_loop(config, source, steps, n_seeds, episodes=episodes)
     from bellmax.training import host
 
     check_memory(config, source, steps, n_seeds)

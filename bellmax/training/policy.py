@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,12 @@ class Policy:
 
     def __getstate__(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}  # without what was prepared
+
+    def owned(self) -> Policy:
+        """The same with arrays of its own, where they are views of a table that learns on."""
+        if not self.config_is_tabular or self.arrays["q"].base is None:
+            return self
+        return replace(self, arrays={name: np.array(array) for name, array in self.arrays.items()})
 
     @property
     def config_is_tabular(self) -> bool:

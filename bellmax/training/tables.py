@@ -23,8 +23,9 @@ from bellmax.tabular.worlds import build_model
 from bellmax.training import checkpoint
 from bellmax.training.host import Meter, meter
 from bellmax.training.records import Chunk, Episodes, Loop
+from bellmax.training.table_memory import check_room, is_large
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, Discrete, EnvContractError, IntArray, Masked
+from bellmax.types import ConfigError, Discrete, EnvContractError, IntArray, Masked, ResourceError
 
 
 class Setup(NamedTuple):
@@ -50,12 +51,19 @@ class Setup(NamedTuple):
     masked: bool = False
 
     def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> train.TabularState:
-        """A fresh run of one seed."""
+        """A fresh run of one seed.
+
+        Raises:
+            ResourceError: the system does not give the memory.
+        """
         tilings = 1 if self.coder is None else self.coder.tilings
-        return train.init_state(
-            self.agent, self.shape, config.initial_q, seed, tilings=tilings, place=place, worlds=worlds,
-            n_allowed=self.n_allowed, masked=self.masked,
-        )  # fmt: skip
+        try:
+            return train.init_state(
+                self.agent, self.shape, config.initial_q, seed, tilings=tilings, place=place, worlds=worlds,
+                n_allowed=self.n_allowed, masked=self.masked,
+            )  # fmt: skip
+        except MemoryError as error:
+            raise ResourceError(f"a table of {self.shape.n_states:,} rows does not fit in memory: {error}") from error
 
 
 def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
@@ -122,8 +130,12 @@ def is_compiled(source: Source) -> bool:
 
 
 def snapshot(state: train.TabularState, setup: Setup) -> dict[str, Any]:
-    """The arrays of a policy: values and visits [S, A], and the ranges of the Boxes where there is a coder."""
-    arrays = {"q": table_of(state.q).copy(), "visits": state.visits.copy()}
+    """The arrays of a policy: values and visits [S, A], and the ranges of the Boxes where there is a coder.
+
+    Those of a large table are views: they change as it learns on.
+    """
+    arrays = {"q": table_of(state.q), "visits": state.visits}
+    arrays = {name: array.view() if is_large(setup.shape) else array.copy() for name, array in arrays.items()}
     if setup.order is not None:
         for name, array in arrays.items():
             arrays[name] = np.empty_like(array)
@@ -157,10 +169,15 @@ def check_end(name: str, state: train.TabularState, length: int) -> None:
         )
 
 
-def compiled_loop(config: Any, source: Source, steps: int, group: int, *, episodes: bool = False) -> Loop:
-    """Over the arrays of a model, or a classic world; `group` seeds one after the other.
+def compiled_loop(
+    config: Any, source: Source, steps: int, group: int, n_seeds: int = 1, *, episodes: bool = False
+) -> Loop:
+    """Over the arrays of a model, or a classic world; `group` of `n_seeds` seeds one after the other.
 
     With `episodes` the run is of so many episodes: `steps`, and what `advance` is given, count them.
+
+    Raises:
+        ConfigError, ResourceError: as `set_up`, or the tables of all seeds do not fit in memory.
     """
     world: Any
     place = 0
@@ -171,6 +188,7 @@ def compiled_loop(config: Any, source: Source, steps: int, group: int, *, episod
         setup = set_up(config, source)
         assert setup.coder is not None  # noqa: S101 - classic worlds are of real numbers
         world, place = build_classic(source.name, setup.coder)
+    check_room(config, setup.shape, source.name, n_seeds)
     agent, rates = setup.agent, build_rates(config, steps, episodes=episodes)
     kernels = (agent.update, agent.behaviour, agent.look_ahead, agent.options, world)
 
@@ -236,13 +254,15 @@ def see(run: TabularRun, coder: Coder | None, seen: Any) -> Any:
     return slots
 
 
-def host_loop(config: Any, source: Source, steps: int, *, episodes: bool = False) -> Loop:
+def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, episodes: bool = False) -> Loop:
     """Through Gymnasium: one kernel call per step. With `episodes` the run is of so many, as in `compiled_loop`.
 
     Raises:
-        ConfigError: a learner that follows one episode is given several worlds at a time.
+        ConfigError: a learner that follows one episode is given several worlds at a time; or as `set_up`.
+        ResourceError: the tables of all seeds do not fit in memory.
     """
     setup, stride = set_up(config, source), source.fixed or 1
+    check_room(config, setup.shape, source.name, n_seeds, setup.masked)
     agent, rates = setup.agent, build_rates(config, steps, episodes=episodes)
     if episodes and stride > 1:
         raise ConfigError(f"episodes are counted in one environment, and {source.name} is {stride}; give steps")

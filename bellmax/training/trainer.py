@@ -219,7 +219,7 @@ class Trainer:
         better = ~(score <= self.best)  # without a grade the last is the best
         self.best = np.where(better, score, self.best)
         for i in np.flatnonzero(better):
-            best[i] = final[i]
+            best[i] = final[i] if math.isnan(score[i]) else final[i].owned()
         return grades
 
     def finish(self, episodes: int) -> None:
