@@ -61,17 +61,21 @@ def test_what_a_learner_needs_is_known_without_making_it(agent: str) -> None:
     assert table_memory.bytes_for(config, shape) - policies == sum(leaf.nbytes for _, leaf in leaves(state))
 
 
-def test_a_large_table_is_not_copied_at_every_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("initial_q", [0.0, 0.5])
+def test_a_large_table_is_not_copied_at_every_record(
+    initial_q: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(table_memory, "LARGE", 10)
+    config = bx.QLearning(initial_q=initial_q)
     copies: list[int] = []
     owned = bx.Policy.owned
     monkeypatch.setattr(bx.Policy, "owned", lambda policy: copies.append(1) or owned(policy))
     options: dict[str, Any] = {"steps": 400, "records": 20, "eval_episodes": 2, "final_episodes": 1}
-    run = bx.train(functools.partial(Big, 100), "q-learning", out=tmp_path / "run", **options)
+    run = bx.train(functools.partial(Big, 100), config, out=tmp_path / "run", **options)
     assert len(copies) == 1  # later ones were not better
     assert not np.shares_memory(run.policies["best"][0].arrays["q"], run.policies["final"][0].arrays["q"])
     monkeypatch.undo()
-    small = bx.train(functools.partial(Big, 100), "q-learning", **options)
+    small = bx.train(functools.partial(Big, 100), config, **options)
     for which in ("final", "best"):
         for name in ("q", "visits"):
             mine, other = run.policies[which][0].arrays[name], small.policies[which][0].arrays[name]

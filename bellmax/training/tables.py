@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,13 +129,19 @@ def is_compiled(source: Source) -> bool:
     return source.mdp is not None or (source.compiled is not None and source.name in CLASSIC)
 
 
-def snapshot(state: train.TabularState, setup: Setup) -> dict[str, Any]:
+def snapshot(state: train.TabularState, setup: Setup, rows: Any = None) -> dict[str, Any]:
     """The arrays of a policy: values and visits [S, A], and the ranges of the Boxes where there is a coder.
 
-    Those of a large table are views: they change as it learns on.
+    Of a large table only the `rows` that are not zero are copied; where those are not known, the arrays are views,
+    which change as it learns on.
     """
     arrays = {"q": table_of(state.q), "visits": state.visits}
-    arrays = {name: array.view() if is_large(setup.shape) else array.copy() for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if rows is not None:
+            arrays[name] = np.zeros(array.shape, array.dtype)  # costs nothing where nothing is written
+            arrays[name][rows] = array[rows]
+        else:
+            arrays[name] = array.view() if is_large(setup.shape) else array.copy()
     if setup.order is not None:
         for name, array in arrays.items():
             arrays[name] = np.empty_like(array)
@@ -238,6 +244,8 @@ class TabularRun:
     obs: Any = None
     actions: Any = None
     slot: int = 0
+    rows: Any = None  # of a large table, those that have been written to, so that only they are copied; else None
+    fresh: list[Any] = field(default_factory=list)  # observations since these were gathered
 
 
 def see(run: TabularRun, coder: Coder | None, seen: Any) -> Any:
@@ -299,7 +307,18 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
         (seed,) = seeds
         world = source.open_worlds(1, training=True)
         table = setup.init(config, seed, worlds=world.n)
-        return TabularRun(world, table, meter(world.n), world.reset(seed), actions=np.zeros(world.n, np.int64))
+        first = config.initial_q if agent.initial_q is None else agent.initial_q
+        sparse = is_large(setup.shape) and first == 0 and setup.n_allowed is None and config.tilings == 1
+        return TabularRun(
+            world, table, meter(world.n), world.reset(seed), actions=np.zeros(world.n, np.int64),
+            rows=np.zeros(0, np.int64) if sparse else None,
+        )  # fmt: skip
+
+    def gather(run: TabularRun) -> Any:
+        if run.rows is not None:
+            run.rows = np.unique(np.concatenate([run.rows, *run.fresh]))
+            run.fresh = []
+        return run.rows
 
     def advance(run: TabularRun, t: int, n: int) -> tuple[TabularRun, list[Chunk]]:
         error, begun = 0.0, int(run.table.clock[train.TIME])
@@ -317,6 +336,8 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
             if (step.terminated | step.truncated | ~step.valid).any():  # a world has begun anew
                 acting = see(run, setup.coder, step.obs)
             error += call(run, run.obs, step, following, acting)
+            if run.rows is not None:
+                run.fresh.append(run.obs)
             run.seen, run.obs = step.obs, acting
             run.meter.record(step)
         dropped = {"rollout/dropped": float(run.world.dropped)} if run.world.dropped else {}
@@ -326,9 +347,11 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
     def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
         run = start(seeds)
         run.table = read_state(run.table, arrays)
+        if run.rows is not None:
+            run.rows = np.flatnonzero(run.table.visits.any(axis=1))
         return run
 
     return Loop(
-        "host", stride, 1, False, start, advance, lambda run: [snapshot(run.table, setup)],
+        "host", stride, 1, False, start, advance, lambda run: [snapshot(run.table, setup, gather(run))],
         lambda run: checkpoint.to_arrays(run.table), restore, lambda run: run.world.close(),
     )  # fmt: skip
