@@ -1,0 +1,123 @@
+"""NumPy. How a table stands to an environment: the learner, the shape of its table, its rows, and its policy's arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bellmax.mdp.successors import in_front
+from bellmax.spaces import visible
+from bellmax.tabular import train
+from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
+from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_of, warn_together
+from bellmax.tabular.classic import RANGES
+from bellmax.tabular.representation import table_of
+from bellmax.tabular.tiles import Coder
+from bellmax.training.table_memory import is_large
+from bellmax.training.worlds import Source
+from bellmax.types import ConfigError, Discrete, IntArray, Masked, ResourceError
+
+
+class Setup(NamedTuple):
+    """A learner in an environment.
+
+    Attributes:
+        agent: the kernels.
+        shape: what it learns in.
+        coder: its tiles or cells, if it has some.
+        n_allowed: [S] how many actions each state of a model has.
+        ranges: the lowest and highest number of each dimension of the Boxes, where there is a coder.
+        order: [S, A] which action of the model each of the table's is; None: the same. The table's first
+            `n_allowed` are those that the state has.
+        masked: whether observations come with masks of the allowed actions.
+    """
+
+    agent: TabularAgent
+    shape: Shape
+    coder: Coder | None = None
+    n_allowed: IntArray | None = None
+    ranges: tuple[Any, Any] | None = None
+    order: IntArray | None = None
+    masked: bool = False
+
+    def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> train.TabularState:
+        """A fresh run of one seed.
+
+        Raises:
+            ResourceError: the system does not give the memory.
+        """
+        tilings = 1 if self.coder is None else self.coder.tilings
+        try:
+            return train.init_state(
+                self.agent, self.shape, config.initial_q, seed, tilings=tilings, place=place, worlds=worlds,
+                n_allowed=self.n_allowed, masked=self.masked,
+            )  # fmt: skip
+        except MemoryError as error:
+            raise ResourceError(f"a table of {self.shape.n_states:,} rows does not fit in memory: {error}") from error
+
+
+def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
+    """The learner of a configuration in a world; `n_outcomes` is the widest row of a model that is known.
+
+    Raises:
+        ConfigError: the world has real numbers without bounds, or the learner cannot use tiles.
+        ResourceError: there would be too many tiles.
+    """
+    if source.mdp is not None and hasattr(config, "r_max") and source.mdp.reward.max() > config.r_max:
+        raise ConfigError(
+            f"{config.name} is told that no reward is above r_max={config.r_max:g}, and {source.name} pays up to "
+            f"{source.mdp.reward.max():g}; give r_max={source.mdp.reward.max():g}"
+        )
+    space, masked = visible(source.space), isinstance(source.space, Masked)
+    check_used(config, space, source.name)
+    if isinstance(space, Discrete):
+        shape = Shape(space.n, source.n_actions, True, n_outcomes)
+        if source.mdp is None:
+            return Setup(config.make(shape), shape, masked=masked)
+        order = in_front(source.mdp)[1]
+        return Setup(config.make(shape), shape, n_allowed=source.mdp.n_allowed, order=order)
+    low, high = find_range(config, source)
+    coder = make_coder(config, space, low, high, source.n_actions)
+    warn_together(config, space, source.n_actions, source.name)
+    shape = Shape(coder.n_tiles, source.n_actions, config.tilings == 1)
+    return Setup(config.make(shape), shape, coder, ranges=(low, high), masked=masked)
+
+
+def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
+    """(low, high) [k] of the Boxes of an observation: as configured, else the world's own, else what is known of it."""
+    numbers = numbers_of(source.space)
+    size = int(numbers.ranged.sum())
+    if config.obs_low:
+        check_length("obs_low and obs_high", config.obs_low, size)
+        low, high = np.array(config.obs_low, np.float64), np.array(config.obs_high, np.float64)
+    elif source.name in RANGES:
+        low, high = (np.array(end) for end in RANGES[source.name])
+    else:
+        low, high = source.bounds or (numbers.low[numbers.ranged], numbers.high[numbers.ranged])
+    if open_ := np.flatnonzero(~(np.abs(low) < 1e30) | ~(np.abs(high) < 1e30)).tolist():
+        raise ConfigError(
+            f"{config.name} lays tiles over observations, and those of {source.name} have no bounds in dimensions "
+            f"{open_[:20]}{' and more' * (len(open_) > 20)}; give obs_low and obs_high, tuples of {size} numbers"
+        )
+    return low, high
+
+
+def snapshot(state: train.TabularState, setup: Setup, rows: Any = None) -> dict[str, Any]:
+    """The arrays of a policy: values and visits [S, A], and the ranges of the Boxes where there is a coder.
+
+    Of a large table only the `rows` that are not zero are copied; where those are not known, the arrays are views,
+    which change as it learns on.
+    """
+    arrays = {"q": table_of(state.q), "visits": state.visits}
+    for name, array in arrays.items():
+        if rows is not None:
+            arrays[name] = np.zeros(array.shape, array.dtype)  # costs nothing where nothing is written
+            arrays[name][rows] = array[rows]
+        else:
+            arrays[name] = array.view() if is_large(setup.shape) else array.copy()
+    if setup.order is not None:
+        for name, array in arrays.items():
+            arrays[name] = np.empty_like(array)
+            np.put_along_axis(arrays[name], setup.order, array, axis=1)
+    return arrays if setup.ranges is None else {**arrays, "low": setup.ranges[0], "high": setup.ranges[1]}
