@@ -1,4 +1,4 @@
-"""NumPy. How a table stands to an environment: the learner, the shape of its table, its rows, and its policy's arrays."""
+"""NumPy. How a table stands to an environment: its learner, its shape, its rows, and the arrays of its policy."""
 
 from __future__ import annotations
 
