@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) 
     Raises:
         ConfigError: it is not a finite number in [low, high].
     """
-    if not is_number(value):
+    if not is_number(value) and not isinstance(value, Fraction):
         raise ConfigError(f"`{name}` must be a number; got {describe(value)}")
     number = float(value)
     if not (low <= number <= high and math.isfinite(number)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 from typing import Any
 
 import gymnasium as gym
@@ -50,6 +51,10 @@ def test_the_operators_are_bellmans_equations(mdp: FiniteMDP, gamma: float) -> N
     actions = mdp.allowed.argmax(axis=1)
     for policy in (actions, actions.astype(float), actions.tolist()):
         assert bx.bellman_operator(mdp, v, gamma, policy) == pytest.approx(backed[np.arange(len(v)), actions])
+
+
+def test_a_discount_may_be_a_fraction() -> None:
+    assert bx.solve(bx.cliff(), Fraction(9, 10)).v.tolist() == bx.solve(bx.cliff(), 0.9).v.tolist()
 
 
 def test_value_iteration_by_hand_is_solve() -> None:

@@ -168,8 +168,8 @@ class FiniteMDP:
         An action does not exist in a state where its reward is -inf, the mask is False, or its row of P is empty.
 
         Args:
-            P: probabilities `[S, A, S]` or `[A, S, S]`; a list of A matrices `[S, S]`; a matrix `[S*A, S]` with a row
-                for each pair in order; or a matrix `[L, S]` with a row for each pair of `s_indices` and `a_indices`.
+            P: probabilities `[S, A, S]` or `[A, S, S]`; a list of A matrices `[S, S]`; a matrix `[S*A, S]`, row
+                `s * A + a` (of "ASS", `a * S + s`); or `[L, S]`, a row for each pair of `s_indices` and `a_indices`.
             R: rewards `[S]`, `[S, A]`, `[S, A, S]`, `[A, S, S]`, a list of A matrices `[S, S]`, or, like P's rows,
                 `[L]` or `[L, S]`.
             layout: "SAS" for `[S, A, S]`, "ASS" for `[A, S, S]`, of P and R; without it the shape decides. Where S = A

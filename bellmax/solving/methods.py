@@ -21,7 +21,7 @@ DIRECT_STATES = 512  # up to here a direct solve costs less than the sweeps it s
 QUICK = 0.8  # of the spread of changes may a backup leave
 SETTLED = 0.05  # of the states may change their action
 PATIENCE = 20  # backups of a small model; then greedy policies alternate, or the chain does not mix
-PATIENCE_LARGE, LARGE_STATES = 100, 20_000  # the same where a factorisation is expensive, and where it is hopeless
+PATIENCE_LARGE, LARGE_STATES = 100, 5_000  # the same where a factorisation is expensive, and where it is hopeless
 Advance = Callable[[Backup, FloatArray], FloatArray | None]
 
 

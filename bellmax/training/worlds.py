@@ -112,7 +112,7 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
 def from_mdp(mdp: FiniteMDP, name: str) -> Source:
     """A model of the user's own or of the gallery; an episode ends where a model can do nothing more, for nothing."""
     mdp, ends = with_ends(mdp)
-    notes = (f"{name}: entering {name_states(mdp, ends)} ends the episode: nothing leaves, for no reward",)
+    notes = (f"{name}: entering {name_states(mdp, ends)} ends the episode, because no action leaves or pays there",)
 
     def open_(n: int) -> Any:
         from bellmax.envs.gymnasium import open_world
