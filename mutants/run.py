@@ -10,12 +10,13 @@ What was found is kept in results.json, of those not run this time too, and show
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
 import resource
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -23,10 +24,11 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 LIMIT = 300  # seconds of processor time for the tests of one fault: one that makes a loop endless is caught by it
-OUT_OF_TIME = -24  # SIGXCPU
 
 
 @dataclass(frozen=True)
@@ -81,33 +83,59 @@ def misfits(faults: list[Fault]) -> list[str]:
     return problems + [f"{name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1})]
 
 
-def run_tests(folder: Path, tests: list[str], limit: int = LIMIT) -> tuple[str, str]:
-    """("passed", ""), ("failed", the first test that did), or ("no answer", why)."""
+def prepare(folder: Path) -> None:
+    """Import once, for all tests, what takes seconds and is not under test; what they compile goes to the folder."""
     cache = folder / "cache"
-    settings = {
+    os.environ.update({
         "PYTHONPATH": str(folder), "BELLMAX_CACHE_DIR": str(cache), "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **settings}, capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10)),
-    )  # fmt: skip
-    if done.returncode == OUT_OF_TIME:
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    })  # fmt: skip
+    sys.path[0] = str(folder)
+    for module in ("equinox", "gymnasium", "jax.extend.random", "numba", "optax", "scipy.sparse", "scipy.stats"):
+        importlib.import_module(module)
+
+
+def run_tests(folder: Path, tests: list[str], limit: int = LIMIT) -> tuple[str, str]:
+    """("passed", ""), ("failed", the first test that did), or ("no answer", why); in a fork of this process."""
+    output = folder / "output.txt"
+    output.write_text("", encoding="utf-8")
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10))
+            os.chdir(folder)
+            for stream in (1, 2):
+                os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), stream)
+            # a plugin may be imported already, by Equinox
+            options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+            code = int(pytest.main([*options, *tests]))
+        finally:
+            os._exit(code)  # nothing of the parent is left to do here, such as to remove the folder
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
         return "failed", "the time limit"
-    failed = re.search(r"^FAILED (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
-    if done.returncode == 1 and failed:
+    said = output.read_text(encoding="utf-8", errors="replace")
+    failed = re.search(r"^FAILED (.+?)(?: - .*)?$", said, re.MULTILINE)
+    if os.waitstatus_to_exitcode(status) == 1 and failed:
         return "failed", failed[1]
-    return ("passed", "") if done.returncode == 0 else ("no answer", done.stdout[-2000:] + done.stderr[-500:])
+    return ("passed", "") if status == 0 else ("no answer", said[-2000:])
+
+
+def write(path: Path, text: str) -> None:
+    """Change a module, without leaving its old bytecode for one of the same second and size."""
+    path.write_text(text, encoding="utf-8")
+    for old in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        old.unlink()
 
 
 def try_fault(folder: Path, fault: Fault) -> tuple[str, str]:
     """Plant one fault, run its tests, take it out again: "caught" and by which test, "survived", or "no answer"."""
     path = folder / "bellmax" / fault.file
     sound = read(path)
-    path.write_text(sound.replace(fault.old, fault.new), encoding="utf-8")
+    write(path, sound.replace(fault.old, fault.new))
     word, by = run_tests(folder, list(fault.tests))
-    path.write_text(sound, encoding="utf-8")
+    write(path, sound)
     return {"passed": "survived", "failed": "caught"}.get(word, word), by
 
 
@@ -147,6 +175,7 @@ def main() -> int:
         for part in ("bellmax", "tests", "examples"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
+        prepare(folder)
         word, by = run_tests(folder, sorted({test for fault in chosen for test in fault.tests}), 3600)
         if word != "passed":
             print(f"the tests do not pass without a fault: {by}", file=sys.stderr)
