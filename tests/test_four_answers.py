@@ -28,7 +28,9 @@ def greedy_path(q: np.ndarray) -> list[int]:
     return path
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "dqn, through Gymnasium")) for name in ANSWERS]
+)
 def test_same_path_and_values_within_the_band(name: str) -> None:
     world, agent, steps, loop, band = ANSWERS[name]
     run = bx.train(world, agent, steps=steps, loop=loop, records=2, final_episodes=10)

@@ -278,7 +278,10 @@ def test_a_missing_or_old_gymnax_is_said_with_its_remedy(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("agent", "settings"),
-    [("dqn", {"learning_starts": 512, "train_freq": 4}), ("pqn", {"num_envs": 32, "train_freq": 16})],
+    [
+        pytest.param("dqn", {"learning_starts": 512, "train_freq": 4}, marks=pytest.mark.slow),
+        ("pqn", {"num_envs": 32, "train_freq": 16}),
+    ],
 )
 def test_agents_learn_save_and_are_evaluated_in_breakout(agent: str, settings: dict, tmp_path: Any) -> None:
     run = bx.train(

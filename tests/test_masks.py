@@ -79,7 +79,9 @@ def test_every_observation_comes_with_its_own_mask(mode: AutoresetMode | None) -
     assert ends >= 4
 
 
-@pytest.mark.parametrize("agent", ["dqn", "c51", "bcq", "pqn", "r2d2"])
+@pytest.mark.parametrize(
+    "agent", ["dqn", "bcq", *(pytest.param(agent, marks=pytest.mark.slow) for agent in ("c51", "pqn", "r2d2"))]
+)
 def test_no_agent_takes_what_is_not_allowed(agent: str) -> None:
     small = {"num_envs": 2, "train_freq": 8, "minibatches": 2} if agent == "pqn" else {"learning_starts": 100}
     small |= {"num_envs": 2, "learning_starts": 130} if agent == "r2d2" else {}

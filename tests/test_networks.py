@@ -790,6 +790,7 @@ assert np.isfinite(run.history["train/loss"]).any()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["moved", "x64"])
 def test_images_are_learnt_from_without_the_primitive_and_with_64_bits(case: str) -> None:
     env = {**os.environ, **({"JAX_ENABLE_X64": "1"} if case == "x64" else {})}

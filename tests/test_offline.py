@@ -232,6 +232,7 @@ def test_a_run_folder_is_data(vmap: int, tmp_path: Path) -> None:
 # --- learning -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_learns_cartpole_from_data_of_a_mediocre_policy() -> None:
     made = bx.train("CartPole-v1", "dqn", steps=6_000, final_episodes=20, eval_episodes=0)
     data = bx.collect(made.policy(0), steps=5_000, epsilon=0.5)
@@ -245,7 +246,10 @@ def test_it_learns_cartpole_from_data_of_a_mediocre_policy() -> None:
     assert np.isfinite(run.history["eval/mean_reward"]).all()
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_steps": 3}, {"prioritized": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, *(pytest.param(also, marks=pytest.mark.slow) for also in ({"n_steps": 3}, {"prioritized": True}))], ids=str,
+)  # fmt: skip
 def test_it_finds_the_exact_values_of_a_small_world(settings: dict[str, Any]) -> None:
     mdp = bx.corridor(6)
     exact = bx.solve(mdp, gamma=0.9)
@@ -272,9 +276,10 @@ def on_path(mdp: bx.FiniteMDP, actions: Any, steps: int) -> bx.Dataset:
 
 @pytest.mark.parametrize(
     "agent",
-    [bx.C51, bx.QRDQN, bx.IQN, bx.MunchausenDQN, bx.Rainbow, bx.BootstrappedDQN, bx.CQL, bx.BCQ],
+    [bx.C51, bx.BCQ, *(pytest.param(agent, marks=pytest.mark.slow) for agent in
+                       (bx.QRDQN, bx.IQN, bx.MunchausenDQN, bx.Rainbow, bx.BootstrappedDQN, bx.CQL))],
     ids=lambda agent: agent.name,
-)
+)  # fmt: skip
 def test_every_agent_with_a_replay_memory_learns_offline(agent: Any, cartpole: bx.Dataset) -> None:
     run = bx.train("CartPole-v1", agent(**TINY, gradient_steps=2), data=cartpole, steps=21, **QUICK)
     assert run.steps == 20
