@@ -14,6 +14,7 @@ from bellmax import spaces
 from bellmax.arguments import path_of
 from bellmax.training import checkpoint, storage
 from bellmax.training.policy_files import fingerprint
+from bellmax.training.tidying import tidy_actions, tidy_flags, tidy_reward, tidy_tree
 from bellmax.types import (
     Array,
     Box,
@@ -53,13 +54,30 @@ class Dataset(NamedTuple):
         """How many steps they are."""
         return int(np.shape(self.action)[0]) if np.ndim(self.action) else 0
 
+    def tidy(self) -> Dataset:
+        """The same as arrays: of lists, of flags that are 0 and 1, of whole numbers as actions, of columns [n, 1].
+
+        Raises:
+            ConfigError: something is neither these nor numbers, or a flag is neither 0 nor 1; all in one message.
+        """
+        parts: dict[str, Any] = {}
+        problems = []
+        for name, read in TIDY.items():
+            try:
+                parts[name] = read(getattr(self, name))
+            except ConfigError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return Dataset(**parts)
+
     def returns(self) -> FloatArray:
         """Undiscounted returns of all episodes, in order; one that is there in part counts with that part."""
-        over = np.asarray(self.terminated) | np.asarray(self.truncated)
         if not self.steps:
             return np.zeros(0)
+        over = tidy_flags("terminated", self.terminated) | tidy_flags("truncated", self.truncated)
         starts = np.flatnonzero(np.concatenate([[True], over[:-1]]))
-        return np.add.reduceat(np.asarray(self.reward, np.float64), starts)
+        return np.add.reduceat(tidy_reward(self.reward).astype(np.float64), starts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one .safetensors file, the old content or the new, with a hash of its arrays.
@@ -71,7 +89,7 @@ class Dataset(NamedTuple):
         path = path_of("path", path)
         if path.suffix != ".safetensors":
             raise ConfigError(f"data are saved as .safetensors, not as {path.name!r}")
-        arrays = self.arrays()
+        arrays = self.tidy().arrays()
         about = {"format": str(storage.FORMAT), "sha256": fingerprint({}, arrays)}
         storage.write(path, to_bytes(arrays, metadata=about))
 
@@ -98,7 +116,7 @@ class Dataset(NamedTuple):
         if about.get("sha256", fingerprint({}, arrays)) != fingerprint({}, arrays):
             raise CorruptCheckpoint(f"{path} is not what was saved; its SHA-256 differs")
         try:
-            return cls(*(_tree(name, arrays) for name in cls._fields))
+            return cls(*(_tree(name, arrays) for name in cls._fields)).tidy()
         except KeyError as error:
             names = ", ".join(sorted(arrays)[:8]) or "nothing"
             raise ConfigError(f"{path} is no data file: it lacks {error.args[0]!r} and holds {names}") from error
@@ -115,6 +133,16 @@ class Dataset(NamedTuple):
     def sha256(self) -> str:
         """The hash by which a run knows its data again."""
         return fingerprint({}, self.arrays())
+
+
+TIDY: dict[str, Callable[[Any], Any]] = {
+    "obs": lambda value: tidy_tree("obs", value),
+    "action": tidy_actions,
+    "reward": tidy_reward,
+    "terminated": lambda value: tidy_flags("terminated", value),
+    "truncated": lambda value: tidy_flags("truncated", value),
+    "next_obs": lambda value: tidy_tree("next_obs", value),
+}
 
 
 def _tree(name: str, arrays: dict[str, Any]) -> Any:
@@ -196,9 +224,7 @@ def _find_in_observations(name: str, obs: Any, space: Space, n: int) -> list[str
 
     def leaf(kind: Leaf, value: Any) -> None:
         array, wanted = np.asarray(value), np.dtype(spaces.dtype_of(kind))
-        held = np.can_cast(array.dtype, wanted, "same_kind")
-        if not isinstance(kind, Box):
-            held = array.dtype.kind in "iu"
+        held = np.can_cast(array.dtype, wanted, "same_kind") or is_exact(array, wanted)
         if array.shape != (n, *spaces.shape_of(kind)) or not held:
             faults.append(f"{name} is {array.dtype} {array.shape}, not {wanted} {(n, *spaces.shape_of(kind))}")
         elif not isinstance(kind, Box):
@@ -214,6 +240,14 @@ def _find_in_observations(name: str, obs: Any, space: Space, n: int) -> list[str
     else:
         faults.append(f"{name} is a {type(obs).__name__}, which has not the parts of {space}")
     return faults
+
+
+def is_exact(array: Any, wanted: Any) -> bool:
+    """Whether numbers stay what they are in another type, such as 0.0 and 1.0 as flags."""
+    if array.dtype.kind not in "biuf":
+        return False
+    with np.errstate(invalid="ignore"):
+        return bool((array.astype(wanted) == array).all())
 
 
 def _has_parts(space: Space, obs: Any) -> bool:

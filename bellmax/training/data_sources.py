@@ -27,7 +27,7 @@ def read_data(data: Any) -> Dataset:
         CorruptCheckpoint, IncompatibleCheckpoint: a file is damaged, or a newer version wrote it.
     """
     if isinstance(data, Dataset):
-        return data
+        return data.tidy()
     if not isinstance(data, str | Path):
         raise ConfigError(f"data is a {type(data).__name__}; {WANTED}")
     if str(data) == "<dataset>":

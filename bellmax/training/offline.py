@@ -49,12 +49,14 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
     if config.recurrent != "none":
         raise ConfigError(f"{config.name} with recurrent={config.recurrent!r} cannot learn from data; give none")
     problems = find_faults(data, source.space, source.n_actions, in_order=config.window > 1)
-    ready = config
+    ready, shape = config, (data.steps,)
+    flags = data.terminated.shape == data.truncated.shape == shape
+    room = room_for(data.obs, data.next_obs, data.terminated | data.truncated) if flags else data.steps
     try:
         rate = config.gradient_steps / (config.train_freq * config.num_envs)
         ready = dataclasses.replace(
             config,
-            buffer_size=max(room_for(data.obs, data.next_obs, data.terminated | data.truncated), 1),
+            buffer_size=max(room, 1),
             num_envs=1,
             train_freq=config.gradient_steps,
             learning_starts=0,
