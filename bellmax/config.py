@@ -22,12 +22,29 @@ _HINTS: dict[type, dict[str, Any]] = {}  # evaluating annotations takes a millis
 
 
 def setting(
-    default: Any, text: str, *, low: float = -math.inf, high: float = math.inf, choices: Sequence[str] = ()
+    default: Any,
+    text: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: Sequence[str] = (),
+    zero: str = "",
+    needs: Sequence[str] = (),
 ) -> Any:
-    """A dataclass field with a sentence, a closed range and, for names, the valid ones."""
-    return dataclasses.field(
-        default=default, metadata={"text": text, "low": low, "high": high, "choices": tuple(choices)}
-    )
+    """A dataclass field.
+
+    Args:
+        default: its value.
+        text: a sentence on it.
+        low: the least value, valid itself.
+        high: the greatest.
+        choices: of a name, the valid ones.
+        zero: what 0 would do and what to write instead, where 0 is outside the range.
+        needs: the switch without which it has no effect, and the values of the switch that give it one, where these
+            are not all but False, 0 and "none".
+    """
+    meta = {"text": text, "low": low, "high": high, "choices": tuple(choices), "zero": zero, "needs": tuple(needs)}
+    return dataclasses.field(default=default, metadata=meta)
 
 
 def with_default(parent: type, name: str, default: Any) -> Any:
@@ -72,6 +89,24 @@ class AgentConfig:
     def conflicts(self) -> list[str]:
         """What is wrong between fields, each one line; overridden by agents that have such rules."""
         return []
+
+    def idle(self, given: Iterable[str] | None = None) -> list[str]:
+        """What was asked for and has no effect, each one line.
+
+        `given` are the settings that were asked for; None: those that differ from the class.
+        """
+        found = []
+        for field in dataclasses.fields(self):
+            switch, *values = field.metadata["needs"] or ("",)
+            asked = getattr(self, field.name) != field.default if given is None else field.name in given
+            if not switch or not asked:
+                continue
+            state = getattr(self, switch)
+            if state in values or (not values and state not in (False, 0, "none")):
+                continue
+            wanted = " or ".join(map(repr, values)) or ("True" if isinstance(state, bool) else "another value")
+            found.append(f"{field.name} has no effect with {switch}={state!r}; give {switch}={wanted}, or leave it out")
+        return found
 
     def exploration_duration(self, steps: int) -> float:
         """The `duration` of the linear or the `half_life` of the exponential schedule, environment steps."""
@@ -130,7 +165,8 @@ def find_problems(config: Any) -> list[str]:
             for number in value if isinstance(value, tuple) else (value,):
                 fits = not isinstance(number, (int, float)) or (low <= number <= high and abs(number) < math.inf)
                 if not fits:  # and NaN fits nowhere
-                    problems.append(f"{field.name}={value!r} is outside {interval(low, high)}")
+                    zero = f": {meta['zero']}" if number == 0 and meta["zero"] else ""
+                    problems.append(f"{field.name}={value!r} is outside {interval(low, high)}{zero}")
     return problems
 
 

@@ -32,14 +32,17 @@ class DeepConfig(AgentConfig):
     normalize_observations: bool = setting(
         False, "standardise numbers by the running mean and variance of what was learnt from; part of the policy"
     )
-    reward_scale: float = setting(1.0, "what rewards are multiplied by before they are learnt from", low=0.0)
+    reward_scale: float = setting(
+        1.0, "what rewards are multiplied by before they are learnt from", low=1e-12,
+        zero="every reward would be 0 and nothing learned",
+    )  # fmt: skip
     reward_clip: float = setting(0.0, "rewards are then clipped to ± this; 0: not at all", low=0.0)
     dueling: bool = setting(False, "state value and advantages in two streams")
     noisy: bool = setting(False, "learnt noise in the head's layers, for exploration")
     recurrent: str = setting("none", "memory cell between torso and head", choices=tuple(CELLS))
 
     optimizer: str = setting("adam", "any optimiser of Optax, by its name")
-    learning_rate: float = setting(2.5e-4, "step size of the optimiser", low=0.0)
+    learning_rate: float = setting(2.5e-4, "step size of the optimiser", low=1e-12, zero="nothing would be learned")
     learning_rate_schedule: str = setting(
         "linear", "how the step size falls to 0 over the run", choices=("constant", "linear", "cosine")
     )
@@ -49,7 +52,10 @@ class DeepConfig(AgentConfig):
         "weight of the parameters in their gradient; adamw and its kin take it off apart from that",
         low=0.0,
     )
-    max_grad_norm: float = setting(10.0, "global norm to which gradients are clipped", low=0.0)
+    max_grad_norm: float = setting(
+        10.0, "global norm to which gradients are clipped", low=1e-12,
+        zero="every gradient would be 0 and nothing learned; give a large number, such as 1e9, to clip nothing",
+    )  # fmt: skip
     weight_averaging: bool = setting(
         True, "the policy is an average of the parameters over the later part of learning; acting uses the present ones"
     )
@@ -59,7 +65,9 @@ class DeepConfig(AgentConfig):
         "how it explores; ladder: each world has an ε of its own; boltzmann: by the values",
         choices=("epsilon-greedy", "ladder", "boltzmann"),
     )
-    temperature: float = setting(0.1, "of boltzmann exploration, in units of value", low=1e-9)
+    temperature: float = setting(
+        0.1, "of boltzmann exploration, in units of value", low=1e-9, needs=("exploration", "boltzmann")
+    )
     learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0)
     train_freq: int = setting(1, "steps of each world between rounds of learning", low=1)
     gradient_steps: int = setting(1, "gradient steps per round of learning", low=1)
@@ -138,9 +146,15 @@ class ReplayConfig(DeepConfig):
 
     double: bool = setting(False, "choose the target's action by the network, value it by the copy")
     munchausen: bool = setting(False, "soft targets, and a share of the log-policy in the reward")
-    munchausen_alpha: float = setting(0.9, "share of the log-policy in the reward", low=0.0, high=1.0)
-    munchausen_temperature: float = setting(0.03, "τ of the soft policy, in units of value", low=1e-9)
-    munchausen_clip: float = setting(-1.0, "lowest log-policy bonus, before its share is taken", high=0.0)
+    munchausen_alpha: float = setting(
+        0.9, "share of the log-policy in the reward", low=0.0, high=1.0, needs=("munchausen",)
+    )
+    munchausen_temperature: float = setting(
+        0.03, "τ of the soft policy, in units of value", low=1e-9, needs=("munchausen",)
+    )
+    munchausen_clip: float = setting(
+        -1.0, "lowest log-policy bonus, before its share is taken", high=0.0, needs=("munchausen",)
+    )
     value_rescaling: bool = setting(False, "learn the values on a scale that squeezes large ones")
     conservative_weight: float = setting(
         0.0,
@@ -149,33 +163,52 @@ class ReplayConfig(DeepConfig):
     )
     n_steps: int = setting(1, "rewards before the bootstrap", low=1)
     target_update_interval: int = setting(25, "environment steps between updates of the target network", low=1)
-    tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=0.0, high=1.0)
+    tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=1e-12, high=1.0,
+                         zero="the target network would never change; 1 copies the network")  # fmt: skip
 
     buffer_size: int = setting(100_000, "transitions that the replay memory holds", low=1)
     batch_size: int = setting(64, "transitions (or sequences) per gradient step", low=1)
     prioritized: bool = setting(False, "learn more often from transitions with large errors")
-    priority_alpha: float = setting(0.5, "exponent of a priority", low=0.0, high=1.0)
-    priority_beta: float = setting(0.4, "exponent of the importance weights at the start", low=0.0, high=1.0)
-    priority_beta_final: float = setting(1.0, "the same at the end of the run", low=0.0, high=1.0)
-    priority_epsilon: float = setting(1e-3, "added to the error in a priority", low=0.0)
+    priority_alpha: float = setting(0.5, "exponent of a priority", low=0.0, high=1.0, needs=("prioritized",))
+    priority_beta: float = setting(
+        0.4, "exponent of the importance weights at the start", low=0.0, high=1.0, needs=("prioritized",)
+    )
+    priority_beta_final: float = setting(
+        1.0, "the same at the end of the run", low=0.0, high=1.0, needs=("prioritized",)
+    )
+    priority_epsilon: float = setting(1e-3, "added to the error in a priority", low=0.0, needs=("prioritized",))
 
-    sequence_length: int = setting(20, "steps of a sequence that are learnt from, with a memory cell", low=1)
-    burn_in: int = setting(10, "steps before them that only bring the memory cell up to date", low=0)
+    sequence_length: int = setting(
+        20, "steps of a sequence that are learnt from, with a memory cell", low=1, needs=("recurrent",)
+    )
+    burn_in: int = setting(
+        10, "steps before them that only bring the memory cell up to date", low=0, needs=("recurrent",)
+    )
     priority_eta: float = setting(
-        0.9, "share of the largest error in a sequence's priority, the rest the mean", low=0.0, high=1.0
+        0.9,
+        "share of the largest error in a sequence's priority, the rest the mean",
+        low=0.0,
+        high=1.0,
+        needs=("recurrent",),
     )
 
     reset_interval: int = setting(0, "gradient steps between resets of the network; 0: never", low=0)
     reset_share: float = setting(
-        0.5, "share of fresh parameters in the torso at a reset; the head is all fresh", low=0.0, high=1.0
+        0.5,
+        "share of fresh parameters in the torso at a reset; the head is all fresh",
+        low=0.0,
+        high=1.0,
+        needs=("reset_interval",),
     )
     anneal_interval: int = setting(
         0,
         "gradient steps from the start, and from each reset, over which n and γ move to their values; 0: at once",
         low=0,
     )
-    n_steps_initial: int = setting(10, "n where such a movement begins", low=1)
-    gamma_initial: float = setting(0.97, "γ where such a movement begins", low=0.0, high=1.0)
+    n_steps_initial: int = setting(10, "n where such a movement begins", low=1, needs=("anneal_interval",))
+    gamma_initial: float = setting(
+        0.97, "γ where such a movement begins", low=0.0, high=1.0, needs=("anneal_interval",)
+    )
 
     def conflicts(self) -> list[str]:
         """Rules between fields."""

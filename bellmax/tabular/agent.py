@@ -126,7 +126,10 @@ class TabularConfig(AgentConfig):
         choices=("epsilon-greedy", "boltzmann", "ucb"),
     )
     exploration_scale: float = setting(
-        1.0, "temperature (boltzmann) or width of the confidence bound (ucb) where the schedule is 1", low=0.0
+        1.0,
+        "temperature (boltzmann) or width of the confidence bound (ucb) where the schedule is 1",
+        low=0.0,
+        needs=("exploration", "boltzmann", "ucb"),
     )
     exploration_schedule: str = setting("linear", "how ε falls from its initial to its final value", choices=FALLS)
     exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
@@ -193,12 +196,17 @@ class TabularConfig(AgentConfig):
 class LearningConfig(TabularConfig):
     """What learners have that move a value by a step size."""
 
-    learning_rate: float = setting(0.1, "step size α at a pair's first visit", low=0.0, high=1.0)
+    learning_rate: float = setting(0.1, "step size α at a pair's first visit", low=1e-12, high=1.0,
+                                   zero="nothing would be learned")  # fmt: skip
     learning_rate_decay: float = setting(
         0.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0
     )
     learning_rate_power: float = setting(
-        1.0, "1 with decay 1 is the mean of the targets; 0.5 to 1 falls polynomially", low=0.0, high=1.0
+        1.0,
+        "1 with decay 1 is the mean of the targets; 0.5 to 1 falls polynomially",
+        low=0.0,
+        high=1.0,
+        needs=("learning_rate_decay",),
     )
 
 

@@ -235,7 +235,9 @@ class MonteCarlo(LearningConfig):
 
     name: ClassVar[str] = "monte-carlo"
 
-    learning_rate: float = setting(1.0, "step size α at a pair's first visit", low=0.0, high=1.0)
+    learning_rate: float = setting(
+        1.0, "step size α at a pair's first visit", low=1e-12, high=1.0, zero="nothing would be learned"
+    )
     learning_rate_decay: float = setting(
         1.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0
     )

@@ -174,6 +174,8 @@ def train(
         saving.open_folder(run)
     how = f", {kind} loop" if given is None else ""
     say(f"{config.name} on {source.name}: {steps:,} {run.unit} x {len(seed_list)} seeds{how} ({why})")
+    for remark in config.idle(None if isinstance(agent, AgentConfig) else hyper_parameters):
+        say(remark)
     if source.reward_wrappers and kind == "host":
         say(
             f"rewards pass through {', '.join(source.reward_wrappers)}: returns and scores are in its rewards, not in "

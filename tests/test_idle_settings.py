@@ -1,0 +1,77 @@
+"""Settings whose extreme would learn nothing are refused; what was asked for and has no effect is told."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bellmax as bx
+from bellmax.catalog import AGENTS, agent_class
+
+NOTHING = ("learning_rate", "max_grad_norm", "reward_scale", "tau")
+CLASSES = {name: agent_class(name) for name in AGENTS}
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_zero_is_refused_where_it_would_learn_nothing(name: str) -> None:
+    fields = {field.name for field in dataclasses.fields(CLASSES[name])}
+    for field in fields & set(NOTHING):
+        with pytest.raises(bx.ConfigError, match=rf"^{field}=0 is outside .*: (nothing|every|the target)"):
+            CLASSES[name](**{field: 0})
+
+
+def test_a_gradient_of_length_zero_is_refused_before_training() -> None:
+    with pytest.raises(bx.ConfigError, match=r"max_grad_norm=0 .*give a large number, such as 1e9, to clip nothing"):
+        bx.train("CartPole-v1", "dqn", steps=8_000, max_grad_norm=0)
+
+
+IDLE: dict[str, tuple[str, dict[str, Any], str]] = {
+    "temperature": ("dqn", {"temperature": 0.5}, "exploration='boltzmann'"),
+    "munchausen": ("dqn", {"munchausen_alpha": 0.5, "munchausen_clip": -2.0}, "munchausen=True"),
+    "priorities": ("dqn", {"priority_alpha": 0.7}, "prioritized=True"),
+    "sequences": ("dqn", {"burn_in": 3}, "recurrent='none'; give recurrent=another value"),
+    "resets": ("dqn", {"reset_share": 0.3}, "reset_interval=0"),
+    "annealing": ("dqn", {"gamma_initial": 0.9}, "anneal_interval=0"),
+    "a table's scale": ("q-learning", {"exploration_scale": 2.0}, "exploration='boltzmann' or 'ucb'"),
+    "a table's power": ("q-learning", {"learning_rate_power": 0.7}, "learning_rate_decay=0.0"),
+}
+
+
+@pytest.mark.parametrize("case", IDLE)
+def test_what_has_no_effect_is_told(case: str) -> None:
+    name, settings, message = IDLE[case]
+    world = "cliff" if name == "q-learning" else "CartPole-v1"
+    for given in ((name, settings), (CLASSES[name](**settings), {})):
+        said: list[str] = []
+        bx.train(world, given[0], steps=64, records=1, eval_episodes=0, final_episodes=0, say=said.append, **given[1])
+        remarks = [line for line in said if "has no effect" in line]
+        assert len(remarks) == len(settings)
+        assert all(message in line for line in remarks)
+
+
+ACTIVE = [
+    ("dqn", {"temperature": 0.5, "exploration": "boltzmann"}),
+    ("dqn", {"munchausen_alpha": 0.5, "munchausen": True}),
+    ("dqn", {"priority_alpha": 0.7, "prioritized": True}),
+    ("q-learning", {"exploration_scale": 2.0, "exploration": "ucb"}),
+    ("q-learning", {"learning_rate_power": 0.7, "learning_rate_decay": 0.1}),
+    *((name, {}) for name in AGENTS),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), ACTIVE)
+def test_what_has_an_effect_and_defaults_are_not(name: str, settings: dict[str, Any]) -> None:
+    config = CLASSES[name](**settings)
+    assert config.idle(settings) == config.idle() == []
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_switch_that_a_setting_needs_exists(name: str) -> None:
+    names = {field.name for field in dataclasses.fields(CLASSES[name])}
+    for field in dataclasses.fields(CLASSES[name]):
+        switch, *values = field.metadata["needs"] or ("",)
+        assert not switch or switch in names
+        choices = next((f.metadata["choices"] for f in dataclasses.fields(CLASSES[name]) if f.name == switch), ())
+        assert set(values) <= set(choices)
+        assert np.isfinite(field.metadata["low"]) or field.metadata["zero"] == ""
