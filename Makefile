@@ -57,6 +57,7 @@ bench: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python bench/tabular.py
 	$(BIN)/python bench/deep.py
 	$(BIN)/python bench/host.py
+	$(BIN)/python bench/acting.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

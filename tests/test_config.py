@@ -209,7 +209,7 @@ def test_all_problems_in_one_message() -> None:
         "net_arch=(0,) is outside [1, inf)",
         "double=1 is not of type bool",
         "unknown loss 'hubert'; did you mean 'huber'?",
-        "tau=-1 is outside [0, 1]",
+        "tau=-1 is outside [1e-12, 1]",
     ):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)

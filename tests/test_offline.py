@@ -393,7 +393,7 @@ def test_all_problems_come_at_once_before_the_first_step(cartpole: bx.Dataset) -
         ({"action": np.zeros(300)}, r"action is float64 \(300,\), not integers"),
         ({"reward": np.full(300, 1e39)}, r"row 0: reward is 1e\+39"),
         ({"reward": np.zeros(299)}, r"reward is float64 \(299,\)"),
-        ({"terminated": np.zeros(300, np.int32)}, "terminated is int32"),
+        ({"terminated": np.full(300, 2)}, "row 0: terminated is 2; a flag is False or True"),
         ({"next_obs": np.full((300, 4), np.inf)}, "row 0: next_obs is .*, not finite"),
         ({"obs": np.zeros((300, 4), np.complex64)}, "obs is complex64"),
         ({"obs": np.zeros((300, 4))}, "row .* n_steps needs time order"),

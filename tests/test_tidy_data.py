@@ -23,7 +23,6 @@ SAME: dict[str, Any] = {
     "columns": lambda d: d._replace(
         action=d.action[:, None], reward=d.reward[:, None], terminated=d.terminated[:, None]
     ),
-    "actions as floats": lambda d: d._replace(action=d.action.astype("f4")),
     "rewards as flags": lambda d: d._replace(reward=d.reward.astype(bool)),
     "rewards as integers": lambda d: d._replace(reward=d.reward.astype("i4")),
 }
@@ -61,8 +60,7 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "half a flag": (lambda d: {"truncated": changed(d.truncated, 3, 0.5)}, r"row 3: truncated is 0.5"),
     "no flag": (lambda d: {"terminated": changed(d.terminated, 1, np.nan)}, r"row 1: terminated is nan"),
-    "half an action": (lambda d: {"action": changed(d.action, 4, 0.5)}, r"row 4: action is 0.5; actions are integers"),
-    "no action": (lambda d: {"action": changed(d.action, 4, np.nan)}, r"row 4: action is nan"),
+    "actions that are not integers": (lambda d: {"action": d.action * 1.0}, r"action is float64 \(60,\), not integers"),
     "words": (lambda d: {"reward": ["a"] * 60}, "reward is <U1; give numbers"),
     "ragged": (lambda d: {"obs": [[0.0] * 4] * 59 + [[0.0]]}, "obs: its rows are not of one shape"),
     "too short": (lambda d: {"reward": d.reward[:-1]}, r"reward is float32 \(59,\), not numbers \(60,\)"),
@@ -80,6 +78,6 @@ def test_what_is_not_is_named(case: str, data: bx.Dataset) -> None:
 
 
 def test_all_that_is_wrong_comes_at_once(data: bx.Dataset) -> None:
-    bad = data._replace(terminated=np.full(60, 3), action=np.full(60, 0.5))
-    with pytest.raises(bx.ConfigError, match=r"row 0: action is 0.5.*row 0: terminated is 3"):
+    bad = data._replace(terminated=np.full(60, 3), reward=["x"] * 60)
+    with pytest.raises(bx.ConfigError, match=r"reward is <U1; give numbers; row 0: terminated is 3"):
         bx.train("CartPole-v1", "cql", data=bad, **QUICK)

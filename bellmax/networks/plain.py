@@ -41,11 +41,17 @@ def plain(module: Any) -> Function | None:
     somebody's own torso.
     """
     if type(module) is Ensemble:
-        learnt, fixed = plain(module.members), plain(module.priors)
-        if learnt is None or fixed is None:
+        both = jax.tree.map(lambda *parts: np.concatenate(parts), module.members, module.priors)
+        function, scale = plain(both), np.float32(module.scale)
+        if function is None:
             return None
-        scale = np.float32(module.scale)
-        return lambda x: np.moveaxis(learnt(x) + scale * fixed(x), 0, 1)
+
+        def ensemble(x: Any) -> Any:
+            outputs = function(x)  # [2K, n, A]: the learned networks, then the fixed ones
+            k = len(outputs) // 2
+            return (outputs[:k] + scale * outputs[k:]).swapaxes(0, 1)
+
+        return ensemble
     if type(module) is not Network or module.cell is not None:
         return None
     if type(module.torso) is not MLP or type(module.head) is not Head:

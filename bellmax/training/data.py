@@ -14,7 +14,7 @@ from bellmax import spaces
 from bellmax.arguments import path_of
 from bellmax.training import checkpoint, storage
 from bellmax.training.policy_files import fingerprint
-from bellmax.training.tidying import tidy_actions, tidy_flags, tidy_reward, tidy_tree
+from bellmax.training.tidying import tidy_flags, tidy_reward, tidy_row, tidy_tree
 from bellmax.types import (
     Array,
     Box,
@@ -55,7 +55,7 @@ class Dataset(NamedTuple):
         return int(np.shape(self.action)[0]) if np.ndim(self.action) else 0
 
     def tidy(self) -> Dataset:
-        """The same as arrays: of lists, of flags that are 0 and 1, of whole numbers as actions, of columns [n, 1].
+        """The same as arrays: of lists, of flags that are 0 and 1, of columns [n, 1].
 
         Raises:
             ConfigError: something is neither these nor numbers, or a flag is neither 0 nor 1; all in one message.
@@ -137,7 +137,7 @@ class Dataset(NamedTuple):
 
 TIDY: dict[str, Callable[[Any], Any]] = {
     "obs": lambda value: tidy_tree("obs", value),
-    "action": tidy_actions,
+    "action": lambda value: tidy_row("action", value),
     "reward": tidy_reward,
     "terminated": lambda value: tidy_flags("terminated", value),
     "truncated": lambda value: tidy_flags("truncated", value),

@@ -61,21 +61,6 @@ def tidy_flags(name: str, value: Any) -> Any:
     return array.astype(np.bool_)
 
 
-def tidy_actions(value: Any) -> Any:
-    """Actions as integers, also where they are whole numbers of another type.
-
-    Raises:
-        ConfigError: one is not whole; the message names the first.
-    """
-    array = tidy_row("action", value)
-    if array.dtype.kind != "f":
-        return array
-    bad: Any = np.flatnonzero(array != np.floor(np.where(np.isfinite(array), array, 0.5))) if array.ndim == 1 else []
-    if len(bad):
-        raise ConfigError(f"row {bad[0]}: action is {array[bad[0]]}; actions are integers from 0")
-    return array.astype(np.int64)
-
-
 def tidy_reward(value: Any) -> Any:
     """Rewards as numbers; flags count as 0 and 1."""
     array = tidy_row("reward", value)
