@@ -48,7 +48,7 @@ class Main(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else ctx.command_path
-            click.echo(f"error: {error.format_message()} See `{where} --help`", err=True)
+            click.echo(f"error: {error.format_message().rstrip('.')}. See `{where} --help`", err=True)
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -147,12 +147,13 @@ class TrainCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list."""
         del ctx
-        from bellmax.catalog import AGENTS, agent_class
+        from bellmax.catalog import AGENTS, agent_class, agent_name, is_agent
         from bellmax.config import describe
 
         words = dict(zip(sys.argv, sys.argv[1:], strict=False))
         name = words.get("--agent", words.get("-a", ""))
-        if name in AGENTS:
+        if is_agent(name):
+            name = agent_name(name)
             with formatter.section(f"Hyper-parameters of {name}"):
                 rows = [(f"{key}={default}", text) for key, default, text in describe(agent_class(name))]
                 formatter.write_dl(rows)

@@ -141,7 +141,10 @@ def _as_tuple(value: Any, item: Any) -> Any:
         value = read if isinstance(read, list | tuple) else (read,)
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    return tuple(read_as(part, item) for part in value) if isinstance(value, list | tuple) else value
+    try:
+        return tuple(read_as(part, item) for part in value) if isinstance(value, list | tuple) else value
+    except ValueError as error:
+        raise ValueError(f"{error}; for several, 64,64 or [64,64]") from error
 
 
 def _text_as(text: str, kind: Any) -> Any:

@@ -366,8 +366,11 @@ def test_wrappers_of_anybody_are_not_imported_from_a_file(tmp_path: Path) -> Non
     [
         (["FlatenObservation"], "unknown wrapper 'FlatenObservation'; did you mean 'FlattenObservation'?"),
         ([{"stack_size": 4}], "wrapper {'stack_size': 4} does not have a name; give \"FlattenObservation\", or"),
-        (["no_such_module:Wrapper"], "wrapper 'no_such_module:Wrapper': No module named 'no_such_module'"),
-        (["test_spaces:Thrice"], "wrapper 'test_spaces:Thrice': module 'test_spaces' has no attribute 'Thrice'"),
+        (["no_such_module:Wrapper"], "wrapper 'no_such_module:Wrapper': cannot import 'no_such_module'"),
+        (
+            ["test_spaces:Thrice"],
+            "wrapper 'test_spaces:Thrice': module 'test_spaces' has no 'Thrice'; did you mean 'test_spaces:Twice'?",
+        ),
         ([{"name": "TimeLimit", "steps": 4}], "wrapper TimeLimit with {'steps': 4}: TypeError: "),
     ],
 )

@@ -15,6 +15,7 @@ import bellmax as bx
 from bellmax.cli import main
 from bellmax.command import read_env, read_seeds
 from bellmax.config import build
+from bellmax.training.worlds import find_world
 from bellmax.values import read_as, read_value, whole
 
 MEANT = {
@@ -191,6 +192,13 @@ def test_an_argument_of_the_environment_is_what_it_says() -> None:
     assert (code, "write false" in text) == (2, True)
     code, text = invoke("solve", "FrozenLake-v1", "--env", "is_slippery=true", "--env", "is_slippery=false")
     assert (code, "is given twice" in text) == (2, True)
+
+
+def test_a_string_for_a_switch_is_remarked_on() -> None:
+    for kwargs in ({"is_slippery": "maybe"}, {"is_slippery": "False"}):
+        with pytest.warns(bx.EnvWarning, match="is a string, which counts as true, where the default is True"):
+            find_world("FrozenLake-v1", kwargs)
+    find_world("FrozenLake-v1", {"map_name": "8x8", "is_slippery": False})
 
 
 def test_rain_and_buffers_on_the_command_line(tmp_path, monkeypatch) -> None:

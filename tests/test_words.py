@@ -310,6 +310,16 @@ def test_a_module_that_lacks_the_class(own: str) -> None:
         find_world(f"{own}:zzzzzzzz")
 
 
+def test_a_module_that_lacks_the_wrapper(own: str) -> None:
+    with pytest.raises(bx.ConfigError, match=f"has no 'Inventry'; did you mean '{own}:Inventory'"):
+        find_world("CartPole-v1", {"wrappers": [f"{own}:Inventry"]})
+
+
+def test_a_constructor_that_wants_arguments(own: str) -> None:
+    with pytest.raises(bx.ConfigError, match=r"missing 1 required .* on the command line --env KEY=VALUE"):
+        find_world("json:dumps")
+
+
 def test_solve_and_check_env_of_ones_own(own: str) -> None:
     done = CliRunner().invoke(main, ["solve", f"{own}:model", "--env", "n_states=3", "--gamma", "0.5", "--json"])
     assert done.exit_code == 0, done.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -15,7 +16,8 @@ from bellmax.envs.functional import World
 from bellmax.envs.masks import AsksMasks, asks_masks
 from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in
 from bellmax.mdp.model import FiniteMDP
-from bellmax.types import ConfigError, EnvCrashed, unknown
+from bellmax.stderr import warn
+from bellmax.types import ConfigError, EnvCrashed, EnvWarning, unknown
 
 Env: TypeAlias = gym.Env[Any, Any]
 Vector: TypeAlias = VectorEnv[Any, Any, Any]
@@ -77,6 +79,7 @@ def make(
             f"{env!r} is not an environment; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a "
             "callable that makes one"
         )
+    remark_on_text(getattr(env, "__name__", repr(env)), env, kwargs)
     return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: _wrapped(env(**kwargs), wrap), plain)
 
 
@@ -97,6 +100,7 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
             if isinstance(own, FiniteMDP | World):
                 raise Ready(env_id, own)
             if callable(own):
+                remark_on_text(name, own, kwargs)
                 return _make(name, n, kwargs, lambda: _wrapped(own(**kwargs), wrap), plain)
             if not re.search(r"-v\d+$", name):
                 raise ConfigError(f"{env_id!r}: module {module!r} has no {name!r}; {meant_in(imported, name)}")
@@ -118,6 +122,7 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
                 f"'package:{name}', so that it is imported"
             )
         raise ConfigError(f"unknown environment {name!r}; {meant(name)}")
+    remark_on_text(name, spec.entry_point, {**spec.kwargs, **kwargs})
     if atari.is_game(name) and not wrap:
         if plain:
             raise ConfigError(f"{name}: ale-py steps its games side by side in threads of its own: give no workers")
@@ -189,9 +194,12 @@ def read_wrappers(given: Any) -> Wrap:
             known = [known for known in dir(gym.wrappers) if known[0].isupper()]
             raise ConfigError(unknown("wrapper", cls, known))
         try:
-            wrap.append((getattr(importlib.import_module(module or "gymnasium.wrappers"), cls), arguments))
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"wrapper {name!r}: {error}") from error
+            found = importlib.import_module(module or "gymnasium.wrappers")
+            wrap.append((getattr(found, cls), arguments))
+        except ImportError as error:
+            raise ConfigError(f"wrapper {name!r}: cannot import {module!r}: {error}") from error
+        except AttributeError as error:
+            raise ConfigError(f"wrapper {name!r}: module {module!r} has no {cls!r}; {meant_in(found, cls)}") from error
     return wrap
 
 
@@ -208,6 +216,23 @@ def _wrapped(env: Any, wrap: Wrap) -> Any:
     return env
 
 
+def remark_on_text(name: str, constructor: Any, kwargs: Mapping[str, Any]) -> None:
+    """Warn of a string where the constructor's default is True or False: any string but "" counts as true."""
+    try:
+        if isinstance(constructor, str):
+            constructor = gym.envs.registration.load_env_creator(constructor)
+        parameters = inspect.signature(constructor).parameters
+    except Exception:  # what it is made by says nothing about its arguments, or cannot be imported: making it will tell
+        return
+    for key, value in kwargs.items():
+        if isinstance(value, str) and key in parameters and isinstance(parameters[key].default, bool):
+            warn(
+                f"{name}: {key}={value!r} is a string, which counts as true, where the default is "
+                f"{parameters[key].default}; give True or False",
+                EnvWarning, stacklevel=2,
+            )  # fmt: skip
+
+
 def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
     """`call()`; what it raises becomes a bellmax error that blames the arguments or a missing package."""
     try:
@@ -218,6 +243,8 @@ def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
         raise ConfigError(f"{name}: missing dependency: {error}") from error
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
+        if not kwargs and isinstance(error, TypeError) and re.search(r"missing \d+ required", str(error)):
+            raise ConfigError(f"{name}: {error}; give it in env_kwargs, on the command line --env KEY=VALUE") from error
         if kwargs:
             raise ConfigError(f"{name}: cannot be made with env_kwargs {kwargs}: {what}") from error
         raise EnvCrashed(f"{name}: its constructor raised {what}") from error

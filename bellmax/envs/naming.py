@@ -85,7 +85,7 @@ def meant(name: str) -> str:
         module, install = package
         return f"it comes with {install}: pip install {install}, and give '{module}:{name}', so that it is imported"
     newest = {_stem(known): known for known in sorted(registered, key=_version)}
-    if part := [each for each in own if each.partition(":")[2] == name.lower()]:
+    if part := [each for each in own if ":" in each and each.partition(":")[2] == name.lower()]:
         return f"did you mean {part[0]!r}?"
     whole = nearest(name, [*registered, *own], cutoff=0.8)
     near = whole or newest.get(nearest(_stem(name), newest) or "") or nearest(name, own)
