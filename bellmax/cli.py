@@ -253,6 +253,7 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
     Example: bellmax solve FrozenLake-v1 --gamma 0.99 --json
     """
     from bellmax.report.solving import answer
+    from bellmax.stderr import say
     from bellmax.training.worlds import find_world
 
     kwargs = read_env(env)
@@ -261,6 +262,8 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
     if source.mdp is None:
         why = "; ".join(source.notes) or "it has no transition table"
         raise ConfigError(f"{source.name} has no exact answer: {why}; train an agent instead")
+    for note in source.notes:
+        say(note)
     result, arrays, words = answer(source.mdp, source.name, **question)
     if as_json:
         say_json({**result, **{name: array.tolist() for name, array in arrays.items()}})

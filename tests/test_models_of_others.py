@@ -355,3 +355,11 @@ def test_a_table_comes_from_an_environment_its_class_or_its_id() -> None:
     for given, message in ((None, "got NoneType"), (3, "got int"), (lambda: 3, "makes a int"), (dict, "makes a dict")):
         with pytest.raises(ConfigError, match=message):
             FiniteMDP.from_gymnasium(given)
+
+
+def test_a_large_sparse_model_needs_no_square_of_its_states() -> None:
+    n = 200_000  # n x n numbers would be 320 GB
+    walk = sp.diags_array([np.full(n - 1, 1.0)], offsets=[1], shape=(n, n)).tocsr()
+    mdp = FiniteMDP.from_arrays([walk, walk], np.ones(n), terminal_states=n - 1)
+    assert mdp.successor.size == 2 * n
+    assert bx.solve(mdp, 0.5).v[-3:] == pytest.approx([1.5, 1.0, 0.0])

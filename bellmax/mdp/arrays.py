@@ -130,10 +130,13 @@ def _find_layout(cube: Coordinates, layout: str | None, listed: bool) -> tuple[s
 
 def _refuse_turned(cube: Coordinates, pair: IntArray, n_pairs: int) -> None:
     """Probabilities that sum to one over another axis than the last: columns for rows."""
-    if not _all_one(np.bincount(pair, cube.value, n_pairs)):
+    total = np.bincount(pair, cube.value, n_pairs)
+    if not _all_one(total[total != 0]):
         for axis, order in ((0, (2, 1, 0)), (1, (0, 2, 1))):
             others = [i for i in range(3) if i != axis]
             shape = [cube.shape[i] for i in others]
+            if shape[0] * shape[1] > cube.value.size:  # some sum is 0; and S x S sums may be too many to hold
+                continue
             row = cube.axes[others[0]] * shape[1] + cube.axes[others[1]]
             if _all_one(np.bincount(row, cube.value, shape[0] * shape[1])):
                 raise ConfigError(
