@@ -58,6 +58,19 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) 
     return number
 
 
+def keywords(name: str, value: Any) -> dict[str, Any]:
+    """A dictionary of arguments by name, copied; None is none.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"`{name}` must be a dictionary of arguments by name; got {describe(value)}")
+    return dict(value)
+
+
 def describe(value: Any) -> str:
     """A value in a few words, for messages: itself if that is short, else its type."""
     if value is None or isinstance(value, str | int | float | bool | np.generic | os.PathLike):

@@ -418,7 +418,7 @@ def test_what_cannot_be_made_is_a_config_error() -> None:
         check_env(Walk(), env_kwargs={"a": 1})
     with pytest.raises(ConfigError, match="a vector environment; give one of the plain"):
         check_env(gym.make_vec("CartPole-v1", 2))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="steps is 0; give at least one"):
+    with pytest.raises(ConfigError, match="`steps` must be a positive integer; got 0"):
         check_env(Walk, steps=0)
     assert check_env("CartPole-v1", steps=50, env_kwargs={"max_episode_steps": 5}).ok
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
+from bellmax.arguments import describe
 from bellmax.envs import atari
 from bellmax.envs.functional import World
 from bellmax.envs.masks import AsksMasks, asks_masks
@@ -76,8 +77,8 @@ def make(
         return made._replace(again=None)
     if not callable(env):
         raise ConfigError(
-            f"{env!r} is not an environment; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a "
-            "callable that makes one"
+            f"{describe(env)} is not an environment; give a Gymnasium id, a gymnasium.Env, a "
+            "gymnasium.vector.VectorEnv, or a callable that makes one"
         )
     remark_on_text(getattr(env, "__name__", repr(env)), env, kwargs)
     return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: _wrapped(env(**kwargs), wrap), plain)

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from bellmax.arguments import integer, keywords
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Level, Report
 from bellmax.envs.making import Env, make
@@ -38,12 +39,11 @@ def check_env(env: Source, *, steps: int = 1_000, seed: int = 0, env_kwargs: Map
     Raises:
         ConfigError: there is no such environment, or it cannot be made so.
     """
-    if steps < 1:
-        raise ConfigError(f"steps is {steps}; give at least one")
+    steps, seed = integer("steps", steps), integer("seed", seed, 0)
     findings = Findings()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("default")
-        name, facts = _check(env, steps, seed, dict(env_kwargs or {}), findings)
+        name, facts = _check(env, steps, seed, keywords("env_kwargs", env_kwargs), findings)
     for warning in warned:
         if not issubclass(warning.category, DeprecationWarning):
             what = f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.arguments import path_of
 from bellmax.statistics import MIN_SEEDS, bootstrap_interval, iqm
 from bellmax.types import ConfigError
 
@@ -46,5 +47,6 @@ def learning_curve(run: Any, path: str | Path, column: str | None = None, optimu
     axes.set_title(f"{run.config.name} on {run.world}, {len(run.seeds)} seeds", loc="left", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150, metadata={"Date": None} if str(path).endswith(".svg") else None)
-    return Path(path)
+    target = path_of("path", path)
+    figure.savefig(target, dpi=150, metadata={"Date": None} if str(path).endswith(".svg") else None)
+    return target

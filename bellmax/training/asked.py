@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bellmax.arguments import integer, is_integer
+from bellmax.arguments import integer, is_integer, keywords
 from bellmax.config import AgentConfig
 from bellmax.envs.making import normal_wrappers
 from bellmax.training import loops
@@ -56,7 +56,7 @@ def with_wrappers(env_kwargs: Mapping[str, Any] | None, wrappers: Any) -> dict[s
     Raises:
         ConfigError: they are given twice, or are not wrappers.
     """
-    kwargs = dict(env_kwargs or {})
+    kwargs = keywords("env_kwargs", env_kwargs)
     if wrappers and kwargs.get("wrappers"):
         raise ConfigError("wrappers are given twice; give wrappers=..., or env_kwargs={'wrappers': ...}, not both")
     given = wrappers or kwargs.get("wrappers")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bellmax.arguments import keywords
 from bellmax.envs.making import normal_wrappers
 from bellmax.training.worlds import Source, find_world
 from bellmax.types import ConfigError, UnsafeFile
@@ -108,7 +109,7 @@ def find_saved_world(
         UnsafeFile: only a file asks for something that imports, writes or opens a window.
         ConfigError: as `find_world`.
     """
-    given = dict(env_kwargs or {})
+    given = keywords("env_kwargs", env_kwargs)
     if world is None and not trusted and imports_module(name):
         raise UnsafeFile(
             f"refusing to import {name.partition(':')[0]!r}, because only the saved file names it; to allow it, pass "

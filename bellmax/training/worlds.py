@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from bellmax.arguments import describe, keywords
 from bellmax.catalog import is_agent
+from bellmax.config import AgentConfig
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import with_ends
@@ -76,7 +78,7 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
     """
     from bellmax.envs.functional import World
 
-    kwargs = dict(env_kwargs or {})
+    kwargs = keywords("env_kwargs", env_kwargs)
     if isinstance(world, str) and world.startswith("<"):
         raise ConfigError(f"{world} was an object, not a name: give it again as world")
     if isinstance(world, str):
@@ -93,6 +95,11 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
         if is_agent(world):
             raise ConfigError(f"{world!r} is an agent; the environment comes first: train('CartPole-v1', {world!r})")
         return _from_gymnasium(world, kwargs, handling)
+    if isinstance(world, AgentConfig):
+        name = type(world).__name__
+        raise ConfigError(f"a {name} is an agent; the environment comes first: train('CartPole-v1', {name}(...))")
+    if type(world).__module__.startswith("bellmax.training.") and isinstance(getattr(world, "world", None), str):
+        raise ConfigError(f"{describe(world)} is not an environment; give the one it is of, {world.world!r}")
     made = isinstance(world, FiniteMDP | World)
     if kwargs and (made or (kwargs.keys() != {"wrappers"} and not callable(world))):
         raise ConfigError(f"env_kwargs={kwargs} go with an environment's name; build {world!r} with them instead")
