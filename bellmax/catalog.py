@@ -9,6 +9,7 @@ from typing import Any
 
 from bellmax.config import AgentConfig, build, fold
 from bellmax.types import ConfigError, listed, nearest, unknown
+from bellmax.words import explain
 
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
 AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -180,6 +181,9 @@ def make_agent(
         ConfigError: an unknown agent or hyper-parameter, or values that do not fit; all in one message.
     """
     if isinstance(agent, AgentConfig):
+        own = [field.name for field in dataclasses.fields(agent)]
+        if foreign := [explain(key, value, own) for key, value in values.items() if key not in own]:
+            raise ConfigError("; ".join(foreign))
         if values:
             raise ConfigError(f"give {listed(values)} to {type(agent).__name__}(...), or name the agent by a string")
         return agent

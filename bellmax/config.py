@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from bellmax import schedules
 from bellmax.arguments import interval, is_integer, is_number
-from bellmax.types import ConfigError, unknown
+from bellmax.types import ConfigError, listed, unknown
 from bellmax.values import read_as
 from bellmax.words import explain
 
@@ -71,6 +71,13 @@ class AgentConfig:
     )
     exploration_initial_eps: float = setting(1.0, "ε at the first step", low=0.0, high=1.0)
     exploration_final_eps: float = setting(0.05, "ε at the end of the schedule", low=0.0, high=1.0)
+
+    def __new__(cls, *values: Any, **settings: Any) -> Any:  # noqa: D102 - before __init__, which knows names only
+        known = {field.name for field in dataclasses.fields(cls)}
+        problems = [explain(key, value, known, cls.name) for key, value in settings.items() if key not in known]
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         kinds = hints(type(self))
@@ -157,7 +164,8 @@ def find_problems(config: Any) -> list[str]:
         value, kind, meta = getattr(config, field.name), types[field.name], field.metadata
         if not _fits(value, kind):
             wanted = getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
-            problems.append(f"{field.name}={value!r} is not of type {wanted}")
+            choose = f"; choose {listed(meta['choices'])}" if meta["choices"] else ""
+            problems.append(f"{field.name}={value!r} is not of type {wanted}{choose}")
         elif meta["choices"] and value not in meta["choices"]:
             problems.append(unknown(field.name, value, meta["choices"]))
         else:

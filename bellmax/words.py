@@ -135,8 +135,8 @@ def explain(
     settings = list(settings)
     if name in OPTIONS:
         flag = OPTIONS[name]
-        where = f"an option of the command line: {flag}" if flag else "an argument of bx.train"
-        return f"{name} is not a hyper-parameter but {where}; see `bellmax train --help`"
+        where = f", on the command line {flag}" if flag else ""
+        return f"{name} is not a hyper-parameter but an argument of bx.train{where}"
     if have := list(others(name)):
         return f"unknown hyper-parameter {name!r}{f' of {agent}' if agent else ''}; agents that have it: {listed(have)}"
     word = name.lower()

@@ -239,7 +239,7 @@ BAD = {
     ),
     "no seeds": ([*LEARN, "--seeds", "0"], "different integers from 0 to 999999; got 0"),
     "loop": ([*LEARN, "--loop", "fast"], "loop='fast'; choose auto, compiled or host"),
-    "misplaced option": ([*LEARN, "steps=5"], "steps is not a hyper-parameter but an option of the"),
+    "misplaced option": ([*LEARN, "steps=5"], "steps is not a hyper-parameter but an argument of bx.train, on"),
     "existing folder": ([*LEARN, "--out", "full"], "output folder full exists already"),
     "folder below a file": ([*LEARN, "--out", "full/file/run"], "cannot write to output folder full/file/run"),
     "folder that no one may make": ([*LEARN, "--out", "/proc/run"], "cannot write to output folder /proc/run"),

@@ -1,7 +1,9 @@
 """Words that newcomers type: each is understood, or answered by the word to write. Remedies work as printed."""
 
+import copy
 import inspect
 import json
+import pickle
 import re
 import shlex
 import sys
@@ -112,6 +114,21 @@ def test_all_unknown_words_are_in_one_message() -> None:
         bx.train("corridor", "q-learning", alpha=0.1, epsilon=0.2, n_episodes=3, gamma=2.0)
     for part in ("learning_rate=0.1", "exploration_final_eps=0.2", "'n_episodes'", "gamma=2.0 is outside"):
         assert part in str(caught.value)
+
+
+def test_words_given_to_a_class() -> None:
+    with pytest.raises(bx.ConfigError, match=r"write learning_rate=0.1.*did you mean 'gamma'"):
+        bx.QLearning(alpha=0.1, gama=0.9)
+    with pytest.raises(bx.ConfigError, match=r"steps is not a hyper-parameter but an argument of bx.train"):
+        bx.DQN(steps=1000)
+    with pytest.raises(bx.ConfigError, match=r"write learning_rate=0.1"):
+        bx.train("corridor", bx.QLearning(), lr=0.1)
+    with pytest.raises(bx.ConfigError, match=r"give gamma to QLearning\(...\)"):
+        bx.train("corridor", bx.QLearning(), gamma=0.1)
+    config = bx.DQN(gamma=0.5, net_arch=(3,))
+    assert pickle.loads(pickle.dumps(config)) == copy.deepcopy(config) == config  # noqa: S301 - our own
+    with pytest.raises(bx.ConfigError, match=r"choose none, layer, spectral"):
+        bx.DQN(normalization=None)
 
 
 def test_words_on_the_command_line() -> None:
