@@ -15,6 +15,7 @@ import click
 
 from bellmax.caching import store_compiled_programs
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
+from bellmax.training.stopping import busy_threads, end_on_second_signal
 from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning
 from bellmax.values import read_as, read_value, read_values
 
@@ -45,7 +46,8 @@ class Main(click.Group):
         store_compiled_programs()
         ctx.call_on_close(give_up_broken_stream)
         try:
-            return super().invoke(ctx)
+            with end_on_second_signal():
+                return super().invoke(ctx)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else ctx.command_path
             click.echo(f"error: {error.format_message().rstrip('.')}. See `{where} --help`", err=True)
@@ -54,7 +56,11 @@ class Main(click.Group):
             raise
         except KeyboardInterrupt as interrupt:
             click.echo("interrupted", err=True)
-            ctx.exit(128 + (interrupt.args[0] if interrupt.args else signal.SIGINT))  # as shells expect
+            code = 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells expect
+            if busy_threads():  # in a step that does not return: nobody waits for it
+                sys.stdout.flush()
+                os._exit(code)
+            ctx.exit(code)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)

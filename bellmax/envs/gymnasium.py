@@ -145,6 +145,11 @@ class HostWorld:
         elif isinstance(self._worlds, SideBySide) and isinstance(self._worlds.crew, InProcess):
             self._worlds.crew.rest()
 
+    def kill(self) -> None:
+        """End its worker processes at once, whatever they do; nothing can be done with it afterwards."""
+        if isinstance(self._worlds, SideBySide) and isinstance(self._worlds.crew, Workers):
+            self._worlds.crew.kill()
+
 
 def _workers(made: Made, worlds: list[Env], n: int, handling: Handling) -> Workers:
     """Worker processes that make their worlds themselves; those that were made to look at their spaces are closed."""

@@ -27,6 +27,7 @@ class TabularState(NamedTuple):
         clock: environment steps so far, present observation, steps (and in `episode_return` rewards) of the running
             episode, the action chosen for the next step, episodes that ended [5].
         episode_return: undiscounted [1].
+        error: sum of absolute TD errors since the last record, and the environment steps of it [2].
         generator: state of the random numbers [1].
     """
 
@@ -36,6 +37,7 @@ class TabularState(NamedTuple):
     place: FloatArray
     clock: IntArray
     episode_return: FloatArray
+    error: FloatArray
     generator: np.ndarray[Any, np.dtype[np.uint64]]
 
     def ranges(self, sizes: Any) -> dict[str, Any]:
@@ -97,6 +99,7 @@ def init_state(
         place=np.zeros(place),
         clock=np.array([0, -1, 0, -1, 0]),
         episode_return=np.zeros(1),
+        error=np.zeros(2),
         generator=new_generator(seed),
     )
 
@@ -118,7 +121,8 @@ def run(
     """Act, step and learn for `steps` environment steps, or until the episode `rates.last` has ended, in place.
 
     Finished episodes go to `returns` and `lengths` [as many as can end]. Returns their number and the mean absolute TD
-    error. Arrays are taken out of their tuples before the loop: inside it each look-up would cost.
+    error; the sum since the last record is in `state.error`, so that it does not depend on where calls end. Arrays are
+    taken out of their tuples before the loop: inside it each look-up would cost.
     """
     q, memory, visits, place, generator = state.q, state.memory, state.visits, state.place, state.generator
     t, obs, length, total = state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.episode_return[0]
@@ -128,7 +132,8 @@ def run(
         obs = world.begin(world, place, q, generator)
         action = np.intp(behaviour.act(q, obs, now))
     obs = np.intp(np.uint32(obs))  # known not to be negative
-    episodes, error = 0, 0.0
+    episodes, error = 0, state.error[0]
+    before = error
     for _ in range(steps):
         next_obs, reward, continues = world.step(world, place, q, obs, action, generator)
         alpha = count(q, visits, obs, action, rates)
@@ -159,8 +164,9 @@ def run(
         action = next_action
     state.clock[ENDED] = ended + episodes
     state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.clock[ACTION] = t, obs, length, action
-    state.episode_return[0] = total
-    return episodes, error / max(t - begin, 1)
+    state.episode_return[0], state.error[0] = total, error
+    state.error[1] += t - begin
+    return episodes, (error - before) / max(t - begin, 1)
 
 
 @kernel

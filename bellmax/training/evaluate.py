@@ -91,19 +91,20 @@ def evaluate(
     return Evaluation(*(np.concatenate(column) for column in zip(*played, strict=True)))
 
 
-def play(actor: Actor, source: Source, episodes: int, seed: int) -> Evaluation:
+def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None) -> Evaluation:
     """Play in the environment itself: a model by its table, else in Gymnasium where it is one, else compiled.
 
-    A function plays a compiled world step by step.
+    A function plays a compiled world step by step. `stop()`, which may raise, is called now and then.
     """
+    stop()
     if not isinstance(actor, Policy):
-        return play_host(actor, source if source.open is not None else opened(source), episodes, seed)
+        return play_host(actor, source if source.open is not None else opened(source), episodes, seed, stop)
     by_table = getattr(actor.config, "recurrent", "none") == "none"
     if by_table and source.is_model and source.mdp is not None and _is_listed(actor, source.mdp):
         return play_table(source.mdp, actor.table(), episodes, seed)
     if source.open is None:
         return play_compiled(actor, source, episodes, seed)
-    return play_host(actor, source, episodes, seed)
+    return play_host(actor, source, episodes, seed, stop)
 
 
 def _is_listed(actor: Policy, mdp: FiniteMDP) -> bool:
@@ -134,10 +135,13 @@ def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Ev
     return Evaluation(returns, lengths)
 
 
-def play_host(policy: Actor, source: Source, episodes: int, seed: int) -> Evaluation:
+def play_host(
+    policy: Actor, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None
+) -> Evaluation:
     """Play in the host world, up to 32 side by side, in rounds of one episode each.
 
-    Each round is played to its end: to take the first episodes that end would favour short ones.
+    Each round is played to its end: to take the first episodes that end would favour short ones. `stop()`, which may
+    raise, is called before each step.
     """
     worlds = source.open_worlds(min(episodes, 32))
     worlds.use_masks(if_given=True)  # also a policy that learned without them does what is allowed
@@ -151,6 +155,7 @@ def play_host(policy: Actor, source: Source, episodes: int, seed: int) -> Evalua
             counted = playing.copy()
             obs, carry = worlds.reset(seed + first), policy.begin(n)
             while playing.any():
+                stop()
                 q, carry = policy.look(carry, obs)  # worlds that begin anew are no longer counted
                 step = worlds.step(np.argmax(q, axis=1))
                 total += step.reward * playing

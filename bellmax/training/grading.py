@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
@@ -35,18 +35,25 @@ def grade_exactly(truth: Truth, policies: Sequence[Policy]) -> dict[str, FloatAr
 
 
 def grade_by_episodes(
-    kind: str, source: Source, policies: Sequence[Policy], seeds: Sequence[int], episodes: int, pool: Executor
+    kind: str,
+    source: Source,
+    policies: Sequence[Policy],
+    seeds: Sequence[int],
+    episodes: int,
+    pool: Executor,
+    stop: Callable[[], None],
 ) -> dict[str, FloatArray]:
     """Columns [seeds]: the mean return and length of `episodes` greedy episodes of each policy.
 
     They are played in the compiled twin of a compiled run, else (and if made of tiles) in the host world.
+    `stop()`, which may raise, is called between their steps.
     """
     compiled = kind == "compiled" and source.compiled is not None and "low" not in policies[0].arrays
 
     def play_one(policy: Policy, seed: int) -> Evaluation:
         if compiled:
             return play_compiled(policy, source, episodes, SEED_OFFSET + seed)
-        return play(policy, source, episodes, SEED_OFFSET + seed)
+        return play(policy, source, episodes, SEED_OFFSET + seed, stop)
 
     played = list(pool.map(play_one, policies, seeds))
     return {
@@ -55,8 +62,11 @@ def grade_by_episodes(
     }
 
 
-def play_finally(source: Source, policies: Sequence[Policy], seeds: Sequence[int], episodes: int) -> list[Evaluation]:
-    """The final episodes of each policy, in the environment itself where it can be opened."""
+def play_finally(
+    source: Source, policies: Sequence[Policy], seeds: Sequence[int], episodes: int, stop: Callable[[], None]
+) -> list[Evaluation]:
+    """The final episodes of each policy, in the environment itself where it can be opened; `stop()` may raise."""
     return [
-        play(policy, source, episodes, seed + 2 * SEED_OFFSET) for policy, seed in zip(policies, seeds, strict=True)
+        play(policy, source, episodes, seed + 2 * SEED_OFFSET, stop)
+        for policy, seed in zip(policies, seeds, strict=True)
     ]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,11 @@ from bellmax.envs.gymnasium import HostStep, HostWorld
 from bellmax.machine import resident_mb
 from bellmax.stderr import warn
 from bellmax.training import checkpoint
-from bellmax.training.records import Chunk, Episodes, Loop, guarded, mean_metrics
+from bellmax.training.parts import Episodes, Part
+from bellmax.training.records import Loop, guarded, mean_metrics
+from bellmax.training.stopping import Pool
 from bellmax.training.worlds import Source
-from bellmax.types import EnvWarning, Experience, Transition
+from bellmax.types import CheckpointError, EnvWarning, Experience, Transition
 
 SLOW = 3.0  # times its first steps' duration, after which an environment is remarked
 BLOCK = 16  # vector steps; longer blocks save hand-overs and act on older parameters
@@ -62,7 +64,7 @@ class Profile:
     """Where the time of a run goes, in seconds since the last record; learning runs beside the other three."""
 
     name: str
-    begin: float = 0.0
+    whole: float = 0.0
     steps: list[float] = field(default_factory=list)  # what each took of the environment
     act: float = 0.0
     wait: float = 0.0
@@ -71,15 +73,17 @@ class Profile:
     slow: int = 0  # records on end in which the median was far above those
 
     def drain(self) -> dict[str, float]:
-        """Milliseconds a vector step since `begin`: all of it, and its parts; and megabytes of memory."""
-        whole, env = time.perf_counter() - self.begin, sum(self.steps)
+        """Milliseconds a vector step: all of it, and its parts; and megabytes of memory."""
+        if not self.steps:  # none since the record, as where a run was stopped at it
+            return {}
+        whole, env = self.whole, sum(self.steps)
         parts = {
             "step": whole, "env": env, "act": self.act, "wait": self.wait, "learn": self.learn,
             "overhead": whole - env - self.act - self.wait,
         }  # fmt: skip
         record = {f"time/{name}_ms": 1e3 * seconds / len(self.steps) for name, seconds in parts.items()}
         self._look(1e3 * float(np.median(self.steps)))
-        self.steps, self.act, self.wait, self.learn = [], 0.0, 0.0, 0.0
+        self.steps, self.whole, self.act, self.wait, self.learn = [], 0.0, 0.0, 0.0, 0.0
         size = resident_mb()
         return {**record, "system/rss_mb": size} if size else record
 
@@ -104,6 +108,18 @@ def stacked(*rows: Any) -> Any:
     return np.concatenate(rows).reshape(len(rows), *rows[0].shape)
 
 
+def fresh_seed(seed: int, step: int) -> int:
+    """The seed of the environments of a run that begins, or goes on, at environment step `step`.
+
+    From the second start on it is far from all seeds of training and evaluation, and follows from both numbers: with
+    its old seed an environment would begin with the episodes that were learnt from before.
+    """
+    if step == 0:
+        return seed
+    word = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    return 10**7 + word % (2**31 - 2 * 10**7)
+
+
 def meter(n: int) -> Meter:
     """A meter for n worlds."""
     return Meter(np.zeros(n), np.zeros(n, np.int64))
@@ -111,8 +127,9 @@ def meter(n: int) -> Meter:
 
 @dataclass
 class DeepRun:
-    """One seed of a network on a Gymnasium world.
+    """One seed of a network on a Gymnasium world, at environment step `t`.
 
+    `told` is what its profile measured for the present record.
     `block` is the block being learnt: a future of ((learner, ring), actor, metrics). All arrays of JAX
     are near (dispatch.py).
     """
@@ -122,11 +139,13 @@ class DeepRun:
     key: Any
     actor: Any
     block: Future[Any]
-    thread: ThreadPoolExecutor
+    thread: Pool
     obs: Any
     carry: Any
     over: Any
     profile: Profile
+    t: int = 0
+    told: dict[str, float] = field(default_factory=dict)
     pending: list[Any] = field(default_factory=list)
     metrics: list[Any] = field(default_factory=list)
 
@@ -150,6 +169,9 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
 
     def start(seeds: Sequence[int]) -> DeepRun:
         (seed,) = seeds
+        return open_at(seed, 0)
+
+    def open_at(seed: int, step: int) -> DeepRun:
         world = source.open_worlds(config.num_envs, training=True)
         with making_near():
             init_key, run_key = jax.random.split(make_key(seed))
@@ -158,11 +180,11 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             keys, ranks = jax.random.split(jax.random.fold_in(init_key, APART), world.n), compiled.ranks(world.n)
             mind, carry = (learner, agent.memory.init()), jax.vmap(agent.begin)(keys, ranks)
         (mind, actor, carry, run_key), over = near((mind, actor, carry, run_key)), np.zeros(world.n, np.bool_)
-        thread = ThreadPoolExecutor(1)
+        thread = Pool(1)
         block: Future[Any] = thread.submit(lambda: (mind, actor, {}))
-        obs = world.reset(seed)
+        obs = world.reset(fresh_seed(seed, step))
         profile = Profile(world.name)
-        return DeepRun(world, meter(world.n), run_key, actor, block, thread, obs, carry, over, profile)
+        return DeepRun(world, meter(world.n), run_key, actor, block, thread, obs, carry, over, profile, step)
 
     def submit(run: DeepRun, t: int) -> None:
         """Send the pending steps to learn; act from now on as the block before ended."""
@@ -183,9 +205,9 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
 
         run.block = run.thread.submit(work)
 
-    def advance(run: DeepRun, t: int, n: int) -> tuple[DeepRun, list[Chunk]]:
-        run.profile.begin = time.perf_counter()
-        for _ in range(n // config.num_envs):
+    def go(run: DeepRun, t: int, n: int, pause: Callable[[], bool]) -> tuple[DeepRun, list[Part], int]:
+        begun, first = time.perf_counter(), t
+        while t + config.num_envs <= first + n:
             asked = time.perf_counter()
             chosen, cell, run.carry = act(run.actor, run.carry, run.over, run.obs, run.key, np.int32(t))
             actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell) if remembers else ()
@@ -200,16 +222,22 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             run.obs = step.obs
             run.meter.record(step)
             t += config.num_envs
+            run.t = t
             if len(run.pending) == length or t == steps // stride * stride:  # the last block may be shorter
                 submit(run, t)
-        if t == steps // stride * stride:
+            if pause():
+                break
+        if t == steps // stride * stride and t > first:
             run.metrics.append(run.block.result()[2])
         gathered, run.metrics = [m for m in run.metrics if m], []
-        means = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
-        extra = run.profile.drain()
-        if run.world.dropped:
-            extra["rollout/dropped"] = float(run.world.dropped)
-        return run, [Chunk(run.meter.drain(), {**mean_metrics(means), **extra})]
+        rows = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
+        run.profile.whole += time.perf_counter() - begun
+        return run, [Part(run.meter.drain(), rows)], t - first
+
+    def measure(run: DeepRun, rows: Sequence[dict[str, Any]], n: int) -> list[dict[str, float]]:
+        run.told |= run.profile.drain()
+        dropped = {"rollout/dropped": float(run.world.dropped)} if run.world.dropped else {}
+        return [{**mean_metrics(rows[0]), **run.told, **dropped}]
 
     def snapshot(run: DeepRun) -> list[dict[str, Any]]:
         (learner, _), _, _ = run.block.result()
@@ -223,8 +251,16 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         mind, actor, _ = run.block.result()
         return checkpoint.to_arrays((mind, run.actor, actor, run.carry, tuple(run.pending)))
 
-    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> DeepRun:
-        run = start(seeds)
+    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> DeepRun:
+        (seed,) = seeds
+        run = open_at(seed, step)
+        try:
+            return filled(run, arrays)
+        except CheckpointError:
+            close(run)
+            raise
+
+    def filled(run: DeepRun, arrays: dict[str, Any]) -> DeepRun:
         mind, actor, _ = run.block.result()
         n = run.world.n
         zeros = np.zeros(n, np.float32)
@@ -250,4 +286,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         (_, memory), _, _ = run.block.result()
         return [from_memory(config, agent, source.space, memory)]
 
-    return guarded(Loop("host", stride, 1, False, start, advance, snapshot, dump, restore, close, experience))
+    return guarded(Loop(
+        "host", stride, 1, False, start, go, measure, snapshot, dump, restore, close, experience,
+        forget=lambda run: run.told.clear(), clock=lambda run: run.t, kill=lambda run: run.world.kill(),
+    ))  # fmt: skip

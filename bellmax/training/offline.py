@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,8 @@ from bellmax.config import AgentConfig
 from bellmax.dispatch import in_32_bits
 from bellmax.training import checkpoint, loops
 from bellmax.training.data import Dataset, as_experience, find_faults
-from bellmax.training.records import Chunk, Episodes, Loop, guarded, mean_metrics
+from bellmax.training.parts import Part, join, nothing
+from bellmax.training.records import Loop, guarded
 from bellmax.training.worlds import Source
 from bellmax.types import Agent, ConfigError, Experience
 
@@ -130,22 +131,43 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
         body = jax.vmap(run, in_axes=(0, None, None)) if stacked else run
         return jax.jit(body, compiler_options=compiled.compiler_options(source.space))
 
-    def advance(state: OfflineState, t: int, n: int) -> tuple[OfflineState, list[Chunk]]:
-        stacked = state.key.ndim > 0
-        state, metrics = chunk(n // stride, stacked)(state, memory, np.int32(t))
-        metrics = jax.device_get(metrics)
-        each = [jax.tree.map(lambda x, i=i: x[i], metrics) for i in range(state.key.size)] if stacked else [metrics]
-        nothing = Episodes(np.zeros(0), np.zeros(0, np.int64))
-        return state, [Chunk(nothing, mean_metrics(one)) for one in each]
+    most = loops.piece_rounds(config, source.space, source.n_actions, stride)
+
+    def go(state: OfflineState, t: int, n: int, pause: Callable[[], bool]) -> tuple[OfflineState, list[Part], int]:
+        stacked, told, done = state.key.ndim > 0, [], 0
+        for rounds in loops.pieces(n // stride, most):
+            state, metrics = chunk(rounds, stacked)(state, memory, np.int32(t + done))
+            told.append(jax.device_get(metrics))
+            done += rounds * stride
+            if pause():
+                break
+        each = [told] if not stacked else [
+            [jax.tree.map(lambda x, i=i: x[i], metrics) for metrics in told] for i in range(state.key.size)
+        ]  # fmt: skip
+        none = nothing().episodes
+        return state, [join(*(Part(none, dict(metrics)) for metrics in one)) for one in each], done
 
     def snapshot(state: OfflineState) -> list[dict[str, Any]]:
         if not state.key.ndim:
             return [agent.parameters(state.learner)]
         return [agent.parameters(jax.tree.map(lambda x, i=i: x[i], state.learner)) for i in range(state.key.size)]
 
-    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> OfflineState:
+    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> OfflineState:
+        del step  # its random numbers follow from the clock
         return checkpoint.from_arrays(start(seeds), arrays, "checkpoint")  # type: ignore[no-any-return]
 
     return guarded(
-        Loop(kind, stride, group, True, start, advance, snapshot, checkpoint.to_arrays, restore, lambda state: None)
+        Loop(
+            kind,
+            stride,
+            group,
+            True,
+            start,
+            go,
+            loops.measure_rows,
+            snapshot,
+            checkpoint.to_arrays,
+            restore,
+            lambda state: None,
+        )
     )

@@ -12,14 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.dispatch import in_32_bits
-from bellmax.types import ConfigError, FloatArray, IntArray, NonFiniteError
-
-
-class Episodes(NamedTuple):
-    """Episodes in the order in which they ended: undiscounted return and length (environment steps) [E]."""
-
-    returns: FloatArray
-    lengths: IntArray
+from bellmax.training.parts import Episodes as Episodes
+from bellmax.training.parts import Part as Part
+from bellmax.training.stopping import never
+from bellmax.types import ConfigError, FloatArray, NonFiniteError
 
 
 class Chunk(NamedTuple):
@@ -30,7 +26,7 @@ class Chunk(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A way to run a group of seeds, chunk by chunk; the host does the rest between chunks.
+    """A way to run a group of seeds, in pieces of any length; the host does the rest between them.
 
     Attributes:
         kind: "compiled" or "host".
@@ -38,13 +34,18 @@ class Loop(NamedTuple):
         group: seeds that one state holds, stacked; 1 unless seeds share an accelerator.
         parallel: groups may run in threads of one process.
         start: `start(seeds) -> state`.
-        advance: `advance(state, t, steps) -> (state, chunks)`, one Chunk per seed of the group; `t` counts
-            environment steps before the chunk, the same for all seeds.
+        go: `go(state, t, steps, pause) -> (state, parts, done)`: `done` environment steps from step `t` on, a Part for
+            each seed of the group; fewer than `steps` where `pause()`, asked after each of its own, is true.
+        measure: `measure(state, rows, steps) -> [metrics]` of each seed over the `steps` since the last `forget`.
         snapshot: `snapshot(state) -> [arrays]`, by name, of each seed's present policy.
         dump: `dump(state) -> arrays`, by name, of everything that evolves.
-        restore: `restore(seeds, arrays) -> state`, the inverse; a Gymnasium world starts a new episode.
+        restore: `restore(seeds, arrays, step=0) -> state`, the inverse; a Gymnasium environment starts a new episode,
+            of a seed that follows from its own and the step.
         close: `close(state)` frees what the state holds outside memory.
         experience: `experience(state) -> [Dataset]`, of each seed, what its replay memory holds; None without one.
+        forget: `forget(state)` begins a new chunk: what `measure` tells of is over.
+        clock: `clock(state)`, environment steps so far, also after a failure in `go`; None where there can be none.
+        kill: `kill(state)` ends at once what else runs for it, and leaves it unusable.
     """
 
     kind: str
@@ -52,12 +53,28 @@ class Loop(NamedTuple):
     group: int
     parallel: bool
     start: Callable[[Sequence[int]], Any]
-    advance: Callable[[Any, int, int], tuple[Any, list[Chunk]]]
+    go: Callable[[Any, int, int, Callable[[], bool]], tuple[Any, list[Part], int]]
+    measure: Callable[[Any, Sequence[dict[str, Any]], int], list[dict[str, float]]]
     snapshot: Callable[[Any], list[dict[str, Any]]]
     dump: Callable[[Any], dict[str, Any]]
-    restore: Callable[[Sequence[int], dict[str, Any]], Any]
+    restore: Callable[..., Any]
     close: Callable[[Any], None]
     experience: Callable[[Any], list[Any]] | None = None
+    forget: Callable[[Any], None] = lambda state: None
+    clock: Callable[[Any], int | None] = lambda state: None
+    kill: Callable[[Any], None] = lambda state: None
+
+    def chunks(self, state: Any, parts: Sequence[Part], steps: int) -> list[Chunk]:
+        """What each seed tells of a chunk of `steps`, all of whose parts are joined in `parts`."""
+        metrics = self.measure(state, [part.rows for part in parts], steps)
+        return [Chunk(part.episodes, each) for part, each in zip(parts, metrics, strict=True)]
+
+    def advance(self, state: Any, t: int, steps: int) -> tuple[Any, list[Chunk]]:
+        """A whole chunk, from the step `t` on: (state, one Chunk per seed of the group)."""
+        state, parts, _ = self.go(state, t, steps, never)
+        chunks = self.chunks(state, parts, steps)
+        self.forget(state)
+        return state, chunks
 
 
 def guarded(loop: Loop) -> Loop:

@@ -32,6 +32,7 @@ from bellmax.arguments import path_of
 from bellmax.catalog import agent_class
 from bellmax.config import build
 from bellmax.training import storage
+from bellmax.training.data import Dataset
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.options import read_options
 from bellmax.training.policy_files import check_named, fingerprint, load_together, read_policy, save_together
@@ -138,10 +139,28 @@ def read_arrays(path: Path) -> dict[str, Any] | None:
     return arrays
 
 
-def close_folder(run: Run) -> None:
-    """Write the experience, and the result, the mark of a run that ended."""
+def save_experience(run: Run) -> None:
+    """Write what the replay memory of each seed holds, if that was asked for."""
     for seed, data in zip(run.seeds, run.experience, strict=bool(run.experience)):
         data.save(storage.inner_folder(_folder(run) / "experience") / f"seed-{seed}.safetensors")
+
+
+def read_experience(run: Run) -> None:
+    """Read what `save_experience` wrote.
+
+    Raises:
+        CorruptCheckpoint: a file is missing or damaged.
+    """
+    if run.options.keep_experience:
+        folder = _folder(run) / "experience"
+        try:
+            run.experience = [Dataset.load(folder / f"seed-{seed}.safetensors") for seed in run.seeds]
+        except (OSError, ConfigError) as error:
+            raise CorruptCheckpoint(f"the experience in {folder} cannot be read: {error}") from error
+
+
+def save_result(run: Run) -> None:
+    """Write the result, the mark of a run that ended."""
     storage.write_json(
         _folder(run) / "result.json",
         {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,15 @@ from bellmax.tabular.soundness import check_state
 from bellmax.tabular.tiles import Coder, encode
 from bellmax.tabular.worlds import build_model
 from bellmax.training import checkpoint
-from bellmax.training.host import Meter, meter
-from bellmax.training.records import Chunk, Episodes, Loop
+from bellmax.training.host import Meter, fresh_seed, meter
+from bellmax.training.parts import Episodes, Part, join
+from bellmax.training.records import Loop
 from bellmax.training.table_memory import check_room, is_large
 from bellmax.training.table_setup import set_up, snapshot
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, EnvContractError
+from bellmax.types import CheckpointError, ConfigError, EnvContractError, IncompatibleCheckpoint
+
+PIECE = 20_000  # environment steps of the first piece of a chunk; those after it grow until they take a moment
 
 
 def read_state(fresh: train.TabularState, arrays: dict[str, Any]) -> train.TabularState:
@@ -56,6 +59,11 @@ def explored(config: TabularConfig, state: train.TabularState, steps: int, episo
     if episodes:
         own["time/total_timesteps"] = float(state.clock[train.TIME])
     return own
+
+
+def mean_error(state: train.TabularState) -> float:
+    """The mean absolute TD error of the environment steps since the last record."""
+    return float(state.error[0]) / max(int(state.error[1]), 1)
 
 
 def check_end(name: str, state: train.TabularState, length: int) -> None:
@@ -97,36 +105,54 @@ def compiled_loop(
     def start(seeds: Sequence[int]) -> Any:
         return tuple(setup.init(config, seed, place) for seed in seeds)
 
-    def advance(states: Any, t: int, n: int) -> tuple[Any, list[Chunk]]:
-        returns, lengths, chunks = np.empty(n), np.empty(n, np.int64), []
-        del t  # the kernel keeps the clock in its state
+    def go(states: Any, t: int, n: int, pause: Callable[[], bool]) -> tuple[Any, list[Part], int]:
+        """In pieces of environment steps, all seeds of the group side by side."""
+        parts: list[list[Part]] = [[] for _ in states]
+        until = rates._replace(last=t + n) if episodes else rates
+        done, size = 0, PIECE if episodes else min(n, PIECE)
+        returns, lengths = np.empty(size), np.empty(size, np.int64)
+        while done < n:
+            size, begin = size if episodes else min(size, n - done), time.perf_counter()
+            if size > returns.size:
+                returns, lengths = np.empty(size), np.empty(size, np.int64)
+            for state, told in zip(states, parts, strict=True):
+                if episodes and state.clock[train.ENDED] >= t + n:
+                    continue
+                span = min(size, LONGEST_EPISODE - int(state.clock[train.LENGTH])) if episodes else size
+                count, _ = train.run(*kernels, until, state, span, returns, lengths)
+                told.append(Part(Episodes(returns[:count].copy(), lengths[:count].copy()), {}))
+                if episodes:
+                    check_end(source.name, state, int(state.clock[train.LENGTH]))
+            done = min(int(state.clock[train.ENDED]) for state in states) - t if episodes else done + size
+            seconds = time.perf_counter() - begin
+            size = size * 2 if seconds < 0.1 else max(1, size // 2) if seconds > 0.4 else size
+            if pause():
+                break
+        return states, [join(*told) for told in parts], done
+
+    def measure(states: Any, rows: Any, n: int) -> list[dict[str, float]]:
+        return [{"train/td_error": mean_error(state), **explored(config, state, steps, episodes)} for state in states]
+
+    def forget(states: Any) -> None:
         for state in states:
-            until = rates._replace(last=int(state.clock[train.ENDED]) + n) if episodes else rates
-            count, errors, begin, span = 0, 0.0, int(state.clock[train.TIME]), LONGEST_EPISODE if episodes else n
-            while True:
-                before = state.clock[train.TIME]
-                more, error = train.run(*kernels, until, state, span, returns[count:], lengths[count:])
-                count, errors = count + more, errors + error * (state.clock[train.TIME] - before)
-                if not episodes or count == n:
-                    break
-                check_end(source.name, state, int(state.clock[train.LENGTH]))
-            ended = Episodes(returns[:count].copy(), lengths[:count].copy())
-            error = errors / (state.clock[train.TIME] - begin)
-            chunks.append(Chunk(ended, {"train/td_error": error, **explored(config, state, steps, episodes)}))
-        return states, chunks
+            state.error[:] = 0.0
 
     def dump(states: Any) -> dict[str, Any]:
         each = [checkpoint.to_arrays(state) for state in states]
         return {name: np.stack([arrays[name] for arrays in each]) for name in each[0]}
 
-    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> Any:
+    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> Any:
+        if any(array.shape[:1] != (len(seeds),) for array in arrays.values()):
+            raise IncompatibleCheckpoint(f"checkpoint: its arrays are not those of {len(seeds)} seeds")
         each = [{name: array[i] for name, array in arrays.items()} for i in range(len(seeds))]
         return tuple(read_state(*pair) for pair in zip(start(seeds), each, strict=True))
 
     def snapshots(states: Any) -> list[dict[str, Any]]:
         return [snapshot(state, setup) for state in states]
 
-    return Loop("compiled", 1, group, True, start, advance, snapshots, dump, restore, lambda states: None)
+    return Loop(
+        "compiled", 1, group, True, start, go, measure, snapshots, dump, restore, lambda states: None, forget=forget
+    )
 
 
 @dataclass
@@ -201,12 +227,15 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
 
     def start(seeds: Sequence[int]) -> TabularRun:
         (seed,) = seeds
+        return open_at(seed, 0)
+
+    def open_at(seed: int, step: int) -> TabularRun:
         world = source.open_worlds(1, training=True)
         table = setup.init(config, seed, worlds=world.n)
         first = config.initial_q if agent.initial_q is None else agent.initial_q
         sparse = is_large(setup.shape) and first == 0 and setup.n_allowed is None and config.tilings == 1
         return TabularRun(
-            world, table, meter(world.n), world.reset(seed), actions=np.zeros(world.n, np.int64),
+            world, table, meter(world.n), world.reset(fresh_seed(seed, step)), actions=np.zeros(world.n, np.int64),
             rows=np.zeros(0, np.int64) if sparse else None,
         )  # fmt: skip
 
@@ -216,13 +245,14 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
             run.fresh = []
         return run.rows
 
-    def advance(run: TabularRun, t: int, n: int) -> tuple[TabularRun, list[Chunk]]:
-        error, begun = 0.0, int(run.table.clock[train.TIME])
-        if run.obs is None:
+    def clock(run: TabularRun) -> int:
+        return int(run.table.clock[train.ENDED if episodes else train.TIME])
+
+    def go(run: TabularRun, t: int, n: int, pause: Callable[[], bool]) -> tuple[TabularRun, list[Part], int]:
+        first, step_by = clock(run), 1 if episodes else run.world.n
+        if run.obs is None and n:
             begin(run)
-        for k in itertools.count():
-            if (run.table.clock[train.ENDED] >= t + n) if episodes else k == n // run.world.n:
-                break
+        while clock(run) + step_by <= first + n:
             if episodes:
                 check_end(source.name, run.table, int(run.meter.running_length[0]))
             step = run.world.step(run.actions if setup.order is None else setup.order[run.obs, run.actions])
@@ -231,23 +261,39 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
             following = acting = see(run, setup.coder, step.next_obs)
             if (step.terminated | step.truncated | ~step.valid).any():  # a world has begun anew
                 acting = see(run, setup.coder, step.obs)
-            error += call(run, run.obs, step, following, acting)
+            run.table.error[0] += call(run, run.obs, step, following, acting)
+            run.table.error[1] += run.world.n
             if run.rows is not None:
                 run.fresh.append(run.obs)
             run.seen, run.obs = step.obs, acting
             run.meter.record(step)
-        dropped = {"rollout/dropped": float(run.world.dropped)} if run.world.dropped else {}
-        metrics = {"train/td_error": error / max(run.table.clock[train.TIME] - begun, 1), **dropped}
-        return run, [Chunk(run.meter.drain(), metrics | explored(config, run.table, steps, episodes))]
+            if pause():
+                break
+        return run, [Part(run.meter.drain(), {})], clock(run) - first
 
-    def restore(seeds: Sequence[int], arrays: dict[str, Any]) -> TabularRun:
-        run = start(seeds)
-        run.table = read_state(run.table, arrays)
+    def measure(run: TabularRun, rows: Any, n: int) -> list[dict[str, float]]:
+        dropped = {"rollout/dropped": float(run.world.dropped)} if run.world.dropped else {}
+        metrics = {"train/td_error": mean_error(run.table), **dropped}
+        return [metrics | explored(config, run.table, steps, episodes)]
+
+    def forget(run: TabularRun) -> None:
+        run.table.error[:] = 0.0
+
+    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> TabularRun:
+        (seed,) = seeds
+        saved = arrays.get("state.clock", np.zeros(1, np.int64)).ravel()
+        run = open_at(seed, max(int(saved[train.TIME]), step, 0) if saved.size else step)
+        try:
+            run.table = read_state(run.table, arrays)
+        except CheckpointError:
+            run.world.close()
+            raise
         if run.rows is not None:
             run.rows = np.flatnonzero(run.table.visits.any(axis=1))
         return run
 
     return Loop(
-        "host", stride, 1, False, start, advance, lambda run: [snapshot(run.table, setup, gather(run))],
-        lambda run: checkpoint.to_arrays(run.table), restore, lambda run: run.world.close(),
+        "host", stride, 1, False, start, go, measure, lambda run: [snapshot(run.table, setup, gather(run))],
+        lambda run: checkpoint.to_arrays(run.table), restore, lambda run: run.world.close(), forget=forget,
+        clock=clock, kill=lambda run: run.world.kill(),
     )  # fmt: skip

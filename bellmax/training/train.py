@@ -24,7 +24,7 @@ from bellmax.training.run import Run
 from bellmax.training.saved_world import find_saved_world
 from bellmax.training.trainer import Trainer
 from bellmax.training.worlds import Source, find_world
-from bellmax.types import BellmaxError, ConfigError, Masked, unknown
+from bellmax.types import BellmaxError, ConfigError, CorruptCheckpoint, Masked, unknown
 
 
 def train(
@@ -238,9 +238,13 @@ def resume(
         check_handled(source, run.loop)
     source, _ = as_asked(run.config, source, run.loop)
     run.options = changed
-    engine = _engine(run, source, data)
     step, groups = checkpoint.load(path)
     run.drop_after(step)
+    ended = step == run.steps and not groups  # all is learnt, and what is left is to evaluate
+    if ended:
+        check_ended(run, differing)
+        saving.read_experience(run)
+    engine = None if ended else _engine(run, source, data)
     exact = run.loop == "compiled" or run.options.data is not None
     note = "" if exact else "; its Gymnasium worlds start a new episode, so not bit for bit"
     say(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
@@ -249,6 +253,19 @@ def resume(
     if differing:
         saving.write_config(run)
     return _go(Trainer(run, source, engine, step, groups), progress, say)
+
+
+def check_ended(run: Run, differing: Sequence[str]) -> None:
+    """Refuse to resume a run after its last step where its policies are missing, or were to be others.
+
+    Raises:
+        CorruptCheckpoint: they do not reach its last step.
+        ConfigError: an option would have mattered before.
+    """
+    if not run.policies or run.history.step[-1:] != [run.steps]:
+        raise CorruptCheckpoint(f"{run.folder}: the checkpoint says that all is learnt, the history does not")
+    if late := [line for line in differing if line.startswith("keep_experience=True")]:
+        raise ConfigError(f"{late[0]}: too late, the run has learnt to its end and its replay memory is gone")
 
 
 def _engine(run: Run, source: Source, data: Any) -> Loop:

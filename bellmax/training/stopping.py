@@ -1,0 +1,165 @@
+"""Plain Python. Stopping a run: the first signal finishes the present step, the second waits for nothing.
+
+Everything that may take long runs in threads of a `Pool`, so that the main thread only waits and Python can deliver a
+signal to it at once. The threads are daemons: neither the caller nor the end of the process waits for a step that does
+not return.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
+
+from bellmax.stderr import say
+
+T = TypeVar("T")
+SLICE = 5.0  # seconds between two steps of a chunk and the first save inside it; a chunk is mostly shorter
+PATIENCE = 1.0  # seconds after the second signal
+PREFIX = "bellmax-"
+
+
+def never() -> bool:
+    """Go on."""
+    return False
+
+
+class Pool(Executor):
+    """Threads for the work of a run, which end with the process whatever they do."""
+
+    def __init__(self, threads: int) -> None:
+        self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, daemon=True, name=f"{PREFIX}{i}") for i in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """The result of a call in one of the threads, later."""
+        future: Future[T] = Future()
+        self._tasks.put((future, function, args, kwargs))
+        return future
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """The result of a call in one of the threads; a signal interrupts the wait."""
+        return self.submit(function, *args).result()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads after what was submitted, or without what has not begun."""
+        while cancel_futures:
+            try:
+                self._tasks.get_nowait()[0].cancel()
+            except queue.Empty:
+                break
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            future, function, args, kwargs = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+            del task, future, function, args, kwargs  # nothing is kept while it waits
+
+
+class Pause:
+    """Asked between two steps: whether to stop now, for a signal in `asked`, or to save inside of a long chunk.
+
+    `due` is when to save (seconds, `time.monotonic`); never within SLICE seconds of the first time this is asked, so
+    that compiling does not count. Set `over` where another group has failed.
+    """
+
+    def __init__(self, asked: list[int], due: float) -> None:
+        self._asked, self._due, self._until, self.over = asked, due, 0.0, False
+
+    def __call__(self) -> bool:
+        """Whether to stop now."""
+        if self._asked or self.over:
+            return True
+        now = time.monotonic()
+        if not self._until:
+            self._until = max(self._due, now + SLICE)
+        return now > self._until
+
+
+def check_asked(asked: list[int]) -> None:
+    """Stop if a signal asks for it.
+
+    Raises:
+        KeyboardInterrupt: with the signal's number.
+    """
+    if asked:
+        raise KeyboardInterrupt(asked[0])
+
+
+@contextlib.contextmanager
+def stop_at_a_good_moment() -> Iterator[list[int]]:
+    """Turn the first SIGINT or SIGTERM into an entry of the list, looked at between steps; the second stops at once.
+
+    Only the main thread may do so; elsewhere signals stay what they are.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: Any) -> None:
+        del frame
+        asked.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        say("stopping after the present step, with everything saved; press Ctrl-C again to stop now")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def end_on_second_signal() -> Iterator[None]:
+    """For a process that is ours alone: a second signal ends it, also where Python cannot handle one.
+
+    That is so while the main thread is in a call of another language, which may compile for a minute. The signals'
+    numbers come through a pipe to a thread, which waits PATIENCE seconds for an orderly end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    over = threading.Event()
+
+    def watch() -> None:
+        count = 0
+        while number := os.read(reader, 1):
+            count += number[0] in (signal.SIGINT, signal.SIGTERM)
+            if count > 1 and not over.wait(PATIENCE):
+                os._exit(128 + number[0])
+        os.close(reader)
+
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+
+
+def busy_threads() -> bool:
+    """Whether a thread of a `Pool` is alive: after a second signal, in the middle of a step that did not return."""
+    return any(thread.name.startswith(PREFIX) for thread in threading.enumerate())
