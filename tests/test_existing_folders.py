@@ -172,6 +172,13 @@ def test_resume_refuses_another_run(changed: dict, said: str, tmp_path: Path, mo
     assert listing(tmp_path) == before
 
 
+def test_arguments_that_would_not_come_back_are_refused(tmp_path: Path) -> None:
+    for wrong in ({"desc": {1: 2}}, {"desc": [{(1, 2): 3}]}, {"desc": {1, 2}}, {"desc": np.zeros(2)}):
+        with pytest.raises(bx.ConfigError, match="env_kwargs cannot be saved"):
+            bx.train(lambda desc: bx.corridor(), "q-learning", steps=100, env_kwargs=wrong, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["train", "corridor", "-a", "Q-Learning", "--steps", "1e3", "--json", "--quiet"]

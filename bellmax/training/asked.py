@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -64,6 +65,30 @@ def with_wrappers(env_kwargs: Mapping[str, Any] | None, wrappers: Any) -> dict[s
         normal_wrappers(given)
         kwargs["wrappers"] = [given] if isinstance(given, str | Mapping) else list(given)
     return kwargs
+
+
+def check_saved(env_kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments of an environment that would not come back from a run's folder as they are.
+
+    Raises:
+        ConfigError: a value is not JSON's, or a key of a dictionary is not a string.
+    """
+    try:
+        json.dumps(env_kwargs)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
+    parts: list[Any] = [env_kwargs]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Mapping):
+            if odd := [key for key in part if not isinstance(key, str)]:
+                raise ConfigError(
+                    f"env_kwargs cannot be saved: the key {odd[0]!r} would come back as a string; give a factory as "
+                    "world instead"
+                )
+            parts += part.values()
+        elif isinstance(part, list | tuple):
+            parts += part
 
 
 def check_handled(source: Source, loop: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.envs.book import Handling
 from bellmax.training import checkpoint, loops, offline, saving, storage
-from bellmax.training.asked import check_handled, check_kept, check_seeds, read_length, with_wrappers
+from bellmax.training.asked import check_handled, check_kept, check_saved, check_seeds, read_length, with_wrappers
 from bellmax.training.data_sources import name_of, read_data
 from bellmax.training.existing import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run
 from bellmax.training.masks import as_asked
@@ -132,10 +131,7 @@ def train(
     steps, vmap = length, options.vmap
     options = options if episodes is None else replace(options, episodes=length)
     if out is not None:
-        try:
-            json.dumps(env_kwargs)
-        except TypeError as error:
-            raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
+        check_saved(env_kwargs)
     if source.fixed is not None and len(seed_list) > 1:
         raise ConfigError(f"one {source.name} object serves one seed, not {len(seed_list)}; give its class or its id")
     if handling != Handling():  # it is asked how an environment of Gymnasium is run
