@@ -60,6 +60,7 @@ class Policy:
     def act(self, obs: Any, mask: Any = None) -> Any:
         """The greedy action (int) of one observation, or actions [B] of a batch; lowest index among equals.
 
+        The first call prepares the network, which costs up to seconds; one observation then costs tens of microseconds.
         `mask` as in `q_values`. Raises: as `q_values`.
         """
         q = self.q_values(obs, mask)
