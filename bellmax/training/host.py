@@ -247,6 +247,10 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         run.thread.shutdown()
         run.world.close()
 
+    def kill(run: DeepRun) -> None:
+        run.thread.shutdown(wait=False)
+        run.world.kill()
+
     def dump(run: DeepRun) -> dict[str, Any]:
         mind, actor, _ = run.block.result()
         return checkpoint.to_arrays((mind, run.actor, actor, run.carry, tuple(run.pending)))
@@ -288,5 +292,5 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
 
     return guarded(Loop(
         "host", stride, 1, False, start, go, measure, snapshot, dump, restore, close, experience,
-        forget=lambda run: run.told.clear(), clock=lambda run: run.t, kill=lambda run: run.world.kill(),
+        forget=lambda run: run.told.clear(), clock=lambda run: run.t, kill=kill,
     ))  # fmt: skip

@@ -221,7 +221,7 @@ def resume(
     if run.scores:
         raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
     if not (path / checkpoint.MANIFEST).is_file():
-        raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it anew")
+        raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it again")
     for name in ("policies", "checkpoint", "experience"):
         storage.refuse_link(path / name)
     changed, differing = change_options(run.options, options)
@@ -242,7 +242,7 @@ def resume(
         saving.read_experience(run)
     engine = None if ended else _engine(run, source, data)
     exact = run.loop == "compiled" or run.options.data is not None
-    note = "" if exact else "; its Gymnasium worlds start a new episode, so not bit for bit"
+    note = "" if exact else "; its Gymnasium environments start new episodes, so not bit for bit"
     say(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
         say(remark)
