@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +137,13 @@ def silent(text: str) -> None:
 def show(run: Any, as_json: bool) -> None:
     """The result of a run."""
     if as_json:
-        say_json({"folder": str(run.folder), "scores": run.scores, **numbers(run)})
+        verdict = dataclasses.asdict(run.verdict())
+        say_json({"folder": str(run.folder), "scores": run.scores, **numbers(run), "verdict": verdict})
         return
     from bellmax.report.text import describe_run
 
     click.echo(describe_run(run))
+    click.echo(str(run.verdict()))
 
 
 def folder_name(world: str, agent: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from bellmax.training.evaluate import Evaluation
 from bellmax.training.options import RunOptions
 from bellmax.training.policy import Policy
 from bellmax.training.records import Episodes, History
-from bellmax.types import ConfigError, FloatArray, IntArray
+from bellmax.training.verdict import Verdict, judge
+from bellmax.types import BellmaxError, ConfigError, FloatArray, IntArray
 
 
 class StepsToOptimal(NamedTuple):
@@ -67,6 +69,11 @@ class Run:
     visits: IntArray | None = None
     experience: list[Dataset] = field(default_factory=list)
     folder: Path | None = None
+    _source: Any = field(default=None, init=False, compare=False)  # where it was trained, to play random actions in
+    _verdict: Verdict | None = field(default=None, init=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_source": None}  # it has functions that cannot be pickled
 
     @property
     def unit(self) -> str:
@@ -106,6 +113,27 @@ class Run:
             where = self.folder or "it"
             raise ConfigError(f"the run stopped at step {done:,} of {self.steps:,} and has no scores; resume {where}")
         return summarise(np.array(self.scores))
+
+    def verdict(self) -> Verdict:
+        """The scores beside that of random play and of the best policy, and what is plainly wrong, with what to do.
+
+        Random actions are played in the same environment, as many episodes as the final policies played but for at most
+        about 3 s, or valued exactly where the scores are; a loaded run opens its environment again for that.
+
+        Raises:
+            ConfigError: the run has not ended.
+        """
+        from bellmax.training.chance import facts_of
+        from bellmax.training.saved_world import find_saved_world
+
+        self.summary()  # it has ended
+        if self._verdict is None:
+            source = self._source
+            if source is None:
+                with contextlib.suppress(BellmaxError):
+                    source = find_saved_world(None, None, self.world, self.env_kwargs, trusted=False)
+            self._verdict = judge(facts_of(self, source))
+        return self._verdict
 
     def policy(self, seed: int = 0, which: str = "final") -> Policy:
         """The policy of one of the run's seeds: "final", or "best" by the evaluations during training.

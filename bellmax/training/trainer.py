@@ -313,6 +313,7 @@ class Trainer:
     def finish(self) -> None:
         """Evaluate the final policies in the environment itself, score them, write the result."""
         run, episodes = self.run, self.run.options.final_episodes
+        run._source = self.source
         self.keeper.gather()
         if episodes:
             stop = functools.partial(check_asked, self.asked)
