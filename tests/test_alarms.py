@@ -81,9 +81,9 @@ def test_the_time_left_does_not_count_compiling(monkeypatch: Any) -> None:
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     speed = progress.Speed(1_000)
     now[0] = 30.0  # of which half a second was stepping
-    assert speed.words(100, compiling=True) == ("compiling", "")
+    assert speed.words(100, compiling=True) == ("warming up", "")
     now[0] = 31.0  # evaluated, which compiled as well
-    assert speed.words(100, compiling=True) == ("compiling", "")
+    assert speed.words(100, compiling=True) == ("warming up", "")
     now[0] = 31.5
     assert speed.words(200, compiling=False) == ("200 steps/s", "4 s left")
 

@@ -371,7 +371,7 @@ def test_progress_in_plain_lines_and_ctrl_c(loop: str, steps: int, tmp_path: Pat
     finally:
         process.kill()
     assert len(lines) == 2
-    assert re.match(r"q-learning FrozenLake-v1: {1,4}\d+%, [\d,]+ steps/s, [\d,]+ s left", lines[1])
+    assert re.match(r"q-learning FrozenLake-v1: {1,4}\d+%, (warming up|[\d,]+ steps/s, [\d,]+ s left)", lines[1])
     assert process.returncode == 130
     assert out == ""
     assert "stopped; what was learnt before is saved in run" in rest.splitlines()

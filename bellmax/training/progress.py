@@ -37,7 +37,7 @@ class Speed:
             self._begin = now, done
         begin, before = self._begin
         if done <= before or now <= begin:
-            return ("compiling" if compiling else "measuring"), ""
+            return "warming up", ""
         speed = (done - before) / (now - begin)
         return f"{speed:,.0f} {self.unit}/s", f"{(self.total - done) / speed:,.0f} s left"
 
@@ -78,13 +78,15 @@ def _bar(total: int, title: str, unit: str) -> Iterator[Report]:
 
 
 def _lines(total: int, title: str, unit: str) -> Report:
-    last = time.monotonic() + QUIET_SECONDS - LINE_SECONDS
+    begin = time.monotonic()
+    last = begin + QUIET_SECONDS - LINE_SECONDS
     speed = Speed(total, unit)
 
     def report(done: int, words: str = "", *, compiling: bool = False) -> None:
         nonlocal last
         now, told = time.monotonic(), speed.words(done, compiling=compiling)
-        if now - last >= LINE_SECONDS and done < total:
+        known = bool(told[1]) or now - begin >= LINE_SECONDS  # that it compiles is said if that takes long
+        if known and now - last >= LINE_SECONDS and done < total:
             last = now
             say(", ".join(filter(None, (f"{title}: {done / total:4.0%}", *told, words))))
 
