@@ -170,6 +170,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown experiment {sorted(unknown)[0]!r}; known: {', '.join(EXPERIMENTS)}", file=sys.stderr)
         return 2
+    bx.store_compiled_programs()
     met = True
     for name in names or EXPERIMENTS:
         begin = time.monotonic()
