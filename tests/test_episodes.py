@@ -12,7 +12,8 @@ from bellmax.cli import main
 from bellmax.training import checkpoint, tables, trainer
 
 FALLING = {"exploration_schedule": "per-episode", "exploration_decay": 0.8, "exploration_final_eps": 0.05}
-ARMS = bx.FiniteMDP.from_successors([[[(1.0, 0, 0.0, True)], [(1.0, 0, 1.0, True)]]], start=0, max_episode_steps=5)
+ARMS = bx.FiniteMDP.from_successors([[[(1.0, 0, 0.0, True)], [(1.0, 0, -1.0, True)]]], start=0, max_episode_steps=5)
+STILL = {"final_episodes": 0}
 LAKE = {"env_kwargs": {"is_slippery": False}, "final_episodes": 0}
 
 
@@ -26,12 +27,10 @@ def by_hand(episode: int, initial: float = 1.0, decay: float = 0.8, final: float
 
 @pytest.mark.parametrize("agent", ["q-learning", "sarsa", "expected-sarsa"])
 def test_exploration_falls_after_each_episode(agent: str) -> None:
-    """Values stay 0, so an arm that pays is only pulled when exploring: with probability ε / 2."""
+    """The first arm is never worse, so the other is only pulled when exploring: with probability ε / 2."""
     seeds, episodes = 5_000, 20
-    run = bx.train(
-        ARMS, agent, episodes=episodes, seeds=seeds, records=1, learning_rate=0.0, final_episodes=0, **FALLING
-    )
-    pulled = np.mean([each.returns for each in run.episodes], axis=0)
+    run = bx.train(ARMS, agent, episodes=episodes, seeds=seeds, records=1, **STILL, **FALLING)
+    pulled = -np.mean([each.returns for each in run.episodes], axis=0)
     expected = np.array([by_hand(k) / 2 for k in range(episodes)])
     np.testing.assert_allclose(pulled, expected, atol=5 * 0.5 / seeds**0.5)
     assert run.history["rollout/exploration_rate"][:, -1] == pytest.approx(by_hand(episodes))
@@ -47,14 +46,12 @@ def test_the_first_episode_is_random_and_the_others_are_not(loop: str) -> None:
     falling = {"exploration_schedule": "per-episode", "exploration_decay": 0.0, "exploration_final_eps": 0.0}
     pulled = []
     for seed in range(12):
-        run = bx.train(
-            ARMS, "q-learning", episodes=9, seeds=[seed], loop=loop, learning_rate=0.0, final_episodes=0, **falling
-        )
+        run = bx.train(ARMS, "q-learning", episodes=9, seeds=[seed], loop=loop, **STILL, **falling)
         returns = run.episodes[0].returns
         assert returns[1:].tolist() == [0.0] * 8
         pulled.append(returns[0])
         assert run.history["rollout/exploration_rate"][0, -1] == 0.0
-    assert 0 < sum(pulled) < 12
+    assert 0 < -sum(pulled) < 12
 
 
 @pytest.mark.parametrize("loop", ["compiled", "host"])
@@ -89,7 +86,7 @@ def test_other_schedules_go_by_episodes_too() -> None:
     )
     expected = np.maximum(1.0 - np.arange(10, 101, 10) / 50, 0.0)
     assert run.history["rollout/exploration_rate"][0] == pytest.approx(expected)
-    assert run.episodes[0].returns[:50].mean() > 0.1
+    assert run.episodes[0].returns[:50].mean() < -0.1
 
 
 class StopError(Exception):
@@ -131,7 +128,9 @@ class Endless(gym.Env):
         return 1, 0.0, False, False, {}
 
 
-STUCK = bx.FiniteMDP.from_successors([[[(1.0, 0, 0.0, False)], [(1.0, 0, 0.0, True)]]], start=0)  # the first arm loops
+STUCK = bx.FiniteMDP.from_successors(  # the first arm goes to and fro
+    [[[(1.0, 1 - s, 0.0, False)], [(1.0, s, 1.0, True)]] for s in (0, 1)], start=0
+)
 
 
 @pytest.mark.parametrize("world", [Endless, STUCK])
