@@ -122,7 +122,7 @@ def main() -> None:
     code = f"import importlib.metadata as m, json; print(json.dumps({{p: m.version(p) for p in {PACKAGES}}}))"
     facts["load_after"] = os.getloadavg()[0]
     results = {
-        "command": "python bench/acting.py", "date": datetime.date.today().isoformat(), "machine": facts,
+        "command": f"python bench/acting.py --repetitions {options.repetitions}", "date": datetime.date.today().isoformat(), "machine": facts,
         "peers": run(options.peers, "-c", code), "rows": rows,
         "met": rows[ours]["one"] < TARGET, "measurements": rounds,
     }  # fmt: skip
