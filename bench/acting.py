@@ -122,10 +122,14 @@ def main() -> None:
     code = f"import importlib.metadata as m, json; print(json.dumps({{p: m.version(p) for p in {PACKAGES}}}))"
     facts["load_after"] = os.getloadavg()[0]
     results = {
-        "command": f"python bench/acting.py --repetitions {options.repetitions}", "date": datetime.date.today().isoformat(), "machine": facts,
-        "peers": run(options.peers, "-c", code), "rows": rows,
-        "met": rows[ours]["one"] < TARGET, "measurements": rounds,
-    }  # fmt: skip
+        "command": f"python bench/acting.py --repetitions {options.repetitions}",
+        "date": datetime.date.today().isoformat(),
+        "machine": facts,
+        "peers": run(options.peers, "-c", code),
+        "rows": rows,
+        "met": rows[ours]["one"] < TARGET,
+        "measurements": rounds,
+    }
     print(markdown(results))
     (BENCH / "acting.json").write_text(json.dumps(results, indent=1) + "\n")
     (BENCH / "ACTING.md").write_text(markdown(results))
