@@ -365,7 +365,7 @@ def test_masked_actions_are_not_taken() -> None:
     ("observation", "action", "what", "fix"),
     [
         (spaces.Discrete(2), spaces.Box(0, 1, (1,)), "action space Box(0.0, 1.0, (1,), float32) is not Discrete",
-         "discretise"),
+         "DiscretizeAction"),
         (spaces.Text(5), spaces.Discrete(2), "observation space Text(", "wrap the environment"),
         (spaces.Sequence(spaces.Discrete(2)), spaces.Discrete(2), "observation space Sequence(", "wrap"),
     ],
