@@ -160,8 +160,8 @@ def _box(space: gym.spaces.Box) -> Box:
     if np.dtype(space.dtype).kind not in "iu":
         return Box(space.shape, "float32")
     low, high = (np.ravel(end).tolist() for end in (space.low, space.high))
-    if space.dtype == np.uint8 and {*low} == {0} and {*high} == {255}:
-        return Box(space.shape, "uint8")
+    if space.dtype == np.uint8 and {*low} == {0} and {*high} == {255} and len(space.shape) not in (2, 4):
+        return Box(space.shape, "uint8")  # as in files of older versions, to which the others were no images
     held = np.iinfo(np.int32)
     if min(low) <= held.min or max(high) >= held.max:  # Gymnasium's infinity for integers, or too large
         return Box(space.shape, "float32")

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bellmax.networks.images import image_of
 from bellmax.spaces import leaves_of, map_space, shape_of
 from bellmax.types import Array, Box, Space
 
@@ -235,4 +236,4 @@ class Standardizer(eqx.Module):
 
 def is_numbers(leaf: Any) -> bool:
     """Whether a leaf is a Box of numbers of any size; bytes are, but in an image."""
-    return isinstance(leaf, Box) and (leaf.dtype == "float32" or (leaf.dtype == "uint8" and len(leaf.shape) != 3))
+    return isinstance(leaf, Box) and (leaf.dtype == "float32" or (leaf.dtype != "bool" and not image_of(leaf)))

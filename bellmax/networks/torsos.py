@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from bellmax.networks.convolution import Conv
+from bellmax.networks.images import channels_last, height_axis, image_of, image_shape, scaled
 from bellmax.networks.layers import Dense, Norm, SpectralDense
 from bellmax.spaces import LEAVES, leaves_of, map_space, n_features
 from bellmax.types import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Space
@@ -25,9 +26,7 @@ def flat(space: Space, obs: Any) -> Array:
         elif isinstance(leaf, MultiDiscrete):
             parts.extend(jax.nn.one_hot(value[i], n, dtype=jnp.float32) for i, n in enumerate(leaf.ns))
         else:
-            scale = 255.0 if leaf.dtype == "uint8" and image_of(leaf) else 1.0
-            numbers = jnp.ravel(value).astype(jnp.float32)
-            parts.append(numbers if scale == 1.0 else numbers / scale)
+            parts.append(jnp.ravel(scaled(leaf, value)))
 
     map_space(add, space, obs)
     return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -66,17 +65,6 @@ class MLP(eqx.Module):
         return x
 
 
-def image_of(space: Space) -> Box | None:
-    """The image that a space is, [H, W, C] or [C, H, W], or None."""
-    return space if isinstance(space, Box) and len(space.shape) == 3 else None
-
-
-def channels_last(space: Box, obs: Array) -> Array:
-    """[H, W, C] float32, bytes as 0 to 1; the channels are the smaller of the first and the last axis."""
-    image = obs.astype(jnp.float32) / (255.0 if space.dtype == "uint8" else 1.0)
-    return jnp.moveaxis(image, 0, -1) if space.shape[0] < space.shape[-1] else image
-
-
 class Convolutions(eqx.Module):
     """Convolutions, each normalised and then ReLU, then flat."""
 
@@ -85,7 +73,7 @@ class Convolutions(eqx.Module):
     space: Box = eqx.field(static=True)
 
     def __init__(self, space: Box, plan: Sequence[tuple[int, int, int]], normalization: str, key: Array) -> None:
-        shape = jax.eval_shape(lambda: channels_last(space, jnp.zeros(space.shape))).shape
+        shape: tuple[int, ...] = image_shape(space)
         layers, norms = [], []
         for (width, size, stride), k in zip(plan, jax.random.split(key, len(plan)), strict=True):
             conv = Conv(shape[-1], width, size, stride, k, spectral=normalization == "spectral")
@@ -101,7 +89,7 @@ class Convolutions(eqx.Module):
     def __call__(self, obs: Array) -> Array:
         """One image to features [F]."""
         first = self.layers[0]
-        frames = self.space.dtype == "uint8" and self.space.shape[0] < self.space.shape[-1]
+        frames = self.space.dtype == "uint8" and self.space.low is None and height_axis(self.space) == 1
         x = first.of_frames(obs) if frames else first(channels_last(self.space, obs))
         for i, layer in enumerate(self.layers):
             x = layer(x) if i else x
@@ -220,4 +208,4 @@ def choose_torso(name: str, space: Space) -> str:
     image = image_of(space)
     if image is None:
         return "mlp" if isinstance(space, LEAVES) or not any(map(image_of, leaves_of(space))) else "combined"
-    return "nature" if sorted(image.shape)[1] >= 36 else "minatar"
+    return "nature" if min(image_shape(image)[:2]) >= 36 else "minatar"

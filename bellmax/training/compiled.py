@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from bellmax.deep.config import DeepConfig
 from bellmax.envs.functional import World
-from bellmax.networks.torsos import image_of
+from bellmax.networks.images import image_of
 from bellmax.random import APART
 from bellmax.replay.ring import NOWHERE
 from bellmax.spaces import leaves_of

@@ -12,11 +12,13 @@ import numpy as np
 from bellmax.config import AgentConfig
 from bellmax.dispatch import in_32_bits
 from bellmax.machine import free_bytes
+from bellmax.spaces import visible
+from bellmax.stderr import warn
 from bellmax.training import checkpoint
 from bellmax.training.parts import Episodes, Part, join
 from bellmax.training.records import Loop, guarded, mean_metrics
 from bellmax.training.worlds import Source
-from bellmax.types import ConfigError, Masked, ResourceError
+from bellmax.types import ConfigError, EnvWarning, Masked, ResourceError
 
 COPIES = 6  # of a network's parameters: their frozen copy, average, gradient and the optimiser's two moments, at most
 TABLE_GROUPS = 8  # many seeds of a table go in so many groups, each a thread's work; the same on every machine
@@ -100,6 +102,14 @@ def check_memory(config: Any, source: Source, steps: int, n_seeds: int) -> None:
         )
 
 
+def remark_images(config: Any, source: Source) -> None:
+    """Say what a network makes of observations that could be images, where that may not be what is meant."""
+    from bellmax.networks.images import remarks
+
+    for text in remarks(visible(source.space), config.normalize_observations):
+        warn(f"{source.name}: {text}", EnvWarning)
+
+
 def make_loop(
     config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None, *, n_seeds: int = 1,
     episodes: bool = False,
@@ -120,6 +130,7 @@ def make_loop(
         return tables.host_loop(config, source, steps, n_seeds, episodes=episodes)
     from bellmax.training import host
 
+    remark_images(config, source)
     check_memory(config, source, steps, n_seeds)
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")

@@ -1,0 +1,113 @@
+"""NumPy and JAX. Which observations are images, where their height, width and channels are, and a pixel's range."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from bellmax.spaces import bounds_of, leaves_of
+from bellmax.types import Array, Box, Space
+
+LEAST = 16  # pixels along each side of an image without an axis of channels, or with one of frames: else it is a table
+MOST_CHANNELS = 4  # of what is plainly an image; more are said
+FEW = 15  # integers of a smaller range need no scale
+
+
+def height_axis(box: Box) -> int | None:
+    """The axis of an image's height, which its width follows; None if the Box is not an image.
+
+    With three axes the channels are first or last: the axis that is not one of two equal ones, else the smaller. Of
+    integers, two axes of at least 16 are an image without channels, and four are one with frames and channels, if two
+    neighbours are longer than the others and than 16.
+    """
+    shape = box.shape
+    if len(shape) == 3:
+        if shape[0] == shape[1] != shape[2]:
+            return 0
+        if shape[1] == shape[2] != shape[0]:
+            return 1
+        return 1 if shape[0] < shape[-1] else 0
+    if box.low is None:  # real numbers, flags, and bytes that were learned from before these were told apart
+        return None
+    if len(shape) == 2:
+        return 0 if min(shape) >= LEAST else None
+    if len(shape) == 4:
+        for axis in range(3):
+            others = shape[:axis] + shape[axis + 2 :]
+            if min(shape[axis : axis + 2]) >= max(LEAST, max(others) + 1):
+                return axis
+    return None
+
+
+def image_of(space: Space) -> Box | None:
+    """The image that a space is, or None."""
+    return space if isinstance(space, Box) and height_axis(space) is not None else None
+
+
+def image_shape(box: Box) -> tuple[int, int, int]:
+    """(height, width, channels) of an image; frames and channels count together."""
+    axis = height_axis(box)
+    assert axis is not None  # noqa: S101 - the caller has looked
+    height, width = box.shape[axis : axis + 2]
+    return height, width, math.prod(box.shape) // (height * width)
+
+
+def channels_last(box: Box, obs: Array) -> Array:
+    """[H, W, C] float32 of an image, integers as 0 to 1."""
+    axis, image = height_axis(box), scaled(box, obs)
+    if box.shape == image_shape(box):
+        return image
+    assert axis is not None  # noqa: S101 - it is an image
+    return jnp.moveaxis(image, (axis, axis + 1), (0, 1)).reshape(image_shape(box))
+
+
+def scaled(box: Box, obs: Array) -> Array:
+    """Numbers as float32, those of an image of integers from 0 to 1 by the bounds of its space."""
+    bounds = bounds_of(box)
+    if bounds is None or image_of(box) is None:
+        return _near(box, bounds, obs)
+    low, high = (_one(end, box) for end in bounds)
+    numbers = obs.astype(jnp.float32)
+    if np.any(low):
+        numbers = numbers - np.float32(low)
+    return numbers / np.float32(np.maximum(high - low, 1))
+
+
+def _near(box: Box, bounds: Any, obs: Array) -> Array:
+    """Numbers as they are; integers that float32 would merge, counted from the first of their space."""
+    if bounds is not None and jnp.issubdtype(obs.dtype, jnp.integer) and np.abs(bounds).max() > 2**24:
+        obs = obs - _one(bounds[0], box)
+    return obs.astype(jnp.float32)
+
+
+def _one(end: Any, box: Box) -> Any:
+    """A bound as one number if it is the same everywhere, else in the shape of the Box."""
+    return end.flat[0] if (end == end.flat[0]).all() else end.reshape(box.shape)
+
+
+def remarks(space: Space, normalized: bool) -> list[str]:
+    """What is to be said of observations that could be images, a sentence each; `normalized` if others are scaled."""
+    said = []
+    for box in leaves_of(space):
+        if not isinstance(box, Box):
+            continue
+        shape, bounds = " x ".join(map(str, box.shape)), bounds_of(box)
+        if image_of(box):
+            height, width, channels = image_shape(box)
+            if len(box.shape) == 3 and min(box.shape[0], box.shape[2]) > MOST_CHANNELS and len({*box.shape}) == 3:
+                said.append(
+                    f"observations of {shape} are read as images of {height} x {width} with {channels} channels; if "
+                    "that is not meant, move the channels to the end and pad or crop the others to the same length"
+                )
+        elif bounds is not None and not normalized and math.prod(box.shape) >= LEAST:
+            widest = int((bounds[1] - bounds[0]).max())
+            if widest > FEW:
+                said.append(
+                    f"observations of {shape} integers up to {int(bounds[1].max())} are not images, and a network sees "
+                    "them as they are; give normalize_observations=True, or of images the axes (height, width, "
+                    "channels)"
+                )
+    return said
