@@ -428,7 +428,9 @@ def test_states_and_masks_are_checked() -> None:
 @pytest.mark.parametrize(
     ("agent", "settings", "message"),
     [
-        ("q-learning", {}, "q-learning keeps a table and cannot learn from data; use cql, bcq, dqn"),
+        ("sarsa", {}, "sarsa learns from what it does itself, and nothing is done with data; use q-learning"),
+        ("expected-sarsa", {}, "expected-sarsa learns from what it does itself"),
+        ("peng-q", {}, "peng-q follows whole episodes, and data are drawn step by step; use q-learning"),
         ("pqn", {}, "pqn learns only from what it has just done and cannot learn from data"),
         ("r2d2", {}, "r2d2 with recurrent='.*' cannot learn from data"),
         ("dqn", {"data": "nowhere"}, "data 'nowhere': there is no such file or folder"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.tabular.agent import Now, Shape, Step, TabularAgent, level_at, step_size_after
-from bellmax.tabular.kernel import kernel, new_generator
+from bellmax.tabular.kernel import kernel, new_generator, uniform
 from bellmax.tabular.representation import MaskedTable, MaskedTiles, Ragged, Tiles, feature, n_features, set_allowed
 from bellmax.tabular.soundness import MOST
 from bellmax.types import FloatArray, IntArray
@@ -205,4 +205,29 @@ def observe(
         set_allowed(q, acting_obs[i], masks, 2, i)
         if not look_ahead or chosen[i] < 0:
             chosen[i] = behaviour.act(q, acting_obs[i], now)
+    return error
+
+
+@kernel
+def replay(
+    update: Any, behaviour: Any, options: Any, rates: Any, state: Any, obs: Any, action: Any, reward: Any,
+    continues: Any, over: Any, next_obs: Any, masks: Any, steps: int,
+) -> Any:  # fmt: skip
+    """Learn `steps` times from a transition of the data [n], each drawn uniformly, in place.
+
+    `masks [2, n, A]` are the actions that were allowed in `obs` and `next_obs`, if masks are used. Returns the sum of
+    absolute TD errors.
+    """
+    q, error = state.q, 0.0
+    now = Now(0.0, state.visits, rates, state.generator)
+    for _ in range(steps):
+        i = np.int64(uniform(state.generator) * obs.shape[0])
+        alpha = count(q, state.visits, obs[i], action[i], rates)
+        set_allowed(q, obs[i], masks, 0, i)
+        set_allowed(q, next_obs[i], masks, 1, i)
+        transition = Step(
+            obs[i], action[i], reward[i], rates.gamma * continues[i], next_obs[i], np.int64(-1), over[i], alpha
+        )
+        error += abs(update(q, state.memory, options, transition, behaviour, now))
+    state.clock[TIME] += steps
     return error

@@ -41,12 +41,18 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
     Raises:
         ConfigError: such an agent cannot, or the data do not fit the world; all of it in one message.
     """
+    if loops.is_tabular(config):
+        from bellmax.training import offline_tables
+
+        return offline_tables.prepare(config, source, data)
     from bellmax.deep.config import ReplayConfig
     from bellmax.replay.frames import room_for
 
     if not isinstance(config, ReplayConfig):
-        kind = "keeps a table" if loops.is_tabular(config) else "learns only from what it has just done"
-        raise ConfigError(f"{config.name} {kind} and cannot learn from data; use cql, bcq, dqn, or another with replay")
+        raise ConfigError(
+            f"{config.name} learns only from what it has just done and cannot learn from data; use cql, bcq, dqn, or "
+            "another with replay"
+        )
     if config.recurrent != "none":
         raise ConfigError(f"{config.name} with recurrent={config.recurrent!r} cannot learn from data; give none")
     problems = find_faults(data, source.space, source.n_actions, in_order=config.window > 1)
@@ -82,9 +88,26 @@ def fill(agent: Agent, experience: Experience) -> Any:
     return jax.jit(lambda rows: jax.lax.scan(put, agent.memory.init(), rows)[0])(experience)
 
 
+def make_loop(
+    config: Any, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None, *, n_seeds: int = 1
+) -> Loop:
+    """The offline loop for a run of `steps` updates on each of `n_seeds` seeds; `kind` is the loop of its evaluation.
+
+    `config` and `data` are those that `prepare` has passed.
+
+    Raises:
+        ConfigError, ResourceError: it is too long, or would not fit in memory.
+    """
+    if loops.is_tabular(config):
+        from bellmax.training import offline_tables
+
+        return offline_tables.make_loop(config, source, kind, steps, data, n_seeds)
+    return deep_loop(config, source, kind, steps, data, group)
+
+
 @in_32_bits
-def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None) -> Loop:
-    """The offline loop for a run of `steps` gradient steps on each seed; `kind` is the loop that evaluation is like.
+def deep_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None) -> Loop:
+    """The loop of a network for a run of `steps` gradient steps on each seed, as `make_loop` has it.
 
     `config` and `data` are those that `prepare` has passed.
 

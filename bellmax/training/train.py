@@ -147,7 +147,7 @@ def train(
         by_episode = episodes is not None
         engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list), episodes=by_episode)
     else:
-        engine = offline.make_loop(config, source, kind, steps, given, vmap)
+        engine = offline.make_loop(config, source, kind, steps, given, vmap, n_seeds=len(seed_list))
         about = DataCard(source=name_of(data), steps=given.steps, sha256=given.sha256())
         options = replace(options, data=about)
         why = f"learning from {given.steps:,} steps of {about.source}, evaluated in the world"
@@ -282,7 +282,7 @@ def _engine(run: Run, source: Source, data: Any) -> Loop:
             f"({about.steps:,} steps); give them as data"
         )
     config = offline.prepare(run.config, source, given)  # the same again, or what a world given anew does not fit
-    return offline.make_loop(config, source, run.loop, run.steps, given, run.options.vmap)
+    return offline.make_loop(config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=len(run.seeds))
 
 
 def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:

@@ -1,0 +1,117 @@
+"""NumPy. Tables that learn from data: every step of the run is one update with a transition drawn from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bellmax.spaces import visible
+from bellmax.tabular import train
+from bellmax.tabular.agent import Shape, build_rates
+from bellmax.tabular.representation import MaskedTiles, Tiles
+from bellmax.tabular.tiles import encode
+from bellmax.training import checkpoint
+from bellmax.training.data import Dataset, as_experience, find_faults
+from bellmax.training.records import Chunk, Episodes, Loop
+from bellmax.training.table_memory import check_room
+from bellmax.training.table_setup import Setup, set_up, snapshot
+from bellmax.training.tables import read_state
+from bellmax.training.worlds import Source
+from bellmax.types import ConfigError, Masked
+
+ON_POLICY = ("expected-sarsa",)  # besides those that look ahead or follow an episode
+CAN = "q-learning, double-q, speedy-q, dyna-q, prioritized-sweeping, r-max or delayed-q"
+
+
+def prepare(config: Any, source: Source, data: Dataset) -> Any:
+    """The config, if such a learner can learn from such data.
+
+    Raises:
+        ConfigError: it learns the values of the policy that acts, or follows whole episodes; or the data do not fit the
+            environment; all of it in one message.
+    """
+    agent, data = config.make(Shape(2, source.n_actions)), as_seen(source, data)
+    problems = []
+    if agent.look_ahead or config.name in ON_POLICY:
+        problems.append(f"{config.name} learns from what it does itself, and nothing is done with data; use {CAN}")
+    elif agent.episodic:
+        problems.append(f"{config.name} follows whole episodes, and data are drawn step by step; use {CAN}")
+    problems += find_faults(data, source.space, source.n_actions)
+    if not problems and source.mdp is not None:
+        lacking = ~source.mdp.allowed[np.asarray(data.obs), np.asarray(data.action)]
+        if lacking.any():
+            row = int(np.argmax(lacking))
+            problems.append(f"row {row}: action is {data.action[row]}, which state {data.obs[row]} does not have")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return config
+
+
+def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset, n_seeds: int = 1) -> Loop:
+    """The loop for a run of `steps` updates on each seed; `kind` is the loop that evaluation is like.
+
+    `config` and `data` are those that `prepare` has passed.
+
+    Raises:
+        ResourceError: the tables of all seeds do not fit in memory.
+    """
+    setup = set_up(config, source)
+    check_room(config, setup.shape, source.name, n_seeds, setup.masked)
+    agent, rates = setup.agent, build_rates(config, steps)
+    kernels = agent.update, agent.behaviour, agent.options, rates
+    data = as_seen(source, data)
+    rows = read_rows(setup, source, data)
+
+    def start(seeds: Sequence[int]) -> train.TabularState:
+        (seed,) = seeds
+        state = setup.init(config, seed)
+        if not isinstance(state.q, Tiles | MaskedTiles):
+            return state
+        seen = np.concatenate([encode(setup.coder, visible(part)) for part in (data.obs, data.next_obs)])  # type: ignore[arg-type]
+        q = state.q._replace(active=seen)
+        if isinstance(q, MaskedTiles):
+            q = q._replace(allowed=np.concatenate([rows[-1][0], rows[-1][1]]))
+        return state._replace(q=q, memory=agent.memory(q))
+
+    def advance(state: train.TabularState, t: int, n: int) -> tuple[train.TabularState, list[Chunk]]:
+        del t  # the kernel keeps the clock in its state
+        error = train.replay(*kernels, state, *rows, n)
+        nothing = Episodes(np.zeros(0), np.zeros(0, np.int64))
+        return state, [Chunk(nothing, {"train/td_error": error / n})]
+
+    return Loop(
+        kind, 1, 1, True, start, advance, lambda state: [snapshot(state, setup)], checkpoint.to_arrays,
+        lambda seeds, arrays: read_state(start(seeds), arrays), lambda state: None,
+    )  # fmt: skip
+
+
+def as_seen(source: Source, data: Dataset) -> Dataset:
+    """The data without masks where the table needs none, as it knows which actions each state of a model has."""
+    if isinstance(data.obs, Masked) and not isinstance(source.space, Masked):
+        return data._replace(obs=visible(data.obs), next_obs=visible(data.next_obs))
+    return data
+
+
+def read_rows(setup: Setup, source: Source, data: Dataset) -> tuple[Any, ...]:
+    """The data as the kernel wants them: obs, action, reward, continues, over, next_obs [n], and masks [2, n, A]."""
+    whole = as_experience(data, source.space, 1.0)
+    step, n = whole.transition, data.steps
+    masks = np.zeros((2, 0, 0), np.bool_)
+    if isinstance(source.space, Masked):
+        masks = np.stack([step.obs.mask, step.next_obs.mask])
+        masks[1][~masks[1].any(axis=1)] = True  # nothing follows there
+    obs, next_obs = visible(step.obs), visible(step.next_obs)
+    action = np.asarray(step.action, np.int64)
+    if setup.order is not None:  # the columns of the table are in an order of their own
+        action = np.argsort(setup.order, axis=1)[obs, action]
+    if setup.coder is None:
+        obs, next_obs = np.asarray(obs, np.int64), np.asarray(next_obs, np.int64)
+    elif setup.coder.tilings == 1:
+        obs, next_obs = encode(setup.coder, obs)[:, 0], encode(setup.coder, next_obs)[:, 0]
+    else:  # slots, in which `start` notes the tiles
+        obs, next_obs = np.arange(n), np.arange(n, 2 * n)
+    over = np.asarray(whole.over) > 0
+    reward, continues = (np.asarray(part, np.float64) for part in (step.reward, step.discount))
+    return obs, action, reward, continues, over, next_obs, masks
