@@ -215,10 +215,9 @@ def replay(
 ) -> Any:  # fmt: skip
     """Learn `steps` times from a transition of the data [n], each drawn uniformly, in place.
 
-    `masks [2, n, A]` are the actions that were allowed in `obs` and `next_obs`, if masks are used. Returns the sum of
-    absolute TD errors.
+    `masks [2, n, A]` are the actions that were allowed in `obs` and `next_obs`, if masks are used.
     """
-    q, error = state.q, 0.0
+    q, error = state.q, state.error[0]
     now = Now(0.0, state.visits, rates, state.generator)
     for _ in range(steps):
         i = np.int64(uniform(state.generator) * obs.shape[0])
@@ -230,4 +229,6 @@ def replay(
         )
         error += abs(update(q, state.memory, options, transition, behaviour, now))
     state.clock[TIME] += steps
-    return error
+    state.error[0] = error
+    state.error[1] += steps
+    return 0

@@ -218,8 +218,8 @@ def piece_rounds(config: Any, space: Any, n_actions: int, stride: int) -> int:
     """
     import jax
 
+    from bellmax.networks.images import image_of
     from bellmax.networks.network import skeleton
-    from bellmax.networks.torsos import image_of
     from bellmax.spaces import leaves_of
 
     network = jax.eval_shape(lambda: skeleton(space, n_actions, config.spec))

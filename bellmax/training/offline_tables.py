@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
 from bellmax.training import checkpoint
 from bellmax.training.data import Dataset, as_experience, find_faults
-from bellmax.training.records import Chunk, Episodes, Loop
+from bellmax.training.parts import Part, nothing
+from bellmax.training.records import Loop
 from bellmax.training.table_memory import check_room
 from bellmax.training.table_setup import Setup, set_up, snapshot
-from bellmax.training.tables import read_state
+from bellmax.training.tables import PIECE, mean_error, read_state
 from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, Masked
 
@@ -75,15 +76,31 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
             q = q._replace(allowed=np.concatenate([rows[-1][0], rows[-1][1]]))
         return state._replace(q=q, memory=agent.memory(q))
 
-    def advance(state: train.TabularState, t: int, n: int) -> tuple[train.TabularState, list[Chunk]]:
+    def go(
+        state: train.TabularState, t: int, n: int, pause: Callable[[], bool]
+    ) -> tuple[train.TabularState, list[Part], int]:
         del t  # the kernel keeps the clock in its state
-        error = train.replay(*kernels, state, *rows, n)
-        nothing = Episodes(np.zeros(0), np.zeros(0, np.int64))
-        return state, [Chunk(nothing, {"train/td_error": error / n})]
+        done = 0
+        while done < n:
+            size = min(PIECE, n - done)
+            train.replay(*kernels, state, *rows, size)
+            done += size
+            if pause():
+                break
+        return state, [nothing()], done
+
+    def measure(state: train.TabularState, told: Any, n: int) -> list[dict[str, float]]:
+        return [{"train/td_error": mean_error(state)}]
+
+    def forget(state: train.TabularState) -> None:
+        state.error[:] = 0.0
+
+    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> train.TabularState:
+        return read_state(start(seeds), arrays)
 
     return Loop(
-        kind, 1, 1, True, start, advance, lambda state: [snapshot(state, setup)], checkpoint.to_arrays,
-        lambda seeds, arrays: read_state(start(seeds), arrays), lambda state: None,
+        kind, 1, 1, True, start, go, measure, lambda state: [snapshot(state, setup)], checkpoint.to_arrays, restore,
+        lambda state: None, forget=forget,
     )  # fmt: skip
 
 
