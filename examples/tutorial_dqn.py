@@ -10,7 +10,7 @@ What differs from the tutorial's script, and why:
 Mean return of 100 greedy episodes after training, a number per seed (PyTorch 2.13 and Gymnasium 1.3 for the script):
 - the tutorial's script, run as it stands, seeds 0 to 2: 118, 451, 156, mean 241, in 8 to 22 minutes a seed;
 - its settings in bellmax, seeds 0 to 4: 500, 107, 367, 500, 155, mean 326;
-- bellmax's defaults in as many steps, seeds 0 to 4: 500, 500, 500, 497, 500, mean 499.
+- bellmax's defaults in as many steps, seeds 0 to 4: 500, 500, 500, 500, 500, mean 500.
 
     python examples/tutorial_dqn.py [steps] [seeds]
 """
