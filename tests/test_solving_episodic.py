@@ -203,3 +203,14 @@ def test_gaps_and_regret_of_a_table() -> None:
         policy_gap(lake, np.zeros((4, 16)), 0.95)
     with pytest.raises(ConfigError, match="q is nan in states"):
         policy_gap(lake, np.full((16, 4), np.nan), 0.95)
+
+
+def test_regret_is_the_gap_averaged_over_the_start() -> None:
+    """Of states where an episode may begin, each by its probability; others do not count."""
+    rng = np.random.default_rng(0)
+    start = np.array([0.7, 0.1, 0.0, 0.2])
+    mdp = FiniteMDP.from_arrays(rng.dirichlet(np.ones(4), (4, 3)), rng.normal(size=(4, 3)), start=start)
+    found = policy_gap(mdp, rng.normal(size=(4, 3)), 0.9)
+    assert found.regret == pytest.approx(start @ found.gap, rel=1e-12)
+    assert found.largest == found.gap.max() > 0
+    assert abs(found.regret - found.gap[start > 0].mean()) > 0.01
