@@ -113,8 +113,8 @@ def run_tests(folder: Path, tests: list[str], limit: int = LIMIT) -> tuple[str, 
         finally:
             os._exit(code)  # nothing of the parent is left to do here, such as to remove the folder
     status = os.waitpid(child, 0)[1]
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
-        return "failed", "the time limit"
+    if os.WIFSIGNALED(status):
+        return "failed", f"a crash ({signal.Signals(os.WTERMSIG(status)).name})"  # SIGXCPU: out of time
     said = output.read_text(encoding="utf-8", errors="replace")
     failed = re.search(r"^FAILED (.+?)(?: - .*)?$", said, re.MULTILINE)
     if os.waitstatus_to_exitcode(status) == 1 and failed:
