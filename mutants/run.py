@@ -142,13 +142,15 @@ def try_fault(folder: Path, fault: Fault) -> tuple[str, str]:
 def table(faults: list[Fault], found: dict[str, list[str]]) -> str:
     """The results in Markdown."""
     caught = sum(found.get(fault.name, [""])[0] == "caught" for fault in faults)
+    tried = sum(fault.name in found for fault in faults)
+    later = f"; {len(faults) - tried} are not tried yet" if tried < len(faults) else ""
     lines = [
         "# Planted faults", "",
-        f"`make mutants`: {caught} of {len(faults)} are caught by the tests that `faults.toml` names for them.", "",
+        f"`make mutants`: of {tried} faults {caught} are caught by the tests that `faults.toml` names for them{later}.", "",
         "| area | fault | in | verdict |", "|---|---|---|---|",
     ]  # fmt: skip
     for fault in faults:
-        word, by = found.get(fault.name, ["not run", ""])
+        word, by = found.get(fault.name, ["not tried", ""])
         told = f"caught by `{by}`" if word == "caught" else f"**{word}** {fault.survives}".strip()
         cells = (fault.area, fault.name, f"`{fault.file}`", told)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

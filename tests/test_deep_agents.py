@@ -4,6 +4,7 @@ The rows are a covering array: every value of every switch meets every value of 
 """
 
 import itertools
+from typing import Any
 
 import gymnasium as gym
 import jax
@@ -250,12 +251,24 @@ def test_a_memory_cell_begins_anew_with_each_episode_of_a_vector_environment(mod
     state = loop.start([0])
     state, _ = loop.advance(state, 0, 400)
     (_, kept), _, _ = state.block.result()
-    blank = make_experience(config, source.space)
-    _, unpack, _ = row_codec(blank)
-    rows = jax.vmap(unpack)(kept.ring.rows)
     loop.close(state)
+    assert_cells_begin_anew(config, source, kept.ring)
+
+
+def test_a_memory_cell_begins_anew_with_each_episode_of_a_compiled_world() -> None:
+    source = find_world("CartPole-v1")
+    config = bx.R2D2(recurrent="gru", num_envs=2, net_arch=(8,), learning_starts=5_000, buffer_size=800)
+    loop = make_loop(config, source, "compiled", 400)
+    state, _ = loop.advance(loop.start([0]), 0, 400)
+    assert_cells_begin_anew(config, source, state.memory.ring)
+
+
+def assert_cells_begin_anew(config: bx.R2D2, source: Any, ring: Any) -> None:
+    """What the cell held before each step in the memory is blank where an episode began, and nowhere else."""
+    _, unpack, _ = row_codec(make_experience(config, source.space))
+    rows = jax.vmap(unpack)(ring.rows)
     for world in range(2):
-        n = int(kept.ring.size[world])
+        n = int(ring.size[world])
         over = np.asarray(rows.over)[world::2][:n]
         first = np.concatenate([[True], over[:-1] == 1])
         carry = np.concatenate([np.asarray(part)[world::2][:n] for part in jax.tree.leaves(rows.carry)], axis=1)
