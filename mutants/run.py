@@ -146,7 +146,7 @@ def table(faults: list[Fault], found: dict[str, list[str]]) -> str:
     later = f"; {len(faults) - tried} are not tried yet" if tried < len(faults) else ""
     lines = [
         "# Planted faults", "",
-        f"`make mutants`: of {tried} faults {caught} are caught by the tests that `faults.toml` names for them{later}.", "",
+        f"`make mutants`: {caught} of {tried} faults are caught by the tests named for them{later}.", "",
         "| area | fault | in | verdict |", "|---|---|---|---|",
     ]  # fmt: skip
     for fault in faults:
