@@ -97,3 +97,14 @@ def test_data_that_do_not_fit_are_refused_by_row() -> None:
     action[0] = 9  # the first state has two
     with pytest.raises(ConfigError, match="row 0: action is 9, which state 0 does not have"):
         bx.train("maximization-bias", "q-learning", data=bias._replace(action=action), steps=100)
+
+
+def test_integers_of_older_files_are_floats_and_others_are_refused() -> None:
+    world = functools.partial(Cue, native.Box(0, 9, (2,), np.int64), (np.array([1, 2]), np.array([2, 1])))
+    data = bx.collect(None, world, steps=100)
+    assert data.obs.dtype == np.int32
+    old = data._replace(obs=data.obs.astype("f4"), next_obs=data.next_obs.astype("f4"))
+    runs = [bx.train(world, "q-learning", data=each, steps=500, **QUICK) for each in (data, old)]
+    np.testing.assert_array_equal(runs[0].policy().arrays["q"], runs[1].policy().arrays["q"])
+    with pytest.raises(ConfigError, match=r"obs is float32 \(100, 2\), not int32"):
+        bx.train(world, "q-learning", data=old._replace(obs=old.obs + 0.5), steps=500)

@@ -105,6 +105,9 @@ def check_kept(config: AgentConfig | None, keep_experience: bool, *, offline_run
     if keep_experience and offline_run:
         raise ConfigError("keep_experience keeps what was stepped, and a run with data steps nothing")
     if keep_experience and config and not hasattr(config, "buffer_size"):
-        raise ConfigError(f"keep_experience keeps a replay memory, and {config.name} has none; use dqn, or another")
+        raise ConfigError(
+            f"keep_experience keeps a replay memory, and {config.name} has none; use dqn, or another, or record what a "
+            "policy does with bx.collect(run.policy(), steps=...)"
+        )
     if keep_experience and config and config.gamma == 0:
         raise ConfigError("keep_experience tells ends by their discount, which is always 0 with gamma=0")
