@@ -155,8 +155,10 @@ def make_coder(config: Any, space: Space, low: Any, high: Any, n_actions: int) -
     first, last = numbers.low.copy(), numbers.high.copy()
     first[numbers.ranged], last[numbers.ranged] = low, high
     half = np.where(np.array(plan.values) == plan.bins, 0.5, 0.0)  # an integer is the middle of its cell
-    shifted = np.array(_shifted(plan, config), np.int64)
-    return Coder(first - half, last + half, np.array(plan.bins, np.int64), shifted, config.tilings)
+    shifted, bins = np.array(_shifted(plan, config), np.int64), np.array(plan.bins, np.int64)
+    return Coder(
+        first - half, last + half, bins.astype(np.float64), shifted.astype(np.float64), bins + shifted, config.tilings
+    )
 
 
 def rows_of(coder: Coder | None, obs: Any) -> IntArray:

@@ -20,21 +20,18 @@ class Coder(NamedTuple):
 
     Attributes:
         low, high: the range of each dimension; what is beyond counts as its end [k].
-        bins: tiles along each dimension [k].
-        shifted: 1 where grids are shifted, which then have one tile more, else 0 [k].
+        bins: tiles along each dimension, as floats [k].
+        shifted: 1.0 where grids are shifted, which then have one tile more, else 0.0 [k].
+        width: tiles along each dimension of a grid, their sum [k].
         tilings: grids.
     """
 
     low: FloatArray
     high: FloatArray
-    bins: IntArray
-    shifted: IntArray
+    bins: FloatArray
+    shifted: FloatArray
+    width: IntArray
     tilings: int
-
-    @property
-    def width(self) -> IntArray:
-        """Tiles along each dimension of a grid [k]."""
-        return self.bins + self.shifted
 
     @property
     def n_tiles(self) -> int:
@@ -45,8 +42,10 @@ class Coder(NamedTuple):
 def make_grids(low: Any, high: Any, bins: Any, tilings: int) -> Coder:
     """Grids over real numbers between `low` and `high` [k]; `bins` is one number or [k]."""
     low, high = np.array(low, np.float64), np.array(high, np.float64)
-    shifted = np.full(low.size, int(tilings > 1))
-    return Coder(low, high, np.array(np.broadcast_to(np.asarray(bins, np.int64), low.size)), shifted, tilings)
+    tiles = np.array(np.broadcast_to(np.asarray(bins, np.int64), low.size))
+    return Coder(
+        low, high, tiles.astype(np.float64), np.full(low.size, float(tilings > 1)), tiles + (tilings > 1), tilings
+    )
 
 
 @kernel
@@ -56,8 +55,7 @@ def tile(coder: Any, tiling: Any, index: Any, dimension: Any, number: Any) -> An
     Grid t is shifted in dimension d by t (2d + 1) / T of a tile, modulo 1: the asymmetric displacement of section
     9.5.4, as Miller and Glanz (1996) recommend.
     """
-    low, high, bins = coder.low[dimension], coder.high[dimension], coder.bins[dimension]
-    width = bins + coder.shifted[dimension]
+    low, high, bins, width = coder.low[dimension], coder.high[dimension], coder.bins[dimension], coder.width[dimension]
     shift = coder.shifted[dimension] * ((tiling * (2 * dimension + 1)) % coder.tilings / coder.tilings)
     inside = min(number, high) if number > low else low  # also what is not a number
     return index * width + min(np.int64((inside - low) / (high - low) * bins + shift), width - 1)
