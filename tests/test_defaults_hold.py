@@ -12,7 +12,7 @@ TABLES = sorted((Path(__file__).parent.parent / "baselines").glob("defaults-*.js
 
 
 def test_cartpole_is_judged_after_short_and_long_training() -> None:
-    assert {path.stem for path in TABLES} >= {f"defaults-cartpole-{what}" for what in ("50k", "200k", "host")}
+    assert {path.stem for path in TABLES} >= {f"defaults-cartpole-{what}" for what in ("50k", "100k", "200k", "host")}
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
