@@ -27,6 +27,7 @@ from bellmax.types import (
     NonFiniteError,
     ResourceError,
     RunLocked,
+    RunWarning,
     UnsafeFile,
 )
 
@@ -207,6 +208,6 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "register_torso", "store_compiled_programs", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError",
     "ConfigError",
     "ModelWarning", "EnvContractError", "EnvCrashed", "EnvTimeout", "EnvWarning", "NonFiniteError",
-    "ResourceError", "RunLocked",
+    "ResourceError", "RunLocked", "RunWarning",
     "CheckpointError", "CorruptCheckpoint", "IncompatibleCheckpoint", "UnsafeFile", "__version__",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ import click
 from bellmax.caching import store_compiled_programs
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
 from bellmax.training.stopping import busy_threads, end_on_second_signal
-from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning
+from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning, RunWarning
 from bellmax.values import read_as, read_value, read_values
 
 
@@ -30,7 +30,7 @@ def one_line_warnings() -> None:
     usual = warnings.formatwarning
 
     def form(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
-        ours = issubclass(category, EnvWarning | ModelWarning)
+        ours = issubclass(category, EnvWarning | ModelWarning | RunWarning)
         return f"warning: {message}\n" if ours else usual(message, category, *where, **more)
 
     warnings.formatwarning = form

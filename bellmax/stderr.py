@@ -10,7 +10,10 @@ import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
+
+from bellmax.types import RunWarning
 
 
 def is_terminal() -> bool:
@@ -45,6 +48,16 @@ def warn(message: str, category: type[Warning], stacklevel: int = 1) -> None:
         raise
     except Exception:  # noqa: S110 - nobody can be told
         pass
+
+
+def voices(given: Callable[[str], None] | None) -> tuple[Callable[[str], None], Callable[[str], None]]:
+    """(say, remark) of a public function: lines on its course, and lines that nobody may miss.
+
+    Both are `given`; where the caller gave none, lines on the course are dropped, and remarks are a `RunWarning`.
+    """
+    if given is not None:
+        return given, given
+    return (lambda text: None), (lambda text: warn(text, RunWarning, stacklevel=3))
 
 
 class Unfailing:

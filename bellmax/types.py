@@ -157,6 +157,10 @@ class ModelWarning(UserWarning):
     """A finite MDP is legal, but looks like a slip: a state that is never entered, a reward without end."""
 
 
+class RunWarning(UserWarning):
+    """What was asked of a run has no effect, or another one than it seems."""
+
+
 class EnvWarning(UserWarning):
     """The environment does what is allowed, or can be put up with, but looks like a slip."""
 

@@ -75,3 +75,8 @@ def test_every_switch_that_a_setting_needs_exists(name: str) -> None:
         choices = next((f.metadata["choices"] for f in dataclasses.fields(CLASSES[name]) if f.name == switch), ())
         assert set(values) <= set(choices)
         assert np.isfinite(field.metadata["low"]) or field.metadata["zero"] == ""
+
+
+def test_without_say_a_setting_without_effect_is_a_warning() -> None:
+    with pytest.warns(bx.RunWarning, match="exploration_scale has no effect"):
+        bx.train("cliff", "q-learning", steps=500, exploration_scale=2.0)

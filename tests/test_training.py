@@ -333,6 +333,6 @@ def test_worlds_of_the_users_own() -> None:
 def test_a_run_that_ends_before_it_learns_says_so() -> None:
     said: list[str] = []
     bx.train("CartPole-v1", "dqn", steps=200, eval_episodes=0, final_episodes=0, say=said.append)
-    assert said[1] == "nothing will be learnt: learning_starts=1000 is not below steps=200"
+    assert said[1] == "nothing will be learned: learning_starts=1000 is not below steps=200"
     bx.train("CartPole-v1", "dqn", steps=200, learning_starts=100, eval_episodes=0, final_episodes=0, say=said.append)
     assert len(said) == 3

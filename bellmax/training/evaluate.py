@@ -13,7 +13,7 @@ from bellmax.arguments import check_call, integer
 from bellmax.dispatch import in_32_bits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
-from bellmax.stderr import warn
+from bellmax.stderr import voices, warn
 from bellmax.training.actors import Actor, find_actors
 from bellmax.training.looking import network_function
 from bellmax.training.policy import Policy
@@ -60,7 +60,7 @@ def evaluate(
     seed: int = 1,
     which: str = "final",
     env_kwargs: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] | None = None,
     **unknown: Any,
 ) -> Evaluation:
     """Play `episodes` whole episodes greedily, in Gymnasium where the environment is there; a model by its table.
@@ -76,7 +76,8 @@ def evaluate(
         seed: of the environments; of a run's seed i, `seed` + i.
         which: "final" or "best" policies of a run.
         env_kwargs: of an environment given by name; in the policy's own, they replace those of training one by one.
-        say: called with what differs from training, and with wrappers that change rewards.
+        say: called with what differs from training, and with wrappers that change rewards; without it, those are a
+            `RunWarning`.
 
     Raises:
         UnsafeFile: a file alone asks for a wrapper or argument that imports, writes or opens a window.
@@ -84,9 +85,10 @@ def evaluate(
     """
     check_call("evaluate", "episodes", misplaced, unknown, {"n_eval_episodes": "episodes", "env": "world"})
     episodes, seed = integer("episodes", episodes), integer("seed", seed, 0)
-    actors, source = find_actors(policy, world, env_kwargs, which, "evaluate", say)
+    say_line, remark = voices(say)
+    actors, source = find_actors(policy, world, env_kwargs, which, "evaluate", say_line)
     if source.reward_wrappers:
-        say(f"returns are in the rewards of {', '.join(source.reward_wrappers)}, not in the environment's own")
+        remark(f"returns are in the rewards of {', '.join(source.reward_wrappers)}, not in the environment's own")
     played = [play(actor, source, episodes, seed + i) for i, actor in enumerate(actors)]
     return Evaluation(*(np.concatenate(column) for column in zip(*played, strict=True)))
 

@@ -12,6 +12,7 @@ from bellmax.arguments import path_of
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.envs.book import Handling
+from bellmax.stderr import voices
 from bellmax.training import checkpoint, loops, offline, saving, storage
 from bellmax.training.asked import check_handled, check_kept, check_saved, check_seeds, read_length, with_wrappers
 from bellmax.training.data_sources import name_of, read_data
@@ -51,7 +52,7 @@ def train(
     strict: bool = False,
     vmap: int | None = None,
     progress: bool | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] | None = None,
     **hyper_parameters: Any,
 ) -> Run:
     """Train `agent` in `world` for `steps` environment steps on each seed.
@@ -89,7 +90,7 @@ def train(
         strict: stop, too, where an observation is outside its Box; by default that is only remarked.
         vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator.
         progress: show it; by default only if standard error is a terminal.
-        say: called with each line for people.
+        say: called with each line for people; without it, settings that have no effect are a `RunWarning`.
         **hyper_parameters: of an agent given by name.
 
     Raises:
@@ -97,6 +98,7 @@ def train(
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
     """
     problems: list[str] = []
+    say_line, remark = voices(say)
     options = _attempt(problems, lambda: RunOptions(
         records=records, eval_episodes=eval_episodes, final_episodes=final_episodes, keep_episodes=keep_episodes,
         keep_experience=keep_experience, vmap=vmap, workers=workers, env_timeout=env_timeout,
@@ -157,32 +159,32 @@ def train(
         if if_exists == "resume" and is_taken(folder):
             saved = read_same(run, folder)
             if saved.scores:
-                say(f"the run in {folder} has ended and is loaded as it is")
+                say_line(f"the run in {folder} has ended and is loaded as it is")
                 return saved
             if (folder / checkpoint.MANIFEST).is_file():
                 changes = changed_options(run, saved)
                 return resume(folder, world, env_kwargs=env_kwargs, data=data, progress=progress, say=say, **changes)
-            say(f"the run in {folder} stopped before its first checkpoint; it starts again")
+            say_line(f"the run in {folder} stopped before its first checkpoint; it starts again")
         if if_exists in ("resume", "replace") and is_taken(folder):
             remove_run(folder)
         if if_exists == "number" and is_taken(folder):
             run.folder = numbered(folder)
         saving.open_folder(run)
     how = f", {kind} loop" if given is None else ""
-    say(f"{config.name} on {source.name}: {steps:,} {run.unit} x {len(seed_list)} seeds{how} ({why})")
-    for remark in config.idle(None if isinstance(agent, AgentConfig) else hyper_parameters):
-        say(remark)
+    say_line(f"{config.name} on {source.name}: {steps:,} {run.unit} x {len(seed_list)} seeds{how} ({why})")
+    for idle in config.idle(None if isinstance(agent, AgentConfig) else hyper_parameters):
+        remark(idle)
     if source.reward_wrappers and kind == "host":
-        say(
+        remark(
             f"rewards pass through {', '.join(source.reward_wrappers)}: returns and scores are in its rewards, not in "
             "the environment's own; reward_scale and reward_clip change what is learned from and leave scores alone"
         )
     for note in source.notes:
         if note not in why:
-            say(note)
+            say_line(note)
     if given is None and steps <= getattr(config, "learning_starts", -1):
-        say(f"nothing will be learnt: learning_starts={config.learning_starts} is not below steps={steps}")
-    return _go(Trainer(run, source, engine), progress, say)
+        say_line(f"nothing will be learned: learning_starts={config.learning_starts} is not below steps={steps}")
+    return _go(Trainer(run, source, engine), progress, say_line)
 
 
 def resume(
@@ -192,7 +194,7 @@ def resume(
     env_kwargs: Mapping[str, Any] | None = None,
     data: Any = None,
     progress: bool | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Run:
     """Resume a stopped run from its last checkpoint and finish it, with everything that it was begun with.
@@ -216,6 +218,7 @@ def resume(
         CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or world.
         UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
     """
+    say_line, _ = voices(say)
     run = saving.load(folder)
     path = path_of("folder", folder)
     if run.scores:
@@ -243,12 +246,12 @@ def resume(
     engine = None if ended else _engine(run, source, data)
     exact = run.loop == "compiled" or run.options.data is not None
     note = "" if exact else "; its Gymnasium environments start new episodes, so not bit for bit"
-    say(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
+    say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
-        say(remark)
+        say_line(remark)
     if differing:
         saving.write_config(run)
-    return _go(Trainer(run, source, engine, step, groups), progress, say)
+    return _go(Trainer(run, source, engine, step, groups), progress, say_line)
 
 
 def check_ended(run: Run, differing: Sequence[str]) -> None:
