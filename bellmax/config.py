@@ -132,8 +132,9 @@ def as_spelled(value: str, names: Iterable[str]) -> str:
 
 
 def fold(name: str) -> str:
-    """A name's letters and digits in lower case."""
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+    """A name's letters and digits in lower case; signs that distinguish names are written out: + and λ."""
+    spelled = name.lower().replace("+", "plus").replace("λ", "lambda")
+    return "".join(letter for letter in spelled if letter.isalnum())
 
 
 def hints(cls: type) -> dict[str, Any]:

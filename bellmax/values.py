@@ -8,9 +8,11 @@ mean two things, is an error.
 from __future__ import annotations
 
 import ast
+import io
 import json
 import math
 import re
+import tokenize
 import types
 import typing
 from collections.abc import Sequence
@@ -24,8 +26,13 @@ CONSTANTS: dict[str, Any] = {"true": True, "false": False, "none": None, "null":
 NOT_FINITE = {"nan": "nan", "inf": "inf", "infinity": "inf"}
 DOUBTFUL = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 CLOSING = {")": "(", "]": "[", "}": "{"}
-NUMBER = r"0x[0-9a-f_]+|([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(e[+-]?[0-9_]+)?"
+NUMBER = r"0x[0-9a-f_]+|0o[0-7_]+|0b[01_]+|([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(e[+-]?[0-9_]+)?"
 ZEROS = "0[0-9]+"  # a number for neither Python nor JSON: text such as 007, or the end of 1,000
+# what Python would compute or call (1j, 2**3, 10%, b"x", np.inf, range(3), lambda: 1), and 1 000
+COMPUTED = (
+    r"[+-]?[0-9][0-9_.]*j|[+-]?[0-9][0-9_.]* *(\*\*|//|%) *[0-9_.]*|[+-]?[0-9]+( [0-9]{3})+|[bfru]{1,2}([\"']).*\3|"
+    r"(np|numpy|jnp|math)\.\w+|[a-z_][\w.]*\(.*\)|lambda\b.*:.*"
+)
 MOST_EXACT = 10**18  # the exponent form is read as an integer up to here
 
 
@@ -81,6 +88,11 @@ def read_value(text: str) -> Any:
     if re.fullmatch(r"[+-]?[0-9_]*_[0-9_]*", text) and any(letter.isdigit() for letter in text):
         raise ValueError(f"{text!r} has an underscore in the wrong place; write 1_000, or quotes around a string")
     _check_balance(text)
+    if re.fullmatch(COMPUTED, text, re.IGNORECASE | re.DOTALL):
+        raise ValueError(
+            f"{text!r} looks like Python, and only values are read; write the value itself, such as 1000, 0.1, inf or "
+            f"[0, 1, 2], or {json.dumps(text)!r} for the string"
+        )
     return text
 
 
@@ -181,8 +193,8 @@ def _simple(text: str) -> Any:
     if not re.fullmatch(NUMBER, digits) or re.fullmatch(ZEROS, digits):
         return text
     try:
-        if digits.startswith("0x"):
-            return int(lower, 16)
+        if digits[:2] in ("0x", "0o", "0b"):
+            return int(lower, 0)
         if re.fullmatch(r"[0-9_]+", digits):
             return int(lower)
         number = float(lower)
@@ -227,9 +239,25 @@ def _literal(text: str) -> Any:
         raise ValueError(f"{text[:20]}... has too many brackets within each other") from error
     _check_balance(text)
     try:
-        return _evaluate(ast.parse(text, mode="eval").body, text)
+        parsed = ast.parse(text, mode="eval").body
+        _check_tokens(text)
+        return _evaluate(parsed, text)
     except SyntaxError as error:
         raise ValueError(f"{error.msg} {_where(text, (error.offset or 1) - 1)}") from error
+
+
+def _check_tokens(text: str) -> None:
+    """Refuse what Python would drop or join without a word: comments, and strings that follow one another."""
+    before = None
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        line, column = token.start
+        begin = sum(map(len, text.splitlines(keepends=True)[: line - 1])) + column
+        if token.type == tokenize.COMMENT:
+            raise ValueError(f"text follows the value {_where(text, begin)}; leave it out")
+        if token.type == tokenize.STRING and before == tokenize.STRING:
+            raise ValueError(f"a comma is missing between two strings {_where(text, begin)}")
+        if token.type != tokenize.NL:
+            before = token.type
 
 
 def _dictionary(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:

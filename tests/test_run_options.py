@@ -57,7 +57,8 @@ def stopped(patch: pytest.MonkeyPatch, folder: Path, world: Any = "FrozenLake-v1
 
 
 def test_every_option_has_another_value_here() -> None:
-    fields = {field.name: field.default for field in dataclasses.fields(RunOptions) if field.name != "data"}
+    elsewhere = ("data", "episodes")  # tested with data sets, and in test_episodes.py
+    fields = {field.name: field.default for field in dataclasses.fields(RunOptions) if field.name not in elsewhere}
     assert fields.keys() == OTHER.keys()
     assert all(OTHER[name] != default for name, default in fields.items())
 
@@ -267,3 +268,12 @@ def test_an_object_that_is_given_again_has_the_wrappers_of_training(
 def test_wrappers_cannot_be_given_twice() -> None:
     with pytest.raises(bx.ConfigError, match="wrappers are given twice"):
         bx.train("CartPole-v1", "dqn", wrappers=["TimeLimit"], env_kwargs={"wrappers": ["FlattenObservation"]})
+
+
+@pytest.mark.parametrize("card", [[1], 1.5, "x", True, {}, {"source": ""}, {"source": 5}], ids=repr)
+def test_a_broken_card_of_the_data_set_is_a_corrupt_run(card: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    folder = stopped(monkeypatch, tmp_path / "run")
+    written = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**written, "data": card}))
+    with pytest.raises(bx.CorruptCheckpoint, match=r"data=|source"):
+        bx.resume(folder)

@@ -1,5 +1,6 @@
 """One reader of values: what people write means the same for hyper-parameters, --env, --wrapper and in calls."""
 
+import ast
 import json
 import math
 import re
@@ -25,6 +26,9 @@ MEANT = {
     "1_000": 1000,
     "1e5": 100_000,
     "0x1F": 31,
+    "0b11": 3,
+    "0O17": 15,
+    "-0b11": -3,
     "0.5": 0.5,
     "1e-3": 0.001,
     "1.5e3": 1500.0,
@@ -77,6 +81,30 @@ NEITHER = {
     "1_000_": "underscore in the wrong place",
     "1e400": "beyond the largest number",
     "[" * 100_000: "brackets",
+    **dict.fromkeys(
+        (
+            "1j",
+            "2**3",
+            "10 % 3",
+            "10%",
+            "1 000",
+            'b"x"',
+            "r'x'",
+            "np.inf",
+            "math.pi",
+            'float("inf")',
+            "range(3)",
+            "set()",
+            "dict(a=1)",
+            "np.array([1])",
+            "lambda: 1",
+        ),
+        "looks like Python",
+    ),
+    "[1]#x": "text follows the value at character 4",
+    "[1, # one": "at character",
+    '"a" "b"': "a comma is missing between two strings at character 5",
+    "['a' 'b']": "a comma is missing between two strings at character 6",
 }
 
 
@@ -85,6 +113,16 @@ def test_what_is_written_is_what_is_meant(text: str) -> None:
     assert read_value(text) == MEANT[text]
     assert type(read_value(text)) is type(MEANT[text])
     assert read_env((f"key={text}",)) == {"key": MEANT[text]}
+
+
+@pytest.mark.parametrize("text", ['b"x"', "np.inf", "1 000", "lambda: 1"])
+def test_the_quotes_that_a_message_offers_make_a_string(text: str) -> None:
+    with pytest.raises(ValueError, match="looks like Python") as caught:
+        read_value(text)
+    offered = ast.literal_eval(
+        str(caught.value).partition(", or ")[2].removesuffix(" for the string").split(", or ")[-1]
+    )
+    assert read_value(offered) == text
 
 
 @pytest.mark.parametrize("text", NEITHER, ids=lambda text: text[:20])

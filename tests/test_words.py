@@ -154,7 +154,9 @@ def test_an_agent_in_any_spelling(name: str) -> None:
 @pytest.mark.parametrize(
     ("written", "meant"),
     [("Q-Learning", "q-learning"), ("q_learning", "q-learning"), ("DQN", "dqn"), ("ddqn", "double-dqn"),
-     ("Double DQN", "double-dqn"), ("SARSA", "sarsa"), ("Sarsa(lambda)", "sarsa-lambda"), ("RMax", "r-max")],
+     ("Double DQN", "double-dqn"), ("SARSA", "sarsa"), ("Sarsa(lambda)", "sarsa-lambda"), ("RMax", "r-max"),
+     ("Dyna-Q+", "dyna-q-plus"), ("DYNAQ+", "dyna-q-plus"), ("dyna-q +", "dyna-q-plus"), ("Dyna-Q", "dyna-q"),
+     ("SARSA(λ)", "sarsa-lambda")],
 )  # fmt: skip
 def test_other_names_of_agents(written: str, meant: str) -> None:
     assert agent_name(written) == meant

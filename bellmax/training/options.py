@@ -107,8 +107,10 @@ def read_options(card: Mapping[str, Any]) -> RunOptions:
     names = [field.name for field in dataclasses.fields(RunOptions)]
     card = {**card.get("handling", {}), **card}  # where older versions kept some of them
     values = {name: card[name] for name in names if name in card}
-    if isinstance(values.get("data"), Mapping):
-        values["data"] = build(DataCard, values["data"], "entry of data")
+    if (data := values.get("data")) is not None:
+        if not (isinstance(data, Mapping) and isinstance(data.get("source"), str) and data["source"]):
+            raise ConfigError(f"data={data!r} is not the card of a data set, with its source, steps and sha256")
+        values["data"] = build(DataCard, data, "entry of data")
     return RunOptions(**values)
 
 
