@@ -74,6 +74,10 @@ class Box(NamedTuple):
     low: Any = None
     high: Any = None
 
+    def __repr__(self) -> str:
+        bounds = "" if self.low is None and self.high is None else f", low={self.low}, high={self.high}"
+        return f"Box(shape={self.shape}, dtype={self.dtype!r}{bounds})"
+
 
 class MultiDiscrete(NamedTuple):
     """Several integers [k]: number i from 0 to ns[i] - 1."""
