@@ -182,6 +182,20 @@ def test_intervals() -> None:
     )
 
 
+def test_seeds_whose_policy_never_ends_are_counted_beside_the_curve(tmp_path: Path) -> None:
+    run = make_run(
+        np.stack([RISING, np.where(RISING > 5.0, -np.inf, RISING), np.where(RISING == 4.0, -np.inf, RISING)])
+    )
+    assert "left out where the policy never ends: 2 seeds at some point, 1 at the end" in curve(run)
+    assert "never ends" not in curve(make_run(RISING[None]))
+    assert "3 seeds (1 left out at the end: never ending)" in learning_curve(run, tmp_path / "curve.svg").read_text()
+
+
+def test_a_training_return_that_does_not_exist_is_a_dash() -> None:
+    text = describe_run(make_run(np.array([[1.0, 2.0], [NAN, NAN]])))
+    assert [line.split()[-2] for line in text.splitlines() if line.startswith("│ ")] == ["2", "-"]
+
+
 CURVES = {
     "one seed": RISING[None],
     "three seeds": np.stack([RISING, RISING - 1.0, RISING + 2.0]),
@@ -203,7 +217,7 @@ def test_learning_curves_are_pictures(case: str, tmp_path: Path) -> None:
         "optimum 9.5",
         "environment steps",
         "rollout/ep_rew_mean",
-        f"dqn on CartPole-v1, {len(run.seeds)} seeds",
+        f"dqn on CartPole-v1, {len(run.seeds)} seed{'s' * (len(run.seeds) > 1)}",
     ):
         assert f"<!-- {words}" in text
     assert ("95 % interval" in text) == (len(run.seeds) >= 5)

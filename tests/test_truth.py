@@ -4,6 +4,7 @@ import itertools
 import json
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from bellmax.report.text import describe_run
 from bellmax.solving import many
 from bellmax.solving.average import occupancy
 from bellmax.solving.solve import evaluate_policy, horizon_return
-from bellmax.training import exact
+from bellmax.training import checkpoint, exact
 from bellmax.training.exact import find_truth, measure
 from bellmax.training.storage import finite
 
@@ -287,3 +288,13 @@ def test_only_models_are_solved_and_they_show_themselves_in_a_line() -> None:
 def test_why_there_is_no_exact_answer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     bx.train("river-swim", "q-learning", gamma=1.0, steps=100, final_episodes=0)
     assert "no exact answer to compare with" in capsys.readouterr().err
+
+
+def test_a_stopped_run_without_records_says_where_its_checkpoint_is(tmp_path: Path) -> None:
+    run = bx.train("corridor", "q-learning", steps=100, final_episodes=0)
+    run.scores.clear()
+    run.history.drop_after(0)
+    run.folder = tmp_path
+    checkpoint.save(tmp_path, 42, [])
+    with pytest.raises(bx.ConfigError, match="stopped at step 42 of 100 and has no scores"):
+        run.verdict()

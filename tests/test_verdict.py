@@ -52,14 +52,35 @@ CASES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         ("no better than random play (1 of 2 seeds): train longer",),
     ),
     "below random": (replace(GOOD, final=seeds(9.0, 9.0), training=seeds(9, 9)), ("no better than random play: ",)),
-    "stuck": (COSTLY, ("no better than random play", "every final episode ran into the time limit, 200 steps")),
+    "never there, as random play": (COSTLY, ("no better than random play: train longer or explore more",)),
+    "stuck": (
+        replace(COSTLY, random=-150.0, random_at_cutoff=0.3, learning_rate=0.01),
+        ("every final episode ran into the time limit, 200 steps: the policy goes in circles or stands still; train "
+         "longer, or explore longer",),
+    ),
+    "stuck, and learning with large steps": (
+        replace(COSTLY, random=-150.0, random_at_cutoff=0.3, learning_rate=0.5),
+        ("every final episode ran into the time limit, 200 steps: the policy goes in circles or stands still; give a "
+         "smaller learning_rate first (it is 0.5), then train longer",),
+    ),
+    "the best possible, with costs": (
+        replace(COSTLY, cutoff=50, final=seeds(-2.5, -2.5), error=seeds(0.1, 0.1), random=-98.0, random_error=2.0,
+                random_at_cutoff=0.1, floor=-98.0, graded=seeds(-2.5, -2.5), best=seeds(-2.4, -2.4),
+                training=seeds(-9, -9)), (),
+    ),
+    "always as many steps by design": (
+        replace(COSTLY, cutoff=10, final=seeds(-0.01, -0.01), random=-0.005, random_error=0.001), ("no better",),
+    ),
+    "offline": (
+        replace(COSTLY, offline=True), ("no better than random play: train longer, or give data that hold better",),
+    ),
     "stuck without a limit": (
-        replace(COSTLY, limited=False, cutoff=2_000, random=-9_000.0, final=seeds(-2_000, -2_000)),
+        replace(COSTLY, limited=False, cutoff=2_000, random=-9_000.0, final=seeds(-2_000, -2_000), ends=True,
+                optimal=seeds(0, 0)),
         ("every final episode ran into the cut-off of an evaluation, 2,000 steps",),
     ),
-    "known not to be the best": (
-        replace(COSTLY, random=-900.0, floor=-900.0, optimal=seeds(0, 0)),
-        ("every final episode ran into the time limit",),
+    "not the best, and far better than random play": (
+        replace(COSTLY, random=-900.0, floor=-900.0, optimal=seeds(0, 0), random_at_cutoff=0.5), (),
     ),
     "known to be the best": (replace(COSTLY, optimal=seeds(1, 1)), ()),
     "lasting is success": (replace(GOOD, at_cutoff=seeds(1.0, 1.0), final=seeds(500, 500)), ()),
@@ -74,8 +95,24 @@ CASES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         ("training was good and the evaluation is not: 400 with exploration, 100 without: exploring gets it out",),
     ),
     "forgotten": (
-        replace(GOOD, graded=seeds(60.0, 500.0)),
+        replace(GOOD, graded=seeds(60.0, 500.0), final=seeds(60, 500)),
         ("the final policy is far below the best one (1 of 2 seeds): 60, and 500 at step 4,000: use policy(",),
+    ),
+    "forgotten, and no better than random play": (
+        replace(GOOD, graded=seeds(20.0, 20.0), final=seeds(21, 21)), ("the final policy is far below the best one",),
+    ),
+    "the last evaluation was unlucky": (
+        replace(GOOD, graded=seeds(60.0, 500.0), eval_episodes=10, evaluations=20, graded_error=seeds(5, 5)), (),
+    ),
+    "the best evaluation was lucky": (
+        replace(GOOD, random=-0.4, random_error=0.1, floor=-0.4, final=seeds(-0.1, -0.1), error=seeds(0.1, 0.1),
+                graded=seeds(-0.3, -0.1), best=seeds(0.5, 0.6), graded_error=seeds(0.3, 0.3), evaluations=20,
+                eval_episodes=10, at_cutoff=seeds(0, 0), training=seeds(-0.1, -0.1)), (),
+    ),
+    "training was lucky": (
+        replace(GOOD, random=0.0, random_error=0.3, floor=0.0, final=seeds(0.7, 0.7), error=seeds(0.3, 0.3),
+                graded=seeds(0.7, 0.7), best=seeds(0.7, 0.7), at_cutoff=seeds(0, 0), training=seeds(1.5, 1.6),
+                training_error=seeds(0.3, 0.3)), (),
     ),
     "clipped": (replace(GOOD, clipped=seeds(0.1, 0.95)), ("95% of the targets were outside the atoms (1 of 2 seeds)",)),
     "nothing matters": (
@@ -115,7 +152,34 @@ def test_a_policy_that_walks_in_circles_is_said_also_of_a_loaded_run(tmp_path: P
     assert bx.load(tmp_path / "run").verdict() == run.verdict()
     good = bx.train("cliff", "q-learning", steps=20_000, records=2, final_episodes=8, learning_rate=0.5)
     assert not good.verdict().remarks
-    assert "best in training (discounted)" in str(good.verdict())
+    said = str(good.verdict()).splitlines()
+    assert said[0].endswith("final policy -13")
+    assert said[1].endswith("final policy (discounted) -12.25, best in training (discounted) -12.25")
+    plain = bx.train("cliff", "q-learning", steps=20_000, records=2, final_episodes=8, learning_rate=0.5, gamma=1)
+    assert str(plain.verdict()).endswith("final policy -13, best in training -13")
+
+
+class Noise(gym.Env):  # type: ignore[type-arg]
+    """Ten rewards of N(0, 1), whatever is done."""
+
+    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.t = 0
+        return 0, {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        return 0, self.np_random.normal(), False, self.t >= 10, {}
+
+
+def test_noise_is_not_called_worse_than_training_or_than_the_best() -> None:
+    run = bx.train(Noise, "q-learning", steps=2_000, seeds=10)
+    said = str(run.verdict())
+    assert "training was good" not in said
+    assert "far below" not in said
+    assert "(the highest of 20 evaluations of 10 episodes; final policy: 100 episodes)" in said
 
 
 class Slow(gym.Env):  # type: ignore[type-arg]
@@ -139,7 +203,9 @@ def test_random_play_of_a_slow_environment_is_bounded_and_then_not_known(monkeyp
     monkeypatch.setattr(Slow, "pause", 0.05)
     monkeypatch.setattr(chance, "SECONDS", 0.2)
     begin = time.monotonic()
-    assert np.isnan(run.verdict().random)
+    verdict = run.verdict()
+    assert np.isnan(verdict.random)
+    assert str(verdict).startswith("scores: random play not measured (slow environment), final policy 50")
     assert time.monotonic() - begin < 2.0
 
 

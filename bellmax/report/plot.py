@@ -32,6 +32,7 @@ def learning_curve(run: Any, path: str | Path, column: str | None = None, optimu
     if name is None:
         raise ConfigError(f"the run has no column {wanted[0]!r}; there are: {', '.join(columns)}")
     steps, values = run.history["step"], run.history[name]
+    unending = int(np.isinf(values[:, -1]).sum())
     values = np.where(np.isfinite(values), values, np.nan)
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -44,7 +45,9 @@ def learning_curve(run: Any, path: str | Path, column: str | None = None, optimu
         axes.axhline(optimum, color="#a04030", linestyle="--", linewidth=1, label=f"optimum {optimum:.4g}")
     axes.set_xlabel("environment steps")
     axes.set_ylabel(name)
-    axes.set_title(f"{run.config.name} on {run.world}, {len(run.seeds)} seeds", loc="left", fontsize=10)
+    many = f"{len(run.seeds)} seed{'s' * (len(run.seeds) != 1)}"
+    left_out = f" ({unending} left out at the end: never ending)" if unending else ""
+    axes.set_title(f"{run.config.name} on {run.world}, {many}{left_out}", loc="left", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     target = path_of("path", path)

@@ -88,7 +88,7 @@ def seeds_table(run: Any) -> Table:
     recent, error = last("rollout/ep_rew_mean"), last("exact/q_error")
     value, best = last("exact/policy_return"), last("exact/optimal_return")
     for i, seed in enumerate(run.seeds[:SHOWN_SEEDS]):
-        row = [str(seed), f"{run.scores[i]:.4g}", f"{recent[i]:.4g}"]
+        row = [str(seed), f"{run.scores[i]:.4g}", "-" if np.isnan(recent[i]) else f"{recent[i]:.4g}"]
         if exact:
             row += [f"{error[i]:.2g}", f"{value[i]:.5g} / {best[i]:.5g}"]
         table.add_row(*row)
@@ -155,7 +155,8 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     name = next((name for name in names if name in columns), None)
     if name is None or len(run.history) < 2:
         return ""
-    values = np.where(np.isfinite(run.history[name]), run.history[name], np.nan)  # a policy without end has no height
+    unending = np.isinf(run.history[name])
+    values = np.where(unending, np.nan, run.history[name])  # a policy without end has no height
     known = ~np.isnan(values).all(axis=0)
     if not known.any():
         return ""
@@ -179,4 +180,9 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
     out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
     out.write(f"{'':>11}{name} over {kind}: mean (█) and range (░) of {count(len(run.seeds), 'seed')}")
+    if unending.any():
+        ever, now = int(unending.any(axis=1).sum()), int(unending[:, -1].sum())
+        out.write(
+            f"\n{'':>11}left out where the policy never ends: {count(ever, 'seed')} at some point, {now:,} at the end"
+        )
     return out.getvalue()

@@ -26,11 +26,16 @@ SIDE_BY_SIDE = 32
 
 
 class Chance(NamedTuple):
-    """Random play: its mean return, the standard error of that, and the share of episodes at the cut-off."""
+    """Random play: its mean return, the standard error of that, and the share of episodes at the cut-off.
+
+    `spread` is the standard deviation of one return, and `unmeasured` why the score is NaN.
+    """
 
     score: float = math.nan
     error: float = 0.0
     at_cutoff: float = math.nan
+    spread: float = 0.0
+    unmeasured: str = ""
 
 
 class _TooSlow(Exception):
@@ -77,11 +82,14 @@ def play_randomly(source: Source, episodes: int, seed: int, *, exactly: bool, ga
         if episodes > SIDE_BY_SIDE and time.monotonic() - begin < SECONDS / 6:
             more = play_host(player, source, episodes - SIDE_BY_SIDE, seed + SIDE_BY_SIDE)
             played = type(played)(*(np.concatenate(pair) for pair in zip(played, more, strict=True)))
-    except (_TooSlow, BellmaxError):
+    except _TooSlow:
+        return Chance(unmeasured="slow environment")
+    except BellmaxError:
         return Chance()
-    error = float(played.returns.std() / math.sqrt(max(played.returns.size, 1)))
+    spread = float(played.returns.std())
+    error = spread / math.sqrt(max(played.returns.size, 1))
     cutoff = source.max_episode_steps or STEP_CAP
-    return Chance(played.mean_return, error, float((played.lengths >= cutoff).mean()))
+    return Chance(played.mean_return, error, float((played.lengths >= cutoff).mean()), spread)
 
 
 def uniform(mdp: FiniteMDP) -> FloatArray:
@@ -95,11 +103,12 @@ def facts_of(run: Run, source: Source | None) -> Facts:
     history, n = run.history, len(run.seeds)
     unknown = np.full(n, np.nan)
 
-    def last(name: str) -> FloatArray:
+    def last(name: str, beside: str = "") -> FloatArray:
+        """The last known number of each seed, and of the column `beside` at that record."""
         if name not in history.columns:
             return unknown
-        values = np.asarray(history[name])
-        seen = ~np.isnan(values)
+        values = np.asarray(history[beside or name])
+        seen = ~np.isnan(history[name])
         at = values.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)
         return np.where(seen.any(axis=1), values[np.arange(n), at], np.nan)
 
@@ -114,8 +123,10 @@ def facts_of(run: Run, source: Source | None) -> Facts:
     )
     limit = source.max_episode_steps if source is not None else None
     cutoff = limit or STEP_CAP
-    discounted = grade == "exact/policy_return" and limit is None
-    errors = [each.returns.std() / math.sqrt(max(each.returns.size, 1)) for each in played]
+    endless = grade == "exact/policy_return" and limit is None  # values of episodes that nothing cuts off
+    discounted = endless and run.config.gamma != 1.0
+    spread = np.array([each.returns.std() if each.returns.size else 0.0 for each in played] or np.zeros(n))
+    sizes = np.array([max(each.returns.size, 1) for each in played] or np.ones(n))
     chance, floor = Chance(), math.nan
     if source is not None:
         with contextlib.suppress(BellmaxError):
@@ -123,11 +134,17 @@ def facts_of(run: Run, source: Source | None) -> Facts:
                 source, run.options.final_episodes, 3 * SEED_OFFSET, exactly=exactly, gamma=run.config.gamma
             )
             floor = chance.score
-            if discounted and source.mdp is not None:
+            if endless and source.mdp is not None:
                 floor = policy_return(source.mdp, uniform(source.mdp), run.config.gamma)
+    spread_in_play = np.maximum(spread, chance.spread)
+    kept = [each.returns[-100:] for each in run.episodes]
+    in_training = np.array([returns.std() if returns.size else 0.0 for returns in kept] or np.zeros(n))
+    ended = np.maximum(np.nan_to_num(last("rollout/ep_rew_mean", "rollout/episodes")), 1.0)
+    comparable = not (exactly and discounted)
+    eval_episodes = run.options.eval_episodes if grade == "eval/mean_reward" else 0
     return Facts(
         final=np.array(run.scores, np.float64),
-        error=np.array(errors) if errors and not exactly else np.zeros(n),
+        error=np.zeros(n) if exactly else spread / np.sqrt(sizes),
         at_cutoff=np.array([(each.lengths >= cutoff).mean() for each in played]) if played else unknown,
         cutoff=cutoff,
         limited=limit is not None,
@@ -135,7 +152,16 @@ def facts_of(run: Run, source: Source | None) -> Facts:
         graded=unknown if grade is None else np.asarray(history[grade])[:, -1],
         best=best,
         best_step=best_step,
-        training=last("rollout/ep_rew_mean"),
+        graded_error=spread_in_play / math.sqrt(eval_episodes) if eval_episodes else np.zeros(n),
+        evaluations=0 if grade is None else int((~np.isnan(history[grade])).any(axis=0).sum()),
+        eval_episodes=eval_episodes,
+        episodes=0 if exactly or not played else int(sizes[0]),
+        training=last("rollout/ep_rew_mean") if comparable else unknown,
+        training_error=np.maximum(spread_in_play, in_training) / np.sqrt(ended),
+        ends=source is not None and source.mdp is not None and bool(source.mdp.terminated.any()),
+        unmeasured=chance.unmeasured,
+        offline=run.options.data is not None,
+        learning_rate=_number(getattr(run.config, "learning_rate", math.nan)),
         random=chance.score,
         random_error=chance.error,
         random_at_cutoff=chance.at_cutoff,
@@ -144,3 +170,7 @@ def facts_of(run: Run, source: Source | None) -> Facts:
         averaged=bool(getattr(run.config, "weight_averaging", False)),
         clipped=np.nan_to_num(last("train/clipped_targets")),
     )
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -11,11 +11,13 @@ import numpy as np
 
 from bellmax.config import AgentConfig
 from bellmax.statistics import Summary, bootstrap_interval, summarise
+from bellmax.training.checkpoint import MANIFEST
 from bellmax.training.data import Dataset
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.options import RunOptions
 from bellmax.training.policy import Policy
 from bellmax.training.records import Episodes, History
+from bellmax.training.storage import read_json
 from bellmax.training.verdict import Verdict, judge
 from bellmax.types import BellmaxError, ConfigError, FloatArray, IntArray
 
@@ -109,10 +111,18 @@ class Run:
             ConfigError: the run has not ended, so that there are no scores.
         """
         if not self.scores:
-            done = int(self.history.step[-1]) if self.history.step else 0
+            done = max(int(self.history.step[-1]) if self.history.step else 0, self._saved_step())
             where = self.folder or "it"
             raise ConfigError(f"the run stopped at step {done:,} of {self.steps:,} and has no scores; resume {where}")
         return summarise(np.array(self.scores))
+
+    def _saved_step(self) -> int:
+        """Where its checkpoint stands, which may be later than the last record; 0 without one."""
+        with contextlib.suppress(BellmaxError, OSError):
+            if self.folder is not None and isinstance(card := read_json(self.folder / MANIFEST), dict):
+                step = card.get("step")
+                return step if isinstance(step, int) else 0
+        return 0
 
     def verdict(self) -> Verdict:
         """The scores beside that of random play and of the best policy, and what is plainly wrong, with what to do.
