@@ -278,14 +278,15 @@ class Slow(gym.Env):
 '''
 
 
-def start(folder: Path, *words: str, seconds: float = 0.3, free: int = 0) -> Any:
-    """`bellmax train` of the slow environment, after its first slow step."""
+def start(folder: Path, *words: str, seconds: float = 0.3, free: int = 0, ignore: bool = False) -> Any:
+    """`bellmax train` of the slow environment, after its first slow step; `ignore` as a script starts it with `&`."""
+    before = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN) if ignore else None
     (folder / "slow_env.py").write_text(SLOW)
     command = [sys.executable, "-c", "from bellmax.cli import main; main()", "train", "slow_env:Slow", "--quiet"]
     environ = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     process = subprocess.Popen(
         [*command, "--out", str(folder / "run"), "--env", f"seconds={seconds}", "--env", f"free={free}", *words],
-        env=environ, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        env=environ, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=before,
     )  # fmt: skip
     for line in process.stderr:
         if line == "step\n":
@@ -321,10 +322,17 @@ def test_a_signal_in_an_evaluation_ends_its_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("-a", "q-learning"), ("-a", "dqn"), ("-a", "q-learning", "--workers", "1")], ids=str
+    ("words", "ignore"),
+    [
+        (("-a", "q-learning"), False),
+        (("-a", "dqn"), False),
+        (("-a", "q-learning", "--workers", "1"), False),
+        (("-a", "q-learning"), True),
+    ],
+    ids=str,
 )
-def test_the_second_signal_waits_for_nothing(words: list[str], tmp_path: Path) -> None:
-    process = start(tmp_path, *words, "--steps", "1000", seconds=60.0)
+def test_the_second_signal_waits_for_nothing(words: list[str], ignore: bool, tmp_path: Path) -> None:
+    process = start(tmp_path, *words, "--steps", "1000", seconds=60.0, ignore=ignore)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)

@@ -23,6 +23,7 @@ T = TypeVar("T")
 SLICE = 5.0  # seconds between two steps of a chunk and the first save inside it; a chunk is mostly shorter
 PATIENCE = 1.0  # seconds after the second signal
 PREFIX = "bellmax-"
+DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 def never() -> bool:
@@ -106,6 +107,7 @@ def check_asked(asked: list[int]) -> None:
 def stop_at_a_good_moment() -> Iterator[list[int]]:
     """Turn the first SIGINT or SIGTERM into an entry of the list, looked at between steps; the second stops at once.
 
+    The second does so also where the process began with signals ignored, as a command in the background of a script.
     Only the main thread may do so; elsewhere signals stay what they are.
     """
     asked: list[int] = []
@@ -117,10 +119,10 @@ def stop_at_a_good_moment() -> Iterator[list[int]]:
         del frame
         asked.append(number)
         for each, handler in before.items():
-            signal.signal(each, handler)
+            signal.signal(each, DEFAULTS[each] if handler in (signal.SIG_IGN, None) else handler)
         say("stopping after the present step, with everything saved; press Ctrl-C again to stop now")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in DEFAULTS}
     try:
         yield asked
     finally:
