@@ -251,3 +251,20 @@ def test_a_manifest_names_only_files_of_its_own(tmp_path: Path, monkeypatch: pyt
         (folder / checkpoint.MANIFEST).write_text(json.dumps(good | changes))
         with pytest.raises(bx.CorruptCheckpoint, match="is not the manifest of a checkpoint"):
             bx.resume(folder, progress=False)
+
+
+def test_the_step_of_a_manifest_is_that_of_its_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = stopped(tmp_path / "run", monkeypatch)
+    path = folder / checkpoint.MANIFEST
+    good = json.loads(path.read_text())
+    for step in (0, good["step"] - 1, good["step"] + 1, 2_000, 3_000, 10**12):
+        path.write_text(json.dumps(good | {"step": step}))
+        said: list[str] = []
+        with pytest.raises(bx.CorruptCheckpoint, match=f"names step {step:,}, but its states are at {good['step']:,}"):
+            bx.resume(folder, progress=False, say=said.append)
+        assert not said
+    path.write_text(json.dumps({**good, "step": 2_001, "files": {}}))
+    with pytest.raises(bx.CorruptCheckpoint, match=r"names step 2,001, but the run ends at 2,000; restore"):
+        bx.resume(folder, progress=False)
+    path.write_text(json.dumps(good))
+    assert bx.resume(folder, progress=False).scores

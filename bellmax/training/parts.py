@@ -68,6 +68,20 @@ def to_own(clock: int, parts: Sequence[Part], scales: Sequence[Any]) -> dict[str
     return arrays
 
 
+def check_step(step: int, last: int, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Hold the step that a checkpoint names against the clocks of its groups, and the `last` step of the run.
+
+    Raises:
+        CorruptCheckpoint: it is another one.
+    """
+    clocks = [int(clock[0]) for group in groups if np.shape(clock := group.get(f"{OWN}clock")) == (1,)]
+    if step > last or (clocks and min(clocks) != step):
+        there = f"its states are at {min(clocks):,}" if clocks else f"the run ends at {last:,}"
+        raise CorruptCheckpoint(
+            f"the checkpoint names step {step:,}, but {there}; restore checkpoint.json as it was saved, or train again"
+        )
+
+
 def from_own(arrays: Mapping[str, Any], n: int, low: int, high: int) -> tuple[int, list[Part], list[Any]] | None:
     """(clock, parts, scales) of the n seeds of a group, whose clock is from `low` to `high`; None if there are none.
 

@@ -19,6 +19,7 @@ from bellmax.training.data_sources import name_of, read_data
 from bellmax.training.existing import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run
 from bellmax.training.masks import as_asked
 from bellmax.training.options import DataCard, RunOptions, change_options
+from bellmax.training.parts import check_step
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
 from bellmax.training.saved_world import find_saved_world
@@ -238,6 +239,7 @@ def resume(
     source, _ = as_asked(run.config, source, run.loop)
     run.options = changed
     step, groups = checkpoint.load(path)
+    check_step(step, run.steps, groups)
     run.drop_after(step)
     ended = step == run.steps and not groups  # all is learnt, and what is left is to evaluate
     if ended:
