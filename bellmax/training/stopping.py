@@ -23,7 +23,7 @@ T = TypeVar("T")
 SLICE = 5.0  # seconds between two steps of a chunk and the first save inside it; a chunk is mostly shorter
 PATIENCE = 1.0  # seconds after the second signal
 PREFIX = "bellmax-"
-DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 def never() -> bool:
@@ -122,7 +122,7 @@ def stop_at_a_good_moment() -> Iterator[list[int]]:
             signal.signal(each, DEFAULTS[each] if handler in (signal.SIG_IGN, None) else handler)
         say("stopping after the present step, with everything saved; press Ctrl-C again to stop now")
 
-    before = {number: signal.signal(number, note) for number in DEFAULTS}
+    before: dict[int, Any] = {number: signal.signal(number, note) for number in DEFAULTS}
     try:
         yield asked
     finally:
