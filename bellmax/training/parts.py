@@ -74,7 +74,8 @@ def check_step(step: int, last: int, groups: Sequence[Mapping[str, Any]]) -> Non
     Raises:
         CorruptCheckpoint: it is another one.
     """
-    clocks = [int(clock[0]) for group in groups if np.shape(clock := group.get(f"{OWN}clock")) == (1,)]
+    found = [np.asarray(group[f"{OWN}clock"]) for group in groups if f"{OWN}clock" in group]
+    clocks = [int(clock[0]) for clock in found if clock.shape == (1,)]
     if step > last or (clocks and min(clocks) != step):
         there = f"its states are at {min(clocks):,}" if clocks else f"the run ends at {last:,}"
         raise CorruptCheckpoint(
