@@ -110,25 +110,28 @@ def path_of(name: str, value: Any) -> Path:
 
 
 def check_call(
-    call: str, third: str, misplaced: tuple[Any, ...], unknown_names: Mapping[str, Any], others: Mapping[str, str]
+    call: str,
+    third: str,
+    misplaced: tuple[Any, ...],
+    unknown_names: Mapping[str, Any],
+    others: Mapping[str, str],
+    unnamed: str = "two arguments without a name, the policy and the environment",
 ) -> None:
-    """Refuse arguments without a name after the second, and names that the function does not have.
+    """Refuse more arguments without a name than there are, and names that the function does not have.
 
     Args:
         call: the function's name.
-        third: what is probably meant by the third argument.
-        misplaced: the arguments without a name after the second.
+        third: what is probably meant by the first of `misplaced`.
+        misplaced: the arguments without a name that are too many.
         unknown_names: those with a name that the function does not have.
         others: words of other libraries, and what is meant here.
+        unnamed: which arguments may come without a name.
 
     Raises:
         ConfigError: says what to write.
     """
     if misplaced:
-        raise ConfigError(
-            f"{call} has two arguments without a name, the policy and the environment; write {third}="
-            f"{describe(misplaced[0])}"
-        )
+        raise ConfigError(f"{call} has {unnamed}; write {third}={describe(misplaced[0])}")
     for name, value in unknown_names.items():
         if name in others:
             raise ConfigError(f"{call} has no argument {name!r}; write {others[name]}={describe(value)}")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bellmax import __version__
-from bellmax.catalog import agent_name
+from bellmax.catalog import agent_name, is_agent
 from bellmax.command import (
     SEEDS,
     WHOLE,
@@ -108,6 +108,9 @@ def train(
     from bellmax.training.existing import numbered
     from bellmax.training.train import train as run_training
 
+    for word in hyper_parameters:
+        if "=" not in word and is_agent(word):
+            raise ConfigError(f"{word!r} is an agent, not of the form key=value; did you mean --agent {word}?")
     settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
     if misplaced := settings.keys() & OPTIONS.keys():
         raise ConfigError("; ".join(explain(name, settings[name], ()) for name in sorted(misplaced)))

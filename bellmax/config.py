@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from bellmax import schedules
+from bellmax.arguments import describe as describe_value
 from bellmax.arguments import interval, is_integer, is_number
 from bellmax.types import ConfigError, listed, unknown
 from bellmax.values import read_as
@@ -73,6 +74,11 @@ class AgentConfig:
     exploration_final_eps: float = setting(0.05, "ε at the end of the schedule", low=0.0, high=1.0)
 
     def __new__(cls, *values: Any, **settings: Any) -> Any:  # noqa: D102 - before __init__, which knows names only
+        if values:
+            raise ConfigError(
+                f"{cls.__name__} has no argument without a name, and got {describe_value(values[0])}; give settings by "
+                f"name, such as {cls.__name__}(gamma=0.99), and the environment to bellmax.train(environment, agent)"
+            )
         known = {field.name for field in dataclasses.fields(cls)}
         problems = [explain(key, value, known, cls.name) for key, value in settings.items() if key not in known]
         if problems:

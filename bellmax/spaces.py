@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.types import Box, ConfigError, Discrete, Leaf, Masked, MultiDiscrete, Named, Space
+from bellmax.types import Box, ConfigError, Discrete, Leaf, Masked, MultiDiscrete, Named, NonFiniteError, Space
 
 LEAVES = (Box, Discrete, MultiDiscrete)
 
@@ -102,6 +102,7 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
 
     Raises:
         ConfigError: it has neither the shape of one observation nor that of a batch, or is outside the space.
+        NonFiniteError: there is a NaN or an infinity in it.
     """
     singles = set()
 
@@ -115,6 +116,9 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
             raise ConfigError(f"observation of shape {array.shape}; one is {shape}, a batch is [B, *{shape}]")
         if array.dtype.kind not in "biuf":
             raise ConfigError(f"observation of dtype {array.dtype}; give numbers")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = array[~np.isfinite(array)].flat[0]
+            raise NonFiniteError(f"observation contains {bad:g}, for which nothing was learned; give finite numbers")
         if isinstance(kind, Box) and not survives(array, kind.dtype):
             raise ConfigError(f"observation of dtype {array.dtype} is not {kind.dtype} without loss; give {kind.dtype}")
         if not isinstance(kind, Box) and not holds(array, limits_of(kind)):

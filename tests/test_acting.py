@@ -1,6 +1,7 @@
 """Acting with a policy: one observation is cheap, whatever the network, and means what the network means."""
 
 import pickle
+import warnings
 from typing import Any
 
 import jax
@@ -138,9 +139,32 @@ def test_what_was_prepared_is_no_part_of_a_policy() -> None:
     np.testing.assert_array_equal(again.q_values(obs), before)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_strange_observations_raise_no_warning(value: float) -> None:
-    policy_of(bx.DQN(), BOX).act(np.full(5, value, np.float32))
+def test_huge_observations_raise_no_warning() -> None:
+    policy_of(bx.DQN(), BOX).act(np.full(5, 1e30, np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_observations_that_are_not_finite_are_refused(value: float) -> None:
+    policy, obs = policy_of(bx.DQN(), BOX), np.zeros((3, 5), np.float32)
+    obs[1, 2] = value
+    for ask in (policy.act, policy.q_values):
+        for seen in (obs, obs[1], obs[1].astype(np.float64)):
+            with pytest.raises(bx.NonFiniteError, match=f"observation contains {value:g}.*finite numbers"):
+                ask(seen)
+
+
+def test_a_policy_that_learned_with_masks_warns_once_where_there_is_none() -> None:
+    run = bx.train("Taxi-v4", "q-learning", steps=50, loop="host", eval_episodes=0, final_episodes=0)
+    policy, mask = run.policy(0), np.arange(6) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert policy.act(252, mask) == 1
+        policy.table()
+    with pytest.warns(bx.RunWarning, match=r"learned with masks.*act\(obs, mask=info\['action_mask'\]\)"):
+        policy.act(252)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy.act(252)
 
 
 def test_there_are_spaces_of_every_kind() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,33 @@ def test_what_is_no_number(value: object) -> None:
 def test_what_is_no_path(value: object) -> None:
     with pytest.raises(bx.ConfigError, match=r"^`out` must be a path; got"):
         path_of("out", value)
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    {
+        "steps": (lambda: bx.train("Taxi-v4", "q-learning", 1000), "write steps=1000"),
+        "random steps": (lambda: bx.check_env("CartPole-v1", 100), "one argument .* write steps=100"),
+        "word of random steps": (lambda: bx.check_env("CartPole-v1", n_steps=100), "write steps=100"),
+        "method": (lambda: bx.solve(CLIFF, 0.9, "policy-iteration"), "write method='policy-iteration'"),
+        "word of gamma": (lambda: bx.solve(CLIFF, discount=0.9), "write gamma=0.9"),
+        "no gamma": (lambda: bx.solve(CLIFF), "give gamma, .* such as gamma=0.99"),
+        "two arrays": (lambda: bx.solve(np.ones((2, 1, 2)), np.ones((2, 1)), 0.9), "FiniteMDP.from_arrays"),
+        "no gamma of a policy": (lambda: bx.evaluate_policy(CLIFF, np.zeros(48, int)), "give gamma"),
+        "method of a policy": (lambda: bx.evaluate_policy(CLIFF, np.zeros(48), 0.9, "direct"), "write method='direct'"),
+        "agent": (lambda: bx.DQN("MlpPolicy", "CartPole-v1"), r"got 'MlpPolicy'; .*bellmax.train\(environment, agent"),
+        "table": (lambda: bx.QLearning("Taxi-v4"), "got 'Taxi-v4'"),
+    }.values(),
+)
+def test_a_call_as_in_other_libraries_says_what_to_write(call: Callable[[], object], what: str) -> None:
+    with pytest.raises(bx.ConfigError, match=what):
+        call()
+
+
+def test_an_agent_is_played_and_not_solved() -> None:
+    policy = bx.train("corridor", "q-learning", steps=20, final_episodes=0).policy(0)
+    with pytest.raises(bx.ConfigError, match=r"bellmax.evaluate\(policy, environment\) plays"):
+        bx.evaluate_policy(policy, "corridor")  # type: ignore[arg-type]
 
 
 def test_a_home_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -226,6 +226,7 @@ LEARN = ["train", "FrozenLake-v1", "-a", "q-learning", "--steps", "1000"]
 BAD = {
     "world": (["train", "FrozenLak-v1", "-a", "q-learning"], "did you mean 'FrozenLake"),
     "world to solve": (["solve", "coridor"], "unknown environment 'coridor'; did you mean 'corridor'"),
+    "agent without its option": (["train", "corridor", "q-learning"], "did you mean --agent q-learning?"),
     "agent": (["train", "corridor", "-a", "q-lerning"], "unknown agent 'q-lerning'; did you mean 'q-learning'?"),
     "hyper-parameter": ([*LEARN, "learning_rat=0.1"], "'learning_rat'; did you mean 'learning_rate'?"),
     "type": ([*LEARN, "learning_rate=fast"], "learning_rate='fast'"),

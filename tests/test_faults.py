@@ -710,8 +710,8 @@ def test_36_an_environment_that_slows_down() -> None:
         run = train(Tiring, steps=1600, records=8)
     (only,) = [str(one.message) for one in warned]
     assert re.fullmatch(
-        r"Tiring: its step takes 6\.\d+ ms now, and took 0\.\d+ at the start; the environment itself has become "
-        "slower: look for what it gathers",
+        r"Tiring: its step takes 6\.\d+ ms now, and took 0\.\d+ at the start; the environment has become "
+        "slower, or the machine is busy: check whether it accumulates state",
         only,
     )
     history = run.history

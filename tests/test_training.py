@@ -336,3 +336,29 @@ def test_a_run_that_ends_before_it_learns_says_so() -> None:
     assert said[1] == "nothing will be learned: learning_starts=1000 is not below steps=200"
     bx.train("CartPole-v1", "dqn", steps=200, learning_starts=100, eval_episodes=0, final_episodes=0, say=said.append)
     assert len(said) == 3
+
+
+def test_rounded_steps_are_said() -> None:
+    said: list[str] = []
+    run = bx.train(
+        "CartPole-v1", "pqn", steps=100, num_envs=4, train_freq=16, minibatches=2, eval_episodes=0, final_episodes=0,
+        say=said.append,
+    )  # fmt: skip
+    assert run.steps == 64
+    assert "steps: 100 -> 64, a multiple of 64, one round of pqn" in said
+
+
+def test_what_keeps_from_the_compiled_twin_is_said() -> None:
+    said: list[str] = []
+    options = {"steps": 4, "learning_starts": 8, "eval_episodes": 0, "final_episodes": 0, "say": said.append}
+    bx.train("CartPole-v1", "dqn", wrappers=["FlattenObservation"], **options)
+    assert "(wrappers need the host loop: through Gymnasium)" in said[0]
+
+
+def test_what_a_saved_run_imports_is_typed_again() -> None:
+    from bellmax.training.saved_world import typed_again
+
+    assert typed_again("CartPole-v1", {}) == ""
+    assert typed_again("envs:Walk", {"wrappers": ["mine:Around"]}) == (
+        """ --world envs:Walk --env 'wrappers=["mine:Around"]'"""
+    )

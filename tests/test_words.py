@@ -102,7 +102,7 @@ def test_what_the_table_says_to_write_is_accepted(agent: str) -> None:
 
 def test_the_options_are_those_of_train() -> None:
     arguments = inspect.signature(bx.train).parameters
-    assert OPTIONS.keys() == {name for name in arguments if name != "hyper_parameters"}
+    assert OPTIONS.keys() == {name for name in arguments if name not in ("hyper_parameters", "misplaced")}
     flags = {flag for parameter in main.commands["train"].params for flag in parameter.opts}
     assert {flag for flag in OPTIONS.values() if flag and flag.startswith("--")} <= flags
     done = CliRunner().invoke(main, ["train", "corridor", "-a", "q-learning", "steps=5"])

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from bellmax.arguments import integer, keywords
+from bellmax.arguments import check_call, integer, keywords
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Level, Report
 from bellmax.envs.making import Env, make
@@ -31,14 +31,23 @@ LEAK = 50.0  # MB that a short check should not cost
 SEED = "draw all chance from self.np_random after super().reset(seed=seed), and let reset set every part of the state"
 
 
-def check_env(env: Source, *, steps: int = 1_000, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None) -> Report:
+def check_env(
+    env: Source,
+    *misplaced: Any,
+    steps: int = 1_000,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    **unknown: Any,
+) -> Report:
     """Play an environment for so many random steps; tell what is wrong with it, and what to do about it.
 
-    `env` is an id, a class, another callable, or an environment, which is then reset, but not closed.
+    `env` is an id, a class, another callable, or an environment, which is then reset, but not closed. Other arguments
+    than these are refused, with what to write.
 
     Raises:
         ConfigError: there is no such environment, or it cannot be made so.
     """
+    check_call("check_env", "steps", misplaced, unknown, {"n_steps": "steps"}, "one argument without a name, env")
     steps, seed = integer("steps", steps), integer("seed", seed, 0)
     findings = Findings()
     with warnings.catch_warnings(record=True) as warned:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shlex
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich.table import Table
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
 from bellmax.statistics import MIN_SEEDS, Summary
-from bellmax.training.saved_world import find_risks, imports_module
+from bellmax.training.saved_world import typed_again
 from bellmax.types import FloatArray, IntArray
 
 SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
@@ -64,10 +63,7 @@ def describe_run(run: Any) -> str:
         parts.append(describe_optimality(run.steps_to_optimal(), run.unit.removesuffix("s")))
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
-        named = f" --world {run.world}" if imports_module(run.world) else ""
-        again = dict.fromkeys(key for key, _ in find_risks(run.env_kwargs))  # what only a file says is not done
-        words = (f"{key}={json.dumps(run.env_kwargs[key])}" for key in again)
-        named += "".join(f" --env {shlex.quote(word)}" for word in words)
+        named = typed_again(run.world, run.env_kwargs)  # what only a file says is not done
         parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
     return render(*parts)
 

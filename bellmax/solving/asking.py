@@ -34,7 +34,9 @@ def _remedy(given: Any) -> str:
         return f": {unknown('model', given, GALLERY)}"
     if any(given is make for make in GALLERY.values()):
         return f". Call it: {given.__name__}()"
-    if kind in ("Solution", "HorizonSolution", "Average", "PolicyGap", "Run", "Policy"):
+    if kind in ("Run", "Policy"):
+        return ", the model that it is about. bellmax.evaluate(policy, environment) plays a policy"
+    if kind in ("Solution", "HorizonSolution", "Average", "PolicyGap"):
         return ", which is an answer. Give the model that it is about"
     if hasattr(given, "unwrapped") or hasattr(given, "action_space"):
         return ". Give bellmax.FiniteMDP.from_gymnasium(env), which reads its transition table"

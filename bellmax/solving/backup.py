@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from bellmax.arguments import real
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
-from bellmax.types import FloatArray, IntArray
+from bellmax.types import ConfigError, FloatArray, IntArray
 
 COMPILED_ENTRIES = 1_000_000  # from here on Numba's threads save more than importing Numba costs
 SWEEPS = 50  # with one policy, at most, between two Bellman backups
@@ -199,6 +199,8 @@ def check_gamma(gamma: Any) -> float:
     """`gamma` as Python's float.
 
     Raises:
-        ConfigError: it is not a number in [0, 1].
+        ConfigError: it is missing, or not a number in [0, 1].
     """
+    if gamma is None:
+        raise ConfigError("give gamma, the discount per step, a number in [0, 1], such as gamma=0.99")
     return real("gamma", gamma, 0.0, 1.0)

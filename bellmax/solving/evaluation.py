@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from bellmax.arguments import integer, real
+from bellmax.arguments import check_call, integer, real
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
 from bellmax.solving.backup import EPSILON, check_gamma
@@ -18,7 +20,13 @@ from bellmax.types import ConfigError, FloatArray, unknown
 
 
 def evaluate_policy(
-    mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float, *, method: str = "direct", tolerance: float = 1e-10
+    mdp: FiniteMDP,
+    policy: npt.ArrayLike,
+    gamma: float | None = None,
+    *misplaced: Any,
+    method: str = "direct",
+    tolerance: float = 1e-10,
+    **unknown_names: Any,
 ) -> FloatArray:
     """V [S] of a policy, `[S]` actions or `[S, A]` probabilities: the sparse system (I - γ P_π) v = r_π.
 
@@ -27,7 +35,9 @@ def evaluate_policy(
     Args:
         mdp: the model.
         policy: actions or probabilities.
-        gamma: the discount per step, in [0, 1].
+        gamma: the discount per step, in [0, 1]; must be given.
+        *misplaced: refused, with what to write.
+        **unknown_names: refused, with what to write.
         method: direct (LU factorisation) or iterative (sweeps, raised by their sure gain; at γ = 1 BiCGSTAB).
         tolerance: of the iterative method with γ < 1: how far a value may be from the exact one, but for rounding.
 
@@ -35,7 +45,10 @@ def evaluate_policy(
         ConfigError: gamma or method is unknown, the policy is not one for this model, or it never ends from some
             states and γ = 1; the message names them.
     """
-    mdp, gamma = check_model(mdp), check_gamma(gamma)
+    mdp = check_model(mdp)
+    unnamed = "three arguments without a name, the model, the policy and gamma"
+    check_call("evaluate_policy", "method", misplaced, unknown_names, {"discount": "gamma"}, unnamed)
+    gamma = check_gamma(gamma)
     if method not in ("direct", "iterative"):
         raise ConfigError(unknown("method", method, ["direct", "iterative"]))
     if gamma == 1:

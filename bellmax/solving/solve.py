@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.arguments import integer, real
+from bellmax.arguments import check_call, integer, real
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
 from bellmax.solving.backup import (
@@ -27,6 +27,8 @@ from bellmax.types import ConfigError, FloatArray, IntArray, unknown
 
 __all__ = ["Solution", "evaluate_policy", "greedy_policy", "horizon_length", "horizon_return", "solve"]
 Progress = Callable[[int, float], None]
+UNNAMED = "two arguments without a name, the model and gamma"
+ELSEWHERE = {"discount": "gamma", "discount_factor": "gamma", "tol": "tolerance", "max_iter": "max_iterations"}
 
 
 class Solution(NamedTuple):
@@ -56,12 +58,13 @@ class Solution(NamedTuple):
 
 def solve(
     mdp: FiniteMDP,
-    gamma: float,
-    *,
+    gamma: float | None = None,
+    *misplaced: Any,
     method: str = "auto",
     tolerance: float = 1e-10,
     max_iterations: int = 1_000_000,
     progress: Progress | None = None,
+    **unknown_names: Any,
 ) -> Solution:
     """Q* and V*, to `tolerance` in the sup norm where float64 allows it; `bound` says what was reached.
 
@@ -84,7 +87,9 @@ def solve(
 
     Args:
         mdp: the model.
-        gamma: the discount per step, in [0, 1].
+        gamma: the discount per step, in [0, 1]; must be given.
+        *misplaced: refused, with what to write.
+        **unknown_names: refused, with what to write.
         method: auto (accelerated modified policy iteration), value-iteration, gauss-seidel, policy-iteration,
             modified-policy-iteration or linear-programming.
         tolerance: iterate until `bound` is at most this, or the residual is nothing but rounding.
@@ -94,7 +99,9 @@ def solve(
     Raises:
         ConfigError: gamma, method, tolerance or max_iterations is out of range; at γ = 1, a value is infinite.
     """
-    mdp, gamma = check_model(mdp), check_gamma(gamma)
+    mdp = check_model(mdp)
+    check_call("solve", "method", misplaced, unknown_names, ELSEWHERE, UNNAMED)
+    gamma = check_gamma(gamma)
     if method not in METHODS:
         raise ConfigError(unknown("method", method, METHODS))
     tolerance, max_iterations = real("tolerance", tolerance, 0.0), integer("max_iterations", max_iterations)

@@ -97,7 +97,7 @@ class Profile:
         if self.slow == 2:
             warn(
                 f"{self.name}: its step takes {median_ms:.3g} ms now, and took {usual:.3g} at the start; the "
-                "environment itself has become slower: look for what it gathers",
+                "environment has become slower, or the machine is busy: check whether it accumulates state",
                 EnvWarning, stacklevel=2,
             )  # fmt: skip
             self.normal = [math.inf] * 3

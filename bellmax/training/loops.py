@@ -57,7 +57,8 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
         raise ConfigError(f"{config.name} keeps a table, and {source.name} is a world for networks; use dqn")
     if isinstance(source.space, Masked):
         return "host", f"through Gymnasium, with the action masks of {source.name}"
-    return "host", "; ".join([f"{source.name} has no compiled twin: through Gymnasium", *source.notes])
+    why = source.without_twin or f"{source.name} has no compiled twin"
+    return "host", "; ".join([f"{why}: through Gymnasium", *source.notes])
 
 
 def stride(config: AgentConfig, source: Source) -> int:

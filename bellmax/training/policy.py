@@ -11,10 +11,11 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.config import AgentConfig
+from bellmax.stderr import warn
 from bellmax.training import storage
 from bellmax.training.looking import Look, blank_carry, make_look
 from bellmax.training.loops import is_tabular
-from bellmax.types import ConfigError, Masked, Space
+from bellmax.types import ConfigError, Masked, RunWarning, Space
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Policy:
             ConfigError: `obs` has neither the shape of one observation nor that of a batch, or is no state; `mask` has
                 not one flag for each action, or allows none; or the policy has a memory cell, whose values depend on
                 what came before.
+            NonFiniteError: there is a NaN or an infinity in `obs`.
         """
         if getattr(self.config, "recurrent", "none") != "none":
             raise ConfigError(f"{self.config.name} remembers: give its carry too, q, carry = policy.look(carry, obs)")
@@ -61,8 +63,10 @@ class Policy:
         """The greedy action (int) of one observation, or actions [B] of a batch; lowest index among equals.
 
         The first call prepares the network, which costs up to seconds; one observation then costs tens of microseconds.
-        `mask` as in `q_values`. Raises: as `q_values`.
+        `mask` as in `q_values`; a policy that learned with masks warns once where there is none. Raises: as `q_values`.
         """
+        if mask is None and isinstance(self.space, Masked) and not isinstance(obs, Masked):
+            self._remark_mask()
         q = self.q_values(obs, mask)
         return int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
 
@@ -72,6 +76,12 @@ class Policy:
             obs, mask = obs.obs, obs.mask if mask is None else mask
         obs = spaces.from_native(spaces.visible(self.space), obs, self.coding)
         return spaces.to_native(self.act(obs, mask), self.coding)
+
+    def _remark_mask(self) -> None:
+        if not self.__dict__.setdefault("_remarked", False):
+            self.__dict__["_remarked"] = True
+            what = "this policy learned with masks, and without one it may choose an action that is not allowed"
+            warn(f"{self.world}: {what}; give act(obs, mask=info['action_mask'])", RunWarning, stacklevel=3)
 
     def begin(self, n: int) -> Any:
         """What `look` wants for n environments in which an episode begins: of a memory cell, else ()."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,13 @@ IMPORTABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d][\w./-]*|.*\.py[co
 def imports_module(world: Any) -> bool:
     """Whether to make the environment of this name imports a module that the name says: `module:id`."""
     return isinstance(world, str) and ":" in world and not world.startswith(("probe:", "gymnax:"))
+
+
+def typed_again(world: str, env_kwargs: Mapping[str, Any]) -> str:
+    """The options of the command line without which a saved run imports nothing; each after a space."""
+    words = dict.fromkeys(key for key, _ in find_risks(env_kwargs))
+    named = f" --world {shlex.quote(world)}" if imports_module(world) else ""
+    return named + "".join(f" --env {shlex.quote(f'{key}={json.dumps(env_kwargs[key])}')}" for key in words)
 
 
 def find_risks(env_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

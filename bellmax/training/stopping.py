@@ -104,11 +104,11 @@ def check_asked(asked: list[int]) -> None:
 
 
 @contextlib.contextmanager
-def stop_at_a_good_moment() -> Iterator[list[int]]:
+def stop_at_a_good_moment(saved: bool = True) -> Iterator[list[int]]:
     """Turn the first SIGINT or SIGTERM into an entry of the list, looked at between steps; the second stops at once.
 
     The second does so also where the process began with signals ignored, as a command in the background of a script.
-    Only the main thread may do so; elsewhere signals stay what they are.
+    Only the main thread may do so; elsewhere signals stay what they are. `saved`: whether the run has a folder.
     """
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -120,7 +120,8 @@ def stop_at_a_good_moment() -> Iterator[list[int]]:
         asked.append(number)
         for each, handler in before.items():
             signal.signal(each, DEFAULTS[each] if handler in (signal.SIG_IGN, None) else handler)
-        say("stopping after the present step, with everything saved; press Ctrl-C again to stop now")
+        how = ", with everything saved" if saved else ""
+        say(f"stopping after the present step{how}; press Ctrl-C again to stop now")
 
     before: dict[int, Any] = {number: signal.signal(number, note) for number in DEFAULTS}
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bellmax.arguments import path_of
+from bellmax.arguments import check_call, path_of
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.envs.book import Handling
@@ -22,7 +22,7 @@ from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.parts import check_step
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
-from bellmax.training.saved_world import find_saved_world
+from bellmax.training.saved_world import find_saved_world, typed_again
 from bellmax.training.trainer import Trainer
 from bellmax.training.worlds import Source, find_world
 from bellmax.types import BellmaxError, ConfigError, CorruptCheckpoint, Masked, unknown
@@ -31,7 +31,7 @@ from bellmax.types import BellmaxError, ConfigError, CorruptCheckpoint, Masked, 
 def train(
     world: Any,
     agent: str | type[AgentConfig] | AgentConfig,
-    *,
+    *misplaced: Any,
     steps: int | None = None,
     episodes: int | None = None,
     seeds: int | Sequence[int] = 1,
@@ -62,6 +62,7 @@ def train(
         world: a Gymnasium id, a name of the gallery, a FiniteMDP, a compiled World, an environment or its factory.
         agent: a name such as "dqn" in any case and spelling, a class such as `DQN`, or a config such as
             `DQN(double=True)`, which is used as it stands: without the settings that suit a known world.
+        *misplaced: refused, with what to write.
         steps: environment steps per seed, by default 100,000, rounded down to whole rounds of the agent.
         episodes: episodes per seed in place of steps, for agents with a table. Records and schedules then go by
             episodes; seeds end at different steps.
@@ -98,6 +99,8 @@ def train(
         ConfigError: anything asked for is unknown or out of range; all of it in one message, before the first step.
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
     """
+    unnamed = "two arguments without a name, the environment and the agent"
+    check_call("train", "steps", misplaced, {}, {}, unnamed)
     problems: list[str] = []
     say_line, remark = voices(say)
     options = _attempt(problems, lambda: RunOptions(
@@ -145,7 +148,9 @@ def train(
     stride = loops.stride(config, source)
     if steps < stride:
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
-    steps = steps // stride * stride
+    if remainder := steps % stride:
+        say_line(f"steps: {steps:,} -> {steps - remainder:,}, a multiple of {stride:,}, one round of {config.name}")
+        steps -= remainder
     if given is None:
         by_episode = episodes is not None
         engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list), episodes=by_episode)
@@ -299,7 +304,7 @@ def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> 
         if run.folder is not None and run.policies:
             say(f"stopped; what was learnt before is saved in {run.folder}")
             if (run.folder / checkpoint.MANIFEST).is_file():
-                say(f"next: bellmax resume {shlex.quote(str(run.folder))}")
+                say(f"next: bellmax resume {shlex.quote(str(run.folder))}{typed_again(run.world, run.env_kwargs)}")
         raise
     return run
 

@@ -81,7 +81,7 @@ class Trainer:
         try:
             with (
                 show_progress(run.steps * len(run.seeds), title, wanted, run.unit) as report,
-                stop_at_a_good_moment() as self.asked,
+                stop_at_a_good_moment(self.run.folder is not None) as self.asked,
             ):
                 if self.loop is not None:
                     self.train(self.loop, report)

@@ -34,6 +34,7 @@ class Source(NamedTuple):
         fixed: how many worlds an environment given as an object is; None for what can be made again and again.
         is_model: whether the environment is its transition table, and not only described by it.
         notes: what people should know of how it was read: why its transition table is not used, which states end.
+        without_twin: why the compiled twin of its name is not used, where there is one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Source(NamedTuple):
     reward_wrappers: tuple[str, ...] = ()
     is_model: bool = False
     notes: tuple[str, ...] = ()
+    without_twin: str = ""
 
     def open_worlds(self, n: int, *, training: bool = False) -> Any:
         """`n` of it as a host world, or as many as it is."""
@@ -178,11 +180,13 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
             plain = isinstance(env, str) and env.rpartition(":")[2] in gym.registry and "wrappers" not in kwargs
             mdp, notes = _read_table(env, kwargs) if plain else _look_at_table(first.innermost)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
+        asked = "wrappers" if "wrappers" in kwargs else "env_kwargs"
+        without = f"{asked} need the host loop" if isinstance(env, str) and env in CLASSIC and kwargs else ""
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(
             name, space, first.n_actions, first.max_episode_steps, mdp=mdp, compiled=twin, open=open_, work=work,
             bounds=first.bounds, fixed=fixed, coding=first.coding, reward_wrappers=tuple(first.reward_wrappers),
-            notes=notes,
+            notes=notes, without_twin=without,
         )  # fmt: skip
     finally:
         first.close()
