@@ -437,12 +437,13 @@ class Acts(Bad):
         (
             Box(-1, 1, (2,)),
             "Acts: action space Box(-1.0, 1.0, (2,), float32) is not Discrete; bellmax chooses among finitely many "
-            "actions: wrap the environment to discretise it",
+            "actions: give wrappers=[{'name': 'DiscretizeAction', 'bins': 5}], on the command line --wrapper "
+            """'{"name": "DiscretizeAction", "bins": 5}', for 25 actions, 5 values in each dimension""",
         ),
         (
             Dict(a=Discrete(2)),
             "Acts: action space Dict('a': Discrete(2)) is not Discrete; bellmax chooses among finitely many actions: "
-            "wrap the environment to discretise it",
+            "wrap the environment to offer a few of them",
         ),
         (
             MultiDiscrete([17, 241]),
