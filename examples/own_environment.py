@@ -40,7 +40,7 @@ class Lift(gym.Env):
         if motor:
             self.floor = int(np.clip(self.floor + (1 if up else -1), 0, self.FLOORS - 1))
         there = self.floor == self.called
-        return self.see(), 1.0 if there else -0.1, there, self.steps >= 20, {}
+        return self.see(), 1.0 if there else -0.1, there, not there and self.steps >= 20, {}
 
     def see(self) -> dict[str, Any]:
         height = np.array([self.floor / (self.FLOORS - 1)], np.float32)
