@@ -1,4 +1,4 @@
-"""Q-learning, from the table to the network: compiled, with error bars, with the exact answer beside the learnt one.
+"""Q-learning, from the table to the network: compiled, with error bars, with the exact answer beside the learned one.
 
     import bellmax as bx
 

@@ -46,16 +46,18 @@ def main(debug: bool) -> None:
 @main.command(cls=TrainCommand, options_metavar="[OPTIONS]")
 @click.argument("world", metavar="ENVIRONMENT")
 @click.argument("hyper_parameters", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
 @click.option(
-    "--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent, in any spelling."
+    "--steps", type=WHOLE, help="Environment steps per seed, or gradient steps with --data.  [default: 100000]"
 )
-@click.option("--steps", type=WHOLE, help="Environment steps per seed; with --data, gradient steps.  [default: 100000]")
-@click.option("--episodes", type=WHOLE, help="Episodes per seed, in place of steps; only for agents with a table.")
+@click.option("--episodes", type=WHOLE, help="Episodes per seed, not steps; only for tabular agents.")
 @click.option("--seeds", type=SEEDS, default=1, show_default=True, help="Number of seeds, or a list: 5, or 0,5,7.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the run.  [default: runs/ENVIRONMENT-AGENT]")
 @click.option("--if-exists", metavar="WORD", help="If the folder exists: error, number, resume or replace.")
 @click.option("--loop", default="auto", show_default=True, help="compiled, host (steps through Gymnasium) or auto.")
-@click.option("--data", help="Learn only from this: a run with --keep-experience, a data file, or minari:NAME.")
+@click.option(
+    "--data", help="Learn only from this data set: a run with --keep-experience, a data file, or minari:NAME."
+)
 @click.option(
     "--eval-episodes", type=WHOLE, default=10, show_default=True, help="Greedy episodes per seed at each record."
 )
@@ -72,7 +74,7 @@ def main(debug: bool) -> None:
     "wrappers",
     multiple=True,
     metavar="NAME",
-    help="A wrapper of Gymnasium, or MODULE:CLASS; repeat for more.",
+    help="Name of a Gymnasium wrapper, or MODULE:CLASS; repeat for more.",
 )
 @click.option("--workers", type=WHOLE, default=0, help="Processes per seed that step environments.  [default: 0]")
 @click.option(
@@ -101,7 +103,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train an agent in ENVIRONMENT on several seeds, save the run and report confidence intervals.
 
-    ENVIRONMENT is a Gymnasium id, one of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), one of gymnax
+    ENVIRONMENT is a Gymnasium id, a name of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), one of gymnax
     (gymnax:Breakout-MinAtar), or your own: MODULE:CLASS or MODULE:FUNCTION.
     """
     from bellmax.stderr import say
@@ -167,7 +169,7 @@ def numbers(run: Any) -> dict[str, Any]:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--data", help="The data it learns from, if they are in another place now.")
+@click.option("--data", help="The data set, if it is in another place now.")
 @click.option("--eval-episodes", type=WHOLE, help="Greedy episodes per seed at each record.")
 @click.option("--final-episodes", type=WHOLE, help="Greedy episodes per seed at the end, for the score.")
 @click.option("--keep-experience/--drop-experience", default=None, help="Store the replay buffer at the end, or not.")
@@ -176,14 +178,14 @@ def numbers(run: Any) -> dict[str, Any]:
 @click.option("--env-restarts", type=WHOLE, help="How many times a failed environment is recreated.")
 @click.option("--on-nonfinite", help="If the environment returns NaN or infinity: raise, truncate_episode or skip.")
 @click.option("--strict/--lenient", default=None, help="Stop if an observation is outside its space, or not.")
-@click.option("--world", help="The environment again, if it is MODULE:NAME; a file alone imports nothing.")
+@click.option("--world", help="The environment again, if it is MODULE:NAME; a saved file never imports code.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @env_option
 @as_json_option
 def resume(
     folder: Path, data: str | None, world: str | None, quiet: bool, env: tuple[str, ...], as_json: bool, **options: Any
 ) -> None:
-    """Resume a stopped run and finish it, with the options that it was begun with or with those given here.
+    """Resume a stopped run and finish it, with its original options or with those given here.
 
     Example: bellmax resume runs/CartPole-v1-dqn
     """
@@ -284,7 +286,7 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
 @env_option
 @as_json_option
 def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: bool) -> None:
-    """Play ENVIRONMENT at random, and report each fault and its remedy; the exit code is 1 if there are errors.
+    """Play ENVIRONMENT at random and report each fault and how to fix it; the exit code is 1 if there are errors.
 
     Example: bellmax check-env CartPole-v1 --steps 5000
     """
@@ -304,7 +306,7 @@ def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: 
 @main.command()
 @as_json_option
 def doctor(as_json: bool) -> None:
-    """Show what is installed and whether the compilers work.
+    """Show what is installed, and whether the compilers work.
 
     Example: bellmax doctor
     """

@@ -33,7 +33,7 @@ def _numba() -> str:
     error = run.history["exact/q_error"][0, -1]
     if not error < 0.01:
         raise ArithmeticError(f"Q-learning on the corridor is {error:.3g} from the exact answer")
-    return f"corridor learnt to within {error:.1g}"
+    return f"corridor learned to within {error:.1g}"
 
 
 def _jax() -> str:
@@ -45,7 +45,7 @@ def _jax() -> str:
     loss = run.history["loss"][0, -1]
     if not loss < 0.1:
         raise ArithmeticError(f"DQN's loss on the delay probe stays at {loss:.3g}")
-    return f"{jax.default_backend()} with {jax.device_count()} device(s), probe learnt to a loss of {loss:.1g}"
+    return f"{jax.default_backend()} with {jax.device_count()} device(s), probe learned to a loss of {loss:.1g}"
 
 
 def _gymnasium() -> str:

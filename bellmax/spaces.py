@@ -129,7 +129,7 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
     try:
         batch = map_space(leaf, space, unnamed(space, obs))
     except (TypeError, IndexError, KeyError) as error:
-        raise ConfigError(f"observation {obs!r} has not the parts of {space}") from error
+        raise ConfigError(f"observation {obs!r} does not have the parts of {space}") from error
     if len(singles) > 1:
         raise ConfigError("some parts of the observation are single and some are batches")
     return batch, singles.pop()

@@ -94,7 +94,7 @@ def test_the_table_and_the_object_for_machines() -> None:
     assert "ok       constructor   called twice" in lines
     fix = "interface     return {} if it is empty"
     assert lines[-4:-1] == ["What to do", fix, ""] or fix in lines
-    assert lines[-1].startswith("1 error, 0 warnings: to be repaired first")
+    assert lines[-1].startswith("1 error, 0 warnings: fix these first")
     data = report.to_json()
     assert (data["name"], data["ok"]) == ("Walk", False)
     assert set(data["findings"][0]) == {"check", "level", "what", "fix"}

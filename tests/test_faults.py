@@ -397,7 +397,7 @@ def test_29_an_unknown_way_to_reset_is_refused(mode: Any, shown: str) -> None:
         train(functools.partial(Told, mode), num_envs=2)
     says(
         error,
-        f"Told: metadata['autoreset_mode'] is {shown}; without the true one, ends of episodes would be learnt "
+        f"Told: metadata['autoreset_mode'] is {shown}; without the true one, ends of episodes would be learned "
         "wrongly: set it to one of AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED",
     )
 
@@ -509,7 +509,7 @@ def test_31_is_made_anew_where_that_is_allowed(workers: int) -> None:
         data, dropped = remember(world, 100, Handling(workers=workers, env_restarts=5))
     where = "world 0: " if workers else ""
     assert [str(one.message) for one in warned] == [
-        f"Hiccup: world 0 was made anew: {where}step raised OSError: no more"
+        f"Hiccup: world 0 was recreated: {where}step raised OSError: no more"
     ] * 5
     assert (data.steps, dropped) == (95, 5)
     follows_the_rule(data, 3)
@@ -558,7 +558,7 @@ def test_32_a_worker_that_is_killed_in_training(tmp_path: Path) -> None:
     assert bx.load(tmp_path / "run").policies
 
     once.unlink()
-    with pytest.warns(EnvWarning, match=r"world [01] was made anew: Tells: worker [01] .* was killed by SIGKILL"):
+    with pytest.warns(EnvWarning, match=r"world [01] was recreated: Tells: worker [01] .* was killed by SIGKILL"):
         run = train(world, steps=400, num_envs=2, workers=2, env_restarts=1)
     assert run.history.step[-1] == 400
     assert orphans(pids) == []
@@ -687,7 +687,7 @@ def test_35_a_reset_that_raises_is_made_anew_where_that_is_allowed() -> None:
         made.append(1)
         return Ends(50 if len(made) < 3 else 10**9)
 
-    with pytest.warns(EnvWarning, match=r"^Ends: world 0 was made anew: reset raised OSError: no more$"):
+    with pytest.warns(EnvWarning, match=r"^Ends: world 0 was recreated: reset raised OSError: no more$"):
         data, _ = remember(make, 90, Handling(env_restarts=2))
     assert data.steps == 90
 

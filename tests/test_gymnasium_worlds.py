@@ -419,7 +419,7 @@ def test_an_unknown_autoreset_mode_is_refused(mode: Any, shown: str) -> None:
     with pytest.raises(EnvContractError) as caught:
         open_world(Broken(mode))
     assert str(caught.value) == (
-        f"Broken: metadata['autoreset_mode'] is {shown}; without the true one, ends of episodes would be learnt "
+        f"Broken: metadata['autoreset_mode'] is {shown}; without the true one, ends of episodes would be learned "
         "wrongly: set it to one of AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED"
     )
 

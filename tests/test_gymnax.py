@@ -244,7 +244,7 @@ def narrow(env: Any) -> Any:
         ("gymnax:CartPole-v1", {"max_steps_in_episode": 0}, "max_steps_in_episode=0 is not positive"),
         ("gymnax:CartPole-v1", {"gravity": True}, "gravity=True is not of type float"),
         ("gymnax:DiscountingChain-bsuite", {"reward_timestep": [1, 2]}, r"shape \(2,\), not \(5,\)"),
-        ("gymnax:DiscountingChain-bsuite", {"reward_timestep": "soon"}, "is no array of numbers"),
+        ("gymnax:DiscountingChain-bsuite", {"reward_timestep": "soon"}, "is not an array of numbers"),
         ("gymnax:FrozenLake-misc", {"map_name": "5x5"}, "cannot be made with .*5x5"),
         (gymnax.make("CartPole-v1")[0], {"gravity": 1.0}, "go with an environment's name"),
         (

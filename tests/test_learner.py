@@ -288,7 +288,7 @@ def test_contradictory_switches_are_all_in_one_message() -> None:
         "learning_starts=5 may come before a sequence of 30 steps is there in each of 1 worlds; give 60 or more",
         "anneal_interval moves n within transitions",
         "n_steps=30 is longer than sequence_length=20",
-        "munchausen has a soft target",
+        "munchausen and double cannot be combined; use double=False",
     ):
         assert part in str(caught.value)
     with pytest.raises(bx.ConfigError, match=r"v_min=5.0 is not below v_max=1.0"):

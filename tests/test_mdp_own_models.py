@@ -120,7 +120,7 @@ ENDLESS = [[[(1.0, 1, 0.0, False)]], [[(1.0, 0, 0.0, False)]]]
     ],
 )
 def test_what_looks_like_a_slip_is_one_warning_that_names_it(table: Any, options: Any, remark: str) -> None:
-    with pytest.warns(ModelWarning, match="FiniteMDP 'own' is a model, but:") as caught:
+    with pytest.warns(ModelWarning, match="FiniteMDP 'own': the model is valid, but check:") as caught:
         mdp = FiniteMDP.from_successors(table, name="own", **options)
     assert len(caught) == 1
     assert caught[0].filename == __file__

@@ -154,7 +154,7 @@ def test_a_damaged_or_foreign_file_is_refused(cartpole: bx.Dataset, tmp_path: Pa
     with pytest.raises(bx.CorruptCheckpoint, match="cannot read"):
         bx.Dataset.load(path)
     save_file({"weights": np.zeros(3)}, path)
-    with pytest.raises(bx.ConfigError, match="is no data file: it lacks 'obs' and holds weights"):
+    with pytest.raises(bx.ConfigError, match="is not a data file: it lacks 'obs' and holds weights"):
         bx.Dataset.load(path)
     save_file(cartpole.arrays(), path)  # of one's own making, without a hash
     assert same(bx.Dataset.load(path), cartpole)
@@ -376,7 +376,7 @@ def test_all_problems_come_at_once_before_the_first_step(cartpole: bx.Dataset) -
     with pytest.raises(bx.ConfigError) as caught:
         bx.train("CartPole-v1", "cql", data=bad, steps=0, seeds=[1, 1], batch_size=301)
     for part in (
-        "row 17: reward is nan, not a finite float32 (and 1 rows more)",
+        "row 17: reward is nan, not a finite float32 (and 1 more row)",
         "row 5: action is 7, outside 0 to 1",
         "obs is float32 (300, 3), not float32 (300, 4)",
         "`steps` must be a positive integer; got 0",
@@ -421,14 +421,14 @@ def test_states_and_masks_are_checked() -> None:
     mask = np.array([[True, True], [False, True], [True, True], [False, True]])
     masked = data._replace(obs=Masked(zeros, mask), next_obs=Masked(zeros, mask))
     space = Masked(Discrete(5), Box((2,), "bool"))
-    assert find_faults(masked, space, 2) == ["row 1: action is 0, which the mask forbids (and 1 rows more)"]
-    assert find_faults(data, space, 2)[0].startswith("obs is a ndarray, which has not the parts of Masked")
+    assert find_faults(masked, space, 2) == ["row 1: action is 0, which the mask forbids (and 1 more row)"]
+    assert find_faults(data, space, 2)[0].startswith("obs is a ndarray, which does not have the parts of Masked")
 
 
 @pytest.mark.parametrize(
     ("agent", "settings", "message"),
     [
-        ("sarsa", {}, "sarsa learns from what it does itself, and nothing is done with data; use q-learning"),
+        ("sarsa", {}, "sarsa is on-policy and cannot learn from a data set; use q-learning"),
         ("expected-sarsa", {}, "expected-sarsa learns from what it does itself"),
         ("peng-q", {}, "peng-q follows whole episodes, and data are drawn step by step; use q-learning"),
         ("pqn", {}, "pqn learns only from what it has just done and cannot learn from data"),

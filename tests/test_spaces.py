@@ -137,7 +137,7 @@ def test_a_batch_and_one_of_a_dictionary() -> None:
     assert (many[0].dtype, many[1][0].dtype) == (np.float32, np.int32)
     for wrong, message in (
         ({"a": np.ones((2, 2)), "b": {"c": 1}}, "some parts of the observation are single and some are batches"),
-        ({"a": np.ones(2)}, "has not the parts of"),
+        ({"a": np.ones(2)}, "does not have the parts of"),
         ({"a": np.ones(2), "b": {"c": 3}}, "observation 3 is outside the integers from 0 to 2"),
         ({"a": np.ones(3), "b": {"c": 1}}, r"observation of shape \(3,\); one is \(2,\), a batch is \[B, \*\(2,\)\]"),
     ):

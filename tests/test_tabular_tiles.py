@@ -310,7 +310,7 @@ def test_too_many_tiles() -> None:
 
 @pytest.mark.parametrize("tilings", [3, 5, 6, 12, 63])
 def test_grids_that_would_coincide_are_refused(tilings: int) -> None:
-    with pytest.raises(ConfigError, match=f"tilings={tilings} is no power of two"):
+    with pytest.raises(ConfigError, match=f"tilings={tilings} is not a power of two"):
         QLearning(tilings=tilings)
 
 

@@ -120,7 +120,7 @@ def test_episodes_start_as_the_model_says() -> None:
     assert len({env.reset(seed=seed)[0] for seed in range(30)}) == 3
 
 
-@pytest.mark.filterwarnings("ignore:FiniteMDP is a model, but")
+@pytest.mark.filterwarnings("ignore:FiniteMDP.* the model is valid, but")
 def test_the_time_limit_truncates_and_does_not_terminate() -> None:
     world, env = as_world(SPREAD), bx.TabulatedEnv(SPREAD)
     state, _ = world.reset(jax.random.key(0))

@@ -30,15 +30,15 @@ class DeepConfig(AgentConfig):
     net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers; for images only the last counts", low=1)
     normalization: str = setting("layer", "what keeps hidden layers in bounds", choices=("none", "layer", "spectral"))
     normalize_observations: bool = setting(
-        False, "standardise numbers by the running mean and variance of what was learnt from; part of the policy"
+        False, "standardize numbers by the running mean and variance of what was learned from; part of the policy"
     )
     reward_scale: float = setting(
-        1.0, "what rewards are multiplied by before they are learnt from", low=1e-12,
+        1.0, "what rewards are multiplied by before they are learned from", low=1e-12,
         zero="every reward would be 0 and nothing learned",
     )  # fmt: skip
     reward_clip: float = setting(0.0, "rewards are then clipped to ± this; 0: not at all", low=0.0)
     dueling: bool = setting(False, "state value and advantages in two streams")
-    noisy: bool = setting(False, "learnt noise in the head's layers, for exploration")
+    noisy: bool = setting(False, "learned noise in the head's layers, for exploration")
     recurrent: str = setting("none", "memory cell between torso and head", choices=tuple(CELLS))
 
     optimizer: str = setting("adam", "any optimiser of Optax, by its name")
@@ -179,7 +179,7 @@ class ReplayConfig(DeepConfig):
     priority_epsilon: float = setting(1e-3, "added to the error in a priority", low=0.0, needs=("prioritized",))
 
     sequence_length: int = setting(
-        20, "steps of a sequence that are learnt from, with a memory cell", low=1, needs=("recurrent",)
+        20, "steps of a sequence that are learned from, with a memory cell", low=1, needs=("recurrent",)
     )
     burn_in: int = setting(
         10, "steps before them that only bring the memory cell up to date", low=0, needs=("recurrent",)
@@ -236,7 +236,7 @@ class ReplayConfig(DeepConfig):
         if self.recurrent != "none" and self.n_steps > self.sequence_length:
             problems.append(f"n_steps={self.n_steps} is longer than sequence_length={self.sequence_length}")
         if self.munchausen and self.double:
-            problems.append("munchausen has a soft target, which no maximum biases: double=False")
+            problems.append("munchausen and double cannot be combined; use double=False")
         if self.gamma_initial > self.gamma and self.anneal_interval:
             problems.append(f"gamma_initial={self.gamma_initial} is above gamma={self.gamma}")
         return problems

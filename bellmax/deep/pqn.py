@@ -45,7 +45,7 @@ class PQN(DeepConfig):
     learning_rate: float = with_default(DeepConfig, "learning_rate", 1e-3)
     exploration_fraction: float = with_default(DeepConfig, "exploration_fraction", 0.5)
     lambda_: float = setting(0.85, "λ of the returns", low=0.0, high=1.0)
-    epochs: int = setting(4, "times that a batch is learnt from", low=1)
+    epochs: int = setting(4, "times that a batch is learned from", low=1)
     minibatches: int = setting(4, "parts of a batch, with a gradient step each", low=1)
 
     def conflicts(self) -> list[str]:

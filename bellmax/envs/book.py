@@ -51,7 +51,7 @@ class Handling(NamedTuple):
     Attributes:
         workers: worker processes for plain environments; 0 steps them in this process.
         env_timeout: seconds after which a worker that does not answer is stopped.
-        env_restarts: how many environments in all may be made anew after they raised, died or hung.
+        env_restarts: how many environments in all may be recreated after they raised, died or hung.
         on_nonfinite: a NaN or an infinity is an error ("raise"), ends the episode without that step
             ("truncate_episode"), or is left out ("skip").
         strict: an observation outside its Box is an error, and not only remarked.

@@ -138,7 +138,7 @@ class Report:
             lines += ["", "What to do", *fixes]
         counts = [(level, sum(finding.level == level for finding in self.findings)) for level in ("error", "warning")]
         total = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts)
-        return "\n".join([*lines, "", f"{total}: {'bellmax can learn here' if self.ok else 'to be repaired first'}"])
+        return "\n".join([*lines, "", f"{total}: {'bellmax can learn here' if self.ok else 'fix these first'}"])
 
 
 def flaws(space: gym.Space[Any], value: Any, path: str) -> Iterator[Flaw]:

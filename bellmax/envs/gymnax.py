@@ -57,7 +57,7 @@ def as_world(env: Any, params: Any = None, name: str | None = None) -> World:
 
     if not isinstance(env, environment.Environment):
         raise ConfigError(
-            f"{type(env).__name__} is no gymnax environment: a wrapper resets itself and hides final observations; "
+            f"{type(env).__name__} is not a gymnax environment: a wrapper resets itself and hides final observations; "
             "give the environment inside"
         )
     params = env.default_params if params is None else params
@@ -143,7 +143,7 @@ def _like(what: str, value: Any, default: Any) -> Any:
         try:
             array = jnp.asarray(value, default.dtype)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{what}={value!r} is no array of numbers") from error
+            raise ConfigError(f"{what}={value!r} is not an array of numbers") from error
         if array.shape != default.shape:
             raise ConfigError(f"{what} has shape {array.shape}, not {default.shape}")
         return array

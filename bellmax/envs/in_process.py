@@ -26,7 +26,7 @@ class InProcess:
     """
 
     def __init__(self, name: str, worlds: list[Env], make: Callable[[], Env] | None, restarts: int) -> None:
-        """`restarts`: how many environments in all may be made anew after they raised."""
+        """`restarts`: how many environments in all may be recreated after they raised."""
         self.n, self._name, self.worlds, self._make = len(worlds), name, worlds, make
         self.restarts_left, self.restarted = restarts if make is not None else 0, 0
         self._seed = 0

@@ -104,7 +104,7 @@ def termination() -> Probe:
 
 
 def time_limit() -> Probe:
-    """Reward 1 a step for ever, in episodes cut off after 10 steps: the value is 1 / (1 - γ)."""
+    """Reward 1 a step forever, in episodes cut off after 10 steps: the value is 1 / (1 - γ)."""
     world = _world("probe:time-limit", 1, _blank, lambda cue, time, action: 1.0, limit=10)
     return Probe(
         world,
@@ -115,7 +115,7 @@ def time_limit() -> Probe:
 
 
 def autoreset() -> Probe:
-    """Reward 0 in the first step and 1 in each later one, for ever, in episodes cut off after 2 steps.
+    """Reward 0 in the first step and 1 in each later one, forever, in episodes cut off after 2 steps.
 
     The observation is 0 at the start, then 1. If the start of the next episode is stored as the final
     observation of this one, or an n-step window runs on into it, the value at 1 becomes 1 / (1 - γ²), about

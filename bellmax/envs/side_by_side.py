@@ -137,7 +137,7 @@ class SideBySide:
             book.note_mask(answer[1], i, False)
 
     def _note_restart(self, i: int, answer: Restarted) -> None:
-        self.book.diary.remark(f"world {i} was made anew: {answer.why}")
+        self.book.diary.remark(f"world {i} was recreated: {answer.why}")
 
     def _fail(self, error: WorldFailed | WorkerFailed) -> NoReturn:
         diary = self.book.diary

@@ -170,5 +170,5 @@ def autoreset_mode(name: str, env: Vector) -> AutoresetMode:
     except ValueError:
         raise EnvContractError(
             f"{name}: metadata['autoreset_mode'] is {given!r}; without the true one, ends of episodes would "
-            f"be learnt wrongly: set it to one of {', '.join(map(str, AutoresetMode))}"
+            f"be learned wrongly: set it to one of {', '.join(map(str, AutoresetMode))}"
         ) from None

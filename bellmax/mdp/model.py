@@ -264,7 +264,7 @@ class FiniteMDP:
         found = [*notes, *rounded, *rounded_start, *(mdp.remarks() if warn else ())]
         if found:
             title = f"FiniteMDP {mdp.name!r}" if mdp.name else "FiniteMDP"
-            stderr.warn("\n  ".join([f"{title} is a model, but:", *found]), ModelWarning, stacklevel=3)
+            stderr.warn("\n  ".join([f"{title}: the model is valid, but check:", *found]), ModelWarning, stacklevel=3)
         return mdp
 
     def remarks(self, gamma: float | None = None) -> list[str]:

@@ -92,7 +92,7 @@ def _check(env: Source, steps: int, seed: int, kwargs: Any, findings: Findings) 
             findings.guard(check, "played again", look, player, worlds, min(steps, COMPARED), seed)
         _costs(player, facts, findings)
     for i, world in enumerate([worlds[0], *worlds] if owned else []):
-        findings.well("close", "does no harm when called twice")
+        findings.well("close", "safe to call twice")
         try:
             world.close()
         except Exception as error:
@@ -142,7 +142,7 @@ def _determinism(player: Player, worlds: list[Env], steps: int, seed: int) -> No
 
 def _seeds(player: Player, worlds: list[Env], steps: int, seed: int) -> None:
     """Other seeds should differ, and later resets should go on."""
-    player.findings.well("seeds", "others give other steps")
+    player.findings.well("seeds", "different seeds give different episodes")
     first, *others = (list(player.twin().walk(min(steps, 50), seed + i)) for i in range(3))
     if not any(_differs(first, other) for other in others):
         fix = "right in a world without chance; else call super().reset(seed=seed) and draw from self.np_random"

@@ -125,7 +125,7 @@ def _gaining(mdp: FiniteMDP, rows: IntArray) -> str:
     steps = [f"state {pair // mdp.n_actions} action {words[pair % mdp.n_actions]}" for pair in pairs[:10]]
     more = f" and {pairs.size - 10} more" if pairs.size > 10 else ""
     return (
-        f"gamma=1: the value is unbounded, for a loop collects reward for ever: {', '.join(steps)}{more}; "
+        f"gamma=1: the value is unbounded, because a loop collects reward forever: {', '.join(steps)}{more}; "
         "use gamma < 1, a horizon, or the average reward"
     )
 

@@ -184,7 +184,7 @@ class TabularConfig(AgentConfig):
         if per_episode and self.exploration_decay == 1.0 and self.exploration_initial_eps != self.exploration_final_eps:
             return ["exploration_schedule='per-episode' leaves ε at its initial value; give exploration_decay below 1"]
         if self.tilings & (self.tilings - 1):
-            return [f"tilings={self.tilings} is no power of two, which grids need to lie apart in every dimension"]
+            return [f"tilings={self.tilings} is not a power of two, which grids need to lie apart in every dimension"]
         if len(self.obs_low) != len(self.obs_high):
             return [f"obs_low has {len(self.obs_low)} and obs_high {len(self.obs_high)} numbers; give as many of each"]
         if not all(low < high for low, high in zip(self.obs_low, self.obs_high, strict=True)):

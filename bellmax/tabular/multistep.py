@@ -130,7 +130,7 @@ class QSigma(LearningConfig):
 
     n_steps: int = setting(4, "rewards before the bootstrap", low=1, high=10_000)
     sigma: float = setting(0.5, "degree of sampling σ: 0 is tree backup, 1 importance sampling", low=0.0, high=1.0)
-    target_policy: str = setting("greedy", "the policy whose values are learnt", choices=("greedy", "behaviour"))
+    target_policy: str = setting("greedy", "the policy whose values are learned", choices=("greedy", "behaviour"))
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
@@ -151,7 +151,7 @@ class TreeBackup(LearningConfig):
     name: ClassVar[str] = "tree-backup"
 
     n_steps: int = setting(4, "rewards before the bootstrap", low=1, high=10_000)
-    target_policy: str = setting("greedy", "the policy whose values are learnt", choices=("greedy", "behaviour"))
+    target_policy: str = setting("greedy", "the policy whose values are learned", choices=("greedy", "behaviour"))
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
@@ -241,7 +241,7 @@ class MonteCarlo(LearningConfig):
     learning_rate_decay: float = setting(
         1.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0
     )
-    longest_episode: int = setting(10_000, "steps of an episode that are learnt from in one piece", low=1)
+    longest_episode: int = setting(10_000, "steps of an episode that are learned from in one piece", low=1)
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""

@@ -56,7 +56,7 @@ class Known(NamedTuple):
 class RMax(OptimisticConfig):
     """R-max: Brafman and Tennenholtz (2002); as in Strehl, Li and Littman (2009), section 4.
 
-    Learns a model; a pair tried fewer than `known_after` times counts as paying r_max for ever. Whenever a pair
+    Learns a model; a pair tried fewer than `known_after` times counts as paying r_max forever. Whenever a pair
     becomes known, and each time its visits have doubled since, the model is solved by value iteration.
     """
 

@@ -148,7 +148,7 @@ def load(folder: Path) -> tuple[int, list[dict[str, Any]]]:
         try:
             groups.append(from_bytes(data))
         except SafetensorError as error:
-            raise CorruptCheckpoint(f"{path} is no safetensors file: {error}") from error
+            raise CorruptCheckpoint(f"{path} is not a safetensors file: {error}") from error
     return step, groups
 
 

@@ -119,7 +119,7 @@ class Dataset(NamedTuple):
             return cls(*(_tree(name, arrays) for name in cls._fields)).tidy()
         except KeyError as error:
             names = ", ".join(sorted(arrays)[:8]) or "nothing"
-            raise ConfigError(f"{path} is no data file: it lacks {error.args[0]!r} and holds {names}") from error
+            raise ConfigError(f"{path} is not a data file: it lacks {error.args[0]!r} and holds {names}") from error
 
     def arrays(self) -> dict[str, Any]:
         """All arrays by name; of a tuple `obs.0`, `obs.1`, of a masked observation `obs.obs`, `obs.mask`."""
@@ -238,7 +238,7 @@ def _find_in_observations(name: str, obs: Any, space: Space, n: int) -> list[str
     if _has_parts(space, obs):
         spaces.map_space(leaf, space, obs)
     else:
-        faults.append(f"{name} is a {type(obs).__name__}, which has not the parts of {space}")
+        faults.append(f"{name} is a {type(obs).__name__}, which does not have the parts of {space}")
     return faults
 
 
@@ -268,7 +268,7 @@ def rows(bad: Any, message: str, values: Any) -> list[str]:
     found = np.flatnonzero(bad)
     if not found.size:
         return []
-    more = f" (and {found.size - 1} rows more)" if found.size > 1 else ""
+    more = f" (and {found.size - 1} more row{'' if found.size == 2 else 's'})" if found.size > 1 else ""
     return [f"row {found[0]}: {message.format(np.asarray(values)[found[0]])}{more}"]
 
 

@@ -36,7 +36,7 @@ def prepare(config: Any, source: Source, data: Dataset) -> Any:
     agent, data = config.make(Shape(2, source.n_actions)), as_seen(source, data)
     problems = []
     if agent.look_ahead or config.name in ON_POLICY:
-        problems.append(f"{config.name} learns from what it does itself, and nothing is done with data; use {CAN}")
+        problems.append(f"{config.name} is on-policy and cannot learn from a data set; use {CAN}")
     elif agent.episodic:
         problems.append(f"{config.name} follows whole episodes, and data are drawn step by step; use {CAN}")
     problems += find_faults(data, source.space, source.n_actions)

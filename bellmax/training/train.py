@@ -80,12 +80,12 @@ def train(
         data: learn from this and step no world but to evaluate; `steps` are then gradient steps. A Dataset, a file or
             folder that holds one (that of a run with `keep_experience`), or "minari:NAME".
         keep_experience: keep what the replay memory of each seed holds at the end, as `run.experience`, and in the
-            run's folder, from which `data` reads it; rewards as they were learnt from, scaled and clipped.
+            run's folder, from which `data` reads it; rewards as they were learned from, scaled and clipped.
         wrappers: around the environment, from the innermost: names of Gymnasium's, such as "FlattenObservation",
             {"name": "FrameStackObservation", "stack_size": 4} with arguments, or "module:Class" of anybody's.
         workers: processes in which the environments of a seed are stepped, side by side; 0: in this one.
         env_timeout: seconds after which a worker that does not answer is stopped.
-        env_restarts: how many environments in all may be made anew after they raised, died or hung; what they were
+        env_restarts: how many environments in all may be recreated after they raised, died or hung; what they were
             in the middle of is left out.
         on_nonfinite: what a NaN or an infinity from the environment does: "raise" stops the run, "truncate_episode"
             ends the episode before that step, "skip" leaves the step out.
@@ -97,7 +97,7 @@ def train(
 
     Raises:
         ConfigError: anything asked for is unknown or out of range; all of it in one message, before the first step.
-        EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learnt before is saved.
+        EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learned before is saved.
     """
     unnamed = "two arguments without a name, the environment and the agent"
     check_call("train", "steps", misplaced, {}, {}, unnamed)
@@ -203,7 +203,7 @@ def resume(
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Run:
-    """Resume a stopped run from its last checkpoint and finish it, with everything that it was begun with.
+    """Resume a stopped run from its last checkpoint and finish it, with its original options.
 
     A compiled run ends in the same bits as if it had not been stopped. A Gymnasium environment cannot be put back into
     the middle of an episode, so there a run goes on with new episodes, of a seed that training has not used.
@@ -269,9 +269,9 @@ def check_ended(run: Run, differing: Sequence[str]) -> None:
         ConfigError: an option would have mattered before.
     """
     if not run.policies or run.history.step[-1:] != [run.steps]:
-        raise CorruptCheckpoint(f"{run.folder}: the checkpoint says that all is learnt, the history does not")
+        raise CorruptCheckpoint(f"{run.folder}: the checkpoint says that all is learned, the history does not")
     if late := [line for line in differing if line.startswith("keep_experience=True")]:
-        raise ConfigError(f"{late[0]}: too late, the run has learnt to its end and its replay memory is gone")
+        raise ConfigError(f"{late[0]}: too late, the run has learned to its end and its replay buffer is gone")
 
 
 def _engine(run: Run, source: Source, data: Any) -> Loop:
@@ -302,7 +302,7 @@ def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> 
         trainer.go(progress)
     except (BellmaxError, KeyboardInterrupt):
         if run.folder is not None and run.policies:
-            say(f"stopped; what was learnt before is saved in {run.folder}")
+            say(f"stopped; what was learned before is saved in {run.folder}")
             if (run.folder / checkpoint.MANIFEST).is_file():
                 say(f"next: bellmax resume {shlex.quote(str(run.folder))}{typed_again(run.world, run.env_kwargs)}")
         raise

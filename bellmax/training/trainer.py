@@ -269,7 +269,7 @@ class Trainer:
                 self.keeper.gather()
                 saving.save(run)
         except BellmaxError as error:
-            say(f"what was learnt since the last checkpoint could not be saved: {error}")
+            say(f"what was learned since the last checkpoint could not be saved: {error}")
 
     def catch_up(self, loop: Loop) -> None:
         """After a failure: where each group of a host loop is, and what it has told."""

@@ -82,7 +82,7 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
 
     kwargs = keywords("env_kwargs", env_kwargs)
     if isinstance(world, str) and world.startswith("<"):
-        raise ConfigError(f"{world} was an object, not a name: give it again as world")
+        raise ConfigError(f"{world} was an object, not a name: pass the environment again: world=...")
     if isinstance(world, str):
         if world in GALLERY:
             return from_mdp(_call(GALLERY[world], world, kwargs), world)
