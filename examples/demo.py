@@ -41,7 +41,7 @@ def corridor() -> None:
         say=print,
     )
     learnt: FloatArray = np.mean([run.policy(seed).table() for seed in run.seeds], axis=0)
-    print(f"{'state':>7}{'learnt':>20}{'exact':>20}{'the tutorial':>20}      (left, right)")
+    print(f"{'state':>7}{'learned':>20}{'exact':>20}{'the tutorial':>20}      (left, right)")
     for s in range(5):
         cells = (f"{row[s, 0]:.5f} {row[s, 1]:.5f}" for row in (learnt, exact.q, TUTORIAL))
         print(f"{s:>7}" + "".join(f"{cell:>20}" for cell in cells))

@@ -58,7 +58,7 @@ def main() -> None:
         for state in (SOUND, WORN):
             action = exact.policy[state]
             print(f"  {mdp.state_names[state] if mdp.state_names else state}: {mdp.action_names[action]}, "
-                  f"Q* {exact.q[state].round(3)}, learnt {learnt.q_values(state).round(3)}")  # fmt: skip
+                  f"Q* {exact.q[state].round(3)}, learned {learnt.q_values(state).round(3)}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def test_three_ways_to_a_model_are_one_model(monkeypatch, capsys) -> None:
     assert len(values) == 3
     assert len(set(values)) == 1
     assert said.count("service, Q*") == 3
-    for exact, learnt in re.findall(r"Q\* \[ *([\d.]+).*learnt \[ *([\d.]+)", said):
+    for exact, learnt in re.findall(r"Q\* \[ *([\d.]+).*learned \[ *([\d.]+)", said):
         assert float(learnt) == pytest.approx(float(exact), rel=0.05)
 
 
