@@ -205,7 +205,9 @@ def test_random_play_of_a_slow_environment_is_bounded_and_then_not_known(monkeyp
     begin = time.monotonic()
     verdict = run.verdict()
     assert np.isnan(verdict.random)
-    assert str(verdict).startswith("scores: random play not measured (slow environment), final policy 50")
+    assert str(verdict).startswith(
+        "scores: random play not measured (slow environment or busy machine), final policy 50"
+    )
     assert time.monotonic() - begin < 2.0
 
 

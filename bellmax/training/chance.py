@@ -83,7 +83,7 @@ def play_randomly(source: Source, episodes: int, seed: int, *, exactly: bool, ga
             more = play_host(player, source, episodes - SIDE_BY_SIDE, seed + SIDE_BY_SIDE)
             played = type(played)(*(np.concatenate(pair) for pair in zip(played, more, strict=True)))
     except _TooSlow:
-        return Chance(unmeasured="slow environment")
+        return Chance(unmeasured="slow environment or busy machine")
     except BellmaxError:
         return Chance()
     spread = float(played.returns.std())
