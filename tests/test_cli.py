@@ -337,7 +337,7 @@ def test_a_world_that_crashes_leaves_what_was_learnt(tmp_path: Path) -> None:
     assert done.stdout == ""
     *_, stopped, then, error = done.stderr.splitlines()
     assert stopped == "stopped; what was learned before is saved in run"
-    assert then == "next: bellmax resume run"
+    assert then == "next: bellmax resume run --world fragile:Fragile-v0"
     assert error.startswith("error: Fragile-v0: world 0, episode 167, step 13, action ")
     assert "step raised RuntimeError: motor burnt out; seed 0, last actions [" in error
     assert done.stderr.count("error") == 1
