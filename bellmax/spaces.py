@@ -68,6 +68,19 @@ def bounds_of(leaf: Box) -> Any:
     return tuple(np.broadcast_to(np.asarray(end, np.int64), math.prod(leaf.shape)) for end in ends)
 
 
+def far_starts(leaf: Leaf) -> Any:
+    """What a network subtracts from each of a vector of integers [k]: the lower bound where 0 is far; None if nowhere.
+
+    Far is farther from the nearest bound than the bounds are apart. Images are scaled by their bounds instead.
+    """
+    small = isinstance(leaf, Box) and (len(leaf.shape) < 2 or (len(leaf.shape) == 2 and min(leaf.shape) < 16))
+    if not isinstance(leaf, Box) or not small or leaf.low is None or (ends := bounds_of(leaf)) is None:
+        return None
+    low, high = ends
+    far = np.maximum(low, -high) > high - low
+    return np.where(far, low, 0) if far.any() and max(-low.min(), high.max()) <= 2**24 else None
+
+
 def fits(known: Space, space: Space) -> bool:
     """Whether one who learned observations of the space `known` can be given those of `space`.
 
@@ -194,14 +207,15 @@ def describe(space: Space) -> str:
 def to_json(space: Space) -> dict[str, Any]:
     """A space as JSON."""
     if isinstance(space, LEAVES):
-        return {"kind": type(space).__name__, **{k: v for k, v in space._asdict().items() if v is not None}}
+        counted = {} if far_starts(space) is None else {"counted": True}
+        return {"kind": type(space).__name__, **{k: v for k, v in space._asdict().items() if v is not None}, **counted}
     names = {"names": space.names} if isinstance(space, Named) else {}
     kind = type(space).__name__ if isinstance(space, Masked | Named) else "Tuple"
     return {"kind": kind, **names, "parts": [to_json(each) for each in parts_of(space)]}
 
 
-def from_json(card: dict[str, Any]) -> Space:
-    """The inverse of `to_json`.
+def from_json(card: dict[str, Any], *, network: bool = False) -> Space:
+    """The inverse of `to_json`; for a `network` of an older version, integers far from 0 are numbers as they are.
 
     Raises:
         KeyError, TypeError: it is no space.
@@ -209,13 +223,14 @@ def from_json(card: dict[str, Any]) -> Space:
     fields = dict(card)
     kind = fields.pop("kind")
     if kind in ("Masked", "Tuple", "Named"):
-        parts = tuple(from_json(part) for part in fields["parts"])
+        parts = tuple(from_json(part, network=network) for part in fields["parts"])
         if kind == "Named":
             return Named(tuple(fields["names"]), parts)
         return Masked(*parts) if kind == "Masked" else parts
     if kind == "Box":
         ends = (tuple(end) if isinstance(end, list) else end for end in map(fields.get, ("low", "high")))
-        return Box(tuple(fields["shape"]), fields["dtype"], *ends)
+        box = Box(tuple(fields["shape"]), fields["dtype"], *ends)
+        return Box(box.shape) if network and "counted" not in fields and far_starts(box) is not None else box
     if kind == "MultiDiscrete":
         return MultiDiscrete(tuple(fields["ns"]))
     return {"Discrete": Discrete}[kind](**fields)

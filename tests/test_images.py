@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from bellmax.envs.gymnasium import open_world
 from bellmax.networks.images import channels_last, image_of, image_shape, remarks
 from bellmax.networks.layers import is_numbers
 from bellmax.networks.torsos import choose_torso, flat
+from bellmax.training.policy_files import write_files
 from bellmax.types import Box, EnvWarning
 
 TINY: dict[str, Any] = {
@@ -131,3 +134,44 @@ def test_images_of_older_files_are_what_they_were() -> None:
     assert image_of(Box((84, 84), "uint8")) is None
     assert choose_torso("auto", Box((84, 84), "uint8")) == "mlp"
     assert image_of(Box((84, 84), "float32")) is None
+
+
+@pytest.mark.parametrize(("low", "dtype"), [(100, np.uint8), (-30_000, np.int16), (10**9, np.int64), (0, np.uint8)])
+def test_integers_far_from_zero_are_told_apart(low: int, dtype: Any) -> None:
+    box = ours(low, low + 3, (1,), dtype)
+    seen = [flat(box, jnp.asarray([value], box.dtype)).tolist() for value in range(low, low + 4)]
+    assert seen == [[0.0], [1.0], [2.0], [3.0]]
+
+
+def test_integers_near_zero_stay_as_they_are() -> None:
+    for low, high in ((-5, 4), (1, 6), (0, 255), (50, 150)):
+        box = ours(low, high, (3,), np.int16)
+        assert flat(box, jnp.asarray([low, low + 1, high], "int32")).tolist() == [low, low + 1, high]
+    mixed = Box((2,), "int32", (-5, 100), (4, 103))
+    assert flat(mixed, jnp.asarray([-5, 101], "int32")).tolist() == [-5, 1]
+
+
+def test_a_policy_of_integers_far_from_zero(tmp_path: Path) -> None:
+    """It acts alike after loading; one of an older version, without the mark, sees the numbers as they were."""
+    space = native.Box(100, 103, (1,), np.uint8)
+    cue = functools.partial(Cue, space, (np.full(1, 100, np.uint8), np.full(1, 103, np.uint8)))
+    policy = bx.train(cue, "dqn", progress=False, **TINY).policy()
+    policy.save(tmp_path / "new")
+    obs = np.array([[101], [103]], np.uint8)
+    np.testing.assert_array_equal(bx.load_policy(tmp_path / "new").q_values(obs), policy.q_values(obs))
+    card = json.loads((tmp_path / "new.json").read_text())
+    del card["space"]["counted"]
+    write_files(tmp_path / "old", card, policy.arrays)
+    old = bx.load_policy(tmp_path / "old")
+    assert old.space == Box((1,))
+    assert not np.array_equal(old.q_values(obs), policy.q_values(obs))
+    assert np.isfinite(bx.evaluate(old, cue, episodes=2).returns).all()
+
+
+@pytest.mark.parametrize("low", [100.0, -103.0])
+def test_real_numbers_far_from_zero_are_said(low: float) -> None:
+    space = native.Box(low, low + 3, (1,), np.float32)
+    cue = functools.partial(Cue, space, (np.full(1, low, np.float32), np.full(1, low + 3, np.float32)))
+    with pytest.warns(EnvWarning, match="number 0 of an observation goes from .* give normalize_observations=True"):
+        bx.train(cue, "dqn", progress=False, **TINY)
+    bx.train(cue, "dqn", progress=False, normalize_observations=True, **TINY)

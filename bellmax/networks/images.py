@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from bellmax.spaces import bounds_of, leaves_of
+from bellmax.spaces import bounds_of, far_starts, leaves_of
 from bellmax.types import Array, Box, Space
 
 LEAST = 16  # pixels along each side of an image without an axis of channels, or with one of frames: else it is a table
@@ -77,15 +77,38 @@ def scaled(box: Box, obs: Array) -> Array:
 
 
 def _near(box: Box, bounds: Any, obs: Array) -> Array:
-    """Numbers as they are; integers that float32 would merge, counted from the first of their space."""
-    if bounds is not None and jnp.issubdtype(obs.dtype, jnp.integer) and np.abs(bounds).max() > 2**24:
-        obs = obs - _one(bounds[0], box)
+    """Numbers as they are; integers far from 0, and those that float32 would merge, counted from their first."""
+    if bounds is not None and jnp.issubdtype(obs.dtype, jnp.integer):
+        if np.abs(bounds).max() > 2**24:
+            obs = obs - _one(bounds[0], box)
+        elif (starts := far_starts(box)) is not None:
+            obs = obs.astype(jnp.int32) - _one(starts, box).astype(np.int32)
     return obs.astype(jnp.float32)
 
 
 def _one(end: Any, box: Box) -> Any:
     """A bound as one number if it is the same everywhere, else in the shape of the Box."""
     return end.flat[0] if (end == end.flat[0]).all() else end.reshape(box.shape)
+
+
+def remark_far(space: Space, bounds: Any, normalized: bool) -> list[str]:
+    """What is to be said of real numbers far from 0, a sentence; `bounds` are (low, high) [k] of the Boxes, or None."""
+    boxes = [box for box in leaves_of(space) if isinstance(box, Box) and box.dtype != "bool"]
+    real = [np.full(math.prod(box.shape), box.dtype == "float32") for box in boxes]
+    if normalized or bounds is None or not real or bounds[0].size != sum(map(len, real)):
+        return []
+    low, high = bounds
+    found = np.flatnonzero(
+        np.concatenate(real) & np.isfinite(low) & np.isfinite(high) & (np.maximum(low, -high) > 10 * (high - low))
+    )
+    if not found.size:
+        return []
+    first = int(found[0])
+    return [
+        f"number {first} of an observation goes from {low[first]:.10g} to {high[first]:.10g}, far from 0 for so narrow "
+        "a range, and a network can hardly tell such values apart; give normalize_observations=True, or subtract "
+        "the lower bound in a wrapper"
+    ]
 
 
 def remarks(space: Space, normalized: bool) -> list[str]:

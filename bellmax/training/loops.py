@@ -105,9 +105,10 @@ def check_memory(config: Any, source: Source, steps: int, n_seeds: int) -> None:
 
 def remark_images(config: Any, source: Source) -> None:
     """Say what a network makes of observations that could be images, where that may not be what is meant."""
-    from bellmax.networks.images import remarks
+    from bellmax.networks.images import remark_far, remarks
 
-    for text in remarks(visible(source.space), config.normalize_observations):
+    seen, normalized = visible(source.space), config.normalize_observations
+    for text in remarks(seen, normalized) + remark_far(seen, source.bounds, normalized):
         warn(f"{source.name}: {text}", EnvWarning)
 
 

@@ -125,8 +125,8 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
         if fingerprint(card, arrays) != recorded:
             raise ValueError("their content is not what was written")
         check_named(card)
-        space = spaces.from_json(card["space"])
         config = build(agent_class(card["agent"]), card["hyper_parameters"])
+        space = spaces.from_json(card["space"], network=not is_tabular(config))
         policy = Policy(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"],
                         card.get("action_coding", {}), from_file=True)  # fmt: skip
         shapes = expected_shapes(config, policy.space, policy.n_actions)
