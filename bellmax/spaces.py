@@ -84,9 +84,12 @@ def far_starts(leaf: Leaf) -> Any:
 def fits(known: Space, space: Space) -> bool:
     """Whether one who learned observations of the space `known` can be given those of `space`.
 
-    The same, or what they were called before integers had bounds: those were bytes of any bounds, or float32.
+    The same, or what they were called before integers had bounds: those were bytes of any bounds, or float32, as were
+    the flags of a Box.
     """
     known, space = visible(known), visible(space)
+    if isinstance(known, Box) and isinstance(space, Box) and (known.dtype, space.dtype) == ("float32", "bool"):
+        return known.shape == space.shape
     if isinstance(known, Box) and isinstance(space, Box) and known.low is None and space.low is not None:
         return known.shape == space.shape and known.dtype in ("float32", space.dtype)
     if isinstance(known, LEAVES) or isinstance(space, LEAVES):

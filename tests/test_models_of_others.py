@@ -363,3 +363,23 @@ def test_a_large_sparse_model_needs_no_square_of_its_states() -> None:
     mdp = FiniteMDP.from_arrays([walk, walk], np.ones(n), terminal_states=n - 1)
     assert mdp.successor.size == 2 * n
     assert bx.solve(mdp, 0.5).v[-3:] == pytest.approx([1.5, 1.0, 0.0])
+
+
+def test_a_list_of_reward_vectors_is_one_for_each_action() -> None:
+    listed = [np.ascontiguousarray(column) for column in R.T]
+    for given in (listed, tuple(listed)):
+        np.testing.assert_array_equal(
+            expected_reward(quietly(P.transpose(1, 0, 2), given)), expected_reward(quietly(P, R))
+        )
+    with pytest.raises(ConfigError, match=r"R.T has shape"):  # an array of that shape is still a slip
+        FiniteMDP.from_arrays(P, R.T)
+
+
+@pytest.mark.parametrize("below", [-1e-17, -2e-16])
+def test_probabilities_that_rounding_left_below_zero_are_zero(below: float) -> None:
+    chances = np.array([[[1.0, below]], [[below, 1.0]]])
+    mdp = quietly(chances, np.ones((2, 1)), start=[1.0, below], layout="SAS")
+    assert mdp.probability.tolist() == [1.0, 1.0]
+    assert mdp.start.tolist() == [1.0, 0.0]
+    with pytest.raises(ConfigError, match="is negative"):
+        FiniteMDP.from_arrays(chances - np.array([0, 1e-6]), np.ones((2, 1)), layout="SAS")

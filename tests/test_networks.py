@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -32,7 +33,7 @@ from bellmax.networks.network import (
     to_named,
     with_noise,
 )
-from bellmax.networks.torsos import TORSOS, choose_torso, flat, flat_size, register_torso
+from bellmax.networks.torsos import BUILT_IN, TORSOS, choose_torso, flat, flat_size, register_torso
 from bellmax.random import make_key
 from bellmax.types import Box, ConfigError, Discrete, Masked, MultiDiscrete
 
@@ -435,6 +436,26 @@ def test_a_torso_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [(Box((5,)), (16,), "none")]
     np.testing.assert_array_equal(network(X), network.head(2.0 * X))
     assert "torso.factor" in to_named(network)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "said"),
+    [
+        *[(name, Twice, f"'{name}' is a network of bellmax") for name in (*BUILT_IN, "MLP", "m-l-p")],
+        (None, Twice, "`name` must be a string with letters or digits; got None"),
+        ([], Twice, "`name` must be a string"),
+        ("", Twice, "`name` must be a string"),
+        (" ", Twice, "`name` must be a string"),
+        ("mine", 3, "`make` must be a function of"),
+        ("mine", None, "`make` must be a function of"),
+        ("mine", [], "`make` must be a function of"),
+    ],
+)
+def test_what_cannot_be_a_torso_of_ones_own(name: Any, make: Any, said: str) -> None:
+    before = dict(TORSOS)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        register_torso(name, make)
+    assert before == TORSOS
 
 
 # heads

@@ -31,6 +31,11 @@ TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith(
 CASES: dict[str, tuple[native.Space[Any], tuple[Any, Any], int]] = {
     "several integers": (native.MultiDiscrete([3, 4], start=[1, -2]), (np.array([1, 1]), np.array([3, -2])), 12),
     "flags": (native.MultiBinary([2, 2]), (np.eye(2, dtype="i1"), 1 - np.eye(2, dtype="i1")), 16),
+    "box of flags": (native.Box(0, 1, (9,), bool), (np.arange(9) % 2 == 0, np.arange(9) % 2 == 1), 512),
+    "flags and real numbers": (
+        native.Dict(speed=native.Box(-1, 1, (1,)), on=native.Box(0, 1, (2,), bool)),
+        ({"speed": np.array([0.5], "f4"), "on": np.array([True, False])},
+         {"speed": np.array([-0.5], "f4"), "on": np.array([False, True])}), 32),
     "tuple": (native.Tuple([native.Discrete(3, start=5), native.MultiBinary(2)]),
               ((7, np.array([0, 1], "i1")), (7, np.array([1, 0], "i1"))), 12),
     "nested dictionary": (
@@ -260,6 +265,8 @@ def test_an_integer_outside_its_box_is_remarked_and_counts_as_the_end() -> None:
 def test_a_policy_from_before_integers_had_bounds_still_plays() -> None:
     old = Box((2,), "float32")
     assert spaces.fits(old, Box((2,), "int32", 0, 9))
+    assert spaces.fits(old, Box((2,), "bool"))
+    assert not spaces.fits(old, Box((3,), "bool"))
     assert spaces.fits((Discrete(2), Box((2,), "uint8")), (Discrete(2), Box((2,), "uint8", 0, 3)))
     assert spaces.fits(Named(("a",), (old,)), Named(("a",), (Box((2,), "int32", (0, 1), 9),)))
     assert not spaces.fits(Box((2,), "int32", 0, 9), old)

@@ -156,7 +156,9 @@ def _leaf(name: str, whole: gym.Space[Any], space: gym.Space[Any]) -> tuple[Leaf
 
 
 def _box(space: gym.spaces.Box) -> Box:
-    """A Box in bellmax's words: integers keep their bounds, where there are any that int32 can hold."""
+    """A Box in bellmax's words: integers keep their bounds, where there are any that int32 can hold; flags are bool."""
+    if np.dtype(space.dtype).kind == "b":
+        return Box(space.shape, "bool")
     if np.dtype(space.dtype).kind not in "iu":
         return Box(space.shape, "float32")
     low, high = (np.ravel(end).tolist() for end in (space.low, space.high))
@@ -170,10 +172,10 @@ def _box(space: gym.spaces.Box) -> Box:
 
 
 def bounds(spaces: Spaces) -> tuple[Any, Any]:
-    """(low, high) [k] of all numbers of the Boxes in an observation, in order; infinite where they are open."""
+    """(low, high) [k] of all numbers of the Boxes in an observation, in order; infinite where open. Flags have none."""
     ends: tuple[list[Any], list[Any]] = ([np.zeros(0)], [np.zeros(0)])
     for part in spaces.parts:
-        if isinstance(part.native, gym.spaces.Box):
+        if isinstance(part.native, gym.spaces.Box) and np.dtype(part.native.dtype).kind != "b":
             for end, given, infinite in zip(ends, (part.native.low, part.native.high), (-np.inf, np.inf), strict=True):
                 integers = np.dtype(part.native.dtype).kind in "iu"
                 open_ = integers and isinstance(part.leaf, Box) and part.leaf.dtype == "float32"

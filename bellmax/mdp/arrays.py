@@ -187,6 +187,7 @@ def rewards(R: Any, name: str, given: Transitions) -> FloatArray:
     S, A, rows = given.n_states, given.n_actions, given.rows
     state, action = np.divmod(given.pair, A)
     array, listed = coordinates(R, name)
+    vectors = isinstance(R, list | tuple) and all(isinstance(one, np.ndarray) and one.ndim == 1 for one in R)
     if array.shape == ():
         return np.full(state.size, float(array.value.sum()))
     if rows is not None and array.shape == rows.shape:
@@ -195,6 +196,8 @@ def rewards(R: Any, name: str, given: Transitions) -> FloatArray:
         return _look_up(array, (state,))
     if array.shape == (S, A):
         return _look_up(array, (state, action))
+    if vectors and array.shape == (A, S):  # as P is a list of matrices, R may be one of vectors
+        return _look_up(array, (action, state))
     if rows is not None and array.shape == (rows.size, S):
         return _look_up(array, (given.row, given.successor))
     layouts = {(S, A, S): "SAS", (A, S, S): "ASS"} if S != A else {(S, S, S): "ASS" if listed else given.square}

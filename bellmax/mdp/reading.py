@@ -62,10 +62,16 @@ def distribution(start: int | npt.ArrayLike, n_states: int) -> npt.NDArray[Any]:
     if isinstance(start, bool) or (np.ndim(start) == 0 and not isinstance(start, int | np.integer)):
         raise ConfigError(f"`start` must be a state or probabilities [S]; got {start!r}")
     if not isinstance(start, int | np.integer):
-        return column(start, "start")
+        return without_rounding(column(start, "start"))
     if n_states and not 0 <= start < n_states:
         raise ConfigError(f"start state {start} is outside 0 to {n_states - 1}")
     return column(np.arange(n_states) == start, "start")
+
+
+def without_rounding(probability: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Probabilities with 0 for those that rounding left just below it, such as 1 - 0.9 - 0.1."""
+    below = (probability < 0) & (probability >= -ROUNDING_SEEN)
+    return np.where(below, 0.0, probability) if below.any() else probability
 
 
 class Columns(NamedTuple):
@@ -109,6 +115,7 @@ def read_entries(columns: Columns) -> tuple[list[npt.NDArray[Any]], FloatArray]:
         keys.append(noise)
     if any(key.shape != weight.shape or key.ndim != 1 for key in keys):
         raise ConfigError(f"columns have shapes {[key.shape for key in (weight, *keys)]}, expected one [E]")
+    weight = without_rounding(weight)
     keys, weight = [key[weight != 0] for key in keys], weight[weight != 0]
     n_pairs = columns.n_states * columns.n_actions
     if (outside := keys[0][(keys[0] < 0) | (keys[0] >= n_pairs)]).size:

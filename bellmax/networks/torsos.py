@@ -9,6 +9,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bellmax.arguments import describe
+from bellmax.config import fold
 from bellmax.networks.convolution import Conv
 from bellmax.networks.images import channels_last, height_axis, image_of, image_shape, scaled
 from bellmax.networks.layers import Dense, Norm, SpectralDense
@@ -190,14 +192,25 @@ TORSOS: dict[str, Make] = {
     "impala": _image(lambda space, norm, key: Impala(space, 1, norm, key)),
     "combined": Combined,
 }
+BUILT_IN = ("auto", *TORSOS)
 
 
 def register_torso(name: str, make: Make) -> None:
     """Let `network=name` stand for a torso of your own.
 
     `make(space, widths, normalization, key)` returns an Equinox module of arrays that maps ONE observation to features
-    [F]; widths are those of `net_arch` but for the last, which belongs to the head.
+    [F]; widths are those of `net_arch` but for the last, which belongs to the head. A name of your own may be given
+    again.
+
+    Raises:
+        ConfigError: the name is empty, or one of bellmax's own in any spelling; or `make` cannot be called.
     """
+    if not isinstance(name, str) or not fold(name):
+        raise ConfigError(f"`name` must be a string with letters or digits; got {describe(name)}")
+    if fold(name) in map(fold, BUILT_IN):
+        raise ConfigError(f"{name!r} is a network of bellmax; give yours another name than {', '.join(BUILT_IN)}")
+    if not callable(make):
+        raise ConfigError(f"`make` must be a function of (space, widths, normalization, key); got {describe(make)}")
     TORSOS[name] = make
 
 
