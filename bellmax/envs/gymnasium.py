@@ -21,7 +21,7 @@ from bellmax.envs.making import Env, Made, Vector, make
 from bellmax.envs.masks import masks_in
 from bellmax.envs.reading import bounds, read_spaces
 from bellmax.envs.side_by_side import SideBySide
-from bellmax.envs.stateful import own_wrappers, refuse_learning, reward_wrappers
+from bellmax.envs.stateful import refuse_learning, reward_wrappers
 from bellmax.envs.vectored import Vectored
 from bellmax.envs.workers import Workers
 from bellmax.spaces import to_native
@@ -44,7 +44,7 @@ class HostWorld:
         max_episode_steps: the time limit, if one is known.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order.
         reward_wrappers: the names of wrappers that change its rewards.
-        own_wrappers: it has wrappers that are not Gymnasium's.
+        native: the plain environments, or the vector, as they were made.
         mask_part: the name of a part of the observations that looks like a mask of the actions, or None.
         seconds: that the last step took, with the checks of what the worlds answered.
     """
@@ -59,7 +59,7 @@ class HostWorld:
             for one in worlds if owned else ():
                 one.close()
             raise
-        self.reward_wrappers, self.own_wrappers = reward_wrappers(world), own_wrappers(world)
+        self.reward_wrappers, self.native = reward_wrappers(world), world
         n = made.n or (world.num_envs if isinstance(world, VectorEnv) else len(world))
         spaces = read_spaces(made.name, worlds, isinstance(world, VectorEnv))
         self._owned, self._book = owned, Book(made.name, n, spaces, handling)

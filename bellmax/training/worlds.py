@@ -154,7 +154,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     from bellmax.envs.classic import CLASSIC
     from bellmax.envs.gymnasium import Handling, open_world
     from bellmax.envs.making import Ready, make
-    from bellmax.envs.stateful import refuse_hidden_learning
+    from bellmax.envs.stateful import refuse_carrying
 
     def open_(n: int) -> Any:
         here = None if handling is None else handling._replace(workers=0)
@@ -171,8 +171,8 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         return from_mdp(made, title) if isinstance(made, FiniteMDP) else _from_compiled(title, made)
     fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) or first.n > 1 else None
     try:
-        if first.own_wrappers and fixed is None:
-            refuse_hidden_learning(first.name, lambda: make(env, 1, kwargs).world[0])  # type: ignore[index]
+        given = isinstance(env, gym.Env | gym.vector.VectorEnv)
+        refuse_carrying(first.name, first.native, None if given else lambda: make(env, 1, kwargs).world)
         name, space = first.name, first.observation_space
         mdp: FiniteMDP | None = None
         notes: tuple[str, ...] = ()
