@@ -201,6 +201,7 @@ ANY_JSON = st.recursive(
 )
 
 
+@pytest.mark.filterwarnings("ignore::bellmax.EnvWarning")  # a string for True or False
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kwargs=st.dictionaries(KEYS, ANY_JSON, max_size=3), wrappers=ANY_JSON)
 def test_no_json_imports(kwargs: dict[str, Any], wrappers: Any, marker: Path) -> None:
