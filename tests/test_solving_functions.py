@@ -302,3 +302,9 @@ def test_states_whose_names_are_no_strings_are_named_in_errors() -> None:
         bx.solve(mdp, 1.0)
     with pytest.raises(ConfigError, match=r"states \(0, 0\), \(1, 0\)"):
         bx.evaluate_policy(mdp, [0, 0], 1.0)
+
+
+def test_a_model_in_place_of_its_values_is_answered_by_where_they_are() -> None:
+    with pytest.raises(bx.ConfigError, match=r"got a model: give the q of its solution, bx.solve\(mdp, gamma=0.99\).q"):
+        bx.greedy_policy(bx.chain(), np.zeros(5))  # type: ignore[arg-type]
+    assert bx.greedy_policy(bx.solve(bx.chain(), gamma=0.99).q).tolist() == [0] * 5

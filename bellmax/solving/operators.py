@@ -75,5 +75,7 @@ def greedy_policy(q: npt.ArrayLike, error: float = 0.0) -> IntArray:
     shape = np.shape(q) if not hasattr(q, "_fields") else ()
     if len(shape) != 2 or 0 in shape:
         what = "a Solution: give its .q" if hasattr(q, "q") else f"shape {shape}"
+        if hasattr(q, "n_states"):
+            what = "a model: give the q of its solution, bx.solve(mdp, gamma=0.99).q"
         raise ConfigError(f"`q` must be an array [S, A]; got {what}")
     return backup.greedy_policy(check_values("q", q, shape), real("error", error, 0.0))
