@@ -175,3 +175,11 @@ def test_real_numbers_far_from_zero_are_said(low: float) -> None:
     with pytest.warns(EnvWarning, match="number 0 of an observation goes from .* give normalize_observations=True"):
         bx.train(cue, "dqn", progress=False, **TINY)
     bx.train(cue, "dqn", progress=False, normalize_observations=True, **TINY)
+
+
+@pytest.mark.parametrize(("low", "dtype"), [(1e9, np.float64), (-1e9, np.float64), (2**53, np.int64)])
+def test_the_rounding_of_float32_is_not_outside_of_a_space(low: Any, dtype: Any) -> None:
+    values = np.array([low]).astype(dtype), np.array([low]).astype(dtype) + 3
+    world = open_world(functools.partial(Cue, native.Box(low, low + 3, (1,), dtype), values))
+    for seed in range(4):
+        world.reset(seed)

@@ -246,6 +246,8 @@ def _bounds(part: Part) -> tuple[Values, Values] | None:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         slack = 1e-5 * np.maximum(1.0, np.where(np.isfinite(high - low), high - low, 1.0))
+        steps = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32))
+        slack = np.maximum(slack, np.where(np.isfinite(steps), steps, 0.0))  # of float32 where numbers are large
     return (low - slack).astype(np.float32), (high + slack).astype(np.float32)
 
 

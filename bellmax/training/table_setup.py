@@ -98,7 +98,8 @@ def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
     if open_ := np.flatnonzero(~(np.abs(low) < 1e30) | ~(np.abs(high) < 1e30)).tolist():
         raise ConfigError(
             f"{config.name} lays tiles over observations, and those of {source.name} have no bounds in dimensions "
-            f"{open_[:20]}{' and more' * (len(open_) > 20)}; give obs_low and obs_high, tuples of {size} numbers"
+            f"{open_[:20]}{' and more' * (len(open_) > 20)}; give obs_low and obs_high, tuples of {size} numbers "
+            "(integers beyond int32 count as unbounded: they are too many states)"
         )
     return low, high
 
