@@ -429,7 +429,7 @@ def test_states_and_masks_are_checked() -> None:
     ("agent", "settings", "message"),
     [
         ("sarsa", {}, "sarsa is on-policy and cannot learn from a data set; use q-learning"),
-        ("expected-sarsa", {}, "expected-sarsa learns from what it does itself"),
+        ("expected-sarsa", {}, "expected-sarsa is on-policy and cannot learn from a data set"),
         ("peng-q", {}, "peng-q follows whole episodes, and data are drawn step by step; use q-learning"),
         ("pqn", {}, "pqn learns only from what it has just done and cannot learn from data"),
         ("r2d2", {}, "r2d2 with recurrent='.*' cannot learn from data"),

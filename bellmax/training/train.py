@@ -122,6 +122,7 @@ def train(
         masked = isinstance(getattr(given, "obs", None), Masked)
         wanted = "host" if handling != Handling() or masked else loop
         source, about_masks = _attempt(problems, lambda: as_asked(config, source, wanted)) or (None, "")
+    asked_for = config
     if source and config and given is not None:
         config = _attempt(problems, lambda: offline.prepare(config, source, given))
     _attempt(problems, lambda: check_kept(config, keep_experience is True, offline_run=data is not None))
@@ -178,7 +179,7 @@ def train(
         saving.open_folder(run)
     how = f", {kind} loop" if given is None else ""
     say_line(f"{config.name} on {source.name}: {steps:,} {run.unit} x {len(seed_list)} seeds{how} ({why})")
-    for idle in config.idle(None if isinstance(agent, AgentConfig) else hyper_parameters):
+    for idle in asked_for.idle(None if isinstance(agent, AgentConfig) else hyper_parameters):
         remark(idle)
     if source.reward_wrappers and kind == "host":
         remark(
