@@ -280,13 +280,20 @@ class Slow(gym.Env):
 
 def start(folder: Path, *words: str, seconds: float = 0.3, free: int = 0, ignore: bool = False) -> Any:
     """`bellmax train` of the slow environment, after its first slow step; `ignore` as a script starts it with `&`."""
-    before = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN) if ignore else None
+    before = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); " if ignore else ""
     (folder / "slow_env.py").write_text(SLOW)
-    command = [sys.executable, "-c", "from bellmax.cli import main; main()", "train", "slow_env:Slow", "--quiet"]
+    command = [
+        sys.executable,
+        "-c",
+        f"{before}from bellmax.cli import main; main()",
+        "train",
+        "slow_env:Slow",
+        "--quiet",
+    ]
     environ = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     process = subprocess.Popen(
         [*command, "--out", str(folder / "run"), "--env", f"seconds={seconds}", "--env", f"free={free}", *words],
-        env=environ, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=before,
+        env=environ, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     for line in process.stderr:
         if line == "step\n":
