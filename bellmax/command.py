@@ -18,6 +18,7 @@ from bellmax.stderr import give_up_broken_stream, open_missing_streams
 from bellmax.training.stopping import busy_threads, end_on_second_signal
 from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning, RunWarning
 from bellmax.values import read_as, read_value, read_values
+from bellmax.words import option_meant
 
 
 def one_line(error: Exception) -> str:
@@ -50,7 +51,11 @@ class Main(click.Group):
                 return super().invoke(ctx)
         except click.UsageError as error:
             where = error.ctx.command_path if error.ctx else ctx.command_path
-            click.echo(f"error: {error.format_message().rstrip('.')}. See `{where} --help`", err=True)
+            said = error.format_message().rstrip(".")
+            if isinstance(error, click.NoSuchOption) and where.endswith(" train"):
+                write = option_meant(error.option_name)
+                said = f"No such option {error.option_name!r}{write}" if write else said
+            click.echo(f"error: {said}{'' if said.endswith('?') else '.'} See `{where} --help`", err=True)
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -149,6 +149,17 @@ def explain(
     return unknown("hyper-parameter", name, settings if own is None else [own])
 
 
+def option_meant(option: str) -> str:
+    """What to write in place of an option of `train` that there is not, after a semicolon; "" if nothing is known."""
+    name = option.lstrip("-").replace("-", "_").lower()
+    line = WORDS.get(name, ("",))[0]
+    meant = re.match(r"(\w+)=\{0", line)
+    if meant is None:
+        return ""
+    flag = OPTIONS.get(meant.group(1), f"{meant.group(1)}=VALUE")
+    return f"; write {flag} VALUE" if str(flag).startswith("--") else f"; write {flag}" if flag else ""
+
+
 def _likeness(name: str, other: str) -> float:
     if sorted(name.lower()) == sorted(other.lower()):  # letters in another order
         return 1.0

@@ -226,6 +226,12 @@ LEARN = ["train", "FrozenLake-v1", "-a", "q-learning", "--steps", "1000"]
 BAD = {
     "world": (["train", "FrozenLak-v1", "-a", "q-learning"], "did you mean 'FrozenLake"),
     "world to solve": (["solve", "coridor"], "unknown environment 'coridor'; did you mean 'corridor'"),
+    "option of another library": (["train", "corridor", "--total-timesteps", "9"], "write --steps VALUE. See"),
+    "setting as an option": (["train", "corridor", "--lr", "9"], "write learning_rate=VALUE. See"),
+    "verb": (["evall"], "'eval'? See `"),
+    "argument": (["train", "FrozenLake-v1", "--env", "is_slipery=true"], "id you mean 'is_slippery'?"),
+    "value of an argument": (["train", "FrozenLake-v1", "--env", "map_name=9x9"], "map_name='9x9' is not a value that"),
+    "nothing near": (["train", "Nope-v0"], "unknown environment 'Nope-v0'; known: "),
     "agent without its option": (["train", "corridor", "q-learning"], "did you mean --agent q-learning?"),
     "agent": (["train", "corridor", "-a", "q-lerning"], "unknown agent 'q-lerning'; did you mean 'q-learning'?"),
     "hyper-parameter": ([*LEARN, "learning_rat=0.1"], "'learning_rat'; did you mean 'learning_rate'?"),

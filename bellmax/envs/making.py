@@ -18,7 +18,7 @@ from bellmax.envs.masks import AsksMasks, asks_masks
 from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in
 from bellmax.mdp.model import FiniteMDP
 from bellmax.stderr import warn
-from bellmax.types import ConfigError, EnvCrashed, EnvWarning, unknown
+from bellmax.types import ConfigError, EnvCrashed, EnvWarning, nearest, unknown
 
 Env: TypeAlias = gym.Env[Any, Any]
 Vector: TypeAlias = VectorEnv[Any, Any, Any]
@@ -247,8 +247,29 @@ def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
         if not kwargs and isinstance(error, TypeError) and re.search(r"missing \d+ required", str(error)):
             raise ConfigError(f"{name}: {error}; give it in env_kwargs, on the command line --env KEY=VALUE") from error
         if kwargs:
-            raise ConfigError(f"{name}: cannot be made with env_kwargs {kwargs}: {what}") from error
+            more = _meant_argument(name, kwargs, error)
+            raise ConfigError(f"{name}: cannot be made with env_kwargs {kwargs}: {what}{more}") from error
         raise EnvCrashed(f"{name}: its constructor raised {what}") from error
+
+
+def _meant_argument(name: str, kwargs: Mapping[str, Any], error: Exception) -> str:
+    """What is probably wrong with the arguments of a registered environment; "" if nothing is known."""
+    if isinstance(error, KeyError):
+        keys = [
+            key for key, value in kwargs.items() if error.args and isinstance(value, str) and value == error.args[0]
+        ]
+        return "".join(f": {key}={kwargs[key]!r} is not a value that the environment knows" for key in keys)
+    word = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if word is None or name not in gym.registry or "did you mean" in str(error).lower():
+        return ""
+    try:
+        constructor: Any = gym.registry[name].entry_point
+        if isinstance(constructor, str):
+            constructor = gym.envs.registration.load_env_creator(constructor)
+        near = nearest(word.group(1), set(inspect.signature(constructor).parameters) - {"self", "args", "kwargs"})
+    except Exception:  # it does not say what arguments it has
+        return ""
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def _name(env: Env | Vector) -> str:

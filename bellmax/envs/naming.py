@@ -88,7 +88,7 @@ def meant(name: str) -> str:
     if part := [each for each in own if ":" in each and each.partition(":")[2] == name.lower()]:
         return f"did you mean {part[0]!r}?"
     whole = nearest(name, [*registered, *own], cutoff=0.8)
-    near = whole or newest.get(nearest(_stem(name), newest) or "") or nearest(name, own)
+    near = whole or newest.get(nearest(_stem(name), newest, cutoff=0.65) or "") or nearest(name, own, cutoff=0.65)
     if near is not None:
         return f"did you mean {_newest(near, newest)!r}?"
     return (
