@@ -132,7 +132,7 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
             raise ConfigError(f"observation of shape {array.shape}; one is {shape}, a batch is [B, *{shape}]")
         if array.dtype.kind not in "biuf":
             raise ConfigError(f"observation of dtype {array.dtype}; give numbers")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if isinstance(kind, Box) and kind.dtype == "float32" and not np.isfinite(array).all():
             bad = array[~np.isfinite(array)].flat[0]
             raise NonFiniteError(f"observation contains {bad:g}, for which nothing was learned; give finite numbers")
         if isinstance(kind, Box) and not survives(array, kind.dtype):
