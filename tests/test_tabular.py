@@ -25,6 +25,7 @@ from bellmax.tabular.td import q_learning
 from bellmax.tabular.worlds import build_model
 from bellmax.training import checkpoint
 
+NO_MASKS = np.zeros((3, 0, 0), np.bool_)
 ALWAYS = {"exploration_initial_eps": 1.0, "exploration_final_eps": 1.0}
 LEARNERS = [name for name in AGENTS if issubclass(agent_class(name), TabularConfig)]
 SMALL = {"planning_steps": 3, "n_steps": 3, "longest_episode": 40, "known_after": 4, "samples": 4, "precision": 1e-3}
@@ -287,14 +288,14 @@ def test_host_step_gives_the_table_of_the_loop(name: str) -> None:
     start = np.array([int(np.argmax(mdp.start))])
     obs, action, length, error = start, np.zeros(1, np.int64), 0, 0.0
     none, valid = np.zeros(0, np.int64), np.ones(1, np.bool_)
-    train.observe(*kernels, none, none, np.zeros(0), np.zeros(0), valid[:0], none, valid[:0], start, action)
+    train.observe(*kernels, none, none, np.zeros(0), np.zeros(0), valid[:0], none, valid[:0], start, NO_MASKS, action)
     for _ in range(steps):
         pair, length = obs[0] * mdp.n_actions + action[0], length + 1
         next_obs, continues = table.successor[pair].astype(np.int64), table.continues[pair].astype(np.float64)
         over = (continues == 0) | (length >= limit)
         acting, chosen = start if over[0] else next_obs, np.empty(1, np.int64)
         error += train.observe(
-            *kernels, obs, action, table.reward[pair], continues, over, next_obs, valid, acting, chosen
+            *kernels, obs, action, table.reward[pair], continues, over, next_obs, valid, acting, NO_MASKS, chosen
         )
         obs, action, length = acting, chosen, 0 if over[0] else length
     np.testing.assert_array_equal(state.q, run.state.q)
@@ -313,7 +314,7 @@ def test_invalid_rows_are_no_experience() -> None:
     valid, over = np.array([True, False, True]), np.zeros(3, np.bool_)
     error = train.observe(
         agent.update, agent.behaviour, False, (), build_rates(config, 100), state, obs, action,
-        np.array([1.0, 7.0, 3.0]), np.ones(3), over, np.array([3, 3, 3]), valid, obs, chosen,
+        np.array([1.0, 7.0, 3.0]), np.ones(3), over, np.array([3, 3, 3]), valid, obs, NO_MASKS, chosen,
     )  # fmt: skip
     assert error == 4.0
     expected = np.zeros((4, 2))

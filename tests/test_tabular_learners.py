@@ -14,6 +14,7 @@ from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.representation import Tiles, table_of
 
 N_STATES, N_ACTIONS = 4, 3
+NO_MASKS = np.zeros((3, 0, 0), np.bool_)
 RAGGED = [3, 1, 2, 3]
 TILES = [[0, 3], [0, 4], [1, 4], [2, 3]]  # two tiles of each state, shared with its neighbours
 
@@ -109,7 +110,7 @@ class Kernel:
         train.observe(
             agent.update, agent.behaviour, agent.look_ahead, agent.options, self.rates, self.state, np.array([s]),
             np.array([a]), np.array([r]), np.array([1.0 - terminated]), np.array([terminated | truncated]),
-            np.array([s2]), np.array([True]), np.array([acting]), chosen,
+            np.array([s2]), np.array([True]), np.array([acting]), NO_MASKS, chosen,
         )  # fmt: skip
         return int(chosen[0])
 
