@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 ALL = """
@@ -61,6 +63,7 @@ def play(how: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_every_network_trains_and_plays_in_the_same_bits() -> None:
     usual, switched = play("not at all"), play("update")
     assert len(usual) == 5
