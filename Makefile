@@ -11,7 +11,7 @@ PEERS := .venv-peers
 help:
 	@echo "make demo    train a table and a network, and see how far each is from the truth (3 minutes)"
 	@echo "make test    the tests, but for slow evidence (some minutes)"
-	@echo "make test-all    all tests"
+	@echo "make test-all    make test, then the slow evidence"
 	@echo "make mutants plant faults in a copy of the code, and see the tests catch them (half an hour)"
 	@echo "make check   format, lint, types"
 	@echo "make bench   speed, side by side with C, MushroomRL, QuantEcon, Stable-Baselines3, SBX, Rejax (fetches PyTorch)"
@@ -39,8 +39,8 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
-test-all: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+test-all: test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow
 
 mutants: $(STAMP)
 	$(BIN)/python mutants/run.py
