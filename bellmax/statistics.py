@@ -34,6 +34,13 @@ class Summary(NamedTuple):
     maximum: float
     scores: FloatArray
 
+    def __repr__(self) -> str:
+        return (
+            f"Summary(n={self.n}, iqm={self.iqm:.6g} [{self.iqm_low:.6g}, {self.iqm_high:.6g}], "
+            f"mean={self.mean:.6g} [{self.mean_low:.6g}, {self.mean_high:.6g}], "
+            f"{self.minimum:.6g} to {self.maximum:.6g})"
+        )
+
 
 @overload
 def iqm(x: npt.ArrayLike, axis: None = None) -> float: ...

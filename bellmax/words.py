@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bellmax.types import listed, nearest, unknown
@@ -31,6 +31,8 @@ WORDS: dict[str, tuple[str, ...]] = {}
 def _same(words: str, *lines: str) -> None:
     WORDS.update(dict.fromkeys(words.split(), lines))
 
+
+MIN_WIDTH = 8  # a smaller number in place of layers is probably how many there are
 
 CONSTANT = "exploration_initial_eps={0}, exploration_final_eps={0}"
 BY_STEPS = "ε falls with the steps: give exploration_initial_eps, exploration_final_eps and exploration_fraction"
@@ -61,7 +63,7 @@ _same(
     "the network follows from the observations; network and net_arch choose another: leave policy out",
 )
 _same("policy_kwargs hidden_sizes hidden_layers hidden_layer_sizes hidden_dims hidden_dim hidden_size hidden hiddens "
-      "layers n_hidden fc_layers units", "net_arch=(64, 64)",
+      "layers n_hidden fc_layers units", "net_arch={0}",
       "a table has no layers; agents with a network, such as dqn, have net_arch")  # fmt: skip
 _same("activation activation_fn activation_function nonlinearity", "hidden layers are rectified (ReLU); leave it out")
 _same("device cuda gpu use_gpu use_cuda", "JAX chooses the device: set JAX_PLATFORMS=cpu (or cuda) before Python "
@@ -166,8 +168,21 @@ def _likeness(name: str, other: str) -> float:
     return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
 
 
+def _as_layers(value: Any) -> tuple[int, ...]:
+    """What somebody gives for hidden layers as `net_arch`: one width, for two layers, or a width for each."""
+    if isinstance(value, Mapping):
+        value = value.get("net_arch")
+    if isinstance(value, list | tuple) and all(isinstance(width, int) for width in value):
+        return tuple(value)
+    return (value, value) if isinstance(value, int) and value >= MIN_WIDTH else (64, 64)
+
+
 def _advice(lines: Sequence[str], value: Any, settings: Sequence[str]) -> str:
     """The first line whose settings there are; else the first, and that the agent does not have it."""
+    if lines[0].startswith("net_arch="):
+        value = _as_layers(value)
+    elif "render_mode" in lines[0] and not isinstance(value, str):  # a flag
+        value = "human"
     for line in lines:
         names = re.findall(r"\b([a-z_]+)=", line)
         if "episodes" in names and "exploration_decay" not in settings:  # a network's run goes by steps

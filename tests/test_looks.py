@@ -86,3 +86,14 @@ def test_what_is_printed_is_short_and_says_what_it_is(show: Any, run: bx.Run) ->
         assert "array(" not in text
     assert f"{run.scores[0]:.6g}" in show(run)
     assert "not saved" in show(run)
+
+
+def test_what_holds_many_numbers_is_printed_in_a_line(run: bx.Run) -> None:
+    data = bx.collect(None, "CartPole-v1", steps=60)
+    summary = run.summary()
+    for shown in (run.episodes[0], data, summary):
+        assert "\n" not in repr(shown)
+        assert len(repr(shown)) < 160
+    assert repr(data).startswith(f"Dataset(60 steps: {data.terminated.sum()} terminated")
+    assert "mean return" in repr(run.episodes[0])
+    assert repr(summary).startswith("Summary(n=3, iqm=")

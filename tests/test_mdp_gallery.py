@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+import re
 from collections import deque
 from fractions import Fraction
 from pathlib import Path
@@ -370,3 +371,31 @@ def test_gallery_names_what_it_holds() -> None:
     assert [name for name in GALLERY if f"`{name}`" not in page] == []
     assert {"corridor": corridor, "cliff": cliff, "garnet": random_garnet}.items() <= GALLERY.items()
     assert evaluate_policy(corridor(3), [1, 1, 0], 0.5).tolist() == [0.5, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (lambda: corridor("6"), "corridor(n_states=)` must be an integer; got '6'"),
+        (lambda: corridor(6.5), "corridor(n_states=)` must be an integer; got 6.5"),
+        (lambda: corridor(n=3), "corridor: got an unexpected keyword argument 'n'; it has n_states"),
+        (lambda: gridworld(slip="a"), "gridworld(slip=)` must be a number; got 'a'"),
+        (lambda: gridworld(slip=math.nan), "gridworld(slip=)=nan is outside"),
+        (lambda: gridworld(3), "gridworld(text=)` must be a string; got 3"),
+        (lambda: gridworld(max_episode_steps="9"), "gridworld(max_episode_steps=)` must be an integer"),
+        (lambda: inventory(demand=[1, "b"]), "inventory(demand=)[1]` must be a number; got 'b'"),
+        (lambda: inventory(demand="ab"), "inventory(demand=)` must be a sequence of numbers"),
+        (lambda: four_rooms(goal=3), "four_rooms(goal=)` must be (row, column); got 3"),
+        (lambda: blocking_maze(1), "blocking_maze(changed=)` must be True or False; got 1"),
+        (lambda: random_garnet(seed=None), "random_garnet(seed=)` must be an integer; got None"),
+    ],
+)
+def test_an_argument_that_a_world_cannot_use(make: Any, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(wrong)):
+        make()
+
+
+def test_numbers_of_numpy_and_fractions_are_numbers() -> None:
+    assert corridor(np.int64(4)).n_states == 4
+    probability = gridworld(slip=Fraction(1, 5)).probability
+    np.testing.assert_array_equal(probability, gridworld(slip=np.float64(0.2)).probability)

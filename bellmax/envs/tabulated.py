@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bellmax.arguments import describe
 from bellmax.envs.functional import World
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
-from bellmax.types import Array, Box, Discrete, Masked
+from bellmax.types import Array, Box, ConfigError, Discrete, Masked
 
 
 class TabulatedState(NamedTuple):
@@ -74,9 +75,15 @@ def with_masks(world: World, allowed: Array) -> World:
 
 
 class TabulatedEnv(gym.Env[Any, Any]):
-    """`mdp` as a Gymnasium environment, its time limit included; a missing action counts as the state's last."""
+    """`mdp` as a Gymnasium environment, its time limit included; a missing action counts as the state's last.
+
+    Raises:
+        ConfigError: `mdp` is not a FiniteMDP.
+    """
 
     def __init__(self, mdp: FiniteMDP) -> None:
+        if not isinstance(mdp, FiniteMDP):
+            raise ConfigError(f"`mdp` must be a FiniteMDP; got {describe(mdp)}")
         self.mdp = mdp
         self.table = successor_table(mdp)
         self.observation_space = gym.spaces.Discrete(mdp.n_states)

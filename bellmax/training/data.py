@@ -49,6 +49,10 @@ class Dataset(NamedTuple):
     truncated: Any
     next_obs: Any
 
+    def __repr__(self) -> str:
+        ends = f"{np.count_nonzero(self.terminated):,} terminated, {np.count_nonzero(self.truncated):,} truncated"
+        return f"Dataset({self.steps:,} steps: {ends}; mean reward {np.mean(self.reward) if self.steps else 0.0:.6g})"
+
     @property
     def steps(self) -> int:
         """How many steps they are."""

@@ -17,6 +17,14 @@ class Episodes(NamedTuple):
     returns: FloatArray
     lengths: IntArray
 
+    def __repr__(self) -> str:
+        if not np.size(self.returns):
+            return "Episodes(none)"
+        return (
+            f"Episodes({np.size(self.returns):,}: mean return {np.mean(self.returns):.6g}, "
+            f"mean length {np.mean(self.lengths):.6g})"
+        )
+
 
 class Part(NamedTuple):
     """What one seed tells of a part of a chunk: the episodes that ended, and rows of metrics [rounds] by name."""

@@ -91,8 +91,8 @@ def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
     if config.obs_low:
         check_length("obs_low and obs_high", config.obs_low, size)
         low, high = np.array(config.obs_low, np.float64), np.array(config.obs_high, np.float64)
-    elif source.name in RANGES:
-        low, high = (np.array(end) for end in RANGES[source.name])
+    elif (name := source.name.removeprefix("gymnasium:")) in RANGES:
+        low, high = (np.array(end) for end in RANGES[name])
     else:
         low, high = source.bounds or (numbers.low[numbers.ranged], numbers.high[numbers.ranged])
     if open_ := np.flatnonzero(~(np.abs(low) < 1e30) | ~(np.abs(high) < 1e30)).tolist():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
+from typing import Any, ParamSpec, Unpack
 
+from bellmax.arguments import describe, is_integer, real
 from bellmax.mdp.model import FiniteMDP, Labels
 from bellmax.mdp.reading import flatten
+from bellmax.types import ConfigError
 
+P = ParamSpec("P")
 Outcomes = list[tuple[Any, ...]]  # (probability, next_state, reward, terminated), a fifth number is reward_std
 
 
@@ -33,6 +38,46 @@ def tabulate(
     ]
     first = [start.count(state) / len(start) for state in states]
     return FiniteMDP.from_entries(**flatten(table)._asdict(), start=first, **labels)
+
+
+def world(function: Callable[P, FiniteMDP]) -> Callable[P, FiniteMDP]:
+    """Check the numbers, flags and words of a world's arguments against their annotations before it is built."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> FiniteMDP:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ConfigError(f"{function.__name__}: {error}; it has {', '.join(signature.parameters)}") from error
+        for name, value in bound.arguments.items():
+            kind = str(signature.parameters[name].annotation)
+            bound.arguments[name] = _check(f"{function.__name__}({name}=)", kind, value)
+        return function(*bound.args, **bound.kwargs)
+
+    return checked
+
+
+def _check(name: str, kind: str, value: Any) -> Any:
+    if kind.endswith(" | None"):
+        return None if value is None else _check(name, kind.removesuffix(" | None"), value)
+    if kind == "float":
+        return real(name, value)
+    if kind == "int":
+        if not is_integer(value):
+            raise ConfigError(f"`{name}` must be an integer; got {describe(value)}")
+        return int(value)
+    if (kind == "bool" and not isinstance(value, bool)) or (kind == "str" and not isinstance(value, str)):
+        raise ConfigError(f"`{name}` must be {'a string' if kind == 'str' else 'True or False'}; got {describe(value)}")
+    if kind == "Sequence[float]":
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            raise ConfigError(f"`{name}` must be a sequence of numbers; got {describe(value)}")
+        return tuple(real(f"{name}[{i}]", each) for i, each in enumerate(value))
+    if kind == "Cell":
+        if not (isinstance(value, list | tuple) and len(value) == 2 and all(map(is_integer, value))):
+            raise ConfigError(f"`{name}` must be (row, column); got {describe(value)}")
+        return (int(value[0]), int(value[1]))
+    return value
 
 
 def rest(state: Any) -> Outcomes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bellmax.mdp.gallery.building import Outcomes, rest, tabulate
+from bellmax.mdp.gallery.building import Outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
 from bellmax.types import ConfigError
 
@@ -10,6 +10,7 @@ LEFT, RIGHT = 0, 1
 SIDES = ("left", "right")
 
 
+@world
 def corridor(n_states: int = 6) -> FiniteMDP:
     """A corridor of `n_states`; walk right to the goal G. The way is long, the reward comes once.
 
@@ -39,6 +40,7 @@ def corridor(n_states: int = 6) -> FiniteMDP:
     return tabulate(range(n_states), 2, step, start=[0], name="corridor", action_names=SIDES)
 
 
+@world
 def random_walk(n_states: int = 5, left_reward: float = 0.0, right_reward: float = 1.0) -> FiniteMDP:
     """A drunkard between two ends: a world without choices, to learn values in.
 
@@ -66,6 +68,7 @@ def random_walk(n_states: int = 5, left_reward: float = 0.0, right_reward: float
     return tabulate(states, 1, step, start=[right // 2], name="random-walk", action_names=("walk",))
 
 
+@world
 def chain(n_states: int = 5, slip: float = 0.2) -> FiniteMDP:
     """Five states in a chain: patience pays 10 a step at the end of it, impatience 2 at once.
 
@@ -91,6 +94,7 @@ def chain(n_states: int = 5, slip: float = 0.2) -> FiniteMDP:
     return tabulate(range(n_states), 2, step, start=[0], name="chain", action_names=("on", "back"))
 
 
+@world
 def river_swim(n_states: int = 6) -> FiniteMDP:
     """Swim against the stream: the treasure upstream is far, and every stroke may be lost.
 
@@ -121,6 +125,7 @@ def river_swim(n_states: int = 6) -> FiniteMDP:
     return tabulate(range(n_states), 2, step, start=[1, 2], name="river-swim", action_names=SIDES)
 
 
+@world
 def maximization_bias(n_actions_b: int = 10, mean: float = -0.1, std: float = 1.0) -> FiniteMDP:
     """A fork whose left branch looks better than it is, to whoever takes the largest of noisy estimates.
 

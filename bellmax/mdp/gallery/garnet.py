@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from bellmax.mdp.gallery.building import world
 from bellmax.mdp.model import FiniteMDP
 from bellmax.types import ConfigError, IntArray
 
 
+@world
 def random_garnet(
     n_states: int = 30, n_actions: int = 4, branching: int = 2, seed: int = 0, termination: float = 0.0
 ) -> FiniteMDP:

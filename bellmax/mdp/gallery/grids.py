@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bellmax.mdp.gallery.building import Outcomes, rest, tabulate
+from bellmax.mdp.gallery.building import Outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
 from bellmax.types import ConfigError
 
@@ -51,6 +51,7 @@ def read_map(text: str) -> dict[Cell, str]:
     return cells
 
 
+@world
 def gridworld(
     text: str = RUSSELL_AND_NORVIG,
     *,
@@ -110,6 +111,7 @@ def gridworld(
     return tabulate(states, 4, step, start=start, action_names=DIRECTION_NAMES, **labels)  # type: ignore[arg-type]
 
 
+@world
 def cliff() -> FiniteMDP:
     """The cliff of Sutton and Barto (2018), Example 6.6, numbered as Gymnasium's CliffWalking-v1.
 
@@ -134,6 +136,7 @@ def cliff() -> FiniteMDP:
     return tabulate(range(rows * columns), 4, step, start=[start], name="cliff", action_names=DIRECTION_NAMES)
 
 
+@world
 def windy_gridworld(king_moves: bool = False, no_move: bool = False, stochastic_wind: bool = False) -> FiniteMDP:
     """A crosswind blows upwards through the middle columns, by the strength of the column that is left.
 
@@ -174,6 +177,7 @@ def windy_gridworld(king_moves: bool = False, no_move: bool = False, stochastic_
     )
 
 
+@world
 def four_rooms(slip: float = 1 / 3, goal: Cell = (7, 9)) -> FiniteMDP:
     """Four rooms joined by four hallways; the goal is the hallway in the east.
 
@@ -203,6 +207,7 @@ def four_rooms(slip: float = 1 / 3, goal: Cell = (7, 9)) -> FiniteMDP:
     return gridworld("\n".join(rows), slip=slip, slip_to="others", step_reward=0.0, name="four-rooms")
 
 
+@world
 def deep_sea(size: int = 10, stochastic: bool = False, seed: int | None = None) -> FiniteMDP:
     """Dive with each step; only going right every time reaches the treasure, and going right costs.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bellmax.mdp.gallery.building import world
 from bellmax.mdp.gallery.grids import gridworld
 from bellmax.mdp.model import FiniteMDP
 
@@ -16,6 +17,7 @@ DYNA = """
 BARRIERS = {"left open": ".########", "right open": "########.", "both open": ".#######."}
 
 
+@world
 def dyna_maze() -> FiniteMDP:
     """A maze to plan in: one episode is enough to plan the rest.
 
@@ -33,6 +35,7 @@ def dyna_maze() -> FiniteMDP:
     return _maze(DYNA, "dyna-maze", number_walls=False)
 
 
+@world
 def blocking_maze(changed: bool = False) -> FiniteMDP:
     """A maze whose short way closes: a planner with an old model keeps running into the wall.
 
@@ -51,6 +54,7 @@ def blocking_maze(changed: bool = False) -> FiniteMDP:
     return _maze(_barrier("left open" if changed else "right open"), "blocking-maze", number_walls=True)
 
 
+@world
 def shortcut_maze(changed: bool = False) -> FiniteMDP:
     """A maze in which a shorter way opens: only who explores on finds it.
 

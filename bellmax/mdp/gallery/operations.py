@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bellmax.mdp.gallery.building import Outcomes, rest, tabulate
+from bellmax.mdp.gallery.building import Outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
 from bellmax.types import ConfigError
 
 
+@world
 def gamblers_problem(goal: int = 100, p_heads: float = 0.4) -> FiniteMDP:
     """Stake money on a coin, again and again, until you have `goal` or nothing.
 
@@ -42,6 +43,7 @@ def gamblers_problem(goal: int = 100, p_heads: float = 0.4) -> FiniteMDP:
     )
 
 
+@world
 def inventory(
     capacity: int = 3,
     demand: Sequence[float] = (0.25, 0.5, 0.25),
@@ -77,6 +79,7 @@ def inventory(
     return tabulate(has, lambda s: capacity - s + 1, step, start=[0], name="inventory", action_names=names)
 
 
+@world
 def machine_replacement() -> FiniteMDP:
     """A machine wears; an inspection each week finds it as new, worn a little, worn a lot, or broken.
 
@@ -114,6 +117,7 @@ def machine_replacement() -> FiniteMDP:
     return tabulate(list(has), has.__getitem__, step, start=["as new"], **labels)  # type: ignore[arg-type]
 
 
+@world
 def admission_control(
     capacity: int = 20,
     arrival_rate: float = 0.8,

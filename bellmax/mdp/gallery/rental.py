@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 
+from bellmax.mdp.gallery.building import world
 from bellmax.mdp.model import FiniteMDP
 from bellmax.types import ConfigError, FloatArray
 
 
+@world
 def car_rental(max_cars: int = 20, max_moves: int = 5) -> FiniteMDP:
     """Jack rents out cars at two places, and may move some overnight.
 
