@@ -261,8 +261,8 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
     Example: bellmax solve FrozenLake-v1 --gamma 0.99 --json
     """
     from bellmax.report.solving import answer
+    from bellmax.sources import find_world
     from bellmax.stderr import say
-    from bellmax.training.worlds import find_world
 
     kwargs = read_env(env)
     import_from_here(world, str(kwargs.get("wrappers", "")))

@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from bellmax.caching import store_compiled_programs
+from bellmax.loops.stopping import busy_threads, end_on_second_signal
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
-from bellmax.training.stopping import busy_threads, end_on_second_signal
 from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning, RunWarning
 from bellmax.values import read_as, read_value, read_values
 from bellmax.words import option_meant

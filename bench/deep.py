@@ -62,8 +62,8 @@ def measure(world: str, agent: str, settings: str, seeds: int, chunks: int) -> d
     from concurrent.futures import ThreadPoolExecutor
 
     from bellmax.catalog import make_agent
-    from bellmax.training.loops import make_loop
-    from bellmax.training.worlds import find_world
+    from bellmax.loops.choosing import make_loop
+    from bellmax.sources import find_world
 
     values = dict(item.split("=") for item in settings.split())
     if agent not in ("r2d2", "pqn"):

@@ -51,8 +51,8 @@ PARTS = ("env", "act", "wait", "overhead", "learn")
 def measure(name: str, steps: int, chunks: int) -> dict[str, Any]:
     """In a child process: our host loop, recording included, after a first chunk that compiles."""
     from bellmax.catalog import make_agent
-    from bellmax.training.loops import make_loop
-    from bellmax.training.worlds import find_world
+    from bellmax.loops.choosing import make_loop
+    from bellmax.sources import find_world
 
     work = WORKS[name]
     source = find_world(work["world"], {"wrappers": work["wrappers"]} if "wrappers" in work else {})

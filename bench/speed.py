@@ -91,8 +91,8 @@ TURNS = [
 def measure(job: Ours, chunks: int) -> dict[str, float]:
     """In a child process: run our loop as `bellmax.train` does, a thread per core, one seed each."""
     from bellmax.catalog import make_agent
-    from bellmax.training.loops import make_loop
-    from bellmax.training.worlds import find_world
+    from bellmax.loops.choosing import make_loop
+    from bellmax.sources import find_world
 
     config = make_agent(job.agent, job.world, {"gamma": 0.99, **job.settings})
     source = find_world(job.world)

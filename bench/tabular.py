@@ -47,9 +47,9 @@ def measure(world: str, agent: str, chunk: int, chunks: int) -> dict[str, float]
     """In a child process: steps per second of one seed."""
     from bellmax.catalog import agent_class, make_agent
     from bellmax.config import hints
+    from bellmax.loops.choosing import make_loop
     from bellmax.mdp.gallery import random_garnet
-    from bellmax.training.loops import make_loop
-    from bellmax.training.worlds import find_world
+    from bellmax.sources import find_world
 
     size = [int(number) for number in world.split("-")] if world[0].isdigit() else None
     settings = {key: value for key, value in CLIFF.items() if key in hints(agent_class(agent))}

@@ -15,11 +15,11 @@ from gymnasium.vector import AutoresetMode
 import bellmax as bx
 from bellmax.envs.atari import PROTOCOL
 from bellmax.envs.gymnasium import Handling, HostStep, HostWorld, open_world
+from bellmax.loops.choosing import make_loop
+from bellmax.loops.network_gymnasium import meter
 from bellmax.random import make_key
+from bellmax.sources import find_world
 from bellmax.training import policy as policies
-from bellmax.training.host import meter
-from bellmax.training.loops import make_loop
-from bellmax.training.worlds import find_world
 from bellmax.types import Box, ConfigError, ResourceError
 
 PONG, BREAKOUT = "ALE/Pong-v5", "ALE/Breakout-v5"

@@ -15,10 +15,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import bellmax as bx
 from bellmax.deep.learner import make_experience
 from bellmax.envs.probes import PROBES
+from bellmax.loops.choosing import make_loop
 from bellmax.mdp.model import FiniteMDP
 from bellmax.replay.ring import row_codec
-from bellmax.training.loops import make_loop
-from bellmax.training.worlds import find_world
+from bellmax.sources import find_world
 
 GAMMA = 0.8
 

@@ -32,7 +32,8 @@ FLOORS = [
     ["mdp", "solving", "envs"],
     ["replay", "networks"],
     ["tabular", "deep"],
-    ["catalog", "training"],
+    ["catalog", "sources"],
+    ["loops", "training"],
     ["report", "doctor", "command", "cli", "__main__"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

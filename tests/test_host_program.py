@@ -90,8 +90,8 @@ QUICK = """
 import time
 import jax, numpy as np
 import bellmax as bx
-from bellmax.training.host import deep_loop
-from bellmax.training.worlds import find_world
+from bellmax.loops.network_gymnasium import deep_loop
+from bellmax.sources import find_world
 
 source = find_world("CartPole-v1", {}, None)
 state = deep_loop(bx.DQN(), source, 1000).start([0])

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import bellmax as bx
+from bellmax.loops.network_rounds import make_improver
 from bellmax.random import make_key
-from bellmax.training.compiled import make_improver
 from bellmax.types import Box, Experience, Transition
 
 CONFIG = bx.DQN(

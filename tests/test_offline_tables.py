@@ -14,8 +14,8 @@ from worlds import Cue
 
 import bellmax as bx
 from bellmax.catalog import AGENTS
-from bellmax.training import loops, offline
-from bellmax.training.worlds import find_world
+from bellmax.loops import choosing, network_data
+from bellmax.sources import find_world
 from bellmax.types import ConfigError, Masked
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 4, "records": 2, "progress": False}
@@ -58,12 +58,12 @@ def test_seeds_differ_and_the_same_one_does_not(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_a_table_from_data_goes_on_bit_for_bit() -> None:
     config, source = bx.QLearning(), find_world("cliff")
-    loop = offline.make_loop(offline.prepare(config, source, cliff()), source, "compiled", 1_000, cliff())
+    loop = network_data.make_loop(network_data.prepare(config, source, cliff()), source, "compiled", 1_000, cliff())
     whole, _ = loop.advance(loop.start([0]), 0, 1_000)
     half, _ = loop.advance(loop.start([0]), 0, 500)
     again, _ = loop.advance(loop.restore([0], {k: v.copy() for k, v in loop.dump(half).items()}), 500, 500)
     np.testing.assert_array_equal(whole.q, again.q)
-    assert loops.is_tabular(config)
+    assert choosing.is_tabular(config)
 
 
 @pytest.mark.parametrize("tilings", [1, 4])

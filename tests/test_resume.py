@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.loops.choosing import make_loop
+from bellmax.sources import find_world
 from bellmax.training import checkpoint, trainer
-from bellmax.training.loops import make_loop
-from bellmax.training.worlds import find_world
 
 SMALL = {"learning_starts": 50, "buffer_size": 300, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}
 RUNS = {

@@ -16,13 +16,13 @@ import bellmax as bx
 from bellmax.catalog import AGENTS
 from bellmax.envs.gymnasium import open_world
 from bellmax.envs.masks import combine
+from bellmax.loops.choosing import make_loop
+from bellmax.loops.masking import with_masks
+from bellmax.sources import find_world
 from bellmax.tabular.agent import Now
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import new_generator
 from bellmax.tabular.representation import MaskedTable, greedy, largest, mean_value
-from bellmax.training.loops import make_loop
-from bellmax.training.masks import with_masks
-from bellmax.training.worlds import find_world
 from bellmax.types import ConfigError, CorruptCheckpoint, EnvContractError, EnvWarning, Masked
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 3, "records": 2, "progress": False}

@@ -15,9 +15,9 @@ from gymnasium import spaces as native
 import bellmax as bx
 from bellmax import machine
 from bellmax.catalog import AGENTS, make_agent
+from bellmax.loops import table_memory
 from bellmax.tabular.agent import Shape
 from bellmax.tabular.train import init_state
-from bellmax.training import table_memory
 from bellmax.training.checkpoint import leaves
 from bellmax.types import ResourceError
 

@@ -9,15 +9,15 @@ import pytest
 
 from bellmax.catalog import agent_class
 from bellmax.config import hints
+from bellmax.loops.choosing import make_loop
 from bellmax.mdp.gallery import corridor, maximization_bias, random_garnet, shortcut_maze
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import solve
+from bellmax.sources import find_world
 from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.tiles import encode, make_grids
 from bellmax.tabular.worlds import build_model
-from bellmax.training.loops import make_loop
-from bellmax.training.worlds import find_world
 
 # what learns the values of the best policy, whatever it does meanwhile, and the settings in which it is exact
 OFF_POLICY: dict[str, dict[str, Any]] = {

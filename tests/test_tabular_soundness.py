@@ -13,10 +13,10 @@ from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, make_agent
+from bellmax.loops.choosing import is_tabular, make_loop
+from bellmax.sources import find_world
 from bellmax.training import checkpoint, trainer
-from bellmax.training.loops import is_tabular, make_loop
 from bellmax.training.policy_files import fingerprint
-from bellmax.training.worlds import find_world
 
 TABULAR = [name for name in AGENTS if is_tabular(make_agent(name, "", {}))]
 TILED = ("q-learning", "double-q", "n-step-sarsa", "monte-carlo", "sarsa-lambda", "watkins-q")

@@ -11,9 +11,9 @@ import pytest
 
 import bellmax as bx
 from bellmax.envs.classic import cartpole
-from bellmax.training import compiled, loops
+from bellmax.loops import choosing, network_rounds
+from bellmax.sources import find_world
 from bellmax.training.trainer import chunk_steps
-from bellmax.training.worlds import find_world
 from tests.worlds import Counter, Cue
 
 SMALL = {"learning_starts": 50, "buffer_size": 500, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}
@@ -71,13 +71,13 @@ def test_under_vmap_waiting_and_learning_stay_a_branch() -> None:
     world, config = cartpole(), bx.DQN(**SMALL)
     agent = config.make(world.observation_space, world.n_actions, 1000)
     keys = jax.random.split(jax.random.key(0), 3)
-    states = jax.vmap(lambda k: compiled.start(world, agent, config, k))(keys)
-    chunk = compiled.make_chunk(world, agent, config, 5, stacked=True)
+    states = jax.vmap(lambda k: network_rounds.start(world, agent, config, k))(keys)
+    chunk = network_rounds.make_chunk(world, agent, config, 5, stacked=True)
     assert " cond[" in str(jax.make_jaxpr(chunk.__wrapped__)(states, jnp.int32(0)))
 
 
 def test_a_chunk_compiles_once() -> None:
-    loop = loops.make_loop(bx.DQN(**SMALL), find_world("CartPole-v1"), "compiled", 1000)
+    loop = choosing.make_loop(bx.DQN(**SMALL), find_world("CartPole-v1"), "compiled", 1000)
     state = loop.start([0])
     state, _ = loop.advance(state, 0, 100)
     assert _compilations() == 1
@@ -95,14 +95,14 @@ _CHUNKS: list = []
 
 @pytest.fixture(autouse=True)
 def _watch_chunks(monkeypatch: pytest.MonkeyPatch):
-    original = compiled.make_chunk
+    original = network_rounds.make_chunk
 
     def make(*args, **kwargs):
         chunk = original(*args, **kwargs)
         _CHUNKS.append(chunk)
         return chunk
 
-    monkeypatch.setattr(compiled, "make_chunk", make)
+    monkeypatch.setattr(network_rounds, "make_chunk", make)
     yield
     _CHUNKS.clear()
 

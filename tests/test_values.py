@@ -16,7 +16,7 @@ import bellmax as bx
 from bellmax.cli import main
 from bellmax.command import read_env, read_seeds
 from bellmax.config import build
-from bellmax.training.worlds import find_world
+from bellmax.sources import find_world
 from bellmax.values import read_as, read_value, whole
 
 MEANT = {

@@ -18,11 +18,11 @@ from worlds import Counter, Filmed
 
 import bellmax as bx
 from bellmax.envs.gymnasium import Handling
+from bellmax.loops.choosing import make_loop
 from bellmax.random import make_key
 from bellmax.replay.frames import FrameState
-from bellmax.training.loops import make_loop
+from bellmax.sources import Source, find_world
 from bellmax.training.records import Loop
-from bellmax.training.worlds import Source, find_world
 
 WORLDS, STEPS, SEED, GAMMA = 2, 400, 1, 0.5  # with such a γ and whole rewards every sum of three is exact in float32
 SPACING = 1_000  # episode numbers between two worlds

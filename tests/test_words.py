@@ -20,7 +20,7 @@ from bellmax.cli import main
 from bellmax.config import hints
 from bellmax.envs.naming import ATARI, MINATAR, meant
 from bellmax.envs.reading import _finite
-from bellmax.training.worlds import find_world
+from bellmax.sources import find_world
 from bellmax.types import MOST_LISTED, nearest, unknown
 from bellmax.words import OPTIONS, WORDS
 

@@ -14,7 +14,7 @@ import bellmax as bx
 from bellmax.envs.classic import cartpole
 from bellmax.envs.tabulated import TabulatedState, as_world
 from bellmax.mdp.model import FiniteMDP
-from bellmax.training.worlds import find_world
+from bellmax.sources import find_world
 from bellmax.types import Box, Discrete
 
 LAKE = FiniteMDP.from_gymnasium("FrozenLake-v1")

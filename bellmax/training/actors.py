@@ -12,13 +12,13 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.arguments import describe, is_integer, path_of
+from bellmax.loops.masking import with_masks
 from bellmax.solving.average import Average
 from bellmax.solving.horizon import HorizonSolution
 from bellmax.solving.solve import Solution
-from bellmax.training.masks import with_masks
+from bellmax.sources import Source, find_world
 from bellmax.training.policy import Policy
 from bellmax.training.saved_world import find_saved_world
-from bellmax.training.worlds import Source, find_world
 from bellmax.types import ConfigError, Discrete, Masked, Space, nearest
 
 WANTED = (

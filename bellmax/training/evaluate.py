@@ -13,12 +13,12 @@ from bellmax.arguments import check_call, integer
 from bellmax.dispatch import in_32_bits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
+from bellmax.sources import Source
 from bellmax.stderr import voices, warn
 from bellmax.training.actors import Actor, find_actors
 from bellmax.training.looking import network_function
 from bellmax.training.policy import Policy
 from bellmax.training.stepped import opened
-from bellmax.training.worlds import Source
 from bellmax.types import EnvWarning, FloatArray, IntArray
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever

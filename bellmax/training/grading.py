@@ -7,10 +7,10 @@ from concurrent.futures import Executor
 
 import numpy as np
 
+from bellmax.sources import Source
 from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play, play_compiled
 from bellmax.training.exact import Truth, measure
 from bellmax.training.policy import Policy
-from bellmax.training.worlds import Source
 from bellmax.types import FloatArray, Masked
 
 GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first

@@ -10,7 +10,7 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.dispatch import in_32_bits, near
-from bellmax.training.loops import is_tabular
+from bellmax.loops.choosing import is_tabular
 from bellmax.types import Masked, Space
 
 Look = Callable[[Any, Any], tuple[Any, Any]]

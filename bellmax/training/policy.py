@@ -11,10 +11,10 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.config import AgentConfig
+from bellmax.loops.choosing import is_tabular
 from bellmax.stderr import warn
 from bellmax.training import storage
 from bellmax.training.looking import Look, blank_carry, make_look
-from bellmax.training.loops import is_tabular
 from bellmax.types import ConfigError, Masked, RunWarning, Space
 
 

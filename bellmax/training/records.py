@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.dispatch import in_32_bits
-from bellmax.training.parts import Episodes as Episodes
-from bellmax.training.parts import Part as Part
-from bellmax.training.stopping import never
+from bellmax.loops.parts import Episodes as Episodes
+from bellmax.loops.parts import Part as Part
+from bellmax.loops.stopping import never
 from bellmax.types import ConfigError, FloatArray, NonFiniteError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bellmax.arguments import keywords
 from bellmax.envs.making import normal_wrappers
-from bellmax.training.worlds import Source, find_world
+from bellmax.sources import Source, find_world
 from bellmax.types import ConfigError, UnsafeFile
 
 # Gymnasium's wrappers that only compute: nothing on disk, no window, no function that a string could name

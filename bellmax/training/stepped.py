@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.envs.book import HostStep
-from bellmax.training.worlds import Source
+from bellmax.sources import Source
 
 
 def opened(source: Source) -> Source:

@@ -12,19 +12,20 @@ from bellmax.arguments import check_call, path_of
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.envs.book import Handling
+from bellmax.loops import choosing, network_data
+from bellmax.loops.masking import as_asked
+from bellmax.loops.parts import check_step
+from bellmax.sources import Source, find_world
 from bellmax.stderr import voices
-from bellmax.training import checkpoint, loops, offline, saving, storage
+from bellmax.training import checkpoint, saving, storage
 from bellmax.training.asked import check_handled, check_kept, check_saved, check_seeds, read_length, with_wrappers
 from bellmax.training.data_sources import name_of, read_data
 from bellmax.training.existing import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run
-from bellmax.training.masks import as_asked
 from bellmax.training.options import DataCard, RunOptions, change_options
-from bellmax.training.parts import check_step
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
 from bellmax.training.saved_world import find_saved_world, typed_again
 from bellmax.training.trainer import Trainer
-from bellmax.training.worlds import Source, find_world
 from bellmax.types import BellmaxError, ConfigError, CorruptCheckpoint, Masked, unknown
 
 
@@ -124,7 +125,7 @@ def train(
         source, about_masks = _attempt(problems, lambda: as_asked(config, source, wanted)) or (None, "")
     asked_for = config
     if source and config and given is not None:
-        config = _attempt(problems, lambda: offline.prepare(config, source, given))
+        config = _attempt(problems, lambda: network_data.prepare(config, source, given))
     _attempt(problems, lambda: check_kept(config, keep_experience is True, offline_run=data is not None))
     length = _attempt(problems, lambda: read_length(steps, episodes, config, with_data=data is not None))
     if if_exists not in IF_EXISTS:
@@ -144,9 +145,9 @@ def train(
     if handling != Handling():  # it is asked how an environment of Gymnasium is run
         check_handled(source, loop)
         loop = "host"
-    kind, why = loops.choose_loop(config, source, loop)
+    kind, why = choosing.choose_loop(config, source, loop)
     why += about_masks
-    stride = loops.stride(config, source)
+    stride = choosing.stride(config, source)
     if steps < stride:
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
     if remainder := steps % stride:
@@ -154,9 +155,9 @@ def train(
         steps -= remainder
     if given is None:
         by_episode = episodes is not None
-        engine = loops.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list), episodes=by_episode)
+        engine = choosing.make_loop(config, source, kind, steps, vmap, n_seeds=len(seed_list), episodes=by_episode)
     else:
-        engine = offline.make_loop(config, source, kind, steps, given, vmap, n_seeds=len(seed_list))
+        engine = network_data.make_loop(config, source, kind, steps, given, vmap, n_seeds=len(seed_list))
         about = DataCard(source=name_of(data), steps=given.steps, sha256=given.sha256())
         options = replace(options, data=about)
         why = f"learning from {given.steps:,} steps of {about.source}, evaluated in the world"
@@ -281,7 +282,7 @@ def _engine(run: Run, source: Source, data: Any) -> Loop:
     if about is None:
         if data is not None:
             raise ConfigError("the run did not learn from data: leave data out")
-        return loops.make_loop(
+        return choosing.make_loop(
             run.config, source, run.loop, run.steps, run.options.vmap, n_seeds=len(run.seeds),
             episodes=run.options.episodes is not None,
         )  # fmt: skip
@@ -292,8 +293,8 @@ def _engine(run: Run, source: Source, data: Any) -> Loop:
             f"data {name_of(where)!r} ({given.steps:,} steps) are not those that the run began with "
             f"({about.steps:,} steps); give them as data"
         )
-    config = offline.prepare(run.config, source, given)  # the same again, or what a world given anew does not fit
-    return offline.make_loop(config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=len(run.seeds))
+    config = network_data.prepare(run.config, source, given)  # the same again, or what a world given anew does not fit
+    return network_data.make_loop(config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=len(run.seeds))
 
 
 def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:

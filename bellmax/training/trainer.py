@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
+from bellmax.loops.pacing import chunk_steps as chunk_steps
+from bellmax.loops.pacing import is_sound, progress_words
+from bellmax.loops.parts import OWN, Part, from_own, join, nothing, to_own
+from bellmax.loops.stopping import Pause, Pool, check_asked, never, stop_at_a_good_moment
+from bellmax.sources import Source
 from bellmax.stderr import say, warn
 from bellmax.training import checkpoint, saving
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.keeping import Keeper
-from bellmax.training.pacing import MAX_CHUNK as MAX_CHUNK
-from bellmax.training.pacing import chunk_steps as chunk_steps
-from bellmax.training.pacing import is_sound, progress_words
-from bellmax.training.parts import OWN, Part, from_own, join, nothing, to_own
 from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.records import (
@@ -33,8 +35,6 @@ from bellmax.training.records import (
     clipping,
 )  # fmt: skip
 from bellmax.training.run import Run
-from bellmax.training.stopping import Pause, Pool, check_asked, never, stop_at_a_good_moment
-from bellmax.training.worlds import Source
 from bellmax.types import BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
 
 SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed; more where saving takes above a second

@@ -18,13 +18,13 @@ import numpy as np
 
 from bellmax.dispatch import in_32_bits, making_near, near
 from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.loops.parts import Episodes, Part
+from bellmax.loops.stopping import Pool
 from bellmax.machine import resident_mb
+from bellmax.sources import Source
 from bellmax.stderr import warn
 from bellmax.training import checkpoint
-from bellmax.training.parts import Episodes, Part
 from bellmax.training.records import Loop, guarded, mean_metrics
-from bellmax.training.stopping import Pool
-from bellmax.training.worlds import Source
 from bellmax.types import CheckpointError, EnvWarning, Experience, Transition
 
 SLOW = 3.0  # times its first steps' duration, after which an environment is remarked
@@ -156,13 +156,13 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     import jax
     import jax.numpy as jnp
 
+    from bellmax.loops import network_rounds
     from bellmax.random import APART, make_key
-    from bellmax.training import compiled
     from bellmax.training.data import from_memory
 
     agent = config.make(source.space, source.n_actions, steps)
-    act = compiled.make_actor(agent, config.num_envs)
-    learn = compiled.make_block(agent, config, source.space)
+    act = network_rounds.make_actor(agent, config.num_envs)
+    learn = network_rounds.make_block(agent, config, source.space)
     stride = config.train_freq * config.num_envs
     length = max(1, BLOCK // config.train_freq) * config.train_freq
     gamma, remembers = np.float32(config.gamma), config.recurrent != "none"
@@ -177,7 +177,7 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             init_key, run_key = jax.random.split(make_key(seed))
             learner = agent.init(init_key)
             actor = jax.tree.map(jnp.copy, agent.actor(learner))
-            keys, ranks = jax.random.split(jax.random.fold_in(init_key, APART), world.n), compiled.ranks(world.n)
+            keys, ranks = jax.random.split(jax.random.fold_in(init_key, APART), world.n), network_rounds.ranks(world.n)
             mind, carry = (learner, agent.memory.init()), jax.vmap(agent.begin)(keys, ranks)
         (mind, actor, carry, run_key), over = near((mind, actor, carry, run_key)), np.zeros(world.n, np.bool_)
         thread = Pool(1)

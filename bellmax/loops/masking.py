@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bellmax.sources import Source
 from bellmax.stderr import warn
-from bellmax.training.worlds import Source
 from bellmax.types import Box, EnvWarning, Masked
 
 
@@ -48,12 +48,12 @@ def as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str]:
     A compiled loop of a Gymnasium environment knows no masks: it has a transition table in which all actions have
     outcomes, or a twin. A table learns from a model's own states without them, as it knows how many actions each has.
     """
-    from bellmax.training import loops, tables
+    from bellmax.loops import choosing, table_gymnasium
 
-    table = loops.is_tabular(config)
+    table = choosing.is_tabular(config)
     if source.work is None or lacks_actions(source):
         return source if table else with_masks(source), ""
-    compiled = tables.is_compiled(source) if table else source.mdp is not None or source.compiled is not None
+    compiled = table_gymnasium.is_compiled(source) if table else source.mdp is not None or source.compiled is not None
     masked = with_masks(source)
     if masked is source or not compiled or loop == "host":
         return masked, ""

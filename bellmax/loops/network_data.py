@@ -16,11 +16,12 @@ import numpy as np
 
 from bellmax.config import AgentConfig
 from bellmax.dispatch import in_32_bits
-from bellmax.training import checkpoint, loops
+from bellmax.loops import choosing
+from bellmax.loops.parts import Part, join, nothing
+from bellmax.sources import Source
+from bellmax.training import checkpoint
 from bellmax.training.data import Dataset, as_experience, find_faults
-from bellmax.training.parts import Part, join, nothing
 from bellmax.training.records import Loop, guarded
-from bellmax.training.worlds import Source
 from bellmax.types import Agent, ConfigError, Experience
 
 
@@ -41,10 +42,10 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
     Raises:
         ConfigError: such an agent cannot, or the data do not fit the world; all of it in one message.
     """
-    if loops.is_tabular(config):
-        from bellmax.training import offline_tables
+    if choosing.is_tabular(config):
+        from bellmax.loops import table_data
 
-        return offline_tables.prepare(config, source, data)
+        return table_data.prepare(config, source, data)
     from bellmax.deep.config import ReplayConfig
     from bellmax.replay.frames import room_for
 
@@ -98,10 +99,10 @@ def make_loop(
     Raises:
         ConfigError, ResourceError: it is too long, or would not fit in memory.
     """
-    if loops.is_tabular(config):
-        from bellmax.training import offline_tables
+    if choosing.is_tabular(config):
+        from bellmax.loops import table_data
 
-        return offline_tables.make_loop(config, source, kind, steps, data, n_seeds)
+        return table_data.make_loop(config, source, kind, steps, data, n_seeds)
     return deep_loop(config, source, kind, steps, data, group)
 
 
@@ -117,14 +118,14 @@ def deep_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
     import jax
     import jax.numpy as jnp
 
+    from bellmax.loops import network_rounds
     from bellmax.random import make_key
-    from bellmax.training import compiled
 
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
-    loops.check_memory(config, source, steps, 1)  # all seeds share the data
+    choosing.check_memory(config, source, steps, 1)  # all seeds share the data
     agent = config.make(source.space, source.n_actions, steps)
-    stride, improve = config.gradient_steps, compiled.make_improver(agent, config)
+    stride, improve = config.gradient_steps, network_rounds.make_improver(agent, config)
     memory = fill(agent, as_experience(data, source.space, config.gamma))
     if group is None:
         group = 1 if jax.default_backend() == "cpu" else sys.maxsize
@@ -152,13 +153,13 @@ def deep_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
             return OfflineState(learner, sampler, state.key), metrics
 
         body = jax.vmap(run, in_axes=(0, None, None)) if stacked else run
-        return jax.jit(body, compiler_options=compiled.compiler_options(source.space))
+        return jax.jit(body, compiler_options=network_rounds.compiler_options(source.space))
 
-    most = loops.piece_rounds(config, source.space, source.n_actions, stride)
+    most = choosing.piece_rounds(config, source.space, source.n_actions, stride)
 
     def go(state: OfflineState, t: int, n: int, pause: Callable[[], bool]) -> tuple[OfflineState, list[Part], int]:
         stacked, told, done = state.key.ndim > 0, [], 0
-        for rounds in loops.pieces(n // stride, most):
+        for rounds in choosing.pieces(n // stride, most):
             state, metrics = chunk(rounds, stacked)(state, memory, np.int32(t + done))
             told.append(jax.device_get(metrics))
             done += rounds * stride
@@ -187,7 +188,7 @@ def deep_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
             True,
             start,
             go,
-            loops.measure_rows,
+            choosing.measure_rows,
             snapshot,
             checkpoint.to_arrays,
             restore,

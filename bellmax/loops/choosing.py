@@ -1,4 +1,4 @@
-"""NumPy and JAX. From an agent and a world to a `Loop`; the compiled ones are here, the host ones in host.py."""
+"""NumPy and JAX. From an agent and a world to a `Loop`; that of a network over a compiled world is here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from bellmax.config import AgentConfig
 from bellmax.dispatch import in_32_bits
+from bellmax.loops.parts import Episodes, Part, join
 from bellmax.machine import free_bytes
+from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.stderr import warn
 from bellmax.training import checkpoint
-from bellmax.training.parts import Episodes, Part, join
 from bellmax.training.records import Loop, guarded, mean_metrics
-from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, EnvWarning, Masked, ResourceError
 
 COPIES = 6  # of a network's parameters: their frozen copy, average, gradient and the optimiser's two moments, at most
@@ -38,9 +38,9 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
     model = source.mdp is not None
     possible = model or source.compiled is not None
     if is_tabular(config):
-        from bellmax.training import tables
+        from bellmax.loops import table_gymnasium
 
-        possible = tables.is_compiled(source)
+        possible = table_gymnasium.is_compiled(source)
     if asked == "host" and source.open is None:
         raise ConfigError(f"{source.name} exists only as a compiled world; use loop='compiled' or 'auto'")
     if asked == "compiled" and not possible:
@@ -124,19 +124,23 @@ def make_loop(
     if source.fixed not in (None, getattr(config, "num_envs", source.fixed)):
         raise ConfigError(f"{source.name} is {source.fixed} worlds side by side; give num_envs={source.fixed}")
     if is_tabular(config):
-        from bellmax.training import tables
+        from bellmax.loops import table_gymnasium
 
         if kind == "compiled":
             group = -(-n_seeds // TABLE_GROUPS)
-            return tables.compiled_loop(config, source, steps, group, n_seeds, episodes=episodes)
-        return tables.host_loop(config, source, steps, n_seeds, episodes=episodes)
-    from bellmax.training import host
+            return table_gymnasium.compiled_loop(config, source, steps, group, n_seeds, episodes=episodes)
+        return table_gymnasium.host_loop(config, source, steps, n_seeds, episodes=episodes)
+    from bellmax.loops import network_gymnasium
 
     remark_images(config, source)
     check_memory(config, source, steps, n_seeds)
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
-    return deep_loop(config, source, steps, group) if kind == "compiled" else host.deep_loop(config, source, steps)
+    return (
+        deep_loop(config, source, steps, group)
+        if kind == "compiled"
+        else network_gymnasium.deep_loop(config, source, steps)
+    )
 
 
 @in_32_bits
@@ -149,8 +153,8 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     import jax
     import jax.numpy as jnp
 
+    from bellmax.loops import network_rounds
     from bellmax.random import make_key
-    from bellmax.training import compiled
     from bellmax.training.data import from_memory
 
     world = source.compile()
@@ -159,11 +163,11 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     if group is None:
         group = 1 if jax.default_backend() == "cpu" else sys.maxsize
 
-    begin = jax.jit(functools.partial(compiled.start, world, agent, config))
+    begin = jax.jit(functools.partial(network_rounds.start, world, agent, config))
 
     @functools.cache
     def chunk(rounds: int, stacked: bool) -> Any:
-        return compiled.make_chunk(world, agent, config, rounds, stacked)
+        return network_rounds.make_chunk(world, agent, config, rounds, stacked)
 
     def start(seeds: Sequence[int]) -> Any:
         states = [begin(make_key(seed)) for seed in seeds]

@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.loops.parts import Part, nothing
+from bellmax.loops.table_gymnasium import PIECE, mean_error, read_state
+from bellmax.loops.table_memory import check_room
+from bellmax.loops.table_setup import Setup, set_up, snapshot
+from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, build_rates
@@ -14,12 +19,7 @@ from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
 from bellmax.training import checkpoint
 from bellmax.training.data import Dataset, as_experience, find_faults
-from bellmax.training.parts import Part, nothing
 from bellmax.training.records import Loop
-from bellmax.training.table_memory import check_room
-from bellmax.training.table_setup import Setup, set_up, snapshot
-from bellmax.training.tables import PIECE, mean_error, read_state
-from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, Masked
 
 ON_POLICY = ("expected-sarsa",)  # besides those that look ahead or follow an episode

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.loops.table_memory import is_large
 from bellmax.mdp.successors import in_front
+from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
@@ -14,8 +16,6 @@ from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_
 from bellmax.tabular.classic import RANGES
 from bellmax.tabular.representation import table_of
 from bellmax.tabular.tiles import Coder
-from bellmax.training.table_memory import is_large
-from bellmax.training.worlds import Source
 from bellmax.types import ConfigError, Discrete, IntArray, Masked, ResourceError
 
 

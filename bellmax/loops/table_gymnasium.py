@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 
 from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.loops.network_gymnasium import Meter, fresh_seed, meter
+from bellmax.loops.parts import Episodes, Part, join
+from bellmax.loops.table_memory import check_room, is_large
+from bellmax.loops.table_setup import set_up, snapshot
 from bellmax.mdp.successors import in_front
+from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import train
 from bellmax.tabular.agent import TabularConfig, build_rates
@@ -20,12 +25,7 @@ from bellmax.tabular.soundness import check_state
 from bellmax.tabular.tiles import Coder, encode
 from bellmax.tabular.worlds import build_model
 from bellmax.training import checkpoint
-from bellmax.training.host import Meter, fresh_seed, meter
-from bellmax.training.parts import Episodes, Part, join
 from bellmax.training.records import Loop
-from bellmax.training.table_memory import check_room, is_large
-from bellmax.training.table_setup import set_up, snapshot
-from bellmax.training.worlds import Source
 from bellmax.types import CheckpointError, ConfigError, EnvContractError, IncompatibleCheckpoint
 
 PIECE = 20_000  # environment steps of the first piece of a chunk; those after it grow until they take a moment
