@@ -355,7 +355,7 @@ def test_the_second_signal_waits_for_nothing(words: list[str], ignore: bool, tmp
 def test_a_long_chunk_is_saved_in_its_middle(tmp_path: Path) -> None:
     (tmp_path / "slow_env.py").write_text(SLOW)
     code = (
-        "import bellmax as bx, slow_env; from bellmax.training import stopping, trainer; "
+        "import bellmax as bx, slow_env; from bellmax.loops import stopping; from bellmax.training import trainer; "
         "trainer.SAVE_SECONDS = stopping.SLICE = 0.2; "
         "bx.train(slow_env.Slow, 'q-learning', steps=100_000, out='run', env_kwargs=None)"
     )
