@@ -19,8 +19,8 @@ import numpy as np
 import tabular
 
 import bellmax as bx
+from bellmax.files.run_files import environment
 from bellmax.report.text import interval
-from bellmax.training.saving import environment
 
 HERE = Path(__file__).parent
 

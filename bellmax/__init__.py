@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from bellmax.deep.rainbow import Rainbow
     from bellmax.envs.functional import World
     from bellmax.envs.tabulated import TabulatedEnv
+    from bellmax.files.dataset import Dataset
+    from bellmax.files.policy_files import load_policy
+    from bellmax.files.run_files import load
     from bellmax.mdp.gallery import (
         admission_control,
         blocking_maze,
@@ -83,12 +86,9 @@ if TYPE_CHECKING:
     from bellmax.tabular.td import DoubleQ, ExpectedSarsa, QLearning, Sarsa, SpeedyQ
     from bellmax.tabular.traces import PengQ, SarsaLambda, TrueOnlineSarsa, WatkinsQ
     from bellmax.training.collect import collect
-    from bellmax.training.data import Dataset
     from bellmax.training.evaluate import Evaluation, evaluate
     from bellmax.training.policy import Policy
-    from bellmax.training.policy_files import load_policy
     from bellmax.training.run import Run
-    from bellmax.training.saving import load
     from bellmax.training.train import resume, train
 
 __version__ = "0.1.0"
@@ -100,7 +100,7 @@ _HOME = {
     "C51": "bellmax.deep.c51",
     "CQL": "bellmax.deep.cql",
     "DQN": "bellmax.deep.dqn",
-    "Dataset": "bellmax.training.data",
+    "Dataset": "bellmax.files.dataset",
     "DelayedQ": "bellmax.tabular.pac",
     "DoubleQ": "bellmax.tabular.td",
     "DynaQ": "bellmax.tabular.planning",
@@ -156,8 +156,8 @@ _HOME = {
     "gridworld": "bellmax.mdp.gallery",
     "horizon_return": "bellmax.solving.solve",
     "inventory": "bellmax.mdp.gallery",
-    "load": "bellmax.training.saving",
-    "load_policy": "bellmax.training.policy_files",
+    "load": "bellmax.files.run_files",
+    "load_policy": "bellmax.files.policy_files",
     "machine_replacement": "bellmax.mdp.gallery",
     "maximization_bias": "bellmax.mdp.gallery",
     "occupancy": "bellmax.solving.average",

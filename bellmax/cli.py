@@ -106,8 +106,8 @@ def train(
     ENVIRONMENT is a Gymnasium id, a name of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), one of gymnax
     (gymnax:Breakout-MinAtar), or your own: MODULE:CLASS or MODULE:FUNCTION.
     """
+    from bellmax.files.existing_folders import numbered
     from bellmax.stderr import say
-    from bellmax.training.existing import numbered
     from bellmax.training.train import train as run_training
 
     for word in hyper_parameters:
@@ -216,10 +216,10 @@ def evaluate(
     """
     import numpy as np
 
+    from bellmax.files.run_files import load
     from bellmax.statistics import summarise
     from bellmax.stderr import say
     from bellmax.training.evaluate import evaluate as play
-    from bellmax.training.saving import load
 
     run = load(folder)
     kwargs = read_env(env) or None

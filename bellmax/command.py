@@ -100,7 +100,7 @@ def env_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def say_json(value: Any) -> None:
     """One JSON object, with null for NaN, which JSON does not have."""
-    from bellmax.training.storage import finite
+    from bellmax.files.storage import finite
 
     click.echo(json.dumps(finite(value)))
 

@@ -9,7 +9,7 @@ from typing import Any
 def examine() -> tuple[dict[str, Any], bool]:
     """(findings by name, whether all is well); a failed check is a finding, not an exception."""
     from bellmax.caching import cache_directory
-    from bellmax.training.saving import environment
+    from bellmax.files.run_files import environment
 
     facts = environment()
     findings: dict[str, Any] = {k: facts[k] for k in ("bellmax", "python", "platform", "cpus")}

@@ -17,7 +17,7 @@ import pytest
 import bellmax as bx
 from bellmax.cli import folder_name
 from bellmax.command import read_env
-from bellmax.training.existing import numbered
+from bellmax.files.existing_folders import numbered
 from bellmax.types import Discrete
 from bellmax.values import read_pairs
 

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
+from bellmax.files import checkpoint
 from bellmax.loops import table_gymnasium
-from bellmax.training import checkpoint, trainer
+from bellmax.training import trainer
 
 FALLING = {"exploration_schedule": "per-episode", "exploration_decay": 0.8, "exploration_final_eps": 0.05}
 ARMS = bx.FiniteMDP.from_successors([[[(1.0, 0, 0.0, True)], [(1.0, 0, -1.0, True)]]], start=0, max_episode_steps=5)

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
-from bellmax.training import checkpoint, trainer
+from bellmax.files import checkpoint
+from bellmax.training import trainer
 
 ASKED = {"steps": 600, "seeds": 2, "records": 6, "final_episodes": 2}
 

@@ -29,9 +29,9 @@ from worlds import Bad, Counter, Ends, Hiccup
 import bellmax as bx
 from bellmax.envs import diary, in_process
 from bellmax.envs.gymnasium import Handling, open_world
+from bellmax.files import checkpoint
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import find_world
-from bellmax.training import checkpoint
 from bellmax.types import (
     ConfigError,
     EnvContractError,

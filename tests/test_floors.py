@@ -33,7 +33,7 @@ FLOORS = [
     ["replay", "networks"],
     ["tabular", "deep"],
     ["catalog", "sources"],
-    ["loops", "training"],
+    ["files", "loops", "training"],
     ["report", "doctor", "command", "cli", "__main__"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

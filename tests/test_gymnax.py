@@ -17,8 +17,8 @@ from gymnax.wrappers.purerl import FlattenObservationWrapper
 import bellmax as bx
 from bellmax.envs import gymnax as adapter
 from bellmax.envs.classic import cartpole
+from bellmax.files import checkpoint
 from bellmax.sources import find_world
-from bellmax.training import checkpoint
 from bellmax.types import Box, Discrete
 
 N, STEPS = 2, 1_000

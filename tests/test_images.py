@@ -15,10 +15,10 @@ from worlds import Cue
 
 import bellmax as bx
 from bellmax.envs.gymnasium import open_world
+from bellmax.files.policy_files import write_files
 from bellmax.networks.images import channels_last, image_of, image_shape, remarks
 from bellmax.networks.layers import is_numbers
 from bellmax.networks.torsos import choose_torso, flat
-from bellmax.training.policy_files import write_files
 from bellmax.types import Box, EnvWarning
 
 TINY: dict[str, Any] = {

@@ -8,9 +8,9 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
+from bellmax.files.policy_files import read_policy as load_policy
 from bellmax.training import keeping
 from bellmax.training.policy import Policy
-from bellmax.training.policy_files import read_policy as load_policy
 from bellmax.training.records import Chunk, Episodes, History, chunk_columns
 from bellmax.types import Discrete
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import bellmax as bx
-from bellmax.training import grading, saving
+from bellmax.files import run_files
+from bellmax.training import grading
 
 MANY = {"steps": 600, "records": 1, "final_episodes": 0}
 
@@ -52,7 +53,7 @@ def test_groups_of_seeds_are_saved_and_loaded(tmp_path: Path) -> None:
     "agent", [bx.QLearning(), bx.DQN(learning_starts=10, net_arch=(4,), buffer_size=50, batch_size=8)]
 )
 def test_policies_of_many_seeds_share_two_files(agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saving, "SINGLE_FILES", 2)
+    monkeypatch.setattr(run_files, "SINGLE_FILES", 2)
     run = bx.train("corridor", agent, seeds=3, steps=40, records=2, final_episodes=0, out=tmp_path / "run")
     place = tmp_path / "run" / "policies"
     assert sorted(path.name for path in place.iterdir()) == [

@@ -13,11 +13,12 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
+from bellmax.files import checkpoint
+from bellmax.files.data_sources import read_data
+from bellmax.files.dataset import as_experience, find_faults, join
 from bellmax.loops.network_data import fill, prepare
 from bellmax.sources import find_world
-from bellmax.training import checkpoint, trainer
-from bellmax.training.data import as_experience, find_faults, join
-from bellmax.training.data_sources import read_data
+from bellmax.training import trainer
 from bellmax.types import Box, Discrete, Masked
 
 TINY = {"net_arch": (8,), "batch_size": 8}

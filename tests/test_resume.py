@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.files import checkpoint
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import find_world
-from bellmax.training import checkpoint, trainer
+from bellmax.training import trainer
 
 SMALL = {"learning_starts": 50, "buffer_size": 300, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}
 RUNS = {

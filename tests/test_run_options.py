@@ -15,7 +15,8 @@ from click.testing import CliRunner
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.envs.book import Handling
-from bellmax.training import checkpoint, train, trainer
+from bellmax.files import checkpoint
+from bellmax.training import train, trainer
 from bellmax.training.options import FIXED, RunOptions
 
 QUICK: dict[str, Any] = {"steps": 60, "seeds": 2, "loop": "host", "progress": False, "records": 2}

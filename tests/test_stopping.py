@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.files import checkpoint
 from bellmax.loops import stopping
 from bellmax.loops.choosing import pieces
 from bellmax.loops.network_gymnasium import fresh_seed
-from bellmax.training import checkpoint, grading, trainer
+from bellmax.training import grading, trainer
 
 SMALL = {"learning_starts": 20, "buffer_size": 300, "batch_size": 8, "net_arch": (8,)}
 QUICK: dict[str, Any] = {"eval_episodes": 0, "progress": False}

@@ -17,10 +17,10 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
-from bellmax.training import storage
+from bellmax.files import storage
+from bellmax.files.policy_files import fingerprint
+from bellmax.files.policy_files import read_policy as load_policy
 from bellmax.training.policy import Policy
-from bellmax.training.policy_files import fingerprint
-from bellmax.training.policy_files import read_policy as load_policy
 from bellmax.types import Box, Discrete
 
 PACKAGE = Path(bx.__file__).parent
@@ -147,7 +147,7 @@ def test_the_real_thing(tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from bellmax.training import storage
+from bellmax.files import storage
 
 name, nth = sys.argv[2], int(sys.argv[3])
 original, calls = getattr(os, name), []

@@ -12,6 +12,7 @@ from scipy import stats
 from bellmax import QLearning, schedules
 from bellmax.catalog import AGENTS, agent_class
 from bellmax.config import hints
+from bellmax.files import checkpoint
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP, expected_reward
 from bellmax.mdp.successors import successor_table
@@ -23,7 +24,6 @@ from bellmax.tabular.kernel import coin_and_choice, gaussian, new_generator, uni
 from bellmax.tabular.representation import greedy, largest
 from bellmax.tabular.td import q_learning
 from bellmax.tabular.worlds import build_model
-from bellmax.training import checkpoint
 
 NO_MASKS = np.zeros((3, 0, 0), np.bool_)
 ALWAYS = {"exploration_initial_eps": 1.0, "exploration_final_eps": 1.0}

@@ -13,10 +13,11 @@ from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, make_agent
+from bellmax.files import checkpoint
+from bellmax.files.policy_files import fingerprint
 from bellmax.loops.choosing import is_tabular, make_loop
 from bellmax.sources import find_world
-from bellmax.training import checkpoint, trainer
-from bellmax.training.policy_files import fingerprint
+from bellmax.training import trainer
 
 TABULAR = [name for name in AGENTS if is_tabular(make_agent(name, "", {}))]
 TILED = ("q-learning", "double-q", "n-step-sarsa", "monte-carlo", "sarsa-lambda", "watkins-q")

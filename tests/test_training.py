@@ -358,7 +358,7 @@ def test_what_keeps_from_the_compiled_twin_is_said() -> None:
 
 
 def test_what_a_saved_run_imports_is_typed_again() -> None:
-    from bellmax.training.saved_world import typed_again
+    from bellmax.files.saved_environments import typed_again
 
     assert typed_again("CartPole-v1", {}) == ""
     assert typed_again("envs:Walk", {"wrappers": ["mine:Around"]}) == (

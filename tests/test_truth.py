@@ -11,14 +11,15 @@ import pytest
 
 import bellmax as bx
 from bellmax.cli import numbers
+from bellmax.files import checkpoint
+from bellmax.files.storage import finite
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
 from bellmax.report.text import describe_run
 from bellmax.solving import many
 from bellmax.solving.average import occupancy
 from bellmax.solving.solve import evaluate_policy, horizon_return
-from bellmax.training import checkpoint, exact
+from bellmax.training import exact
 from bellmax.training.exact import find_truth, measure
-from bellmax.training.storage import finite
 
 RNG = np.random.default_rng(0)
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from bellmax.config import AgentConfig
 from bellmax.dispatch import in_32_bits
+from bellmax.files import checkpoint
 from bellmax.loops.parts import Episodes, Part, join
 from bellmax.machine import free_bytes
 from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.stderr import warn
-from bellmax.training import checkpoint
 from bellmax.training.records import Loop, guarded, mean_metrics
 from bellmax.types import ConfigError, EnvWarning, Masked, ResourceError
 
@@ -153,9 +153,9 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     import jax
     import jax.numpy as jnp
 
+    from bellmax.files.dataset import from_memory
     from bellmax.loops import network_rounds
     from bellmax.random import make_key
-    from bellmax.training.data import from_memory
 
     world = source.compile()
     agent = config.make(world.observation_space, world.n_actions, steps)

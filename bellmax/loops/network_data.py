@@ -16,11 +16,11 @@ import numpy as np
 
 from bellmax.config import AgentConfig
 from bellmax.dispatch import in_32_bits
+from bellmax.files import checkpoint
+from bellmax.files.dataset import Dataset, as_experience, find_faults
 from bellmax.loops import choosing
 from bellmax.loops.parts import Part, join, nothing
 from bellmax.sources import Source
-from bellmax.training import checkpoint
-from bellmax.training.data import Dataset, as_experience, find_faults
 from bellmax.training.records import Loop, guarded
 from bellmax.types import Agent, ConfigError, Experience
 

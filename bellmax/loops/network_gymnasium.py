@@ -18,12 +18,12 @@ import numpy as np
 
 from bellmax.dispatch import in_32_bits, making_near, near
 from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.files import checkpoint
 from bellmax.loops.parts import Episodes, Part
 from bellmax.loops.stopping import Pool
 from bellmax.machine import resident_mb
 from bellmax.sources import Source
 from bellmax.stderr import warn
-from bellmax.training import checkpoint
 from bellmax.training.records import Loop, guarded, mean_metrics
 from bellmax.types import CheckpointError, EnvWarning, Experience, Transition
 
@@ -156,9 +156,9 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     import jax
     import jax.numpy as jnp
 
+    from bellmax.files.dataset import from_memory
     from bellmax.loops import network_rounds
     from bellmax.random import APART, make_key
-    from bellmax.training.data import from_memory
 
     agent = config.make(source.space, source.n_actions, steps)
     act = network_rounds.make_actor(agent, config.num_envs)

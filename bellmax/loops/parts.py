@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.training import storage
+from bellmax.files import storage
 from bellmax.types import CorruptCheckpoint, FloatArray, IntArray
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.files import checkpoint
+from bellmax.files.dataset import Dataset, as_experience, find_faults
 from bellmax.loops.parts import Part, nothing
 from bellmax.loops.table_gymnasium import PIECE, mean_error, read_state
 from bellmax.loops.table_memory import check_room
@@ -17,8 +19,6 @@ from bellmax.tabular import train
 from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
-from bellmax.training import checkpoint
-from bellmax.training.data import Dataset, as_experience, find_faults
 from bellmax.training.records import Loop
 from bellmax.types import ConfigError, Masked
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.files import checkpoint
 from bellmax.loops.network_gymnasium import Meter, fresh_seed, meter
 from bellmax.loops.parts import Episodes, Part, join
 from bellmax.loops.table_memory import check_room, is_large
@@ -24,7 +25,6 @@ from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.soundness import check_state
 from bellmax.tabular.tiles import Coder, encode
 from bellmax.tabular.worlds import build_model
-from bellmax.training import checkpoint
 from bellmax.training.records import Loop
 from bellmax.types import CheckpointError, ConfigError, EnvContractError, IncompatibleCheckpoint
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.arguments import describe, is_integer, path_of
+from bellmax.files.saved_environments import find_saved_world
 from bellmax.loops.masking import with_masks
 from bellmax.solving.average import Average
 from bellmax.solving.horizon import HorizonSolution
 from bellmax.solving.solve import Solution
 from bellmax.sources import Source, find_world
 from bellmax.training.policy import Policy
-from bellmax.training.saved_world import find_saved_world
 from bellmax.types import ConfigError, Discrete, Masked, Space, nearest
 
 WANTED = (
@@ -147,8 +147,8 @@ def _saved(given: Any, world: Any, which: str, call: str) -> list[Policy]:
 
 def _read(given: Any, call: str, which: str) -> Any:
     """The run or the policy at a path."""
-    from bellmax.training.policy_files import SUFFIXES, beside, load_policy, stem_of
-    from bellmax.training.saving import load
+    from bellmax.files.policy_files import SUFFIXES, beside, load_policy, stem_of
+    from bellmax.files.run_files import load
 
     path = path_of("policy", given)
     if (path / "config.json").is_file():

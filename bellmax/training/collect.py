@@ -10,10 +10,10 @@ import numpy as np
 
 from bellmax.arguments import check_call, integer, real
 from bellmax.dispatch import in_32_bits
+from bellmax.files.dataset import Dataset, join, stack_trees
 from bellmax.loops.masking import with_masks
 from bellmax.sources import Source, find_world
 from bellmax.training.actors import Actor, find_actors
-from bellmax.training.data import Dataset, join, stack_trees
 from bellmax.training.looking import network_function
 from bellmax.training.policy import Policy
 from bellmax.training.stepped import opened

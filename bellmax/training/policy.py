@@ -11,9 +11,9 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.config import AgentConfig
+from bellmax.files import storage
 from bellmax.loops.choosing import is_tabular
 from bellmax.stderr import warn
-from bellmax.training import storage
 from bellmax.training.looking import Look, blank_carry, make_look
 from bellmax.types import ConfigError, Masked, RunWarning, Space
 
@@ -165,7 +165,7 @@ class Policy:
             ConfigError: `path` is not one, or `env_kwargs` cannot be saved as JSON.
             ResourceError: the disk refuses.
         """
-        from bellmax.training.policy_files import save_policy
+        from bellmax.files.policy_files import save_policy
 
         save_policy(self, path)
 

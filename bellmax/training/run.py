@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.config import AgentConfig
+from bellmax.files.checkpoint import MANIFEST
+from bellmax.files.dataset import Dataset
+from bellmax.files.storage import read_json
 from bellmax.statistics import Summary, bootstrap_interval, summarise
-from bellmax.training.checkpoint import MANIFEST
-from bellmax.training.data import Dataset
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.options import RunOptions
 from bellmax.training.policy import Policy
 from bellmax.training.records import Episodes, History
-from bellmax.training.storage import read_json
 from bellmax.training.verdict import Verdict, judge
 from bellmax.types import BellmaxError, ConfigError, FloatArray, IntArray
 
@@ -133,8 +133,8 @@ class Run:
         Raises:
             ConfigError: the run has not ended.
         """
+        from bellmax.files.saved_environments import find_saved_world
         from bellmax.training.chance import facts_of
-        from bellmax.training.saved_world import find_saved_world
 
         self.summary()  # it has ended
         if self._verdict is None:

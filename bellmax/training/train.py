@@ -12,19 +12,19 @@ from bellmax.arguments import check_call, path_of
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
 from bellmax.envs.book import Handling
+from bellmax.files import checkpoint, run_files, storage
+from bellmax.files.data_sources import name_of, read_data
+from bellmax.files.existing_folders import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run
+from bellmax.files.saved_environments import find_saved_world, typed_again
 from bellmax.loops import choosing, network_data
 from bellmax.loops.masking import as_asked
 from bellmax.loops.parts import check_step
 from bellmax.sources import Source, find_world
 from bellmax.stderr import voices
-from bellmax.training import checkpoint, saving, storage
 from bellmax.training.asked import check_handled, check_kept, check_saved, check_seeds, read_length, with_wrappers
-from bellmax.training.data_sources import name_of, read_data
-from bellmax.training.existing import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run
 from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
-from bellmax.training.saved_world import find_saved_world, typed_again
 from bellmax.training.trainer import Trainer
 from bellmax.types import BellmaxError, ConfigError, CorruptCheckpoint, Masked, unknown
 
@@ -177,7 +177,7 @@ def train(
             remove_run(folder)
         if if_exists == "number" and is_taken(folder):
             run.folder = numbered(folder)
-        saving.open_folder(run)
+        run_files.open_folder(run)
     how = f", {kind} loop" if given is None else ""
     say_line(f"{config.name} on {source.name}: {steps:,} {run.unit} x {len(seed_list)} seeds{how} ({why})")
     for idle in asked_for.idle(None if isinstance(agent, AgentConfig) else hyper_parameters):
@@ -227,7 +227,7 @@ def resume(
         UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
     """
     say_line, _ = voices(say)
-    run = saving.load(folder)
+    run = run_files.load(folder)
     path = path_of("folder", folder)
     if run.scores:
         raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
@@ -251,7 +251,7 @@ def resume(
     ended = step == run.steps and not groups  # all is learnt, and what is left is to evaluate
     if ended:
         check_ended(run, differing)
-        saving.read_experience(run)
+        run_files.read_experience(run)
     engine = None if ended else _engine(run, source, data)
     exact = run.loop == "compiled" or run.options.data is not None
     note = "" if exact else "; its Gymnasium environments start new episodes, so not bit for bit"
@@ -259,7 +259,7 @@ def resume(
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
         say_line(remark)
     if differing:
-        saving.write_config(run)
+        run_files.write_config(run)
     return _go(Trainer(run, source, engine, step, groups), progress, say_line)
 
 

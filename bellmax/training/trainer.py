@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.files import checkpoint, run_files
 from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
 from bellmax.loops.pacing import chunk_steps as chunk_steps
 from bellmax.loops.pacing import is_sound, progress_words
@@ -19,7 +20,6 @@ from bellmax.loops.parts import OWN, Part, from_own, join, nothing, to_own
 from bellmax.loops.stopping import Pause, Pool, check_asked, never, stop_at_a_good_moment
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
-from bellmax.training import checkpoint, saving
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.keeping import Keeper
@@ -219,7 +219,7 @@ class Trainer:
         assert self.run.folder is not None  # noqa: S101 - the caller has looked
         begin = time.monotonic()
         self.keeper.gather()
-        saving.save(self.run)
+        run_files.save(self.run)
         scales = np.stack(self.scale, axis=1)
         groups = [
             {**loop.dump(state), **to_own(clock, parts, [scales[self.run.seeds.index(seed)] for seed in seeds])}
@@ -233,8 +233,8 @@ class Trainer:
         """All that was learnt, and a checkpoint without states: what is left is to evaluate."""
         self.keeper.gather()
         if self.run.folder is not None:
-            saving.save(self.run)
-            saving.save_experience(self.run)
+            run_files.save(self.run)
+            run_files.save_experience(self.run)
             checkpoint.save(self.run.folder, self.run.steps, [])
 
     def read_own(self, g: int, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -267,7 +267,7 @@ class Trainer:
                 self.save(loop)
             elif run.policies:
                 self.keeper.gather()
-                saving.save(run)
+                run_files.save(run)
         except BellmaxError as error:
             say(f"what was learned since the last checkpoint could not be saved: {error}")
 
@@ -326,5 +326,5 @@ class Trainer:
         else:
             run.scores = [each.mean_return for each in run.evaluations] or [math.nan] * len(run.seeds)
         if run.folder is not None:
-            saving.save_result(run)
+            run_files.save_result(run)
             checkpoint.remove(run.folder)

@@ -18,8 +18,8 @@ from bellmax import spaces
 from bellmax.arguments import path_of
 from bellmax.catalog import agent_class
 from bellmax.config import build
+from bellmax.files import storage
 from bellmax.loops.choosing import is_tabular
-from bellmax.training import storage
 from bellmax.training.policy import Policy
 from bellmax.types import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space
 

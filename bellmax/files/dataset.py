@@ -12,9 +12,9 @@ from safetensors.numpy import save as to_bytes
 
 from bellmax import spaces
 from bellmax.arguments import path_of
-from bellmax.training import checkpoint, storage
-from bellmax.training.policy_files import fingerprint
-from bellmax.training.tidying import tidy_flags, tidy_reward, tidy_row, tidy_tree
+from bellmax.files import checkpoint, storage
+from bellmax.files.policy_files import fingerprint
+from bellmax.files.tidying import tidy_flags, tidy_reward, tidy_row, tidy_tree
 from bellmax.types import (
     Array,
     Box,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bellmax.arguments import path_of
-from bellmax.training.data import Dataset, join
+from bellmax.files.dataset import Dataset, join
 from bellmax.types import ConfigError
 
 WANTED = "give a run's folder, a .safetensors file, minari:NAME, or in Python a bellmax.Dataset"

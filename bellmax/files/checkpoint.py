@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
-from bellmax.training import storage
+from bellmax.files import storage
 from bellmax.types import CorruptCheckpoint, IncompatibleCheckpoint
 
 MANIFEST = "checkpoint.json"

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bellmax.training import checkpoint, saving, storage
+from bellmax.files import checkpoint, run_files, storage
 from bellmax.training.options import FIXED
 from bellmax.training.run import Run
 from bellmax.types import BellmaxError, ConfigError, UnsafeFile, listed
@@ -120,7 +120,7 @@ def read_same(asked: Run, folder: Path) -> Run:
     Raises:
         ConfigError: there is no run, or it is another one; the message says in what.
     """
-    saved = saving.load(folder)
+    saved = run_files.load(folder)
     if differing := find_differences(asked, saved):
         raise ConfigError(f"the run in {folder} is another one: {'; '.join(differing)}; name another folder")
     return saved

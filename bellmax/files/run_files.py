@@ -31,11 +31,11 @@ import bellmax
 from bellmax.arguments import path_of
 from bellmax.catalog import agent_class
 from bellmax.config import build
-from bellmax.training import storage
-from bellmax.training.data import Dataset
+from bellmax.files import storage
+from bellmax.files.dataset import Dataset
+from bellmax.files.policy_files import check_named, fingerprint, load_together, read_policy, save_together
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.options import read_options
-from bellmax.training.policy_files import check_named, fingerprint, load_together, read_policy, save_together
 from bellmax.training.records import Episodes, History
 from bellmax.training.run import Run
 from bellmax.types import ConfigError, CorruptCheckpoint
