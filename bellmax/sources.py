@@ -91,9 +91,9 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
                 raise ConfigError(f"{world} takes no arguments; got {sorted(kwargs)}")
             return _probe(world)
         if world.startswith("gymnax:"):
-            from bellmax.envs import gymnax
+            from bellmax.envs import gymnax_worlds
 
-            return _from_compiled(world, gymnax.make(world, kwargs))
+            return _from_compiled(world, gymnax_worlds.make(world, kwargs))
         if is_agent(world):
             raise ConfigError(f"{world!r} is an agent; the environment comes first: train('CartPole-v1', {world!r})")
         return _from_gymnasium(world, kwargs, handling)
@@ -111,9 +111,9 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
         return _from_compiled(f"<{world.name}>", world)
     env, *params = world if isinstance(world, tuple) and len(world) == 2 else (world,)
     if any(base.__module__.partition(".")[0] == "gymnax" for base in type(env).__mro__):
-        from bellmax.envs import gymnax
+        from bellmax.envs import gymnax_worlds
 
-        twin = gymnax.as_world(env, *params)
+        twin = gymnax_worlds.as_world(env, *params)
         return _from_compiled(f"<{twin.name}>", twin)
     return _from_gymnasium(world, kwargs, handling)
 
@@ -124,7 +124,7 @@ def from_mdp(mdp: FiniteMDP, name: str) -> Source:
     notes = (f"{name}: entering {name_states(mdp, ends)} ends the episode, because no action leaves or pays there",)
 
     def open_(n: int) -> Any:
-        from bellmax.envs.gymnasium import open_world
+        from bellmax.envs.host_world import open_world
         from bellmax.envs.tabulated import TabulatedEnv
 
         return open_world(lambda: TabulatedEnv(mdp), n=n)
@@ -152,7 +152,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     import gymnasium as gym
 
     from bellmax.envs.classic import CLASSIC
-    from bellmax.envs.gymnasium import Handling, open_world
+    from bellmax.envs.host_world import Handling, open_world
     from bellmax.envs.making import Ready, make
     from bellmax.envs.stateful import refuse_carrying
 

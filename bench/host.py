@@ -78,7 +78,7 @@ def checks(name: str, n: int = 20_000) -> float:
     """Seconds that it takes to check the answer of one step of a plain environment, and to copy it."""
     import gymnasium as gym
 
-    from bellmax.envs.gymnasium import open_world
+    from bellmax.envs.host_world import open_world
     from bellmax.envs.observing import LARGEST
 
     world, env = open_world(name), gym.make(name)

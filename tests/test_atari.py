@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 
 import bellmax as bx
 from bellmax.envs.atari import PROTOCOL
-from bellmax.envs.gymnasium import Handling, HostStep, HostWorld, open_world
+from bellmax.envs.host_world import Handling, HostStep, HostWorld, open_world
 from bellmax.loops.choosing import make_loop
 from bellmax.loops.network_gymnasium import meter
 from bellmax.random import make_key

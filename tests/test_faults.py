@@ -27,8 +27,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from worlds import Bad, Counter, Ends, Hiccup
 
 import bellmax as bx
-from bellmax.envs import diary, in_process
-from bellmax.envs.gymnasium import Handling, open_world
+from bellmax.envs import in_process, positions
+from bellmax.envs.host_world import Handling, open_world
 from bellmax.files import checkpoint
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import find_world
@@ -623,7 +623,7 @@ def test_33_a_world_that_raised_is_not_silent(
 
 
 def test_34_an_episode_without_an_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(diary, "ENDLESS", 150)
+    monkeypatch.setattr(positions, "ENDLESS", 150)
     endless = functools.partial(Bad, "none", None, 0)
     with pytest.warns(EnvWarning) as warned:
         run = train(endless, steps=400, out=tmp_path / "run")

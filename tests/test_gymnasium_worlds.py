@@ -15,7 +15,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from worlds import Bad, Counter, Ends, Spaces
 
 from bellmax import types
-from bellmax.envs.gymnasium import HostWorld, open_world
+from bellmax.envs.host_world import HostWorld, open_world
 from bellmax.types import ConfigError, EnvContractError, EnvCrashed, NonFiniteError
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]

@@ -15,7 +15,7 @@ from gymnax.environments import environment, spaces
 from gymnax.wrappers.purerl import FlattenObservationWrapper
 
 import bellmax as bx
-from bellmax.envs import gymnax as adapter
+from bellmax.envs import gymnax_worlds as adapter
 from bellmax.envs.classic import cartpole
 from bellmax.files import checkpoint
 from bellmax.sources import find_world

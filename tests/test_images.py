@@ -14,7 +14,7 @@ from gymnasium import spaces as native
 from worlds import Cue
 
 import bellmax as bx
-from bellmax.envs.gymnasium import open_world
+from bellmax.envs.host_world import open_world
 from bellmax.files.policy_files import write_files
 from bellmax.networks.images import channels_last, image_of, image_shape, remarks
 from bellmax.networks.layers import is_numbers

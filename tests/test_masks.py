@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import bellmax as bx
 from bellmax.deep import bcq
 from bellmax.deep.targets import mask_of
-from bellmax.envs.gymnasium import open_world
+from bellmax.envs.host_world import open_world
 from bellmax.types import Masked
 
 LENGTH = 4

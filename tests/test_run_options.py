@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
-from bellmax.envs.book import Handling
+from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint
 from bellmax.training import train, trainer
 from bellmax.training.options import FIXED, RunOptions

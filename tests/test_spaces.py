@@ -18,7 +18,7 @@ from worlds import Counter, Cue
 
 import bellmax as bx
 from bellmax import spaces
-from bellmax.envs.gymnasium import HostWorld, open_world
+from bellmax.envs.host_world import HostWorld, open_world
 from bellmax.networks.layers import Standardizer
 from bellmax.random import make_key
 from bellmax.replay.frames import FrameState

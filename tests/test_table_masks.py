@@ -14,8 +14,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import bellmax as bx
 from bellmax.catalog import AGENTS
-from bellmax.envs.gymnasium import open_world
-from bellmax.envs.masks import combine
+from bellmax.envs.action_masks import combine
+from bellmax.envs.host_world import open_world
 from bellmax.loops.choosing import make_loop
 from bellmax.loops.masking import with_masks
 from bellmax.sources import find_world

@@ -18,7 +18,7 @@ from bellmax.catalog import AGENTS, make_agent
 from bellmax.files.checkpoint import leaves
 from bellmax.loops import table_memory
 from bellmax.tabular.agent import Shape
-from bellmax.tabular.train import init_state
+from bellmax.tabular.stepping import init_state
 from bellmax.types import ResourceError
 
 TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]

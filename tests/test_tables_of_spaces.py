@@ -20,7 +20,7 @@ from worlds import Cue
 import bellmax as bx
 from bellmax import spaces
 from bellmax.catalog import AGENTS
-from bellmax.envs.gymnasium import open_world
+from bellmax.envs.host_world import open_world
 from bellmax.tabular.cells import make_coder, numbers_of, plan_cells, rows_of, states_of
 from bellmax.types import Box, ConfigError, Discrete, EnvContractError, EnvWarning, MultiDiscrete, Named, ResourceError
 

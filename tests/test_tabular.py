@@ -17,13 +17,13 @@ from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP, expected_reward
 from bellmax.mdp.successors import successor_table
 from bellmax.solving.solve import solve
-from bellmax.tabular import train
+from bellmax.tabular import stepping
 from bellmax.tabular.agent import Now, Shape, Step, TabularConfig, build_rates
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import coin_and_choice, gaussian, new_generator, uniform
+from bellmax.tabular.model_kernels import build_model
 from bellmax.tabular.representation import greedy, largest
 from bellmax.tabular.td import q_learning
-from bellmax.tabular.worlds import build_model
 
 NO_MASKS = np.zeros((3, 0, 0), np.bool_)
 ALWAYS = {"exploration_initial_eps": 1.0, "exploration_final_eps": 1.0}
@@ -56,13 +56,13 @@ class Run:
         for n in chunks:
             self.go(n)
 
-    def fresh(self, seed: int) -> train.TabularState:
-        return train.init_state(self.agent, self.shape, self.config.initial_q, seed, n_allowed=self.n_allowed)
+    def fresh(self, seed: int) -> stepping.TabularState:
+        return stepping.init_state(self.agent, self.shape, self.config.initial_q, seed, n_allowed=self.n_allowed)
 
     def go(self, n: int) -> None:
         returns, lengths = np.empty(n), np.empty(n, np.int64)
         agent = self.agent
-        count, error = train.run(
+        count, error = stepping.run(
             agent.update, agent.behaviour, agent.look_ahead, agent.options, self.world, self.rates, self.state, n,
             returns, lengths,
         )  # fmt: skip
@@ -218,8 +218,8 @@ def test_what_is_saved_in_the_middle_goes_on(name: str) -> None:
 def test_nothing_is_recorded_twice_or_lost(name: str) -> None:
     run = Run(cliff(), [700, 1300], limit=60, config=small(name, **ALWAYS))
     state, steps = run.state, 2000
-    assert state.visits.sum() == state.clock[train.TIME] == steps
-    assert run.lengths.sum() + state.clock[train.LENGTH] == steps
+    assert state.visits.sum() == state.clock[stepping.TIME] == steps
+    assert run.lengths.sum() + state.clock[stepping.LENGTH] == steps
     paid = (state.visits * expected_reward(cliff())).sum()
     assert run.returns.sum() + state.episode_return[0] == pytest.approx(paid)
     assert run.lengths.max() <= 60
@@ -288,31 +288,33 @@ def test_host_step_gives_the_table_of_the_loop(name: str) -> None:
     start = np.array([int(np.argmax(mdp.start))])
     obs, action, length, error = start, np.zeros(1, np.int64), 0, 0.0
     none, valid = np.zeros(0, np.int64), np.ones(1, np.bool_)
-    train.observe(*kernels, none, none, np.zeros(0), np.zeros(0), valid[:0], none, valid[:0], start, NO_MASKS, action)
+    stepping.observe(
+        *kernels, none, none, np.zeros(0), np.zeros(0), valid[:0], none, valid[:0], start, NO_MASKS, action
+    )
     for _ in range(steps):
         pair, length = obs[0] * mdp.n_actions + action[0], length + 1
         next_obs, continues = table.successor[pair].astype(np.int64), table.continues[pair].astype(np.float64)
         over = (continues == 0) | (length >= limit)
         acting, chosen = start if over[0] else next_obs, np.empty(1, np.int64)
-        error += train.observe(
+        error += stepping.observe(
             *kernels, obs, action, table.reward[pair], continues, over, next_obs, valid, acting, NO_MASKS, chosen
         )
         obs, action, length = acting, chosen, 0 if over[0] else length
     np.testing.assert_array_equal(state.q, run.state.q)
     np.testing.assert_array_equal(state.visits, run.state.visits)
     np.testing.assert_array_equal(state.generator, run.state.generator)
-    assert state.clock[train.TIME] == steps
-    assert action[0] == run.state.clock[train.ACTION]
+    assert state.clock[stepping.TIME] == steps
+    assert action[0] == run.state.clock[stepping.ACTION]
     assert error / steps == pytest.approx(run.errors[0])
 
 
 def test_invalid_rows_are_no_experience() -> None:
     config = QLearning(learning_rate=0.5, gamma=0.9)
     agent = config.make(Shape(4, 2))
-    state = train.init_state(agent, Shape(4, 2), 0.0, 0)
+    state = stepping.init_state(agent, Shape(4, 2), 0.0, 0)
     obs, action, chosen = np.array([0, 1, 2]), np.array([1, 0, 1]), np.full(3, -1)
     valid, over = np.array([True, False, True]), np.zeros(3, np.bool_)
-    error = train.observe(
+    error = stepping.observe(
         agent.update, agent.behaviour, False, (), build_rates(config, 100), state, obs, action,
         np.array([1.0, 7.0, 3.0]), np.ones(3), over, np.array([3, 3, 3]), valid, obs, NO_MASKS, chosen,
     )  # fmt: skip
@@ -321,7 +323,7 @@ def test_invalid_rows_are_no_experience() -> None:
     expected[0, 1], expected[2, 1] = 0.5, 1.5
     np.testing.assert_array_equal(state.q, expected)
     np.testing.assert_array_equal(state.visits, expected > 0)
-    assert state.clock[train.TIME] == 3
+    assert state.clock[stepping.TIME] == 3
     assert np.all((chosen >= 0) & (chosen < 2))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bellmax.tabular import multistep, pac, planning, td, traces, train
+from bellmax.tabular import multistep, pac, planning, stepping, td, traces
 from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.representation import Tiles, table_of
 
@@ -98,7 +98,7 @@ class Kernel:
         table = features is None
         self.shape = Shape(N_STATES if table else 1 + max(map(max, features)), N_ACTIONS, table)
         self.agent, self.rates = config.make(self.shape), build_rates(config, steps)
-        self.state = train.init_state(
+        self.state = stepping.init_state(
             self.agent, self.shape, config.initial_q, seed, tilings=1 if table else len(features[0]),
             n_allowed=np.array(n_allowed),
         )  # fmt: skip
@@ -107,7 +107,7 @@ class Kernel:
 
     def observe(self, s: int, a: int, r: float, s2: int, terminated: bool, truncated: bool, start: int) -> int:
         chosen, agent, acting = np.empty(1, np.int64), self.agent, start if terminated or truncated else s2
-        train.observe(
+        stepping.observe(
             agent.update, agent.behaviour, agent.look_ahead, agent.options, self.rates, self.state, np.array([s]),
             np.array([a]), np.array([r]), np.array([1.0 - terminated]), np.array([terminated | truncated]),
             np.array([s2]), np.array([True]), np.array([acting]), NO_MASKS, chosen,

@@ -14,10 +14,10 @@ from bellmax.mdp.gallery import corridor, maximization_bias, random_garnet, shor
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import solve
 from bellmax.sources import find_world
-from bellmax.tabular import train
+from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, build_rates
+from bellmax.tabular.model_kernels import build_model
 from bellmax.tabular.tiles import encode, make_grids
-from bellmax.tabular.worlds import build_model
 
 # what learns the values of the best policy, whatever it does meanwhile, and the settings in which it is exact
 OFF_POLICY: dict[str, dict[str, Any]] = {
@@ -53,14 +53,14 @@ class Learner:
     def __init__(self, mdp: FiniteMDP, config: Any, steps: int, seed: int = 0) -> None:
         shape = Shape(mdp.n_states, mdp.n_actions, True, build_model(mdp, None).width)
         self.agent, self.rates = config.make(shape), build_rates(config, steps)
-        self.state = train.init_state(self.agent, shape, config.initial_q, seed, n_allowed=mdp.n_allowed)
+        self.state = stepping.init_state(self.agent, shape, config.initial_q, seed, n_allowed=mdp.n_allowed)
 
     def run(self, mdp: FiniteMDP, steps: int) -> np.ndarray:
         """The returns of the episodes that ended."""
         agent, returns, lengths = self.agent, np.empty(steps), np.empty(steps, np.int64)
         world = build_model(mdp, mdp.max_episode_steps)
         kernels = agent.update, agent.behaviour, agent.look_ahead, agent.options, world, self.rates
-        n, _ = train.run(*kernels, self.state, steps, returns, lengths)
+        n, _ = stepping.run(*kernels, self.state, steps, returns, lengths)
         return returns[:n]
 
 

@@ -13,13 +13,13 @@ from hypothesis.extra.numpy import arrays
 
 from bellmax import QLearning
 from bellmax.catalog import make_agent
-from bellmax.envs.gymnasium import open_world
+from bellmax.envs.host_world import open_world
 from bellmax.loops import table_gymnasium
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import Source, find_world
-from bellmax.tabular import train
+from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, build_rates
-from bellmax.tabular.classic import CLASSIC, RANGES, build_classic
+from bellmax.tabular.classic_kernels import CLASSIC, RANGES, build_classic
 from bellmax.tabular.kernel import kernel, new_generator
 from bellmax.tabular.representation import Tiles, change, greedy, largest, mean_value, value
 from bellmax.tabular.tiles import Coder, encode, make_grids
@@ -134,7 +134,7 @@ def test_one_grid_of_tiles_is_a_table(name: str) -> None:
     for state in (table, linear):
         returns, lengths = np.empty(3000), np.empty(3000, np.int64)
         kernels = agent.update, agent.behaviour, agent.look_ahead, agent.options, world, rates
-        count, error = train.run(*kernels, state, 3000, returns, lengths)
+        count, error = stepping.run(*kernels, state, 3000, returns, lengths)
         records.append((returns[:count].tolist(), lengths[:count].tolist(), pytest.approx(error)))
     assert records[0] == records[1]
     np.testing.assert_allclose(linear.q.weights, table.q, rtol=1e-12, atol=1e-12)

@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from worlds import Counter, Filmed
 
 import bellmax as bx
-from bellmax.envs.gymnasium import Handling
+from bellmax.envs.host_world import Handling
 from bellmax.loops.choosing import make_loop
 from bellmax.random import make_key
 from bellmax.replay.frames import FrameState

@@ -19,7 +19,7 @@ from bellmax.catalog import AGENTS, agent_class, agent_name, make_agent
 from bellmax.cli import main
 from bellmax.config import hints
 from bellmax.envs.naming import ATARI, MINATAR, meant
-from bellmax.envs.reading import _finite
+from bellmax.envs.native_spaces import _finite
 from bellmax.sources import find_world
 from bellmax.types import MOST_LISTED, nearest, unknown
 from bellmax.words import OPTIONS, WORDS

@@ -14,9 +14,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from bellmax.envs.contract import LARGE
+from bellmax.envs.native_spaces import one_line
 from bellmax.envs.observing import LARGEST
-from bellmax.envs.reading import one_line
+from bellmax.envs.step_contract import LARGE
 
 Level: TypeAlias = Literal["ok", "hint", "warning", "error"]
 

@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bellmax.envs.diary import is_old_step
 from bellmax.envs.making import Env
+from bellmax.envs.positions import is_old_step
 from bellmax.envs.workers import JUMP, Restarted, WorldFailed
 from bellmax.stderr import say
 

@@ -13,8 +13,8 @@ from gymnasium.vector import VectorEnv
 
 from bellmax.arguments import describe
 from bellmax.envs import atari
+from bellmax.envs.action_masks import AsksMasks, asks_masks
 from bellmax.envs.functional import World
-from bellmax.envs.masks import AsksMasks, asks_masks
 from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in
 from bellmax.mdp.model import FiniteMDP
 from bellmax.stderr import warn
@@ -60,7 +60,7 @@ def make(
     plain: bool = False,
     training: bool = False,
 ) -> Made:
-    """See `bellmax.envs.gymnasium.open_world`; if `plain`, one environment to look at, n to be made by workers."""
+    """See `bellmax.envs.host_world.open_world`; if `plain`, one environment to look at, n to be made by workers."""
     if n < 1:
         raise ConfigError(f"n is {n}; give at least one world")
     kwargs = dict(kwargs)

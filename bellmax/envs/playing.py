@@ -11,10 +11,10 @@ import numpy as np
 
 from bellmax.envs import check as judge
 from bellmax.envs.check import End, Findings, Flaw, Level
-from bellmax.envs.diary import MIGRATION, is_old_step
 from bellmax.envs.making import Env
+from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import LARGEST
-from bellmax.envs.reading import Spaces
+from bellmax.envs.positions import MIGRATION, is_old_step
 from bellmax.spaces import to_native
 from bellmax.types import EnvContractError
 

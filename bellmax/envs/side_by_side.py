@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bellmax.envs.book import Book, HostStep
+from bellmax.envs.host_steps import Book, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.observing import each
 from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed

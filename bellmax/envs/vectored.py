@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from bellmax.envs.action_masks import asked_of_vector
 from bellmax.envs.atari import GOES_ON
-from bellmax.envs.book import Book, HostStep
+from bellmax.envs.host_steps import Book, HostStep
 from bellmax.envs.making import Vector
-from bellmax.envs.masks import asked_of_vector
 from bellmax.envs.observing import each
 from bellmax.types import BoolArray, ConfigError, EnvContractError
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bellmax.dispatch import in_32_bits, making_near, near
-from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.envs.host_world import HostStep, HostWorld
 from bellmax.files import checkpoint
 from bellmax.loops.parts import Episodes, Part
 from bellmax.loops.stopping import Pool

@@ -15,7 +15,7 @@ from bellmax.loops.table_memory import check_room
 from bellmax.loops.table_setup import Setup, set_up, snapshot
 from bellmax.sources import Source
 from bellmax.spaces import visible
-from bellmax.tabular import train
+from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
@@ -65,7 +65,7 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
     data = as_seen(source, data)
     rows = read_rows(setup, source, data)
 
-    def start(seeds: Sequence[int]) -> train.TabularState:
+    def start(seeds: Sequence[int]) -> stepping.TabularState:
         (seed,) = seeds
         state = setup.init(config, seed)
         if not isinstance(state.q, Tiles | MaskedTiles):
@@ -77,25 +77,25 @@ def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
         return state._replace(q=q, memory=agent.memory(q))
 
     def go(
-        state: train.TabularState, t: int, n: int, pause: Callable[[], bool]
-    ) -> tuple[train.TabularState, list[Part], int]:
+        state: stepping.TabularState, t: int, n: int, pause: Callable[[], bool]
+    ) -> tuple[stepping.TabularState, list[Part], int]:
         del t  # the kernel keeps the clock in its state
         done = 0
         while done < n:
             size = min(PIECE, n - done)
-            train.replay(*kernels, state, *rows, size)
+            stepping.replay(*kernels, state, *rows, size)
             done += size
             if pause():
                 break
         return state, [nothing()], done
 
-    def measure(state: train.TabularState, told: Any, n: int) -> list[dict[str, float]]:
+    def measure(state: stepping.TabularState, told: Any, n: int) -> list[dict[str, float]]:
         return [{"train/td_error": mean_error(state)}]
 
-    def forget(state: train.TabularState) -> None:
+    def forget(state: stepping.TabularState) -> None:
         state.error[:] = 0.0
 
-    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> train.TabularState:
+    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> stepping.TabularState:
         return read_state(start(seeds), arrays)
 
     return Loop(

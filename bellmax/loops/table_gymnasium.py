@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.envs.gymnasium import HostStep, HostWorld
+from bellmax.envs.host_world import HostStep, HostWorld
 from bellmax.files import checkpoint
 from bellmax.loops.network_gymnasium import Meter, fresh_seed, meter
 from bellmax.loops.parts import Episodes, Part, join
@@ -18,27 +18,27 @@ from bellmax.loops.table_setup import set_up, snapshot
 from bellmax.mdp.successors import in_front
 from bellmax.sources import Source
 from bellmax.spaces import visible
-from bellmax.tabular import train
+from bellmax.tabular import stepping
 from bellmax.tabular.agent import TabularConfig, build_rates
-from bellmax.tabular.classic import CLASSIC, build_classic
+from bellmax.tabular.classic_kernels import CLASSIC, build_classic
+from bellmax.tabular.model_kernels import build_model
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.soundness import check_state
 from bellmax.tabular.tiles import Coder, encode
-from bellmax.tabular.worlds import build_model
 from bellmax.training.records import Loop
 from bellmax.types import CheckpointError, ConfigError, EnvContractError, IncompatibleCheckpoint
 
 PIECE = 20_000  # environment steps of the first piece of a chunk; those after it grow until they take a moment
 
 
-def read_state(fresh: train.TabularState, arrays: dict[str, Any]) -> train.TabularState:
+def read_state(fresh: stepping.TabularState, arrays: dict[str, Any]) -> stepping.TabularState:
     """The state in a checkpoint's arrays, for a run whose state before its first step is `fresh`.
 
     Raises:
         IncompatibleCheckpoint: it is of another agent or world.
         CorruptCheckpoint: it cannot be the state of a learner: kernels would read and write outside of their arrays.
     """
-    state: train.TabularState = checkpoint.from_arrays(fresh, arrays, "checkpoint")
+    state: stepping.TabularState = checkpoint.from_arrays(fresh, arrays, "checkpoint")
     check_state(state, fresh, "checkpoint")
     return state
 
@@ -51,22 +51,22 @@ def is_compiled(source: Source) -> bool:
 LONGEST_EPISODE = 10**7  # environment steps: one that a run of so many episodes waits for no longer
 
 
-def explored(config: TabularConfig, state: train.TabularState, steps: int, episodes: bool) -> dict[str, float]:
+def explored(config: TabularConfig, state: stepping.TabularState, steps: int, episodes: bool) -> dict[str, float]:
     """Metrics that go by a seed's own clock: ε where it falls per episode, environment steps where episodes count."""
     own = {}
     if config.exploration_schedule == "per-episode":
-        own["rollout/exploration_rate"] = float(config.epsilon(int(state.clock[train.ENDED]), steps))
+        own["rollout/exploration_rate"] = float(config.epsilon(int(state.clock[stepping.ENDED]), steps))
     if episodes:
-        own["time/total_timesteps"] = float(state.clock[train.TIME])
+        own["time/total_timesteps"] = float(state.clock[stepping.TIME])
     return own
 
 
-def mean_error(state: train.TabularState) -> float:
+def mean_error(state: stepping.TabularState) -> float:
     """The mean absolute TD error of the environment steps since the last record."""
     return float(state.error[0]) / max(int(state.error[1]), 1)
 
 
-def check_end(name: str, state: train.TabularState, length: int) -> None:
+def check_end(name: str, state: stepping.TabularState, length: int) -> None:
     """Refuse an episode that does not end.
 
     Raises:
@@ -74,8 +74,8 @@ def check_end(name: str, state: train.TabularState, length: int) -> None:
     """
     if length >= LONGEST_EPISODE:
         raise EnvContractError(
-            f"{name}: episode {state.clock[train.ENDED] + 1:,} has lasted {length:,} steps and has not ended; give the "
-            "environment a time limit, such as env_kwargs={'max_episode_steps': 1000}, or steps in place of episodes"
+            f"{name}: episode {state.clock[stepping.ENDED] + 1:,} has lasted {length:,} steps and has not ended; give "
+            "the environment a time limit, such as env_kwargs={'max_episode_steps': 1000}, or steps in place of episodes"
         )
 
 
@@ -116,14 +116,14 @@ def compiled_loop(
             if size > returns.size:
                 returns, lengths = np.empty(size), np.empty(size, np.int64)
             for state, told in zip(states, parts, strict=True):
-                if episodes and state.clock[train.ENDED] >= t + n:
+                if episodes and state.clock[stepping.ENDED] >= t + n:
                     continue
-                span = min(size, LONGEST_EPISODE - int(state.clock[train.LENGTH])) if episodes else size
-                count, _ = train.run(*kernels, until, state, span, returns, lengths)
+                span = min(size, LONGEST_EPISODE - int(state.clock[stepping.LENGTH])) if episodes else size
+                count, _ = stepping.run(*kernels, until, state, span, returns, lengths)
                 told.append(Part(Episodes(returns[:count].copy(), lengths[:count].copy()), {}))
                 if episodes:
-                    check_end(source.name, state, int(state.clock[train.LENGTH]))
-            done = min(int(state.clock[train.ENDED]) for state in states) - t if episodes else done + size
+                    check_end(source.name, state, int(state.clock[stepping.LENGTH]))
+            done = min(int(state.clock[stepping.ENDED]) for state in states) - t if episodes else done + size
             seconds = time.perf_counter() - begin
             size = size * 2 if seconds < 0.1 else max(1, size // 2) if seconds > 0.4 else size
             if pause():
@@ -160,7 +160,7 @@ class TabularRun:
     """One seed on a Gymnasium world: `obs` [N] as the table knows it, `seen` [N, ...] as the world gave it."""
 
     world: HostWorld
-    table: train.TabularState
+    table: stepping.TabularState
     meter: Meter
     seen: Any
     obs: Any = None
@@ -207,7 +207,7 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
         chosen, masks = np.empty_like(run.actions), no_masks
         if setup.masked:
             masks = np.stack([run.seen.mask, step.next_obs.mask, step.obs.mask])
-        error = train.observe(
+        error = stepping.observe(
             agent.update, agent.behaviour, agent.look_ahead, agent.options, rates, run.table, obs, run.actions,
             step.reward, 1.0 - step.terminated, step.terminated | step.truncated, following, step.valid, acting, masks,
             chosen,
@@ -246,7 +246,7 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
         return run.rows
 
     def clock(run: TabularRun) -> int:
-        return int(run.table.clock[train.ENDED if episodes else train.TIME])
+        return int(run.table.clock[stepping.ENDED if episodes else stepping.TIME])
 
     def go(run: TabularRun, t: int, n: int, pause: Callable[[], bool]) -> tuple[TabularRun, list[Part], int]:
         first, step_by = clock(run), 1 if episodes else run.world.n
@@ -282,7 +282,7 @@ def host_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, epis
     def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> TabularRun:
         (seed,) = seeds
         saved = arrays.get("state.clock", np.zeros(1, np.int64)).ravel()
-        run = open_at(seed, max(int(saved[train.TIME]), step, 0) if saved.size else step)
+        run = open_at(seed, max(int(saved[stepping.TIME]), step, 0) if saved.size else step)
         try:
             run.table = read_state(run.table, arrays)
         except CheckpointError:

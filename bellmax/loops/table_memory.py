@@ -7,7 +7,7 @@ from typing import Any
 from bellmax.files.checkpoint import leaves
 from bellmax.machine import free_bytes
 from bellmax.tabular.agent import Shape
-from bellmax.tabular.train import init_state
+from bellmax.tabular.stepping import init_state
 from bellmax.types import ResourceError
 
 LARGE = 2**24  # values; the policies of larger tables are not copied at every record

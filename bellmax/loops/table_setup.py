@@ -10,10 +10,10 @@ from bellmax.loops.table_memory import is_large
 from bellmax.mdp.successors import in_front
 from bellmax.sources import Source
 from bellmax.spaces import visible
-from bellmax.tabular import train
+from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
 from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_of, warn_together
-from bellmax.tabular.classic import RANGES
+from bellmax.tabular.classic_kernels import RANGES
 from bellmax.tabular.representation import table_of
 from bellmax.tabular.tiles import Coder
 from bellmax.types import ConfigError, Discrete, IntArray, Masked, ResourceError
@@ -41,7 +41,7 @@ class Setup(NamedTuple):
     order: IntArray | None = None
     masked: bool = False
 
-    def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> train.TabularState:
+    def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> stepping.TabularState:
         """A fresh run of one seed.
 
         Raises:
@@ -49,7 +49,7 @@ class Setup(NamedTuple):
         """
         tilings = 1 if self.coder is None else self.coder.tilings
         try:
-            return train.init_state(
+            return stepping.init_state(
                 self.agent, self.shape, config.initial_q, seed, tilings=tilings, place=place, worlds=worlds,
                 n_allowed=self.n_allowed, masked=self.masked,
             )  # fmt: skip
@@ -104,7 +104,7 @@ def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
     return low, high
 
 
-def snapshot(state: train.TabularState, setup: Setup, rows: Any = None) -> dict[str, Any]:
+def snapshot(state: stepping.TabularState, setup: Setup, rows: Any = None) -> dict[str, Any]:
     """The arrays of a policy: values and visits [S, A], and the ranges of the Boxes where there is a coder.
 
     Of a large table only the `rows` that are not zero are copied; where those are not known, the arrays are views,

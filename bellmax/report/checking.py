@@ -16,8 +16,8 @@ from bellmax.arguments import check_call, integer, keywords
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Level, Report
 from bellmax.envs.making import Env, make
+from bellmax.envs.native_spaces import Spaces, one_line, read_spaces
 from bellmax.envs.playing import Event, Player
-from bellmax.envs.reading import Spaces, one_line, read_spaces
 from bellmax.machine import resident_mb
 from bellmax.types import ConfigError, EnvCrashed
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bellmax.arguments import integer, real
 from bellmax.config import build, setting
-from bellmax.envs.book import NONFINITE, Handling
+from bellmax.envs.host_steps import NONFINITE, Handling
 from bellmax.types import ConfigError, unknown
 
 

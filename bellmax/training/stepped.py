@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.envs.book import HostStep
+from bellmax.envs.host_steps import HostStep
 from bellmax.sources import Source
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from bellmax.arguments import check_call, path_of
 from bellmax.catalog import make_agent
 from bellmax.config import AgentConfig
-from bellmax.envs.book import Handling
+from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.existing_folders import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
-from bellmax.envs.book import Book, Handling, HostStep
+from bellmax.envs.action_masks import masks_in
+from bellmax.envs.host_steps import Book, Handling, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.making import Env, Made, Vector, make
-from bellmax.envs.masks import masks_in
-from bellmax.envs.reading import bounds, read_spaces
+from bellmax.envs.native_spaces import bounds, read_spaces
 from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.stateful import refuse_learning, reward_wrappers
 from bellmax.envs.vectored import Vectored

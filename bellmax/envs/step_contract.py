@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.envs.diary import MIGRATION
-from bellmax.envs.masks import combine
+from bellmax.envs.action_masks import combine
+from bellmax.envs.native_spaces import one_line
 from bellmax.envs.observing import LARGEST
-from bellmax.envs.reading import one_line
+from bellmax.envs.positions import MIGRATION
 from bellmax.stderr import warn
 from bellmax.types import EnvContractError, EnvWarning, NonFiniteError
 

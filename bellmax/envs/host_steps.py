@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.envs.contract import Contract
-from bellmax.envs.diary import Diary
+from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import Observations, each
-from bellmax.envs.reading import Spaces
+from bellmax.envs.positions import Diary
+from bellmax.envs.step_contract import Contract
 from bellmax.types import BoolArray, Masked
 
 

@@ -1,8 +1,8 @@
 """Numba. A finite MDP as the loop sees it: `begin(world, place, q, generator) -> obs` and
 `step(world, place, q, obs, action, generator) -> (next_obs, reward, continues)`.
 
-`place` is what else of the world evolves; a finite MDP has nothing but `obs`. The sister file `classic.py` has worlds
-of real numbers.
+`place` is what else of the world evolves; a finite MDP has nothing but `obs`. `classic_kernels.py` has the same for
+worlds of real numbers.
 """  # noqa: D205
 
 from __future__ import annotations
