@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import bellmax as bx
+from bellmax.agent_config import hints
 from bellmax.catalog import agent_class
-from bellmax.config import hints
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import reachable
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bellmax.types import (
+from bellmax.contracts import (
     BellmaxError,
     CheckpointError,
     ConfigError,
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from bellmax.solving.operators import bellman_operator, greedy_policy, q_values
     from bellmax.solving.soft import soften, solve_soft
     from bellmax.solving.solve import Solution, evaluate_policy, horizon_length, horizon_return, solve
-    from bellmax.statistics import Summary
+    from bellmax.summary_statistics import Summary
     from bellmax.tabular.multistep import MonteCarlo, NStepSarsa, QSigma, TreeBackup
     from bellmax.tabular.pac import DelayedQ, RMax
     from bellmax.tabular.planning import DynaQ, DynaQPlus, PrioritizedSweeping
@@ -129,7 +129,7 @@ _HOME = {
     "SarsaLambda": "bellmax.tabular.traces",
     "Solution": "bellmax.solving.solve",
     "SpeedyQ": "bellmax.tabular.td",
-    "Summary": "bellmax.statistics",
+    "Summary": "bellmax.summary_statistics",
     "TabulatedEnv": "bellmax.envs.tabulated",
     "TreeBackup": "bellmax.tabular.multistep",
     "TrueOnlineSarsa": "bellmax.tabular.traces",

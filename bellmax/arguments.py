@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.types import ConfigError
+from bellmax.contracts import ConfigError
 from bellmax.values import whole
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bellmax.types import Array
+from bellmax.contracts import Array
 
 
 def value_of(q: Array, action: Array) -> Array:

@@ -7,8 +7,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from bellmax.config import AgentConfig, build, fold
-from bellmax.types import ConfigError, listed, nearest, unknown
+from bellmax.agent_config import AgentConfig, build, fold
+from bellmax.contracts import ConfigError, listed, nearest, unknown
 from bellmax.words import explain
 
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second

@@ -23,7 +23,7 @@ from bellmax.command import (
     read_wrapper,
     say_json,
 )
-from bellmax.types import BellmaxError, ConfigError
+from bellmax.contracts import BellmaxError, ConfigError
 from bellmax.values import read_pairs
 from bellmax.words import OPTIONS, explain
 
@@ -217,8 +217,8 @@ def evaluate(
     import numpy as np
 
     from bellmax.files.run_files import load
-    from bellmax.statistics import summarise
     from bellmax.stderr import say
+    from bellmax.summary_statistics import summarise
     from bellmax.training.evaluate import evaluate as play
 
     run = load(folder)

@@ -14,9 +14,9 @@ from typing import Any
 import click
 
 from bellmax.caching import store_compiled_programs
+from bellmax.contracts import BellmaxError, ConfigError, EnvWarning, ModelWarning, RunWarning
 from bellmax.loops.stopping import busy_threads, end_on_second_signal
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
-from bellmax.types import BellmaxError, ConfigError, EnvWarning, ModelWarning, RunWarning
 from bellmax.values import read_as, read_value, read_values
 from bellmax.words import option_meant
 
@@ -158,8 +158,8 @@ class TrainCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list."""
         del ctx
+        from bellmax.agent_config import describe
         from bellmax.catalog import AGENTS, agent_class, agent_name, is_agent
-        from bellmax.config import describe
 
         words = dict(zip(sys.argv, sys.argv[1:], strict=False))
         name = words.get("--agent", words.get("-a", ""))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bellmax.types import Array
+from bellmax.contracts import Array
 
 
 def support(v_min: float, v_max: float, n_atoms: int) -> Array:

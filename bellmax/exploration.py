@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bellmax.types import Array
+from bellmax.contracts import Array
 
 
 def epsilon_greedy(q: Array, epsilon: Array, key: Array, mask: Array | None = None) -> Array:

@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from bellmax.agent_config import AgentConfig
 from bellmax.arguments import describe, keywords
 from bellmax.catalog import is_agent
-from bellmax.config import AgentConfig
+from bellmax.contracts import ConfigError, Discrete, ModelWarning, Space, unknown
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import with_ends
 from bellmax.solving.chain import name_states
-from bellmax.types import ConfigError, Discrete, ModelWarning, Space, unknown
 
 
 class Source(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.types import Box, ConfigError, Discrete, Leaf, Masked, MultiDiscrete, Named, NonFiniteError, Space
+from bellmax.contracts import Box, ConfigError, Discrete, Leaf, Masked, MultiDiscrete, Named, NonFiniteError, Space
 
 LEAVES = (Box, Discrete, MultiDiscrete)
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from bellmax.types import RunWarning
+from bellmax.contracts import RunWarning
 
 
 def is_terminal() -> bool:

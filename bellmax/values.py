@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.types import ConfigError
+from bellmax.contracts import ConfigError
 
 CONSTANTS: dict[str, Any] = {"true": True, "false": False, "none": None, "null": None}
 NOT_FINITE = {"nan": "nan", "inf": "inf", "infinity": "inf"}

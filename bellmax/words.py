@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bellmax.types import listed, nearest, unknown
+from bellmax.contracts import listed, nearest, unknown
 
 # the arguments of bx.train, and for each its option of `bellmax train`; None where there is none
 OPTIONS: dict[str, str | None] = {

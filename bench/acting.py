@@ -51,10 +51,10 @@ def clock(call: Callable[[], Any], calls: int) -> float:
 def measure() -> dict[str, Any]:
     """In a child process: ours, all rows."""
     from bellmax.catalog import agent_class
+    from bellmax.contracts import Box
+    from bellmax.keys import make_key
     from bellmax.networks.network import make_network, to_named
-    from bellmax.random import make_key
     from bellmax.training.policy import Policy
-    from bellmax.types import Box
 
     one, many = np.full(4, 0.1, np.float32), np.full((1000, 4), 0.1, np.float32)
     answers = {}

@@ -45,8 +45,8 @@ GROWTH = [(100, 4, 3), (10_000, 4, 3), (1_000_000, 4, 3), (100, 16, 3), (100, 64
 
 def measure(world: str, agent: str, chunk: int, chunks: int) -> dict[str, float]:
     """In a child process: steps per second of one seed."""
+    from bellmax.agent_config import hints
     from bellmax.catalog import agent_class, make_agent
-    from bellmax.config import hints
     from bellmax.loops.choosing import make_loop
     from bellmax.mdp.gallery import random_garnet
     from bellmax.sources import find_world

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import bellmax as bx
+from bellmax.contracts import FloatArray
 from bellmax.report.plot import learning_curve
 from bellmax.report.text import curve, describe_summary
-from bellmax.types import FloatArray
 
 # printed at the end of a well-known tutorial's script: alpha 0.1, gamma 0.9, 1000 episodes
 TUTORIAL = np.array(

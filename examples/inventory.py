@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import bellmax as bx
-from bellmax.types import IntArray
+from bellmax.contracts import IntArray
 
 SHELF, PRICE, UNIT_COST, ORDER_COST, HOLDING = 30, 50.0, 30.0, 40.0, 1.0  # units; euros; euros per unit and week
 WEEKS, GAMMA, USUAL = 52, 0.99, 3

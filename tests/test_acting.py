@@ -10,13 +10,13 @@ import pytest
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, agent_class
+from bellmax.contracts import Box, Discrete, Masked, MultiDiscrete, Named
+from bellmax.keys import make_key
 from bellmax.loops.choosing import is_tabular
 from bellmax.networks.network import make_network, to_named
-from bellmax.random import make_key
 from bellmax.spaces import leaves_of, map_space, shape_of, visible
 from bellmax.training.looking import make_look
 from bellmax.training.policy import Policy
-from bellmax.types import Box, Discrete, Masked, MultiDiscrete, Named
 
 NETWORKS = [name for name in AGENTS if not is_tabular(agent_class(name)())]
 BOX = Box((5,))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.agent_config import hints
 from bellmax.arguments import integer, is_integer, is_number, path_of, real
 from bellmax.catalog import AGENTS, agent_class
-from bellmax.config import hints
 
 CLIFF = bx.cliff()
 

@@ -13,14 +13,14 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import bellmax as bx
+from bellmax.contracts import Box, ConfigError, ResourceError
 from bellmax.envs.atari import PROTOCOL
 from bellmax.envs.host_world import Handling, HostStep, HostWorld, open_world
+from bellmax.keys import make_key
 from bellmax.loops.choosing import make_loop
 from bellmax.loops.network_gymnasium import meter
-from bellmax.random import make_key
 from bellmax.sources import find_world
 from bellmax.training import policy as policies
-from bellmax.types import Box, ConfigError, ResourceError
 
 PONG, BREAKOUT = "ALE/Pong-v5", "ALE/Breakout-v5"
 SPACE = Box((4, 84, 84), "uint8")

@@ -15,12 +15,12 @@ import pytest
 from gymnasium import spaces
 from worlds import Bad, Counter, Ends, Spaces
 
+from bellmax.contracts import ConfigError
 from bellmax.envs import check as judge
 from bellmax.envs.playing import COPY, CRASH, RESET
 from bellmax.envs.positions import MIGRATION
 from bellmax.machine import resident_mb
 from bellmax.report.checking import SEED, check_env
-from bellmax.types import ConfigError
 
 NAN = float("nan")
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from bellmax.contracts import Box
 from bellmax.envs.classic import CLASSIC, ClassicState
 from bellmax.envs.functional import World
-from bellmax.types import Box
 
 Policy = Callable[[Any, Any], Any]  # (physics, random integer) -> action; NumPy and JAX alike
 

@@ -17,8 +17,8 @@ import pytest
 import bellmax as bx
 from bellmax.cli import folder_name
 from bellmax.command import read_env
+from bellmax.contracts import Discrete
 from bellmax.files.existing_folders import numbered
-from bellmax.types import Discrete
 from bellmax.values import read_pairs
 
 BELLMAX = str(Path(sys.executable).parent / "bellmax")

@@ -9,8 +9,8 @@ import re
 import pytest
 
 import bellmax as bx
+from bellmax.agent_config import AgentConfig, build, describe, hints
 from bellmax.catalog import AGENTS, agent_class, make_agent
-from bellmax.config import AgentConfig, build, describe, hints
 
 CLASSES = {name: agent_class(name) for name in AGENTS}
 

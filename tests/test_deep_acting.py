@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.contracts import Box, Masked
 from bellmax.deep.acting import Carry
 from bellmax.deep.learner import make_network
+from bellmax.keys import make_key
 from bellmax.networks.network import with_noise
-from bellmax.random import make_key
-from bellmax.types import Box, Masked
 
 SPACE, ACTIONS = Box((3,)), 3
 GREEDY = {"exploration_initial_eps": 0.0, "exploration_final_eps": 0.0, "net_arch": (8,)}

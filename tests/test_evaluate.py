@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.contracts import Box, Discrete
 from bellmax.envs.classic import cartpole
 from bellmax.envs.tabulated import as_world
 from bellmax.mdp.model import FiniteMDP
@@ -17,7 +18,6 @@ from bellmax.networks.network import make_network, to_named
 from bellmax.report.text import describe_run
 from bellmax.training import evaluate as evaluation
 from bellmax.training.policy import Policy
-from bellmax.types import Box, Discrete
 
 LAKE = FiniteMDP.from_gymnasium("FrozenLake-v1")
 EPISODES = 2000

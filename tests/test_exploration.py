@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from bellmax.exploration import boltzmann, epsilon_greedy, ladder
-from bellmax.random import make_key
+from bellmax.keys import make_key
 
 Q = jnp.array([5.0, -1.0, 2.0, 0.0, 2.0, 9.0])
 N = 20_000

@@ -27,12 +27,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from worlds import Bad, Counter, Ends, Hiccup
 
 import bellmax as bx
-from bellmax.envs import in_process, positions
-from bellmax.envs.host_world import Handling, open_world
-from bellmax.files import checkpoint
-from bellmax.loops.choosing import make_loop
-from bellmax.sources import find_world
-from bellmax.types import (
+from bellmax.contracts import (
     ConfigError,
     EnvContractError,
     EnvCrashed,
@@ -40,6 +35,11 @@ from bellmax.types import (
     EnvWarning,
     NonFiniteError,
 )
+from bellmax.envs import in_process, positions
+from bellmax.envs.host_world import Handling, open_world
+from bellmax.files import checkpoint
+from bellmax.loops.choosing import make_loop
+from bellmax.sources import find_world
 
 NAN, INF = math.nan, math.inf
 SMALL: dict[str, Any] = {

@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1] / "bellmax"
 FLOORS = [
     [
-        "types",
+        "contracts",
         "arguments",
         "spaces",
-        "config",
+        "agent_config",
         "values",
         "stderr",
         "words",
@@ -22,12 +22,12 @@ FLOORS = [
         "compiling",
         "machine",
         "dispatch",
-        "random",
+        "keys",
         "bellman",
         "distributions",
         "schedules",
         "exploration",
-        "statistics",
+        "summary_statistics",
     ],
     ["mdp", "solving", "envs"],
     ["replay", "networks"],

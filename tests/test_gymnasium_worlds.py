@@ -14,9 +14,9 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Sequence
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from worlds import Bad, Counter, Ends, Spaces
 
-from bellmax import types
+from bellmax import contracts
+from bellmax.contracts import ConfigError, EnvContractError, EnvCrashed, NonFiniteError
 from bellmax.envs.host_world import HostWorld, open_world
-from bellmax.types import ConfigError, EnvContractError, EnvCrashed, NonFiniteError
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 
@@ -90,7 +90,7 @@ def check_counter(world: HostWorld, steps: int = 100, start: int = 0) -> list[li
 def test_plain_environments_reset_at_once_and_waste_no_step(n: int, reuse: bool) -> None:
     world = open_world(Counter, n=n, env_kwargs={"reuse": reuse})
     assert (world.name, world.n, world.n_actions, world.max_episode_steps) == ("Counter", n, 2, None)
-    assert world.observation_space == types.Box((3,), "float32")
+    assert world.observation_space == contracts.Box((3,), "float32")
     assert all(len(stream) == 100 for stream in check_counter(world))
 
 
@@ -126,7 +126,7 @@ def test_actions_that_do_not_start_at_zero(mode: AutoresetMode | None) -> None:
 
 def test_discrete_observations_count_from_zero_and_numpy_scalars_are_taken() -> None:
     world = open_world(Ends(resets=9))
-    assert world.observation_space == types.Discrete(4)
+    assert world.observation_space == contracts.Discrete(4)
     assert world.reset(0).tolist() == [0]
     step = world.step([0])
     assert step.obs.dtype == step.next_obs.dtype == np.int32
@@ -323,7 +323,7 @@ def run(world: HostWorld, actions: list[int]) -> None:
 
 
 def fail(world: HostWorld, *actions: int) -> Exception:
-    with pytest.raises(types.BellmaxError) as caught:
+    with pytest.raises(contracts.BellmaxError) as caught:
         run(world, list(actions or (0, 1, 2)))
     assert "\n" not in str(caught.value)
     return caught.value
@@ -607,7 +607,7 @@ def test_ids_with_a_module_time_limits_and_no_vector_entry_point() -> None:
     assert open_world("gymnasium:Acrobot-v1").name == "Acrobot-v1"
     world = open_world("FrozenLake-v1", n=3, env_kwargs={"is_slippery": False})
     assert (world.n, world.n_actions, world.max_episode_steps) == (3, 4, 100)
-    assert world.observation_space == types.Discrete(16)
+    assert world.observation_space == contracts.Discrete(16)
     assert all(len(stream) == 150 for stream in play(world, 150))
     vector = SyncVectorEnv([lambda: gym.make("Taxi-v4", max_episode_steps=5)] * 2)
     assert open_world(vector).max_episode_steps == 5

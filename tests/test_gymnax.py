@@ -15,11 +15,11 @@ from gymnax.environments import environment, spaces
 from gymnax.wrappers.purerl import FlattenObservationWrapper
 
 import bellmax as bx
+from bellmax.contracts import Box, Discrete
 from bellmax.envs import gymnax_worlds as adapter
 from bellmax.envs.classic import cartpole
 from bellmax.files import checkpoint
 from bellmax.sources import find_world
-from bellmax.types import Box, Discrete
 
 N, STEPS = 2, 1_000
 QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -14,12 +14,12 @@ from gymnasium import spaces as native
 from worlds import Cue
 
 import bellmax as bx
+from bellmax.contracts import Box, EnvWarning
 from bellmax.envs.host_world import open_world
 from bellmax.files.policy_files import write_files
 from bellmax.networks.images import channels_last, image_of, image_shape, remarks
 from bellmax.networks.layers import is_numbers
 from bellmax.networks.torsos import choose_torso, flat
-from bellmax.types import Box, EnvWarning
 
 TINY: dict[str, Any] = {
     "net_arch": (8,), "learning_starts": 8, "buffer_size": 64, "eval_episodes": 0, "final_episodes": 0, "steps": 8,

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import bellmax as bx
+from bellmax.contracts import Box, Experience, Transition
+from bellmax.keys import make_key
 from bellmax.loops.network_rounds import make_improver
-from bellmax.random import make_key
-from bellmax.types import Box, Experience, Transition
 
 CONFIG = bx.DQN(
     prioritized=True, batch_size=8, buffer_size=16, learning_starts=100, gradient_steps=2, net_arch=(8,)

@@ -9,13 +9,13 @@ import optax
 import pytest
 
 import bellmax as bx
+from bellmax.contracts import Box, Discrete, Masked, Transition
 from bellmax.deep import dqn
 from bellmax.deep.config import optimizers
 from bellmax.deep.learner import make_network
 from bellmax.deep.optimiser import LONGEST_AVERAGE, averaged, is_schedule, make_optimiser
+from bellmax.keys import APART, make_key
 from bellmax.networks.network import flatten, from_named, to_named
-from bellmax.random import APART, make_key
-from bellmax.types import Box, Discrete, Masked, Transition
 
 SPACE = Box((3,))
 

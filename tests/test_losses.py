@@ -18,8 +18,8 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 import bellmax as bx
+from bellmax.contracts import Masked, Transition
 from bellmax.deep import bcq, bootstrapped, c51, dqn, iqn, qr_dqn
-from bellmax.types import Masked, Transition
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -9,10 +9,10 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import bellmax as bx
+from bellmax.contracts import Masked
 from bellmax.deep import bcq
 from bellmax.deep.targets import mask_of
 from bellmax.envs.host_world import open_world
-from bellmax.types import Masked
 
 LENGTH = 4
 

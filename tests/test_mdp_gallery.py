@@ -16,6 +16,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery import (
     GALLERY,
     admission_control,
@@ -40,7 +41,6 @@ from bellmax.mdp.gallery import (
 )
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
 from bellmax.solving.solve import evaluate_policy, horizon_length, horizon_return, solve
-from bellmax.types import ConfigError
 
 
 @pytest.mark.parametrize("name", GALLERY)

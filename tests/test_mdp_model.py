@@ -11,11 +11,11 @@ from gymnasium.wrappers import TransformReward
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
 from bellmax.mdp.successors import successor_table
 from bellmax.solving.solve import evaluate_policy, greedy_policy, horizon_return, solve
-from bellmax.types import ConfigError
 
 SOUND = [[[(0.5, 0, 1.0, False), (0.5, 1, 3.0, True)], [(1.0, 1, 0.0, False)]], [[(1.0, 1, 0.0, True)]] * 2]
 

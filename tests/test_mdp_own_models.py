@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bellmax as bx
+from bellmax.contracts import ConfigError, ModelWarning
 from bellmax.mdp.gallery import GALLERY, random_garnet
 from bellmax.mdp.model import FiniteMDP, expected_reward
 from bellmax.solving.solve import solve
-from bellmax.types import ConfigError, ModelWarning
 
 END = [(1.0, "end", 0.0, True)]
 
@@ -39,7 +39,7 @@ def test_a_function_is_listed_breadth_first_and_its_states_are_the_names() -> No
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), termination=st.sampled_from([0.0, 0.25]), noise=st.booleans())
-@pytest.mark.filterwarnings("ignore::bellmax.types.ModelWarning")
+@pytest.mark.filterwarnings("ignore::bellmax.contracts.ModelWarning")
 def test_any_model_read_back_by_its_function_has_the_same_values(seed: int, termination: float, noise: bool) -> None:
     given_mdp = random_garnet(8, 3, 2, seed, termination)
     std = np.random.default_rng(seed).random(given_mdp.reward.size) * noise

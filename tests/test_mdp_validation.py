@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bellmax.contracts import ConfigError
 from bellmax.mdp.model import FiniteMDP
-from bellmax.types import ConfigError
 
 SOUND = [[[(0.5, 0, 1.0, False), (0.5, 1, 3.0, True)], [(1.0, 1, 0.0, False)]], [[(1.0, 1, 0.0, True)]] * 2]
 

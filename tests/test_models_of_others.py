@@ -12,8 +12,8 @@ import pytest
 import scipy.sparse as sp
 
 import bellmax as bx
+from bellmax.contracts import ConfigError, FloatArray, ModelWarning
 from bellmax.mdp.model import FiniteMDP, expected_reward
-from bellmax.types import ConfigError, FloatArray, ModelWarning
 
 S, A = 5, 3
 FORMATS = ("csr", "csc", "coo", "lil", "dok", "bsr", "dia")

@@ -16,6 +16,8 @@ import pytest
 from scipy.special import expit
 from scipy.stats import ks_2samp, kstest, norm
 
+from bellmax.contracts import Box, ConfigError, Discrete, Masked, MultiDiscrete
+from bellmax.keys import make_key
 from bellmax.networks import layers
 from bellmax.networks.convolution import Conv, by_products, by_xla, product
 from bellmax.networks.network import (
@@ -34,8 +36,6 @@ from bellmax.networks.network import (
     with_noise,
 )
 from bellmax.networks.torsos import BUILT_IN, TORSOS, choose_torso, flat, flat_size, register_torso
-from bellmax.random import make_key
-from bellmax.types import Box, ConfigError, Discrete, Masked, MultiDiscrete
 
 PLAIN = Spec("auto", (16, 8), "none", False, False, "none", 0, 0, 0, 0.0)
 X = jnp.linspace(-1.0, 1.0, 5)

@@ -13,13 +13,13 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
+from bellmax.contracts import Box, Discrete, Masked
 from bellmax.files import checkpoint
 from bellmax.files.data_sources import read_data
 from bellmax.files.dataset import as_experience, find_faults, join
 from bellmax.loops.network_data import fill, prepare
 from bellmax.sources import find_world
 from bellmax.training import trainer
-from bellmax.types import Box, Discrete, Masked
 
 TINY = {"net_arch": (8,), "batch_size": 8}
 QUICK = {"final_episodes": 1, "eval_episodes": 0, "records": 4}

@@ -14,9 +14,9 @@ from worlds import Cue
 
 import bellmax as bx
 from bellmax.catalog import AGENTS
+from bellmax.contracts import ConfigError, Masked
 from bellmax.loops import choosing, network_data
 from bellmax.sources import find_world
-from bellmax.types import ConfigError, Masked
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 4, "records": 2, "progress": False}
 OFFLINE = ["q-learning", "double-q", "speedy-q", "dyna-q", "prioritized-sweeping", "r-max", "delayed-q"]

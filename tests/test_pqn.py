@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import bellmax as bx
-from bellmax.random import make_key
-from bellmax.types import Box, Experience, Masked, Transition
+from bellmax.contracts import Box, Experience, Masked, Transition
+from bellmax.keys import make_key
 
 T, N, ACTIONS, LAMBDA = 5, 4, 3, 0.7
 

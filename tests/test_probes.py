@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bellmax.contracts import Box
 from bellmax.envs.probes import PROBES
-from bellmax.types import Box
 
 PLAIN = {
     name: make for name, make in PROBES.items() if name not in ("probe:mask", "probe:recall")

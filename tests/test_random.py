@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from bellmax.random import make_key
+from bellmax.keys import make_key
 
 
 def words(key: jax.Array) -> np.ndarray:

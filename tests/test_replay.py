@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from scipy.stats import chisquare
 
+from bellmax.contracts import Experience, Transition
 from bellmax.replay.ring import NOWHERE, Ring, RingState, make_ring, row_codec
-from bellmax.types import Experience, Transition
 
 EXAMPLE = Experience(Transition(jnp.zeros(3), jnp.int32(0), jnp.float32(0), jnp.float32(0), jnp.zeros(3)), jnp.int32(0))
 SHAPES = [(1, 1), (4, 1), (7, 2), (15, 3)]  # (capacity, worlds)

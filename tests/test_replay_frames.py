@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from bellmax.random import make_key
+from bellmax.contracts import ConfigError, Experience, Memory, Transition
+from bellmax.keys import make_key
 from bellmax.replay.frames import frame_replay
 from bellmax.replay.memory import replay
 from bellmax.replay.ring import Ring
 from bellmax.replay.sampling import Sampler, prioritized, uniform
-from bellmax.types import ConfigError, Experience, Memory, Transition
 
 FRAME = (2, 3)
 GAMMA = 0.5  # with whole rewards every sum of a few steps is exact

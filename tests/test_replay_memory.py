@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bellmax.random import make_key
+from bellmax.contracts import Experience, Memory, Transition
+from bellmax.keys import make_key
 from bellmax.replay.memory import pick, replay, rollout
 from bellmax.replay.ring import make_ring
 from bellmax.replay.sampling import prioritized, uniform
-from bellmax.types import Experience, Memory, Transition
 
 N_WORLDS, LENGTH = 3, 8
 GAMMA = 0.9

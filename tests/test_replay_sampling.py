@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from scipy.stats import chisquare
 
-from bellmax.random import make_key
+from bellmax.contracts import Experience, Transition
+from bellmax.keys import make_key
 from bellmax.replay.ring import NOWHERE, make_ring
 from bellmax.replay.sampling import prioritized, uniform
 from bellmax.replay.tree import FAN, Tree, make_tree
-from bellmax.types import Experience, Transition
 
 
 def told(numbers: Any) -> Experience:

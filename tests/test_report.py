@@ -12,7 +12,7 @@ from bellmax.cli import numbers
 from bellmax.mdp.model import FiniteMDP
 from bellmax.report.plot import learning_curve
 from bellmax.report.text import curve, describe_run, describe_solution, describe_summary, interval
-from bellmax.statistics import summarise
+from bellmax.summary_statistics import summarise
 from bellmax.training.records import History
 from bellmax.training.run import Run
 

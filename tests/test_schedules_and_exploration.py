@@ -7,7 +7,7 @@ import pytest
 
 from bellmax import schedules
 from bellmax.exploration import epsilon_greedy
-from bellmax.random import make_key
+from bellmax.keys import make_key
 from bellmax.tabular import behaviour
 from bellmax.tabular.kernel import coin_and_choice, kernel, new_generator, uniform
 

@@ -10,12 +10,12 @@ import pytest
 from scipy.special import expit
 
 import bellmax as bx
+from bellmax.contracts import Box, Experience, Masked, Transition
 from bellmax.deep import dqn
 from bellmax.deep.learner import make_network
 from bellmax.deep.sequences import batch_of_sequences
+from bellmax.keys import make_key
 from bellmax.networks.network import to_named
-from bellmax.random import make_key
-from bellmax.types import Box, Experience, Masked, Transition
 
 SIZE, ACTIONS, BATCH = 5, 3, 4
 SPACE = Box((3,))

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
 from bellmax.solving.average import evaluate_average, occupancy, solve_average, stationary_distribution
@@ -14,9 +15,8 @@ from bellmax.solving.evaluation import evaluate_policy, horizon_return
 from bellmax.solving.horizon import solve_horizon
 from bellmax.solving.soft import soft_model, soften, solve_soft
 from bellmax.solving.solve import solve
-from bellmax.types import ConfigError, FloatArray
 
-pytestmark = pytest.mark.filterwarnings("ignore::bellmax.types.ModelWarning")  # small worlds may look like slips
+pytestmark = pytest.mark.filterwarnings("ignore::bellmax.contracts.ModelWarning")  # small worlds may look like slips
 
 
 def restarting(mdp: FiniteMDP, policy: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.evaluation import evaluate_policy, horizon_return
 from bellmax.solving.gap import policy_gap, regret
 from bellmax.solving.solve import solve
-from bellmax.types import ConfigError
 
 Outcome = tuple[float, int, float, bool]
-pytestmark = pytest.mark.filterwarnings("ignore::bellmax.types.ModelWarning")  # small worlds may look like slips
+pytestmark = pytest.mark.filterwarnings("ignore::bellmax.contracts.ModelWarning")  # small worlds may look like slips
 
 
 def gambler(win: float = 0.4) -> FiniteMDP:

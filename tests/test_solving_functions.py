@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.gallery import GALLERY, random_garnet, random_walk
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving import average
 from bellmax.solving.backup import make_problem
 from bellmax.solving.methods import METHODS
-from bellmax.types import ConfigError, FloatArray
 
 
 def dense(mdp: FiniteMDP) -> tuple[FloatArray, FloatArray]:

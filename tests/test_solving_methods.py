@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
+from bellmax.contracts import FloatArray
 from bellmax.mdp.gallery import random_garnet
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving import backup as backup_module
 from bellmax.solving.evaluation import evaluate_policy
 from bellmax.solving.methods import METHODS
 from bellmax.solving.solve import solve
-from bellmax.types import FloatArray
 
 
 class World(NamedTuple):

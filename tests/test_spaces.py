@@ -18,12 +18,7 @@ from worlds import Counter, Cue
 
 import bellmax as bx
 from bellmax import spaces
-from bellmax.envs.host_world import HostWorld, open_world
-from bellmax.networks.layers import Standardizer
-from bellmax.random import make_key
-from bellmax.replay.frames import FrameState
-from bellmax.training.evaluate import evaluate
-from bellmax.types import (
+from bellmax.contracts import (
     Box,
     ConfigError,
     Discrete,
@@ -34,6 +29,11 @@ from bellmax.types import (
     Named,
     UnsafeFile,
 )
+from bellmax.envs.host_world import HostWorld, open_world
+from bellmax.keys import make_key
+from bellmax.networks.layers import Standardizer
+from bellmax.replay.frames import FrameState
+from bellmax.training.evaluate import evaluate
 
 FAST: dict[str, Any] = {
     "net_arch": (32,), "batch_size": 32, "learning_starts": 40, "buffer_size": 2_000, "learning_rate": 1e-2,

@@ -14,8 +14,8 @@ import pytest
 
 import bellmax as bx
 from bellmax import stderr
+from bellmax.contracts import EnvWarning
 from bellmax.training import progress
-from bellmax.types import EnvWarning
 
 ROOT = Path(__file__).parents[1]
 

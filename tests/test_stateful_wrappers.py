@@ -11,9 +11,9 @@ import pytest
 from gymnasium.wrappers import FrameStackObservation, NormalizeObservation, NormalizeReward
 
 import bellmax as bx
+from bellmax.contracts import Box
 from bellmax.envs.replaying import carrier, may_carry
 from bellmax.training.policy import Policy
-from bellmax.types import Box
 
 FAST = {"steps": 80, "eval_episodes": 0, "final_episodes": 2, "records": 1}
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bellmax import statistics
-from bellmax.statistics import (
+from bellmax import summary_statistics
+from bellmax.summary_statistics import (
     bootstrap_interval,
     iqm,
     performance_profile,
@@ -123,7 +123,7 @@ def test_blocks_bound_the_memory(monkeypatch):
         seen.append(len(x))
         return np.mean(x, axis=axis)
 
-    monkeypatch.setattr(statistics, "_BLOCK", 14 * 300)
+    monkeypatch.setattr(summary_statistics, "_BLOCK", 14 * 300)
     low, high = bootstrap_interval(scores, watched, resamples=1000)
     assert seen == [300, 300, 300, 100]
     assert low < scores.mean() < high
@@ -150,7 +150,7 @@ def test_a_few_seeds_on_many_tasks_have_an_interval():
 
 def test_why_fewer_than_five_seeds_have_no_interval(monkeypatch):
     """The smallest and the largest of two scores hold the mean in half of all cases, and not in 95 %."""
-    monkeypatch.setattr(statistics, "MIN_SEEDS", 2)
+    monkeypatch.setattr(summary_statistics, "MIN_SEEDS", 2)
     assert coverage(2, 0.95) == pytest.approx(0.5, abs=0.06)
     assert coverage(4, 0.95) == pytest.approx(0.79, abs=0.06)
 

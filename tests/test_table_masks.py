@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import bellmax as bx
 from bellmax.catalog import AGENTS
+from bellmax.contracts import ConfigError, CorruptCheckpoint, EnvContractError, EnvWarning, Masked
 from bellmax.envs.action_masks import combine
 from bellmax.envs.host_world import open_world
 from bellmax.loops.choosing import make_loop
@@ -23,7 +24,6 @@ from bellmax.tabular.agent import Now
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import new_generator
 from bellmax.tabular.representation import MaskedTable, greedy, largest, mean_value
-from bellmax.types import ConfigError, CorruptCheckpoint, EnvContractError, EnvWarning, Masked
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 3, "records": 2, "progress": False}
 TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]

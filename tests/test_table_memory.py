@@ -15,11 +15,11 @@ from gymnasium import spaces as native
 import bellmax as bx
 from bellmax import machine
 from bellmax.catalog import AGENTS, make_agent
+from bellmax.contracts import ResourceError
 from bellmax.files.checkpoint import leaves
 from bellmax.loops import table_memory
 from bellmax.tabular.agent import Shape
 from bellmax.tabular.stepping import init_state
-from bellmax.types import ResourceError
 
 TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]
 

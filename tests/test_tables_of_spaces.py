@@ -20,9 +20,18 @@ from worlds import Cue
 import bellmax as bx
 from bellmax import spaces
 from bellmax.catalog import AGENTS
+from bellmax.contracts import (
+    Box,
+    ConfigError,
+    Discrete,
+    EnvContractError,
+    EnvWarning,
+    MultiDiscrete,
+    Named,
+    ResourceError,
+)
 from bellmax.envs.host_world import open_world
 from bellmax.tabular.cells import make_coder, numbers_of, plan_cells, rows_of, states_of
-from bellmax.types import Box, ConfigError, Discrete, EnvContractError, EnvWarning, MultiDiscrete, Named, ResourceError
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 6, "records": 2, "progress": False}
 TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from bellmax import QLearning, schedules
+from bellmax.agent_config import hints
 from bellmax.catalog import AGENTS, agent_class
-from bellmax.config import hints
 from bellmax.files import checkpoint
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP, expected_reward
@@ -232,7 +232,7 @@ def test_reaching_the_end_of_the_corridor_is_learnt(name: str) -> None:
     np.testing.assert_array_equal(run.state.q[:-1].argmax(axis=1), solve(corridor(), 0.9).policy[:-1])
 
 
-@pytest.mark.filterwarnings("ignore::bellmax.types.ModelWarning")  # it never ends
+@pytest.mark.filterwarnings("ignore::bellmax.contracts.ModelWarning")  # it never ends
 def test_time_limit_keeps_the_discount() -> None:
     eternal = FiniteMDP.from_successors([[[(1.0, 0, 1.0, False)]]])
     run = Run(eternal, [5000], limit=10, gamma=0.9, learning_rate=0.5)
@@ -256,7 +256,7 @@ def test_decay_counts_visits() -> None:
     assert run.state.q[0, 0] == pytest.approx(run.returns.mean(), rel=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore::bellmax.types.ModelWarning")  # some states are never entered
+@pytest.mark.filterwarnings("ignore::bellmax.contracts.ModelWarning")  # some states are never entered
 def test_starts_have_their_probabilities() -> None:
     start = np.array([0.0, 0.25, 0.05, 0.0, 0.5, 0.2, 0.0])
     mdp = FiniteMDP.from_successors([[[(1.0, s, 0.0, True)]] * 2 for s in range(start.size)], start=start)

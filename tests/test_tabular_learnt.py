@@ -7,8 +7,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+from bellmax.agent_config import hints
 from bellmax.catalog import agent_class
-from bellmax.config import hints
 from bellmax.loops.choosing import make_loop
 from bellmax.mdp.gallery import corridor, maximization_bias, random_garnet, shortcut_maze
 from bellmax.mdp.model import FiniteMDP

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from bellmax import QLearning
 from bellmax.catalog import make_agent
+from bellmax.contracts import Box, ConfigError, ResourceError
 from bellmax.envs.host_world import open_world
 from bellmax.loops import table_gymnasium
 from bellmax.loops.choosing import make_loop
@@ -23,7 +24,6 @@ from bellmax.tabular.classic_kernels import CLASSIC, RANGES, build_classic
 from bellmax.tabular.kernel import kernel, new_generator
 from bellmax.tabular.representation import Tiles, change, greedy, largest, mean_value, value
 from bellmax.tabular.tiles import Coder, encode, make_grids
-from bellmax.types import Box, ConfigError, ResourceError
 
 compiling = settings(deadline=None)  # the first example may have to wait for the compiler
 EDGES = np.array([-1.0, 0.0, 10.0]), np.array([1.0, 0.5, 30.0])

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bellmax as bx
+from bellmax.agent_config import build
 from bellmax.cli import main
 from bellmax.command import read_env, read_seeds
-from bellmax.config import build
 from bellmax.sources import find_world
 from bellmax.values import read_as, read_value, whole
 

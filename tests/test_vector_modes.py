@@ -18,8 +18,8 @@ from worlds import Counter, Filmed
 
 import bellmax as bx
 from bellmax.envs.host_world import Handling
+from bellmax.keys import make_key
 from bellmax.loops.choosing import make_loop
-from bellmax.random import make_key
 from bellmax.replay.frames import FrameState
 from bellmax.sources import Source, find_world
 from bellmax.training.records import Loop

@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 import bellmax as bx
+from bellmax.agent_config import hints
 from bellmax.catalog import AGENTS, agent_class, agent_name, make_agent
 from bellmax.cli import main
-from bellmax.config import hints
+from bellmax.contracts import MOST_LISTED, nearest, unknown
 from bellmax.envs.naming import ATARI, MINATAR, meant
 from bellmax.envs.native_spaces import _finite
 from bellmax.sources import find_world
-from bellmax.types import MOST_LISTED, nearest, unknown
 from bellmax.words import OPTIONS, WORDS
 
 ALL_SETTINGS = {name for agent in AGENTS for name in hints(agent_class(agent))}

@@ -17,8 +17,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from bellmax.contracts import ConfigError
 from bellmax.envs.workers import Restarted, WorkerDied, WorkerFailed, WorkerHung, Workers, WorldFailed
-from bellmax.types import ConfigError
 
 
 class TwoWordsError(Exception):

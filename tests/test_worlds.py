@@ -11,11 +11,11 @@ from gymnasium.utils.env_checker import check_env
 from scipy.stats import chi2
 
 import bellmax as bx
+from bellmax.contracts import Box, Discrete
 from bellmax.envs.classic import cartpole
 from bellmax.envs.tabulated import TabulatedState, as_world
 from bellmax.mdp.model import FiniteMDP
 from bellmax.sources import find_world
-from bellmax.types import Box, Discrete
 
 LAKE = FiniteMDP.from_gymnasium("FrozenLake-v1")
 START = np.array([0.2, 0.0, 0.5, 0.3, 0.0])

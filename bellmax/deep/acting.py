@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bellmax.contracts import Array, Space
 from bellmax.deep.config import DeepConfig
 from bellmax.deep.targets import Values, mask_of
 from bellmax.exploration import boltzmann, epsilon_greedy, ladder
 from bellmax.networks.network import skeleton
 from bellmax.spaces import visible
-from bellmax.types import Array, Space
 
 
 class Carry(NamedTuple):

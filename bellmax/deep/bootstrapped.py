@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
-from bellmax.config import setting, with_default
+from bellmax.agent_config import setting, with_default
+from bellmax.contracts import Agent, Array, Space, Transition
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.dqn import LOSSES
 from bellmax.deep.learner import make_agent
 from bellmax.deep.targets import back_up, bootstrap, natural
-from bellmax.types import Agent, Array, Space, Transition
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import optax
 
-from bellmax.config import AgentConfig, as_spelled, setting
+from bellmax.agent_config import AgentConfig, as_spelled, setting
+from bellmax.contracts import Agent, Experience, Memory, Space, unknown
 from bellmax.networks.network import CELLS, Spec
 from bellmax.networks.torsos import TORSOS
 from bellmax.replay.frames import frame_replay, shares_frames
 from bellmax.replay.memory import replay
 from bellmax.replay.ring import Ring
 from bellmax.replay.sampling import Sampler, prioritized, uniform
-from bellmax.types import Agent, Experience, Memory, Space, unknown
 
 
 @dataclass(frozen=True, kw_only=True)

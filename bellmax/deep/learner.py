@@ -11,16 +11,16 @@ import numpy as np
 import optax
 
 from bellmax import bellman
+from bellmax.contracts import Agent, Array, Experience, Space, Transition
 from bellmax.deep.acting import blank_cell, make_actor, remembered
 from bellmax.deep.config import DeepConfig, ReplayConfig
 from bellmax.deep.optimiser import averaged, is_schedule, make_optimiser
 from bellmax.deep.sequences import batch_of_sequences
 from bellmax.deep.targets import Values, mask_of
+from bellmax.keys import APART, drawn, make_key
 from bellmax.networks.network import flatten, skeleton, to_named, with_noise, with_standardizer
 from bellmax.networks.network import make_network as make_module
-from bellmax.random import APART, drawn, make_key
 from bellmax.spaces import visible, zeros
-from bellmax.types import Agent, Array, Experience, Space, Transition
 
 Loss = Callable[..., tuple[Array, Array, dict[str, Array]]]
 

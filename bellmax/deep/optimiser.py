@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bellmax.contracts import Array
 from bellmax.deep.config import DeepConfig, arguments
-from bellmax.types import Array
 
 LONGEST_AVERAGE = 2_500  # gradient steps
 

@@ -21,14 +21,14 @@ import jax.numpy as jnp
 import optax
 
 from bellmax import bellman
-from bellmax.config import setting, with_default
+from bellmax.agent_config import setting, with_default
+from bellmax.contracts import Agent, Array, Experience, Memory, Space
 from bellmax.deep.acting import make_actor, remembered
 from bellmax.deep.config import DeepConfig
 from bellmax.deep.learner import Learned, LearnerState, actor, make_experience, make_network
 from bellmax.deep.optimiser import averaged, make_optimiser
 from bellmax.deep.targets import mask_of
 from bellmax.replay.memory import rollout
-from bellmax.types import Agent, Array, Experience, Memory, Space
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bellmax.config import with_default
+from bellmax.agent_config import with_default
 from bellmax.deep.dqn import DQN
 
 

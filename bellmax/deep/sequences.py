@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
+from bellmax.contracts import Array, Experience, Masked, Transition
 from bellmax.deep.config import ReplayConfig
 from bellmax.spaces import visible
-from bellmax.types import Array, Experience, Masked, Transition
 
 
 class Seen(NamedTuple):

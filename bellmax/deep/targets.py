@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from bellmax import bellman
+from bellmax.contracts import Array, Masked, Transition
 from bellmax.deep.config import DeepConfig, ReplayConfig
-from bellmax.types import Array, Masked, Transition
 
 Values = Callable[[Any, Any, Any], Array]
 

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from bellmax.types import BoolArray, ConfigError
+from bellmax.contracts import BoolArray, ConfigError
 
 PROTOCOL: dict[str, Any] = {
     "repeat_action_probability": 0.0, "reward_clipping": False, "noop_max": 30, "frameskip": 4, "stack_num": 4,

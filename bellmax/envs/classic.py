@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from bellmax.contracts import Array, Box
 from bellmax.envs.functional import World
-from bellmax.types import Array, Box
 
 Scalars: TypeAlias = tuple[Array, ...]
 # physics (k scalars), action (a float scalar) -> physics, obs (scalars), reward, terminated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bellmax.types import Array, Space
+from bellmax.contracts import Array, Space
 
 
 class World(NamedTuple):

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bellmax.contracts import Array, Box, ConfigError, Discrete, EnvContractError, EnvCrashed, unknown
 from bellmax.envs.functional import World
-from bellmax.types import Array, Box, ConfigError, Discrete, EnvContractError, EnvCrashed, unknown
 
 PREFIX = "gymnax:"
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.contracts import BoolArray, Masked
 from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import Observations, each
 from bellmax.envs.positions import Diary
 from bellmax.envs.step_contract import Contract
-from bellmax.types import BoolArray, Masked
 
 
 class HostStep(NamedTuple):

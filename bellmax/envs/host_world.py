@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
+from bellmax.contracts import ConfigError, NonFiniteError
 from bellmax.envs.action_masks import masks_in
 from bellmax.envs.host_steps import Book, Handling, HostStep
 from bellmax.envs.in_process import InProcess
@@ -25,7 +26,6 @@ from bellmax.envs.stateful import refuse_learning, reward_wrappers
 from bellmax.envs.vectored import Vectored
 from bellmax.envs.workers import Workers
 from bellmax.spaces import to_native
-from bellmax.types import ConfigError, NonFiniteError
 
 __all__ = ["Handling", "HostStep", "HostWorld", "open_world"]
 

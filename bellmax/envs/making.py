@@ -12,13 +12,13 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from bellmax.arguments import describe
+from bellmax.contracts import ConfigError, EnvCrashed, EnvWarning, nearest, unknown
 from bellmax.envs import atari
 from bellmax.envs.action_masks import AsksMasks, asks_masks
 from bellmax.envs.functional import World
 from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in
 from bellmax.mdp.model import FiniteMDP
 from bellmax.stderr import warn
-from bellmax.types import ConfigError, EnvCrashed, EnvWarning, nearest, unknown
 
 Env: TypeAlias = gym.Env[Any, Any]
 Vector: TypeAlias = VectorEnv[Any, Any, Any]

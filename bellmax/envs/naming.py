@@ -9,7 +9,7 @@ from types import ModuleType
 
 import gymnasium as gym
 
-from bellmax.types import listed, nearest
+from bellmax.contracts import listed, nearest
 
 # ids that appear once a package is imported: how they begin, its module, how it is installed
 PACKAGES = {

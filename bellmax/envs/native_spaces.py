@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from bellmax.types import Box, ConfigError, Discrete, Leaf, MultiDiscrete, Named, Space
+from bellmax.contracts import Box, ConfigError, Discrete, Leaf, MultiDiscrete, Named, Space
 
 MOST_ACTIONS = 4_096  # combinations of a MultiDiscrete action that one network still has an output each for
 

@@ -9,10 +9,10 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.contracts import Box, EnvContractError, EnvWarning, NonFiniteError
 from bellmax.envs.native_spaces import Part, Spaces, one_line
 from bellmax.spaces import dtype_of, limits_of, map_space, shape_of
 from bellmax.stderr import warn
-from bellmax.types import Box, EnvContractError, EnvWarning, NonFiniteError
 
 Values: TypeAlias = npt.NDArray[Any]
 Place: TypeAlias = Callable[[int | None], str]

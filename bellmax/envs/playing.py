@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import EnvContractError
 from bellmax.envs import check as judge
 from bellmax.envs.check import End, Findings, Flaw, Level
 from bellmax.envs.making import Env
@@ -16,7 +17,6 @@ from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.positions import MIGRATION, is_old_step
 from bellmax.spaces import to_native
-from bellmax.types import EnvContractError
 
 COPY = "return a copy; others would remember one array many times, and SAME_STEP vectors lose the final observation"
 CRASH = "any action of the space, if its mask allows it, must be possible until the episode ends"

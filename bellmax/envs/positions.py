@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from bellmax.contracts import BoolArray, EnvContractError, EnvCrashed, EnvWarning, IntArray
 from bellmax.stderr import warn
-from bellmax.types import BoolArray, EnvContractError, EnvCrashed, EnvWarning, IntArray
 
 MIGRATION = (
     "the interface before Gymnasium 0.26 was (obs, reward, done, info): return "

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.contracts import Array, Box, FloatArray, Masked
 from bellmax.envs.functional import World
-from bellmax.types import Array, Box, FloatArray, Masked
 
 
 class Probe(NamedTuple):

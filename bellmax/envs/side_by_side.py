@@ -6,11 +6,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from bellmax.contracts import EnvCrashed, EnvTimeout, NonFiniteError
 from bellmax.envs.host_steps import Book, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.observing import each
 from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed
-from bellmax.types import EnvCrashed, EnvTimeout, NonFiniteError
 
 
 class SideBySide:

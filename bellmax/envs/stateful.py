@@ -13,8 +13,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import VectorEnv, VectorWrapper
 
+from bellmax.contracts import ConfigError
 from bellmax.envs.replaying import carrier, may_carry, wrappers_of
-from bellmax.types import ConfigError
 
 STATISTICS = ("obs_rms", "return_rms", "ret_rms", "running_mean", "running_var")  # by which such state is known
 FROZEN = ("update_running_mean", "training")  # switches that stop the learning, where False

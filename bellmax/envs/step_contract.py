@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.contracts import EnvContractError, EnvWarning, NonFiniteError
 from bellmax.envs.action_masks import combine
 from bellmax.envs.native_spaces import one_line
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.positions import MIGRATION
 from bellmax.stderr import warn
-from bellmax.types import EnvContractError, EnvWarning, NonFiniteError
 
 LARGE = 1e6  # a reward that a network will hardly learn from
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bellmax.arguments import describe
+from bellmax.contracts import Array, Box, ConfigError, Discrete, Masked
 from bellmax.envs.functional import World
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
-from bellmax.types import Array, Box, ConfigError, Discrete, Masked
 
 
 class TabulatedState(NamedTuple):

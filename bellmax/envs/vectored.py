@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from bellmax.contracts import BoolArray, ConfigError, EnvContractError
 from bellmax.envs.action_masks import asked_of_vector
 from bellmax.envs.atari import GOES_ON
 from bellmax.envs.host_steps import Book, HostStep
 from bellmax.envs.making import Vector
 from bellmax.envs.observing import each
-from bellmax.types import BoolArray, ConfigError, EnvContractError
 
 
 class Vectored:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, final
 
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
-from bellmax.types import ConfigError
+from bellmax.contracts import ConfigError
 
 if TYPE_CHECKING:
     import gymnasium as gym

@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
+from bellmax.contracts import CorruptCheckpoint, IncompatibleCheckpoint
 from bellmax.files import storage
-from bellmax.types import CorruptCheckpoint, IncompatibleCheckpoint
 
 MANIFEST = "checkpoint.json"
 OURS = re.compile(r"step-\d+\.group-\d+\.safetensors")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bellmax.arguments import path_of
+from bellmax.contracts import ConfigError
 from bellmax.files.dataset import Dataset, join
-from bellmax.types import ConfigError
 
 WANTED = "give a run's folder, a .safetensors file, minari:NAME, or in Python a bellmax.Dataset"
 

@@ -12,10 +12,7 @@ from safetensors.numpy import save as to_bytes
 
 from bellmax import spaces
 from bellmax.arguments import path_of
-from bellmax.files import checkpoint, storage
-from bellmax.files.policy_files import fingerprint
-from bellmax.files.tidying import tidy_flags, tidy_reward, tidy_row, tidy_tree
-from bellmax.types import (
+from bellmax.contracts import (
     Array,
     Box,
     ConfigError,
@@ -27,6 +24,9 @@ from bellmax.types import (
     Space,
     Transition,
 )
+from bellmax.files import checkpoint, storage
+from bellmax.files.policy_files import fingerprint
+from bellmax.files.tidying import tidy_flags, tidy_reward, tidy_row, tidy_tree
 
 
 class Dataset(NamedTuple):

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bellmax.contracts import BellmaxError, ConfigError, UnsafeFile, listed
 from bellmax.files import checkpoint, run_files, storage
 from bellmax.training.options import FIXED
 from bellmax.training.run import Run
-from bellmax.types import BellmaxError, ConfigError, UnsafeFile, listed
 
 IF_EXISTS = ("error", "number", "resume", "replace")
 

@@ -15,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from bellmax import spaces
+from bellmax.agent_config import build
 from bellmax.arguments import path_of
 from bellmax.catalog import agent_class
-from bellmax.config import build
+from bellmax.contracts import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space
 from bellmax.files import storage
 from bellmax.loops.choosing import is_tabular
 from bellmax.training.policy import Policy
-from bellmax.types import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space
 
 SUFFIXES = (".safetensors", ".json")
 

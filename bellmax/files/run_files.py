@@ -28,9 +28,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 import bellmax
+from bellmax.agent_config import build
 from bellmax.arguments import path_of
 from bellmax.catalog import agent_class
-from bellmax.config import build
+from bellmax.contracts import ConfigError, CorruptCheckpoint
 from bellmax.files import storage
 from bellmax.files.dataset import Dataset
 from bellmax.files.policy_files import check_named, fingerprint, load_together, read_policy, save_together
@@ -38,7 +39,6 @@ from bellmax.training.evaluate import Evaluation
 from bellmax.training.options import read_options
 from bellmax.training.records import Episodes, History
 from bellmax.training.run import Run
-from bellmax.types import ConfigError, CorruptCheckpoint
 
 PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
 

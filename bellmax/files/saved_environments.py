@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bellmax.arguments import keywords
+from bellmax.contracts import ConfigError, UnsafeFile
 from bellmax.envs.making import normal_wrappers
 from bellmax.sources import Source, find_world
-from bellmax.types import ConfigError, UnsafeFile
 
 # Gymnasium's wrappers that only compute: nothing on disk, no window, no function that a string could name
 PURE_WRAPPERS = frozenset((

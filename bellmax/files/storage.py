@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bellmax.types import ConfigError, CorruptCheckpoint, IncompatibleCheckpoint, ResourceError, UnsafeFile
+from bellmax.contracts import ConfigError, CorruptCheckpoint, IncompatibleCheckpoint, ResourceError, UnsafeFile
 
 # what using the content of a file raises where it is not what bellmax wrote
 FORMAT = 1  # of everything in a run's folder

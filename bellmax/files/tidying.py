@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.types import ConfigError, Masked
+from bellmax.contracts import ConfigError, Masked
 
 
 def tidy_tree(name: str, value: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.config import AgentConfig
+from bellmax.agent_config import AgentConfig
+from bellmax.contracts import ConfigError, EnvWarning, Masked, ResourceError
 from bellmax.dispatch import in_32_bits
 from bellmax.files import checkpoint
 from bellmax.loops.parts import Episodes, Part, join
@@ -18,7 +19,6 @@ from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.stderr import warn
 from bellmax.training.records import Loop, guarded, mean_metrics
-from bellmax.types import ConfigError, EnvWarning, Masked, ResourceError
 
 COPIES = 6  # of a network's parameters: their frozen copy, average, gradient and the optimiser's two moments, at most
 TABLE_GROUPS = 8  # many seeds of a table go in so many groups, each a thread's work; the same on every machine
@@ -154,8 +154,8 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     import jax.numpy as jnp
 
     from bellmax.files.dataset import from_memory
+    from bellmax.keys import make_key
     from bellmax.loops import network_rounds
-    from bellmax.random import make_key
 
     world = source.compile()
     agent = config.make(world.observation_space, world.n_actions, steps)

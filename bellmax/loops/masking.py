@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bellmax.contracts import Box, EnvWarning, Masked
 from bellmax.sources import Source
 from bellmax.stderr import warn
-from bellmax.types import Box, EnvWarning, Masked
 
 
 def with_masks(source: Source) -> Source:

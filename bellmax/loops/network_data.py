@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.config import AgentConfig
+from bellmax.agent_config import AgentConfig
+from bellmax.contracts import Agent, ConfigError, Experience
 from bellmax.dispatch import in_32_bits
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset, as_experience, find_faults
@@ -22,7 +23,6 @@ from bellmax.loops import choosing
 from bellmax.loops.parts import Part, join, nothing
 from bellmax.sources import Source
 from bellmax.training.records import Loop, guarded
-from bellmax.types import Agent, ConfigError, Experience
 
 
 class OfflineState(NamedTuple):
@@ -118,8 +118,8 @@ def deep_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset,
     import jax
     import jax.numpy as jnp
 
+    from bellmax.keys import make_key
     from bellmax.loops import network_rounds
-    from bellmax.random import make_key
 
     if steps >= 2**31:
         raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")

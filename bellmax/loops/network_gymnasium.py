@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.contracts import CheckpointError, EnvWarning, Experience, Transition
 from bellmax.dispatch import in_32_bits, making_near, near
 from bellmax.envs.host_world import HostStep, HostWorld
 from bellmax.files import checkpoint
@@ -25,7 +26,6 @@ from bellmax.machine import resident_mb
 from bellmax.sources import Source
 from bellmax.stderr import warn
 from bellmax.training.records import Loop, guarded, mean_metrics
-from bellmax.types import CheckpointError, EnvWarning, Experience, Transition
 
 SLOW = 3.0  # times its first steps' duration, after which an environment is remarked
 BLOCK = 16  # vector steps; longer blocks save hand-overs and act on older parameters
@@ -157,8 +157,8 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     import jax.numpy as jnp
 
     from bellmax.files.dataset import from_memory
+    from bellmax.keys import APART, make_key
     from bellmax.loops import network_rounds
-    from bellmax.random import APART, make_key
 
     agent = config.make(source.space, source.n_actions, steps)
     act = network_rounds.make_actor(agent, config.num_envs)

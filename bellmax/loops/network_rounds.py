@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bellmax.contracts import Agent, Array, Experience, Space, Transition
 from bellmax.deep.config import DeepConfig
 from bellmax.envs.functional import World
+from bellmax.keys import APART
 from bellmax.networks.images import image_of
-from bellmax.random import APART
 from bellmax.replay.ring import NOWHERE
 from bellmax.spaces import leaves_of
-from bellmax.types import Agent, Array, Experience, Space, Transition
 
 
 class RunState(NamedTuple):

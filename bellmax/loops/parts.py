@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import CorruptCheckpoint, FloatArray, IntArray
 from bellmax.files import storage
-from bellmax.types import CorruptCheckpoint, FloatArray, IntArray
 
 
 class Episodes(NamedTuple):

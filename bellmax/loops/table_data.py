@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.contracts import ConfigError, Masked
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset, as_experience, find_faults
 from bellmax.loops.parts import Part, nothing
@@ -20,7 +21,6 @@ from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
 from bellmax.training.records import Loop
-from bellmax.types import ConfigError, Masked
 
 ON_POLICY = ("expected-sarsa",)  # besides those that look ahead or follow an episode
 CAN = "q-learning, double-q, speedy-q, dyna-q, prioritized-sweeping, r-max or delayed-q"

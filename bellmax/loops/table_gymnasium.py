@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.contracts import CheckpointError, ConfigError, EnvContractError, IncompatibleCheckpoint
 from bellmax.envs.host_world import HostStep, HostWorld
 from bellmax.files import checkpoint
 from bellmax.loops.network_gymnasium import Meter, fresh_seed, meter
@@ -26,7 +27,6 @@ from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.soundness import check_state
 from bellmax.tabular.tiles import Coder, encode
 from bellmax.training.records import Loop
-from bellmax.types import CheckpointError, ConfigError, EnvContractError, IncompatibleCheckpoint
 
 PIECE = 20_000  # environment steps of the first piece of a chunk; those after it grow until they take a moment
 
@@ -75,7 +75,7 @@ def check_end(name: str, state: stepping.TabularState, length: int) -> None:
     if length >= LONGEST_EPISODE:
         raise EnvContractError(
             f"{name}: episode {state.clock[stepping.ENDED] + 1:,} has lasted {length:,} steps and has not ended; give "
-            "the environment a time limit, such as env_kwargs={'max_episode_steps': 1000}, or steps in place of episodes"
+            "it a time limit, such as env_kwargs={'max_episode_steps': 1000}, or steps in place of episodes"
         )
 
 

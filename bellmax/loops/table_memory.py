@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from bellmax.contracts import ResourceError
 from bellmax.files.checkpoint import leaves
 from bellmax.machine import free_bytes
 from bellmax.tabular.agent import Shape
 from bellmax.tabular.stepping import init_state
-from bellmax.types import ResourceError
 
 LARGE = 2**24  # values; the policies of larger tables are not copied at every record
 SHARE = 0.8  # of the free memory that may be filled

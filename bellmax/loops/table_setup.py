@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import ConfigError, Discrete, IntArray, Masked, ResourceError
 from bellmax.loops.table_memory import is_large
 from bellmax.mdp.successors import in_front
 from bellmax.sources import Source
@@ -16,7 +17,6 @@ from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_
 from bellmax.tabular.classic_kernels import RANGES
 from bellmax.tabular.representation import table_of
 from bellmax.tabular.tiles import Coder
-from bellmax.types import ConfigError, Discrete, IntArray, Masked, ResourceError
 
 
 class Setup(NamedTuple):

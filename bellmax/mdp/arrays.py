@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from bellmax.contracts import ConfigError, FloatArray, IntArray, unknown
 from bellmax.mdp.reading import Columns, column, distribution, read_mask, resting
-from bellmax.types import ConfigError, FloatArray, IntArray, unknown
 
 LAYOUTS = ("SAS", "ASS")  # the order of the axes: state, action, next state; or action, state, next state
 EXPECTED = "[S, A, S], [A, S, S], a list of A matrices [S, S], or a matrix [S*A, S] with a row for each pair"

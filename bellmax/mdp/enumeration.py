@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.reading import Columns, column, read_outcome
-from bellmax.types import ConfigError, FloatArray
 
 
 def explore(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bellmax.contracts import ConfigError
 from bellmax.mdp.model import Labels
-from bellmax.types import ConfigError
 
 ACTION_NAMES = {
     "FrozenLakeEnv": ("left", "down", "right", "up"),

@@ -13,6 +13,7 @@ from scipy.sparse import csgraph
 
 from bellmax import stderr
 from bellmax.arguments import integer
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
 from bellmax.mdp.arrays import gather
 from bellmax.mdp.enumeration import explore
 from bellmax.mdp.reading import (
@@ -28,7 +29,6 @@ from bellmax.mdp.reading import (
     with_ends,
 )
 from bellmax.mdp.validation import validate
-from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
 
 
 class Labels(TypedDict, total=False):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
 
 ROUNDING_SEEN = 1e-12  # how far from one the sum of a row may be without a word
 FLOAT32_ROUNDING = 2.0**-24  # the relative error of one number

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
-from bellmax.types import FloatArray, IntArray
 
 
 class SuccessorTable(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bellmax.types import ConfigError
+from bellmax.contracts import ConfigError
 
 if TYPE_CHECKING:
     from bellmax.mdp.model import FiniteMDP

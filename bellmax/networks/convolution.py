@@ -10,8 +10,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bellmax.contracts import Array
 from bellmax.networks.layers import at_least_1
-from bellmax.types import Array
 
 WORD = 4  # bytes
 

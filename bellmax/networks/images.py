@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from bellmax.contracts import Array, Box, Space
 from bellmax.spaces import bounds_of, far_starts, leaves_of
-from bellmax.types import Array, Box, Space
 
 LEAST = 16  # pixels along each side of an image without an axis of channels, or with one of frames: else it is a table
 MOST_CHANNELS = 4  # of what is plainly an image; more are said

@@ -9,9 +9,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bellmax.contracts import Array, Box, Space
 from bellmax.networks.images import image_of
 from bellmax.spaces import leaves_of, map_space, shape_of
-from bellmax.types import Array, Box, Space
 
 NORM_EPSILON = 1e-5  # added to a variance before its root
 

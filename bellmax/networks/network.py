@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from bellmax.contracts import Array, ConfigError, Space, unknown
+from bellmax.keys import drawn, make_key
 from bellmax.networks.layers import GRU, LSTM, Dense, NoisyDense, Norm, SpectralDense, Standardizer
 from bellmax.networks.torsos import TORSOS, choose_torso
-from bellmax.random import drawn, make_key
 from bellmax.spaces import visible, zeros
-from bellmax.types import Array, ConfigError, Space, unknown
 
 CELLS: dict[str, Any] = {"none": None, "lstm": LSTM, "gru": GRU}
 

@@ -9,13 +9,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from bellmax.agent_config import fold
 from bellmax.arguments import describe
-from bellmax.config import fold
+from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Space
 from bellmax.networks.convolution import Conv
 from bellmax.networks.images import channels_last, height_axis, image_of, image_shape, scaled
 from bellmax.networks.layers import Dense, Norm, SpectralDense
 from bellmax.spaces import LEAVES, leaves_of, map_space, n_features
-from bellmax.types import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Space
 
 
 def flat(space: Space, obs: Any) -> Array:

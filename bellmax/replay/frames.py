@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bellmax.contracts import Array, ConfigError, Experience, Memory, Transition
 from bellmax.replay.memory import Horizon, replay
 from bellmax.replay.ring import NOWHERE, Ring, RingState, make_ring, row_codec
 from bellmax.replay.sampling import Sampler
-from bellmax.types import Array, ConfigError, Experience, Memory, Transition
 
 
 class Frames(NamedTuple):

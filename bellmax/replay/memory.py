@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
+from bellmax.contracts import Array, Experience, Memory, Transition
 from bellmax.replay.ring import Ring, RingState, make_ring
 from bellmax.replay.sampling import Sampler
-from bellmax.types import Array, Experience, Memory, Transition
 
 
 class ReplayState(NamedTuple):

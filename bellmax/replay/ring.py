@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bellmax.types import Array, Experience
+from bellmax.contracts import Array, Experience
 
 NOWHERE = 2**31 - 1  # a slot beyond every ring: nothing is written there
 

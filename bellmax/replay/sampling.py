@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bellmax.contracts import Array
 from bellmax.replay.ring import NOWHERE, Ring, RingState
 from bellmax.replay.tree import make_tree
-from bellmax.types import Array
 
 
 class Sampler(NamedTuple):

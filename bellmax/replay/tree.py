@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from bellmax.types import Array
+from bellmax.contracts import Array
 
 FAN = 4  # children of a node (measured at 10^5 leaves, a draw and an update of 64: 14, 9, 13, 21 µs for 2, 4, 8, 16)
 

@@ -13,13 +13,13 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from bellmax.arguments import check_call, integer, keywords
+from bellmax.contracts import ConfigError, EnvCrashed
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Level, Report
 from bellmax.envs.making import Env, make
 from bellmax.envs.native_spaces import Spaces, one_line, read_spaces
 from bellmax.envs.playing import Event, Player
 from bellmax.machine import resident_mb
-from bellmax.types import ConfigError, EnvCrashed
 
 Source: TypeAlias = "str | Env | Callable[..., Env]"
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bellmax.arguments import path_of
-from bellmax.statistics import MIN_SEEDS, bootstrap_interval, iqm
-from bellmax.types import ConfigError
+from bellmax.contracts import ConfigError
+from bellmax.summary_statistics import MIN_SEEDS, bootstrap_interval, iqm
 
 DRAWN_SEEDS = 100  # lines of single seeds; the IQM and its interval are of all
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.contracts import ConfigError
 from bellmax.mdp.model import FiniteMDP
 from bellmax.report.text import describe_solution, describe_values
 from bellmax.solving.solve import Progress
 from bellmax.stderr import console, is_terminal, say
 from bellmax.training.exact import policy_return
 from bellmax.training.progress import LINE_SECONDS, QUIET_SECONDS
-from bellmax.types import ConfigError
 
 Words = Callable[[], str]
 Answer = tuple[dict[str, Any], dict[str, Any], Words]

@@ -10,11 +10,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.files.saved_environments import typed_again
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
-from bellmax.statistics import MIN_SEEDS, Summary
-from bellmax.types import FloatArray, IntArray
+from bellmax.summary_statistics import MIN_SEEDS, Summary
 
 SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
 

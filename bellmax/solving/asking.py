@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, unknown
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
-from bellmax.types import BoolArray, ConfigError, FloatArray, unknown
 
 
 def check_model(mdp: Any) -> FiniteMDP:

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from bellmax.arguments import real
+from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
-from bellmax.types import ConfigError, FloatArray, IntArray
 
 COMPILED_ENTRIES = 1_000_000  # from here on Numba's threads save more than importing Numba costs
 SWEEPS = 50  # with one policy, at most, between two Bellman backups

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, per_pair
 from bellmax.solving.asking import check_model, check_policy
 from bellmax.solving.backup import EPSILON
 from bellmax.solving.structure import Matrix, closed_classes, reaching
-from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
 class Chain(NamedTuple):

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP, per_pair
 from bellmax.solving.backup import EPSILON, Problem, greedy_policy, q_values
 from bellmax.solving.chain import name_states
 from bellmax.solving.shortest_path import Endless, Rows, chain_values, ending_choice, improve, policy_iteration
 from bellmax.solving.structure import free_loops
-from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 TIES = (1e-6, 1e-8, 1e-10, 1e-12)  # of the largest value: which rows the proof takes for equally good, tried in turn
 

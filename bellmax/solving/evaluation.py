@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from bellmax.arguments import check_call, integer, real
+from bellmax.contracts import ConfigError, FloatArray, unknown
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
 from bellmax.solving.backup import EPSILON, check_gamma
@@ -16,7 +17,6 @@ from bellmax.solving.chain import Chain, make_chain, name_states
 from bellmax.solving.methods import linear_solve
 from bellmax.solving.recurrence import stationary
 from bellmax.solving.shortest_path import chain_values
-from bellmax.types import ConfigError, FloatArray, unknown
 
 
 def evaluate_policy(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.contracts import FloatArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model, check_values
 from bellmax.solving.backup import check_gamma, greedy_policy
@@ -14,7 +15,6 @@ from bellmax.solving.chain import make_chain
 from bellmax.solving.evaluation import evaluate_policy, total_reward
 from bellmax.solving.showing import show
 from bellmax.solving.solve import Solution, solve
-from bellmax.types import FloatArray
 
 
 class PolicyGap(NamedTuple):

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.arguments import integer
+from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model, check_values
 from bellmax.solving.backup import best, check_gamma, greedy_policy, make_problem, q_values
 from bellmax.solving.showing import show
-from bellmax.types import ConfigError, FloatArray, IntArray
 
 
 class HorizonSolution(NamedTuple):

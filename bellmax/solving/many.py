@@ -10,9 +10,9 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 from scipy.sparse.linalg import spsolve
 
+from bellmax.contracts import BoolArray, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
 from bellmax.solving.structure import closed_classes
-from bellmax.types import BoolArray, FloatArray, IntArray
 
 Matrix = sp.csr_array[np.float64]
 Valuation = Callable[[Matrix, FloatArray, BoolArray], FloatArray]  # of (chain [N, N], reward [N], ends [N]), V [N]

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.arguments import real
+from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving import backup
 from bellmax.solving.asking import check_model, check_values
 from bellmax.solving.chain import choice
-from bellmax.types import ConfigError, FloatArray, IntArray
 
 
 def q_values(mdp: FiniteMDP, v: npt.ArrayLike, gamma: float) -> FloatArray:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.solving.methods import linear_solve
 from bellmax.solving.structure import Matrix, closed_classes
-from bellmax.types import FloatArray, IntArray
 
 
 class Recurrence(NamedTuple):

@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, bicgstab
 
+from bellmax.contracts import BoolArray, FloatArray, IntArray
 from bellmax.solving.methods import linear_solve
 from bellmax.solving.structure import Matrix, closed_classes, reaching, sources
-from bellmax.types import BoolArray, FloatArray, IntArray
 
 DIRECT_CHAIN = 300  # states; of larger chains the LU factors may fill the memory, so BiCGSTAB comes first
 

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from bellmax.arguments import real
+from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
 from bellmax.solving.asking import check_model, check_policy
 from bellmax.solving.backup import check_gamma, greedy_policy, make_problem, q_values
 from bellmax.solving.solve import Progress, Solution, solve
-from bellmax.types import ConfigError, FloatArray
 
 
 def solve_soft(

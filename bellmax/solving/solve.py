@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.arguments import check_call, integer, real
+from bellmax.contracts import ConfigError, FloatArray, IntArray, unknown
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
 from bellmax.solving.backup import (
@@ -23,7 +24,6 @@ from bellmax.solving.backup import (
 from bellmax.solving.evaluation import evaluate_policy, horizon_length, horizon_return
 from bellmax.solving.methods import METHODS
 from bellmax.solving.showing import show
-from bellmax.types import ConfigError, FloatArray, IntArray, unknown
 
 __all__ = ["Solution", "evaluate_policy", "greedy_policy", "horizon_length", "horizon_return", "solve"]
 Progress = Callable[[int, float], None]

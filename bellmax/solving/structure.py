@@ -9,7 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.sparse import csgraph
 
-from bellmax.types import BoolArray, IntArray
+from bellmax.contracts import BoolArray, IntArray
 
 Matrix = sp.csr_array[np.float64]
 

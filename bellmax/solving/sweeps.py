@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from bellmax.compiling import compiled, source_digest
-from bellmax.types import FloatArray, IntArray
+from bellmax.contracts import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from bellmax.solving.backup import Problem

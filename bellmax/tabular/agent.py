@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax import schedules
-from bellmax.config import AgentConfig, setting
+from bellmax.agent_config import AgentConfig, setting
+from bellmax.contracts import IntArray
 from bellmax.tabular.kernel import kernel
-from bellmax.types import IntArray
 
 _linear = kernel(schedules.linear)
 _exponential = kernel(schedules.exponential)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax import spaces
+from bellmax.contracts import Box, ConfigError, Discrete, EnvWarning, FloatArray, IntArray, Leaf, ResourceError, Space
 from bellmax.stderr import warn
 from bellmax.tabular.tiles import Coder, encode
-from bellmax.types import Box, ConfigError, Discrete, EnvWarning, FloatArray, IntArray, Leaf, ResourceError, Space
 
 BINS = 8  # along a dimension of real numbers, where nothing else is asked
 MOST_CELLS = 2**25  # values of a table in which each integer of a Box has a cell unasked; with its visits 0.5 GB

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.agent import Shape
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.representation import largest, n_columns
 from bellmax.tabular.soundness import MOST
-from bellmax.types import FloatArray, IntArray
 
 
 class Learnt(NamedTuple):

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import FloatArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
 from bellmax.tabular.agent import NO_LIMIT
 from bellmax.tabular.kernel import gaussian, kernel, uniform
-from bellmax.types import FloatArray
 
 ENTRY = np.dtype([("reward", np.float64), ("successor", np.uint32), ("continues", np.float32)])
 

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from bellmax.config import setting
+from bellmax.agent_config import setting
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, counts, step_size_after
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.representation import change, feature, greedy, largest, table_of, value
 from bellmax.tabular.soundness import MOST
-from bellmax.types import FloatArray, IntArray
 
 
 class Window(NamedTuple):

@@ -7,14 +7,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from bellmax.config import setting
+from bellmax.agent_config import setting
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.learnt import backup, new_model, remember
 from bellmax.tabular.representation import change, largest, n_columns, value
 from bellmax.tabular.soundness import MOST
-from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)

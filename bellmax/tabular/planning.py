@@ -8,13 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from bellmax.config import setting
+from bellmax.agent_config import setting
+from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, step_size_after
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel, uniform
 from bellmax.tabular.learnt import Learnt, backup, know, new_model, outcomes_of, remember
 from bellmax.tabular.representation import change, is_allowed, largest, n_actions, n_columns, value
-from bellmax.types import ConfigError, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+from bellmax.contracts import BoolArray, FloatArray, IntArray
 from bellmax.tabular.kernel import OPTIONS, branch, kernel
-from bellmax.types import BoolArray, FloatArray, IntArray
 
 
 class Ragged(NamedTuple):

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import CorruptCheckpoint
 from bellmax.tabular.representation import MaskedTiles, Tiles, table_of
-from bellmax.types import CorruptCheckpoint
 
 MOST = 2**62  # of a counter
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.agent import Now, Shape, Step, TabularAgent, level_at, step_size_after
 from bellmax.tabular.kernel import kernel, new_generator, uniform
 from bellmax.tabular.representation import MaskedTable, MaskedTiles, Ragged, Tiles, feature, n_features, set_allowed
 from bellmax.tabular.soundness import MOST
-from bellmax.types import FloatArray, IntArray
 
 FAR = 1e9  # nothing of a classic world comes near; angles are wrapped in steps of 2π
 

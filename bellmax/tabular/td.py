@@ -8,12 +8,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
 from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, TabularConfig, counts
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel, random_bits
 from bellmax.tabular.representation import change, largest, table_of, value, with_table
 from bellmax.tabular.soundness import MOST
-from bellmax.types import BoolArray, ConfigError, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)

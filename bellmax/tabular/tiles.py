@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.kernel import kernel
-from bellmax.types import FloatArray, IntArray
 
 
 class Coder(NamedTuple):

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from bellmax.config import setting
+from bellmax.agent_config import setting
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, step_size_after
 from bellmax.tabular.behaviour import find_behaviour
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.representation import add, feature, largest, n_actions, n_features, table_of, value
-from bellmax.types import FloatArray, IntArray
 
 CUTOFF = 1e-6  # a trace at or below this is forgotten
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.arguments import describe, is_integer, path_of
+from bellmax.contracts import ConfigError, Discrete, Masked, Space, nearest
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.loops.masking import with_masks
 from bellmax.solving.average import Average
@@ -19,7 +20,6 @@ from bellmax.solving.horizon import HorizonSolution
 from bellmax.solving.solve import Solution
 from bellmax.sources import Source, find_world
 from bellmax.training.policy import Policy
-from bellmax.types import ConfigError, Discrete, Masked, Space, nearest
 
 WANTED = (
     "a policy, a run, the folder of one, an exact solution, actions [S] of a finite environment, or a function from "

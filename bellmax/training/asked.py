@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bellmax.agent_config import AgentConfig
 from bellmax.arguments import integer, is_integer, keywords
-from bellmax.config import AgentConfig
+from bellmax.contracts import ConfigError
 from bellmax.envs.making import normal_wrappers
 from bellmax.loops import choosing
 from bellmax.sources import Source
 from bellmax.training.evaluate import SEED_OFFSET
-from bellmax.types import ConfigError
 from bellmax.values import whole
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import BellmaxError, FloatArray, Masked
 from bellmax.mdp.model import FiniteMDP
 from bellmax.sources import Source
 from bellmax.training.evaluate import SEED_OFFSET, STEP_CAP, play_host
@@ -16,7 +17,6 @@ from bellmax.training.exact import policy_return
 from bellmax.training.grading import GRADES
 from bellmax.training.stepped import opened
 from bellmax.training.verdict import Facts
-from bellmax.types import BellmaxError, FloatArray, Masked
 
 if TYPE_CHECKING:
     from bellmax.training.run import Run

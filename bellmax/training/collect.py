@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bellmax.arguments import check_call, integer, real
+from bellmax.contracts import ConfigError, Masked
 from bellmax.dispatch import in_32_bits
 from bellmax.files.dataset import Dataset, join, stack_trees
 from bellmax.loops.masking import with_masks
@@ -17,7 +18,6 @@ from bellmax.training.actors import Actor, find_actors
 from bellmax.training.looking import network_function
 from bellmax.training.policy import Policy
 from bellmax.training.stepped import opened
-from bellmax.types import ConfigError, Masked
 
 
 def collect(
@@ -114,7 +114,7 @@ def _in_compiled(policy: Policy | None, source: Source, steps: int, seed: int, e
     """Play in the compiled world, all in one `scan`."""
     import jax
 
-    from bellmax.random import make_key
+    from bellmax.keys import make_key
 
     arrays = {} if policy is None else policy.arrays
     play = _player(source.compile, policy and policy.config, source.space, source.n_actions, steps)

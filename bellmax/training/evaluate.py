@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.arguments import check_call, integer
+from bellmax.contracts import EnvWarning, FloatArray, IntArray
 from bellmax.dispatch import in_32_bits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
@@ -19,7 +20,6 @@ from bellmax.training.actors import Actor, find_actors
 from bellmax.training.looking import network_function
 from bellmax.training.policy import Policy
 from bellmax.training.stepped import opened
-from bellmax.types import EnvWarning, FloatArray, IntArray
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
 MOST_STATES = 4_096  # of which a network is asked for all values at once
@@ -181,7 +181,7 @@ def play_compiled(policy: Policy, source: Source, episodes: int, seed: int) -> E
     """Play in the compiled world, all episodes side by side."""
     import jax
 
-    from bellmax.random import make_key
+    from bellmax.keys import make_key
 
     play = compiled_player(source.compile, policy.config, policy.space, policy.n_actions, episodes)
     returns, lengths = jax.device_get(play(policy.arrays, make_key(seed)))

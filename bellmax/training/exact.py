@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import stand_in
 from bellmax.solving.many import Occurring, occurring, start_occupancy, start_returns, start_values
 from bellmax.solving.solve import Solution, evaluate_policy, horizon_return, solve
 from bellmax.stderr import say
-from bellmax.types import ConfigError, FloatArray, IntArray
 
 KEPT_BYTES = 10**8  # of policies whose values are remembered
 

@@ -7,11 +7,11 @@ from concurrent.futures import Executor
 
 import numpy as np
 
+from bellmax.contracts import FloatArray, Masked
 from bellmax.sources import Source
 from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play, play_compiled
 from bellmax.training.exact import Truth, measure
 from bellmax.training.policy import Policy
-from bellmax.types import FloatArray, Masked
 
 GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first
 BLOCK = 1 << 22  # numbers of all tables compared at a time: 32 MB of float64

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bellmax.contracts import IntArray
 from bellmax.training.policy import Policy
 from bellmax.training.records import Chunk, Episodes
 from bellmax.training.run import Run
-from bellmax.types import IntArray
 
 KEPT_VISITS = 10**7  # numbers of all records together
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from bellmax import spaces
+from bellmax.contracts import Masked, Space
 from bellmax.dispatch import in_32_bits, near
 from bellmax.loops.choosing import is_tabular
-from bellmax.types import Masked, Space
 
 Look = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -117,8 +117,8 @@ def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callabl
         return lambda n: (), jax.jit(lambda arrays, carry, batch: (arrays["q"][batch], carry))
 
     from bellmax.deep.learner import LearnerState
+    from bellmax.keys import make_key
     from bellmax.networks.network import flatten, from_named, skeleton
-    from bellmax.random import make_key
 
     agent, blank = config.make(space, n_actions, 1), skeleton(space, n_actions, config.spec)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bellmax.agent_config import build, setting
 from bellmax.arguments import integer, real
-from bellmax.config import build, setting
+from bellmax.contracts import ConfigError, unknown
 from bellmax.envs.host_steps import NONFINITE, Handling
-from bellmax.types import ConfigError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from bellmax import spaces
-from bellmax.config import AgentConfig
+from bellmax.agent_config import AgentConfig
+from bellmax.contracts import ConfigError, Masked, RunWarning, Space
 from bellmax.files import storage
 from bellmax.loops.choosing import is_tabular
 from bellmax.stderr import warn
 from bellmax.training.looking import Look, blank_carry, make_look
-from bellmax.types import ConfigError, Masked, RunWarning, Space
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.contracts import ConfigError, FloatArray, NonFiniteError
 from bellmax.dispatch import in_32_bits
 from bellmax.loops.parts import Episodes as Episodes
 from bellmax.loops.parts import Part as Part
 from bellmax.loops.stopping import never
-from bellmax.types import ConfigError, FloatArray, NonFiniteError
 
 
 class Chunk(NamedTuple):

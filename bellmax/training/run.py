@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.config import AgentConfig
+from bellmax.agent_config import AgentConfig
+from bellmax.contracts import BellmaxError, ConfigError, FloatArray, IntArray
 from bellmax.files.checkpoint import MANIFEST
 from bellmax.files.dataset import Dataset
 from bellmax.files.storage import read_json
-from bellmax.statistics import Summary, bootstrap_interval, summarise
+from bellmax.summary_statistics import Summary, bootstrap_interval, summarise
 from bellmax.training.evaluate import Evaluation
 from bellmax.training.options import RunOptions
 from bellmax.training.policy import Policy
 from bellmax.training.records import Episodes, History
 from bellmax.training.verdict import Verdict, judge
-from bellmax.types import BellmaxError, ConfigError, FloatArray, IntArray
 
 
 class StepsToOptimal(NamedTuple):

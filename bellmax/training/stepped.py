@@ -39,7 +39,7 @@ class SteppedWorld:
         """The first observations of n episodes."""
         import jax
 
-        from bellmax.random import make_key
+        from bellmax.keys import make_key
 
         self._key = make_key(seed)
         self._state, obs = self._reset(self._keys())

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bellmax.agent_config import AgentConfig
 from bellmax.arguments import check_call, path_of
 from bellmax.catalog import make_agent
-from bellmax.config import AgentConfig
+from bellmax.contracts import BellmaxError, ConfigError, CorruptCheckpoint, Masked, unknown
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
@@ -26,7 +27,6 @@ from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
 from bellmax.training.trainer import Trainer
-from bellmax.types import BellmaxError, ConfigError, CorruptCheckpoint, Masked, unknown
 
 
 def train(

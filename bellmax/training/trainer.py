@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.contracts import BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
 from bellmax.files import checkpoint, run_files
 from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
 from bellmax.loops.pacing import chunk_steps as chunk_steps
@@ -35,7 +36,6 @@ from bellmax.training.records import (
     clipping,
 )  # fmt: skip
 from bellmax.training.run import Run
-from bellmax.types import BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
 
 SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed; more where saving takes above a second
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bellmax.types import BoolArray, FloatArray
+from bellmax.contracts import BoolArray, FloatArray
 
 HALF = 0.5  # of the way from random play to a better score: what is lost by more than this is lost plainly
 SURE = 3.0  # standard errors of both sides, which a difference must exceed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery.building import Outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
-from bellmax.types import ConfigError
 
 LEFT, RIGHT = 0, 1
 SIDES = ("left", "right")

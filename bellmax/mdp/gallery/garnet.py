@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bellmax.contracts import ConfigError, IntArray
 from bellmax.mdp.gallery.building import world
 from bellmax.mdp.model import FiniteMDP
-from bellmax.types import ConfigError, IntArray
 
 
 @world

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery.building import Outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
-from bellmax.types import ConfigError
 
 Cell = tuple[int, int]
 DIRECTIONS = ((-1, 0), (0, 1), (1, 0), (0, -1))

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.gallery.building import world
 from bellmax.mdp.model import FiniteMDP
-from bellmax.types import ConfigError, FloatArray
 
 
 @world

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from bellmax import schedules
 from bellmax.arguments import describe as describe_value
 from bellmax.arguments import interval, is_integer, is_number
-from bellmax.types import ConfigError, listed, unknown
+from bellmax.contracts import ConfigError, listed, unknown
 from bellmax.values import read_as
 from bellmax.words import explain
 

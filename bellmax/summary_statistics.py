@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.types import FloatArray
+from bellmax.contracts import FloatArray
 
 _BLOCK = 1 << 22  # resampled scores held at a time: 32 MB of float64
 MIN_SEEDS = 5  # below, an interval of resampled means says nothing: decision 25

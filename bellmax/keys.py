@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.random import define_prng_impl
 
-from bellmax.types import Array
+from bellmax.contracts import Array
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
