@@ -15,8 +15,8 @@ from bellmax.keys import make_key
 from bellmax.loops.choosing import is_tabular
 from bellmax.networks.network import make_network, to_named
 from bellmax.spaces import leaves_of, map_space, shape_of, visible
-from bellmax.training.looking import make_look
 from bellmax.training.policy import Policy
+from bellmax.training.policy_values import make_look
 
 NETWORKS = [name for name in AGENTS if not is_tabular(agent_class(name)())]
 BOX = Box((5,))
@@ -111,7 +111,9 @@ def test_acting_on_one_computes_what_the_network_computes_of_a_batch(name: str, 
 def test_one_observation_of_a_dense_network_leaves_jax_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     policy, obs = policy_of(config_of(name), BOX), observations(BOX)[0]
     used = []
-    monkeypatch.setattr("bellmax.training.looking._network", lambda *given: used.append(given) or (lambda c, b: (b, c)))
+    monkeypatch.setattr(
+        "bellmax.training.policy_values._network", lambda *given: used.append(given) or (lambda c, b: (b, c))
+    )
     make_look(policy.config, policy.space, policy.n_actions, policy.arrays)((), obs[None])
     assert bool(used) == (name in NOT_DENSE)
 

@@ -10,7 +10,7 @@ from safetensors.numpy import save as to_bytes
 import bellmax as bx
 from bellmax.contracts import Discrete
 from bellmax.files.policy_files import read_policy as load_policy
-from bellmax.training import keeping
+from bellmax.training import kept_records
 from bellmax.training.policy import Policy
 from bellmax.training.records import Chunk, Episodes, History, chunk_columns
 
@@ -77,7 +77,7 @@ def test_every_visit_is_counted_at_every_record(name: str, tmp_path: Path) -> No
 
 
 def test_too_many_visits_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(keeping, "KEPT_VISITS", 5 * 3 * 48 * 4 - 1)
+    monkeypatch.setattr(kept_records, "KEPT_VISITS", 5 * 3 * 48 * 4 - 1)
     run = go("table, compiled", out=tmp_path / "run")
     assert run.visits is None
     assert not (tmp_path / "run" / "visits.safetensors").exists()

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
-from bellmax.training import chance
+from bellmax.training import random_play
 from bellmax.training.verdict import Facts, judge
 
 
@@ -201,7 +201,7 @@ class Slow(gym.Env):  # type: ignore[type-arg]
 def test_random_play_of_a_slow_environment_is_bounded_and_then_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     run = bx.train(Slow, "q-learning", steps=100, records=1, eval_episodes=0, final_episodes=2)
     monkeypatch.setattr(Slow, "pause", 0.05)
-    monkeypatch.setattr(chance, "SECONDS", 0.2)
+    monkeypatch.setattr(random_play, "SECONDS", 0.2)
     begin = time.monotonic()
     verdict = run.verdict()
     assert np.isnan(verdict.random)

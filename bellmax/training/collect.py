@@ -15,9 +15,9 @@ from bellmax.files.dataset import Dataset, join, stack_trees
 from bellmax.loops.masking import with_masks
 from bellmax.sources import Source, find_world
 from bellmax.training.actors import Actor, find_actors
-from bellmax.training.looking import network_function
+from bellmax.training.compiled_as_host import opened
 from bellmax.training.policy import Policy
-from bellmax.training.stepped import opened
+from bellmax.training.policy_values import network_function
 
 
 def collect(

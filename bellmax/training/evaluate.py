@@ -17,9 +17,9 @@ from bellmax.mdp.successors import successor_table
 from bellmax.sources import Source
 from bellmax.stderr import voices, warn
 from bellmax.training.actors import Actor, find_actors
-from bellmax.training.looking import network_function
+from bellmax.training.compiled_as_host import opened
 from bellmax.training.policy import Policy
-from bellmax.training.stepped import opened
+from bellmax.training.policy_values import network_function
 
 STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
 MOST_STATES = 4_096  # of which a network is asked for all values at once

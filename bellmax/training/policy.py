@@ -15,7 +15,7 @@ from bellmax.contracts import ConfigError, Masked, RunWarning, Space
 from bellmax.files import storage
 from bellmax.loops.choosing import is_tabular
 from bellmax.stderr import warn
-from bellmax.training.looking import Look, blank_carry, make_look
+from bellmax.training.policy_values import Look, blank_carry, make_look
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class Run:
             ConfigError: the run has not ended.
         """
         from bellmax.files.saved_environments import find_saved_world
-        from bellmax.training.chance import facts_of
+        from bellmax.training.random_play import facts_of
 
         self.summary()  # it has ended
         if self._verdict is None:

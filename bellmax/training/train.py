@@ -22,10 +22,17 @@ from bellmax.loops.masking import as_asked
 from bellmax.loops.parts import check_step
 from bellmax.sources import Source, find_world
 from bellmax.stderr import voices
-from bellmax.training.asked import check_handled, check_kept, check_saved, check_seeds, read_length, with_wrappers
 from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
+from bellmax.training.train_arguments import (
+    check_handled,
+    check_kept,
+    check_saved,
+    check_seeds,
+    read_length,
+    with_wrappers,
+)
 from bellmax.training.trainer import Trainer
 
 

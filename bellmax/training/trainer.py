@@ -23,7 +23,7 @@ from bellmax.sources import Source
 from bellmax.stderr import say, warn
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
-from bellmax.training.keeping import Keeper
+from bellmax.training.kept_records import KeptRecords
 from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.records import (
@@ -58,7 +58,7 @@ class Trainer:
         self.groups = [run.seeds[i : i + size] for i in range(0, len(run.seeds), size)]
         self.chunk = chunk_steps(run.steps, loop.stride if loop else 1, run.options.records)
         self.n_records = -(-run.steps // self.chunk) if loop else len(run.history)
-        self.keeper = Keeper(run, self.n_records)
+        self.kept = KeptRecords(run, self.n_records)
         self.clipped = False
         self.best, self.scale = np.full(len(run.seeds), -math.inf), Scale.of(len(run.seeds))
         self.states: list[Any] = []
@@ -195,7 +195,7 @@ class Trainer:
         for state in self.states:
             loop.forget(state)
         self.parts = [[nothing() for _ in seeds] for seeds in self.groups]
-        self.keeper.keep(chunks, run.policies["final"])
+        self.kept.keep(chunks, run.policies["final"])
         self.begun, self.words = time.monotonic(), progress_words(columns)
         report(t * len(run.seeds), self.words, compiling=self.first)
         self.first = False
@@ -218,7 +218,7 @@ class Trainer:
         """Write the run's files and a checkpoint, and decide when to do so again."""
         assert self.run.folder is not None  # noqa: S101 - the caller has looked
         begin = time.monotonic()
-        self.keeper.gather()
+        self.kept.gather()
         run_files.save(self.run)
         scales = np.stack(self.scale, axis=1)
         groups = [
@@ -231,7 +231,7 @@ class Trainer:
 
     def save_end(self) -> None:
         """All that was learnt, and a checkpoint without states: what is left is to evaluate."""
-        self.keeper.gather()
+        self.kept.gather()
         if self.run.folder is not None:
             run_files.save(self.run)
             run_files.save_experience(self.run)
@@ -262,11 +262,11 @@ class Trainer:
             if run.policies:
                 run.policies.setdefault("best", list(run.policies["final"]))
             if run.folder is None:
-                self.keeper.gather()
+                self.kept.gather()
             elif self.sound:
                 self.save(loop)
             elif run.policies:
-                self.keeper.gather()
+                self.kept.gather()
                 run_files.save(run)
         except BellmaxError as error:
             say(f"what was learned since the last checkpoint could not be saved: {error}")
@@ -314,7 +314,7 @@ class Trainer:
         """Evaluate the final policies in the environment itself, score them, write the result."""
         run, episodes = self.run, self.run.options.final_episodes
         run._source = self.source
-        self.keeper.gather()
+        self.kept.gather()
         if episodes:
             stop = functools.partial(check_asked, self.asked)
             run.evaluations = self.pool.call(

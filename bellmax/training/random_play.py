@@ -12,10 +12,10 @@ import numpy as np
 from bellmax.contracts import BellmaxError, FloatArray, Masked
 from bellmax.mdp.model import FiniteMDP
 from bellmax.sources import Source
+from bellmax.training.compiled_as_host import opened
 from bellmax.training.evaluate import SEED_OFFSET, STEP_CAP, play_host
 from bellmax.training.exact import policy_return
 from bellmax.training.grading import GRADES
-from bellmax.training.stepped import opened
 from bellmax.training.verdict import Facts
 
 if TYPE_CHECKING:

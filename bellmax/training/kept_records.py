@@ -15,7 +15,7 @@ from bellmax.training.run import Run
 KEPT_VISITS = 10**7  # numbers of all records together
 
 
-class Keeper:
+class KeptRecords:
     """Fills `run.episodes` and `run.visits` record by record, each within a bound on its memory.
 
     What a run that is resumed lacks (an older version did not keep it) stays left out: the rest would pass for the
