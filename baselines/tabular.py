@@ -11,7 +11,7 @@ import bellmax as bx
 from bellmax.agent_config import hints
 from bellmax.catalog import agent_class
 from bellmax.mdp.gallery import GALLERY
-from bellmax.mdp.model import reachable
+from bellmax.mdp.outcomes import reachable
 
 EXPLORING = {"exploration_initial_eps": 0.1, "exploration_final_eps": 0.1}
 

@@ -39,7 +39,8 @@ from bellmax.mdp.gallery import (
     shortcut_maze,
     windy_gridworld,
 )
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import continuation, expected_reward, reachable
 from bellmax.solving.solve import evaluate_policy, horizon_length, horizon_return, solve
 
 

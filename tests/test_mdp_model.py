@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import continuation, expected_reward, reachable
 from bellmax.mdp.successors import successor_table
 from bellmax.solving.solve import evaluate_policy, greedy_policy, horizon_return, solve
 

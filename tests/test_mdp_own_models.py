@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import bellmax as bx
 from bellmax.contracts import ConfigError, ModelWarning
 from bellmax.mdp.gallery import GALLERY, random_garnet
-from bellmax.mdp.model import FiniteMDP, expected_reward
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import expected_reward, reachable
 from bellmax.solving.solve import solve
 
 END = [(1.0, "end", 0.0, True)]
@@ -53,7 +53,7 @@ def test_any_model_read_back_by_its_function_has_the_same_values(seed: int, term
     order = [int(state) for state in mdp.state_names]
     assert order[:2] == [3, 5]
     assert mdp.start[:2].tolist() == [0.25, 0.75]
-    acts = bx.mdp.model.reachable(mdp)
+    acts = reachable(mdp)
     assert solve(mdp, 0.9).q[acts] == pytest.approx(solve(given_mdp, 0.9).q[order][acts])
     assert expected_reward(mdp)[acts] == pytest.approx(expected_reward(given_mdp)[order][acts])
     assert bool(mdp.reward_std.any()) == noise

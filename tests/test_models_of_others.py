@@ -13,7 +13,8 @@ import scipy.sparse as sp
 
 import bellmax as bx
 from bellmax.contracts import ConfigError, FloatArray, ModelWarning
-from bellmax.mdp.model import FiniteMDP, expected_reward
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import expected_reward
 
 S, A = 5, 3
 FORMATS = ("csr", "csc", "coo", "lil", "dok", "bsr", "dia")

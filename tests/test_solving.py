@@ -13,7 +13,8 @@ from scipy.optimize import linprog
 
 from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import continuation, expected_reward
 from bellmax.solving import methods as methods_module
 from bellmax.solving.solve import evaluate_policy, greedy_policy, horizon_length, horizon_return, solve
 

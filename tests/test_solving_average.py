@@ -9,7 +9,8 @@ import pytest
 
 from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import continuation, expected_reward
 from bellmax.solving.average import evaluate_average, occupancy, solve_average, stationary_distribution
 from bellmax.solving.evaluation import evaluate_policy, horizon_return
 from bellmax.solving.horizon import solve_horizon

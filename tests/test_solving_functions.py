@@ -15,8 +15,8 @@ from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.gallery import GALLERY, random_garnet, random_walk
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving import average
-from bellmax.solving.backup import make_problem
 from bellmax.solving.methods import METHODS
+from bellmax.solving.problem import make_problem
 
 
 def dense(mdp: FiniteMDP) -> tuple[FloatArray, FloatArray]:

@@ -14,7 +14,8 @@ from bellmax.agent_config import hints
 from bellmax.catalog import AGENTS, agent_class
 from bellmax.files import checkpoint
 from bellmax.mdp.gallery import cliff, corridor, random_garnet
-from bellmax.mdp.model import FiniteMDP, expected_reward
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import expected_reward
 from bellmax.mdp.successors import successor_table
 from bellmax.solving.solve import solve
 from bellmax.tabular import stepping

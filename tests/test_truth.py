@@ -13,7 +13,8 @@ import bellmax as bx
 from bellmax.cli import numbers
 from bellmax.files import checkpoint
 from bellmax.files.storage import finite
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import continuation, expected_reward, reachable
 from bellmax.report.text import describe_run
 from bellmax.solving import many
 from bellmax.solving.average import occupancy

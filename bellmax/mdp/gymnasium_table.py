@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bellmax.contracts import ConfigError
-from bellmax.mdp.model import Labels
+from bellmax.mdp.reading import Labels
 
 ACTION_NAMES = {
     "FrozenLakeEnv": ("left", "down", "right", "up"),

@@ -1,24 +1,24 @@
-"""NumPy and SciPy sparse. `FiniteMDP`: a world small enough to write down, as flat lists of successors."""
+"""NumPy. `FiniteMDP`: a world small enough to write down, as flat lists of successors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
-from scipy.sparse import csgraph
 
 from bellmax import stderr
 from bellmax.arguments import integer
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
 from bellmax.mdp.arrays import gather
 from bellmax.mdp.enumeration import explore
+from bellmax.mdp.gymnasium_table import read_table
 from bellmax.mdp.reading import (
     DTYPES,
     Columns,
+    Labels,
     column,
     distribution,
     flatten,
@@ -28,16 +28,8 @@ from bellmax.mdp.reading import (
     read_mask,
     with_ends,
 )
+from bellmax.mdp.remarks import find_remarks
 from bellmax.mdp.validation import validate
-
-
-class Labels(TypedDict, total=False):
-    """What every constructor passes on unchanged."""
-
-    max_episode_steps: int | None
-    name: str
-    action_names: tuple[str, ...]
-    state_names: tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,8 +230,6 @@ class FiniteMDP:
         Works for FrozenLake, CliffWalking, Taxi and any world with `unwrapped.P` and `initial_state_distrib`.
         Raises ConfigError where the world is unknown, has no table, or does not behave as its table says.
         """
-        from bellmax.mdp.gymnasium_table import read_table
-
         table, start, labels = read_table(env, kwargs)
         return cls._of_columns(flatten(table), start, labels, warn=False)
 
@@ -272,56 +262,4 @@ class FiniteMDP:
 
         The constructors for one's own data give these as one `ModelWarning`.
         """
-        from bellmax.mdp.remarks import remarks
-
-        return remarks(self, gamma)
-
-
-def per_pair(mdp: FiniteMDP, values: npt.NDArray[Any]) -> FloatArray:
-    """[S*A]: the sum of `values [E]` over the outcomes of each pair; 0 where the state lacks the action."""
-    exists = np.diff(mdp.indptr) > 0
-    total = np.zeros(exists.size)
-    total[exists] = np.add.reduceat(values, mdp.indptr[:-1][exists])
-    return total
-
-
-def expected_reward(mdp: FiniteMDP) -> FloatArray:
-    """[S, A]: the mean reward of each pair; -inf where the state lacks the action, so that no maximum takes it."""
-    reward = per_pair(mdp, mdp.probability * mdp.reward).reshape(mdp.n_states, mdp.n_actions)
-    if not mdp.allowed.all():
-        reward[~mdp.allowed] = -np.inf
-    return reward
-
-
-def continuation(mdp: FiniteMDP) -> sp.csr_array[np.float64]:
-    """[S*A, S]: the probability to be in a state next *and* go on; a row sums to 1 minus that of the end."""
-    indptr, successor, probability = mdp.indptr, mdp.successor, mdp.probability
-    small = max(int(indptr[-1]), mdp.n_states) < 2**31
-    index = np.dtype(np.int32 if small else np.int64)  # half the memory, and faster
-    if mdp.terminated.any():
-        goes_on = ~mdp.terminated
-        indptr = np.concatenate([[0], np.cumsum(goes_on)])[indptr]
-        successor, probability = successor[goes_on], probability[goes_on]
-    else:
-        probability = probability.copy()
-    shape = (mdp.n_states * mdp.n_actions, mdp.n_states)
-    arrays = (probability, successor.astype(index), indptr.astype(index))
-    matrix = sp.csr_array(arrays, shape=shape, dtype=np.float64)
-    matrix.sum_duplicates()
-    return matrix
-
-
-def reachable(mdp: FiniteMDP) -> BoolArray:
-    """[S]: whether some policy ever has to *act* in the state, from the start distribution.
-
-    A state that is only entered by terminating, such as a goal, is not: its values are never learnt or used.
-    """
-    matrix, first = continuation(mdp), np.flatnonzero(mdp.start)
-    edges = np.concatenate([matrix.indices, first])  # one node more, with an edge to every start state
-    indptr = np.append(matrix.indptr[:: mdp.n_actions], edges.size)  # the rows of a state, joined
-    size = mdp.n_states + 1
-    graph = sp.csr_array((np.ones(edges.size), edges, indptr), shape=(size, size))
-    found = csgraph.breadth_first_order(graph, mdp.n_states, return_predecessors=False)
-    seen = np.zeros(size, np.bool_)
-    seen[found] = True
-    return seen[:-1]
+        return find_remarks(self, gamma)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,15 @@ def without_rounding(probability: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Probabilities with 0 for those that rounding left just below it, such as 1 - 0.9 - 0.1."""
     below = (probability < 0) & (probability >= -ROUNDING_SEEN)
     return np.where(below, 0.0, probability) if below.any() else probability
+
+
+class Labels(TypedDict, total=False):
+    """What every constructor passes on unchanged."""
+
+    max_episode_steps: int | None
+    name: str
+    action_names: tuple[str, ...]
+    state_names: tuple[Any, ...]
 
 
 class Columns(NamedTuple):

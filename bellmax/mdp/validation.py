@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bellmax.contracts import ConfigError
-
-if TYPE_CHECKING:
-    from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import Outcomes, name_pair, name_state
 
 SUM_TOLERANCE = 1e-8  # how far probabilities may sum from one: wider than float64 rounding, narrower than a typo
 SHOWN_PROBLEMS = 10
 
 
-def validate(mdp: FiniteMDP) -> None:
+def validate(mdp: Outcomes) -> None:
     """Raise one ConfigError that lists what is wrong: the first ten problems and how many more there are."""
     problems = [*_shape_problems(mdp)] or [*_label_problems(mdp)]
     if not problems:  # the other checks need sound shapes and names
@@ -34,7 +32,7 @@ def validate(mdp: FiniteMDP) -> None:
         raise ConfigError("\n  ".join([f"{title} is not a valid model:", *shown]))
 
 
-def _shape_problems(mdp: FiniteMDP) -> Iterator[str]:
+def _shape_problems(mdp: Outcomes) -> Iterator[str]:
     if mdp.n_states < 1 or mdp.n_actions < 1:
         yield f"it has {mdp.n_states} states and {mdp.n_actions} actions, expected at least one of each"
         return
@@ -50,7 +48,7 @@ def _shape_problems(mdp: FiniteMDP) -> Iterator[str]:
             yield f"indptr runs from {first} to {last}, expected a rise from 0 to {n_entries}"
 
 
-def _label_problems(mdp: FiniteMDP) -> Iterator[str]:
+def _label_problems(mdp: Outcomes) -> Iterator[str]:
     for field, expected in (("action_names", mdp.n_actions), ("state_names", mdp.n_states)):
         if (given := len(getattr(mdp, field))) not in (0, expected):
             yield f"{field} has {given} names, expected {expected} or none"
@@ -58,13 +56,13 @@ def _label_problems(mdp: FiniteMDP) -> Iterator[str]:
         yield f"max_episode_steps is {mdp.max_episode_steps}, expected at least 1, or None for no limit"
 
 
-def _action_problems(mdp: FiniteMDP) -> Iterator[str]:
+def _action_problems(mdp: Outcomes) -> Iterator[str]:
     for s in np.flatnonzero(~mdp.allowed.any(axis=1)):
         remedy = "if episodes end there, the way in must terminate (`terminal_states`)"
         yield f"{name_state(mdp, int(s))}: it has no action; {remedy}"
 
 
-def _outcome_problems(mdp: FiniteMDP) -> Iterator[str]:
+def _outcome_problems(mdp: Outcomes) -> Iterator[str]:
     """Faults of single entries, one kind after the other."""
     pair, successor, probability, reward = mdp.pair, mdp.successor, mdp.probability, mdp.reward
 
@@ -83,7 +81,7 @@ def _outcome_problems(mdp: FiniteMDP) -> Iterator[str]:
         yield f"{where(e)}: successor {successor[e]} is outside 0 to {mdp.n_states - 1}"
 
 
-def _sum_problems(mdp: FiniteMDP) -> Iterator[str]:
+def _sum_problems(mdp: Outcomes) -> Iterator[str]:
     total = np.bincount(mdp.pair, mdp.probability, mdp.n_states * mdp.n_actions)
     length, allowed = np.diff(mdp.indptr), mdp.allowed.ravel()
     # A NaN or an infinite sum is silent here: its entry has been named already.
@@ -94,21 +92,9 @@ def _sum_problems(mdp: FiniteMDP) -> Iterator[str]:
         yield f"{name_pair(mdp, int(p))}: it has outcomes, but its state does not have the action"
 
 
-def _start_problems(mdp: FiniteMDP) -> Iterator[str]:
+def _start_problems(mdp: Outcomes) -> Iterator[str]:
     wrong = np.flatnonzero(~np.isfinite(mdp.start) | (mdp.start < 0))
     yield from (f"start: probability {mdp.start[s]} of state {s} is negative or not finite" for s in wrong)
     total = mdp.start.sum()
     if np.isfinite(total) and abs(total - 1) > SUM_TOLERANCE:
         yield f"start: probabilities sum to {total:.10g}, not 1"
-
-
-def name_state(mdp: FiniteMDP, state: int) -> str:
-    """`state 3`, and what it is called."""
-    return f"state {state}" + (f" {mdp.state_names[state]!r}" if mdp.state_names else "")
-
-
-def name_pair(mdp: FiniteMDP, pair: int) -> str:
-    """`state 3, action 1`, and what they are called."""
-    state, action = divmod(pair, mdp.n_actions)
-    called = f" {mdp.action_names[action]!r}" if mdp.action_names else ""
-    return f"{name_state(mdp, state)}, action {action}{called}"

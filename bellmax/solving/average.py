@@ -14,11 +14,12 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
-from bellmax.mdp.model import FiniteMDP, per_pair
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import per_pair
 from bellmax.solving.asking import check_model
-from bellmax.solving.backup import Problem, check_gamma, make_problem
 from bellmax.solving.chain import Chain, make_chain, name_states
 from bellmax.solving.methods import linear_solve
+from bellmax.solving.problem import Problem, check_gamma, make_problem
 from bellmax.solving.recurrence import Recurrence, gain_and_bias, long_run, take_apart
 from bellmax.solving.shortest_path import MOST_POLICIES, Rows, improve
 from bellmax.solving.showing import show

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, per_pair
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import continuation, expected_reward, per_pair
 from bellmax.solving.asking import check_model, check_policy
-from bellmax.solving.backup import EPSILON
+from bellmax.solving.problem import EPSILON
 from bellmax.solving.structure import Matrix, closed_classes, reaching
 
 

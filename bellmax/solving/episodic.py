@@ -18,9 +18,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
-from bellmax.mdp.model import FiniteMDP, per_pair
-from bellmax.solving.backup import EPSILON, Problem, greedy_policy, q_values
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import per_pair
+from bellmax.solving.backup import greedy_policy, q_values
 from bellmax.solving.chain import name_states
+from bellmax.solving.problem import EPSILON, Problem
 from bellmax.solving.shortest_path import Endless, Rows, chain_values, ending_choice, improve, policy_iteration
 from bellmax.solving.structure import free_loops
 

@@ -12,9 +12,9 @@ from bellmax.arguments import check_call, integer, real
 from bellmax.contracts import ConfigError, FloatArray, unknown
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
-from bellmax.solving.backup import EPSILON, check_gamma
 from bellmax.solving.chain import Chain, make_chain, name_states
 from bellmax.solving.methods import linear_solve
+from bellmax.solving.problem import EPSILON, check_gamma
 from bellmax.solving.recurrence import stationary
 from bellmax.solving.shortest_path import chain_values
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from bellmax.contracts import FloatArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model, check_values
-from bellmax.solving.backup import check_gamma, greedy_policy
+from bellmax.solving.backup import greedy_policy
 from bellmax.solving.chain import make_chain
 from bellmax.solving.evaluation import evaluate_policy, total_reward
+from bellmax.solving.problem import check_gamma
 from bellmax.solving.showing import show
 from bellmax.solving.solve import Solution, solve
 

@@ -11,7 +11,8 @@ from bellmax.arguments import integer
 from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model, check_values
-from bellmax.solving.backup import best, check_gamma, greedy_policy, make_problem, q_values
+from bellmax.solving.backup import best, greedy_policy, q_values
+from bellmax.solving.problem import check_gamma, make_problem
 from bellmax.solving.showing import show
 
 

@@ -11,7 +11,8 @@ from scipy.sparse import csgraph
 from scipy.sparse.linalg import spsolve
 
 from bellmax.contracts import BoolArray, FloatArray, IntArray
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward, reachable
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import continuation, expected_reward, reachable
 from bellmax.solving.structure import closed_classes
 
 Matrix = sp.csr_array[np.float64]

@@ -15,7 +15,8 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
 from bellmax.contracts import ConfigError, FloatArray, IntArray
-from bellmax.solving.backup import SWEEPS, Backup, Problem, chosen_rows, evaluation_sweeps, q_values, sure_gain
+from bellmax.solving.backup import SWEEPS, Backup, chosen_rows, evaluation_sweeps, q_values, sure_gain
+from bellmax.solving.problem import Problem
 
 DIRECT_STATES = 512  # up to here a direct solve costs less than the sweeps it saves, whatever the structure
 QUICK = 0.8  # of the spread of changes may a backup leave

@@ -11,6 +11,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.solving import backup
 from bellmax.solving.asking import check_model, check_values
 from bellmax.solving.chain import choice
+from bellmax.solving.problem import check_gamma, make_problem
 
 
 def q_values(mdp: FiniteMDP, v: npt.ArrayLike, gamma: float) -> FloatArray:
@@ -22,8 +23,8 @@ def q_values(mdp: FiniteMDP, v: npt.ArrayLike, gamma: float) -> FloatArray:
         ConfigError: `mdp` is not a model, v is not [S], or gamma is outside [0, 1].
     """
     mdp = check_model(mdp)
-    gamma, values = backup.check_gamma(gamma), check_values("v", v, (mdp.n_states,))
-    return backup.q_values(backup.make_problem(mdp, gamma), values)
+    gamma, values = check_gamma(gamma), check_values("v", v, (mdp.n_states,))
+    return backup.q_values(make_problem(mdp, gamma), values)
 
 
 def bellman_operator(
@@ -47,9 +48,9 @@ def bellman_operator(
         ConfigError: an argument is not what it should be; the message says which.
     """
     mdp = check_model(mdp)
-    gamma, pairs = backup.check_gamma(gamma), (mdp.n_states, mdp.n_actions)
+    gamma, pairs = check_gamma(gamma), (mdp.n_states, mdp.n_actions)
     given = check_values("values", values, pairs[:1], pairs, allowed=mdp.allowed)
-    problem = backup.make_problem(mdp, gamma)
+    problem = make_problem(mdp, gamma)
     chosen = None if policy is None else choice(mdp, policy)
 
     def over_actions(q: FloatArray) -> FloatArray:

@@ -8,9 +8,11 @@ import scipy.sparse as sp
 
 from bellmax.arguments import real
 from bellmax.contracts import ConfigError, FloatArray
-from bellmax.mdp.model import FiniteMDP, continuation, expected_reward
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import continuation, expected_reward
 from bellmax.solving.asking import check_model, check_policy
-from bellmax.solving.backup import check_gamma, greedy_policy, make_problem, q_values
+from bellmax.solving.backup import greedy_policy, q_values
+from bellmax.solving.problem import check_gamma, make_problem
 from bellmax.solving.solve import Progress, Solution, solve
 
 

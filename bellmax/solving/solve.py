@@ -11,18 +11,10 @@ from bellmax.arguments import check_call, integer, real
 from bellmax.contracts import ConfigError, FloatArray, IntArray, unknown
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
-from bellmax.solving.backup import (
-    Problem,
-    backup,
-    best,
-    cancelled,
-    check_gamma,
-    greedy_policy,
-    make_problem,
-    q_values,
-)
+from bellmax.solving.backup import backup, best, cancelled, greedy_policy, q_values
 from bellmax.solving.evaluation import evaluate_policy, horizon_length, horizon_return
 from bellmax.solving.methods import METHODS
+from bellmax.solving.problem import Problem, check_gamma, make_problem
 from bellmax.solving.showing import show
 
 __all__ = ["Solution", "evaluate_policy", "greedy_policy", "horizon_length", "horizon_return", "solve"]

@@ -10,16 +10,14 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from bellmax.compiling import compiled, source_digest
 from bellmax.contracts import FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from bellmax.solving.backup import Problem
+from bellmax.solving.problem import Problem
 
 ENTRIES_PER_THREAD = 1_000_000  # some milliseconds of work, which starting a thread is worth
 _FOLDER = f"numba/{source_digest(Path(__file__))}"
@@ -120,8 +118,6 @@ def _unsigned(onward: sp.csr_array[np.float64]) -> tuple[Any, ...]:
 
 def warm_up() -> None:
     """Compile everything now, or read it from the disk: so that what is timed later is not that."""
-    from bellmax.solving.backup import Problem
-
     onward = sp.csr_array((np.ones(1), np.zeros(1, np.int32), np.array([0, 1], np.int32)), shape=(1, 1))
     problem, v = Problem(onward, np.zeros((1, 1)), 0.5, 1.0, 0.5, 1.0, 0.0, 0.0), np.zeros(1)
     backup_in_threads(problem, v)

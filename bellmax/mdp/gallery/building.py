@@ -9,8 +9,8 @@ from typing import Any, ParamSpec, Unpack
 
 from bellmax.arguments import describe, is_integer, real
 from bellmax.contracts import ConfigError
-from bellmax.mdp.model import FiniteMDP, Labels
-from bellmax.mdp.reading import flatten
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.reading import Labels, flatten
 
 P = ParamSpec("P")
 Outcomes = list[tuple[Any, ...]]  # (probability, next_state, reward, terminated), a fifth number is reward_std
