@@ -185,7 +185,12 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'bellmax' has no attribute {name!r}")
+    message = f"module 'bellmax' has no attribute {name!r}"
+    if not name.startswith("_"):  # others look for such names, and expect nothing
+        from bellmax.names import meant
+
+        message += meant(name, [*_HOME, *globals()])
+    raise AttributeError(message)
 
 
 def __dir__() -> list[str]:

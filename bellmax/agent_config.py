@@ -8,12 +8,13 @@ import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from bellmax import schedules
 from bellmax.arguments import describe as describe_value
 from bellmax.arguments import interval, is_integer, is_number
 from bellmax.contracts import ConfigError, listed, unknown
+from bellmax.names import AGENT, meant
 from bellmax.values import read_as
 from bellmax.words import explain
 
@@ -99,6 +100,13 @@ class AgentConfig:
         if problems:
             raise ConfigError("; ".join(problems))
 
+    if not TYPE_CHECKING:  # a type checker knows the names
+
+        def __getattr__(self, name: str) -> Any:
+            """Only for names that there are not."""
+            message = f"{type(self).__name__} has no attribute {name!r}"
+            raise AttributeError(message if name.startswith("_") else message + meant(name, hints(type(self)), AGENT))
+
     def conflicts(self) -> list[str]:
         """What is wrong between fields, each one line; overridden by agents that have such rules."""
         return []
@@ -139,7 +147,7 @@ def as_spelled(value: str, names: Iterable[str]) -> str:
 
 def fold(name: str) -> str:
     """A name's letters and digits in lower case; signs that distinguish names are written out: + and λ."""
-    spelled = name.lower().replace("+", "plus").replace("λ", "lambda")
+    spelled = name.lower().replace("+", "plus").replace("λ", "lambda").replace("σ", "sigma").replace("ε", "epsilon")
     return "".join(letter for letter in spelled if letter.isalnum())
 
 

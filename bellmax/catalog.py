@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bellmax.agent_config import AgentConfig, build, fold
-from bellmax.contracts import ConfigError, listed, nearest, unknown
+from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.words import explain
 
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
@@ -118,12 +118,38 @@ OTHER_SPELLINGS = {
     "ddqn": "double-dqn", "double q-learning": "double-q", "tabular q-learning": "q-learning", "q": "q-learning",
     "q-table": "q-learning", "deep q-network": "dqn", "deep q-learning": "dqn", "categorical dqn": "c51",
     "quantile dqn": "qr-dqn", "munchausen": "munchausen-dqn", "bootstrapped": "bootstrapped-dqn", "mc": "monte-carlo",
-    "n-step": "n-step-sarsa", "prioritised sweeping": "prioritized-sweeping", "implicit quantile network": "iqn",
+    "n-step": "n-step-sarsa", "td-lambda": "sarsa-lambda", "rainbow dqn": "rainbow", "discrete bcq": "bcq",
+    "discrete cql": "cql", "tabular": "q-learning", "tabular q": "q-learning", "dyna": "dyna-q", "speedy": "speedy-q",
+    "first-visit mc": "monte-carlo", "mc control": "monte-carlo", "delayed": "delayed-q",
+    "prioritised sweeping": "prioritized-sweeping", "implicit quantile network": "iqn",
 }  # fmt: skip
+_VALUES = "bellmax learns action values, not policies; use "
+_SOLVE = "a model is solved, not learned; use bellmax.solve(mdp, gamma), on the command line bellmax solve"
 NOT_HERE = {
-    **dict.fromkeys(("ppo", "a2c", "a3c", "trpo", "reinforce", "policy gradient", "actor critic", "impala"), "dqn"),
-    **dict.fromkeys(("sac", "td3", "ddpg", "td-mpc"), "dqn, with the actions made discrete by DiscretizeAction"),
-}
+    **dict.fromkeys(("ppo", "a2c", "a3c", "trpo", "reinforce", "policy gradient", "actor critic", "impala", "cem", "es",
+                     "vpg", "ppg", "decision transformer"), f"{_VALUES}dqn"),
+    **dict.fromkeys(("sac", "td3", "ddpg", "td-mpc"),
+                    f"{_VALUES}dqn, with the actions made discrete by DiscretizeAction"),
+    **dict.fromkeys(("value iteration", "vi", "policy iteration", "pi", "dp", "dynamic programming", "lp"), _SOLVE),
+    **dict.fromkeys(("muzero", "alphazero", "mcts", "dreamer", "efficientzero"),
+                    "bellmax has no planning with a learned network; use rainbow, or dyna-q with a table"),
+    **dict.fromkeys(("dueling dqn", "dueling", "dueling q"), "it is a switch; use dqn with dueling=True"),
+    **dict.fromkeys(("d3qn", "dueling double dqn", "dueling ddqn"), "use dqn with double=True, dueling=True"),
+    **dict.fromkeys(("per", "prioritized dqn", "dqn per", "per dqn", "prioritized replay"),
+                    "it is a switch; use dqn with prioritized=True"),
+    **dict.fromkeys(("noisynet", "noisy dqn", "noisy net", "noisy"), "it is a switch; use dqn with noisy=True"),
+    **dict.fromkeys(("drqn", "recurrent dqn", "lstm dqn"), "use r2d2, or dqn with recurrent='gru'"),
+    **dict.fromkeys(("n step dqn", "n step q", "multi step dqn"),
+                    "use dqn with n_steps=3; with a table, n-step-sarsa or tree-backup"),
+    **dict.fromkeys(("apex", "apex dqn", "ngu", "agent57"), "use r2d2, or dqn with num_envs and prioritized=True"),
+    **dict.fromkeys(("q lambda", "q(lambda)"), "use watkins-q or peng-q"),
+    **dict.fromkeys(("td", "td0", "td(0)"), "use sarsa or q-learning; evaluate_policy has the values of a policy"),
+    **dict.fromkeys(("ucb", "epsilon greedy", "eps greedy", "e greedy", "ε-greedy", "boltzmann", "softmax"),
+                    "it is how an agent explores; use q-learning with exploration='ucb', say"),
+    **dict.fromkeys(("random", "random agent", "random policy", "uniform"),
+                    "a random policy learns nothing; bellmax.evaluate judges any function of observations"),
+    **dict.fromkeys(("human", "manual"), "gymnasium.utils.play is for people"),
+}  # fmt: skip
 
 
 def agent_name(name: str) -> str:
@@ -140,9 +166,12 @@ def agent_name(name: str) -> str:
         return spelled[fold(name)]
     for other, instead in NOT_HERE.items():
         if fold(name) == fold(other):
-            raise ConfigError(f"unknown agent {name!r}: bellmax learns action values, not policies; use {instead}")
-    near = nearest(name, [*AGENTS, *OTHER_SPELLINGS])
-    raise ConfigError(unknown("agent", name, AGENTS if near is None else [OTHER_SPELLINGS.get(near, near)]))
+            raise ConfigError(f"unknown agent {name!r}: {instead}")
+    near = nearest(name, [*AGENTS, *OTHER_SPELLINGS], 0.6)
+    remedy = (
+        f"known: {listed(sorted(AGENTS))}" if near is None else f"did you mean {OTHER_SPELLINGS.get(near, near)!r}?"
+    )
+    raise ConfigError(f"unknown agent {name!r}; {remedy}")
 
 
 def agent_class(name: str) -> type[AgentConfig]:

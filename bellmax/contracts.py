@@ -224,6 +224,11 @@ def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str | No
     return spelled[(swapped or near)[0]] if near else None
 
 
+def counted(n: int, thing: str) -> str:
+    """A number with its noun in the singular or the plural: "1 seed", "1,000 seeds"."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
 def listed(names: Iterable[str]) -> str:
     """The names in a line, at most ten of them."""
     names = list(names)

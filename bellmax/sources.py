@@ -6,14 +6,16 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from bellmax.agent_config import AgentConfig
+from bellmax.agent_config import AgentConfig, hints
 from bellmax.arguments import describe, keywords
-from bellmax.catalog import is_agent
+from bellmax.catalog import agent_class, agents_with, is_agent
 from bellmax.contracts import ConfigError, Discrete, ModelWarning, Space, unknown
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import with_ends
 from bellmax.solving.chain import name_states
+from bellmax.values import read_value
+from bellmax.words import OPTIONS, WORDS
 
 
 class Source(NamedTuple):
@@ -116,6 +118,31 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
         twin = gymnax_worlds.as_world(env, *params)
         return _from_compiled(f"<{twin.name}>", twin)
     return _from_gymnasium(world, kwargs, handling)
+
+
+def split_arguments(world: Any, agent: Any, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The settings that are an agent's, and of each that is an argument of the environment what to write instead."""
+    cls = agent_class(agent) if isinstance(agent, str) and is_agent(agent) else agent
+    own = hints(cls) if isinstance(cls, type) and issubclass(cls, AgentConfig) else {}
+    strange = {name for name in settings.keys() - own.keys() if name not in WORDS and name not in OPTIONS}
+    if not strange:
+        return dict(settings), []
+    from bellmax.envs.signatures import arguments_of
+
+    def as_given(value: Any) -> Any:
+        try:
+            return read_value(value) if isinstance(value, str) else value  # of the command line
+        except ValueError:
+            return value
+
+    strange &= arguments_of(GALLERY.get(world, world) if isinstance(world, str) else world)
+    theirs = [name for name in settings if name in strange and not agents_with(name)]
+    problems = [
+        f"{name!r} is an argument of the environment: write env_kwargs={{{name!r}: {as_given(settings[name])!r}}}, or "
+        f"--env {name}={settings[name]}"
+        for name in theirs
+    ]
+    return {name: value for name, value in settings.items() if name not in theirs}, problems
 
 
 def from_mdp(mdp: FiniteMDP, name: str) -> Source:

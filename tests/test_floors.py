@@ -16,6 +16,7 @@ FLOORS = [
         "agent_config",
         "values",
         "stderr",
+        "names",
         "words",
         "caching",
         "identity",

@@ -384,3 +384,34 @@ def test_probabilities_that_rounding_left_below_zero_are_zero(below: float) -> N
     assert mdp.start.tolist() == [1.0, 0.0]
     with pytest.raises(ConfigError, match="is negative"):
         FiniteMDP.from_arrays(chances - np.array([0, 1e-6]), np.ones((2, 1)), layout="SAS")
+
+
+def test_arguments_that_no_constructor_has_are_told() -> None:
+    for name, said in (("order", "layout='SAS'"), ("gamma", "bellmax.solve"), ("terminals", "'terminal_states'")):
+        with pytest.raises(ConfigError, match=f"unknown argument '{name}'") as caught:
+            FiniteMDP.from_arrays(P, R, **{name: 1})  # type: ignore[arg-type]
+        assert said in str(caught.value)
+    with pytest.raises(ConfigError, match="unknown argument 'nam'; did you mean 'name'"):
+        FiniteMDP.from_successors([[[(1, 0, 0, 1)]]], nam="x")  # type: ignore[call-arg]
+
+
+def test_matrices_by_action_hidden_numbers_and_sets() -> None:
+    by_action = dict(enumerate(MATRICES))
+    assert expected_reward(quietly(by_action, R)) == pytest.approx(R)
+    with pytest.raises(ConfigError, match=r"it holds a dict; give .* list\(P.values\(\)\)"):
+        FiniteMDP.from_arrays({"left": MATRICES[0], "right": MATRICES[1]}, R)
+    with pytest.raises(ConfigError, match=r"P is a masked array, .*P.filled\(0\)"):
+        FiniteMDP.from_arrays(np.ma.masked_less(P, 0.1), R)
+    with pytest.raises(ConfigError, match=r"R is a masked array"):
+        FiniteMDP.from_arrays(P, np.ma.masked_less(R, 0.0))
+    assert bx.solve(quietly(P, R, terminal_states={3, 4}), 0.9).v[3:].tolist() == [0.0, 0.0]
+
+
+def test_vectors_that_fit_states_and_actions_are_remarked() -> None:
+    square = [sp.csr_matrix(p) for p in ([[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4]])]
+    vectors = [np.array([1.0, 0.0]), np.array([0.0, 3.0])]
+    with pytest.warns(ModelWarning, match=r"R is a list of 2 vectors of 2 numbers.*read as \[S, A\]"):
+        FiniteMDP.from_arrays(square, vectors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FiniteMDP.from_arrays(square, np.stack(vectors), max_episode_steps=9)

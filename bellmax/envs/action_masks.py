@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+LISTS = "(legal|valid|allowed|available|avail|possible|feasible)_?(actions?|moves?)(_?mask)?"
 METHOD = "action_masks"  # of sb3-contrib's MaskablePPO
 
 
@@ -78,6 +80,24 @@ def combine(mask: Any, n_actions: int) -> Any:
     return functools.reduce(np.logical_and.outer, parts).ravel()
 
 
+def misnamed_mask(info: Mapping[str, Any], n_actions: int) -> str | None:
+    """The entry of an info that looks like a mask of the actions, or a list of the allowed ones, by another name."""
+    if "action_mask" in info:
+        return None
+    for name, value in info.items():
+        words = str(name).lower()
+        if re.fullmatch(LISTS, words):
+            return str(name)
+        if "mask" in words and not words.startswith("_"):  # _NAME in a vector's info says where NAME is given
+            try:
+                flags = np.asarray(value).shape[-1:] == (n_actions,)
+            except (TypeError, ValueError):
+                continue
+            if flags:
+                return str(name)
+    return None
+
+
 def masks_in(space: gym.Space[Any], n_actions: int) -> str | None:
     """The part of a dictionary observation that looks like a mask of the actions, in words; None if there is none."""
     if not isinstance(space, gym.spaces.Dict):
@@ -86,6 +106,7 @@ def masks_in(space: gym.Space[Any], n_actions: int) -> str | None:
         flags = isinstance(part, gym.spaces.MultiBinary) or (
             isinstance(part, gym.spaces.Box) and bool((part.low == 0).all() and (part.high == 1).all())
         )
-        if flags and part.shape == (n_actions,) and "mask" in str(name).lower():
+        words = str(name).lower()
+        if flags and part.shape == (n_actions,) and ("mask" in words or re.fullmatch(LISTS, words)):
             return str(name)
     return None

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.contracts import BoolArray, Masked
+from bellmax.envs.action_masks import misnamed_mask
 from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import Observations, each
 from bellmax.envs.positions import Diary
@@ -76,6 +77,7 @@ class Book:
         self.contract = Contract(self.diary.place)
         self.masks: BoolArray | None = None  # the allowed actions [N, A] of the present observations, if used
         self.gives_masks, self.may_mask = False, False  # whether resets do; whether masks are used if they do
+        self.misnamed: str | None = None  # what in the info of a reset is a mask by another name
         self.dropped = 0  # steps that were left out, and partial episodes that were cut
         self.all, self.none = np.ones(n, np.bool_), np.zeros(n, np.bool_)
         self.all.setflags(write=False)  # both are given away at every step
@@ -88,6 +90,7 @@ class Book:
     def begin_masks(self, info: Mapping[str, Any]) -> None:
         """Look in the info of a reset whether masks are given, and use them if that is wanted."""
         self.gives_masks = "action_mask" in info
+        self.misnamed = misnamed_mask(info, self.spaces.n_actions)
         if self.may_mask and self.gives_masks and self.masks is None:
             self.masks = np.ones((self.n, self.spaces.n_actions), np.bool_)
 

@@ -87,6 +87,11 @@ class HostWorld:
         return self._book.gives_masks
 
     @property
+    def misnamed_mask(self) -> str | None:
+        """The entry of its last reset's info that looks like a mask by another name, or None."""
+        return self._book.misnamed
+
+    @property
     def innermost(self) -> Any:
         """The first of its plain environments in this process, without its wrappers; None if there is none."""
         crew = getattr(self._worlds, "crew", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -16,7 +15,8 @@ from bellmax.contracts import ConfigError, EnvCrashed, EnvWarning, nearest, unkn
 from bellmax.envs import atari
 from bellmax.envs.action_masks import AsksMasks, asks_masks
 from bellmax.envs.functional import World
-from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in
+from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in, module_meant
+from bellmax.envs.signatures import parameters_of
 from bellmax.mdp.model import FiniteMDP
 from bellmax.stderr import warn
 
@@ -81,7 +81,7 @@ def make(
             "gymnasium.vector.VectorEnv, or a callable that makes one"
         )
     remark_on_text(getattr(env, "__name__", repr(env)), env, kwargs)
-    return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: _wrapped(env(**kwargs), wrap), plain)
+    return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: _wrapped(env(**kwargs), wrap), plain, env)
 
 
 def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: bool, training: bool) -> Made:
@@ -93,7 +93,9 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
         except ImportError as error:
             if not module:
                 raise ConfigError(f"{name}: missing dependency: pip install '{package[1]}'") from error
-            raise ConfigError(f"{env_id!r}: cannot import {module!r}: {error}") from error
+            write = module_meant(env_id)
+            more = f"; write {write!r}" if write else ""
+            raise ConfigError(f"{env_id!r}: cannot import {module!r}: {error}{more}") from error
         if not module and package[0] == "ale_py":
             gym.register_envs(imported)
         own = getattr(imported, name, None)
@@ -102,7 +104,9 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
                 raise Ready(env_id, own)
             if callable(own):
                 remark_on_text(name, own, kwargs)
-                return _make(name, n, kwargs, lambda: _wrapped(own(**kwargs), wrap), plain)
+                return _make(name, n, kwargs, lambda: _wrapped(own(**kwargs), wrap), plain, own)
+            if own is not None:
+                raise ConfigError(f"{env_id!r} is {describe(own)}; name a class, or a function that makes one")
             if not re.search(r"-v\d+$", name):
                 raise ConfigError(f"{env_id!r}: module {module!r} has no {name!r}; {meant_in(imported, name)}")
     spec = gym.registry.get(name)
@@ -134,11 +138,13 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
     return _make(name, n, kwargs, lambda: gym.make_vec(name, n, "vector_entry_point", **kwargs))
 
 
-def _make(name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any], plain: bool = False) -> Made:
+def _make(
+    name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any], plain: bool = False, constructor: Any = None
+) -> Made:  # fmt: skip
     def masking() -> Any:
         return asks_masks(call())
 
-    first = _call(name, kwargs, masking)
+    first = _call(name, kwargs, masking, constructor)
     if isinstance(first, FiniteMDP | World):
         raise Ready(name, first)
     if isinstance(first, VectorEnv):
@@ -219,12 +225,7 @@ def _wrapped(env: Any, wrap: Wrap) -> Any:
 
 def remark_on_text(name: str, constructor: Any, kwargs: Mapping[str, Any]) -> None:
     """Warn of a string where the constructor's default is True or False: any string but "" counts as true."""
-    try:
-        if isinstance(constructor, str):
-            constructor = gym.envs.registration.load_env_creator(constructor)
-        parameters = inspect.signature(constructor).parameters
-    except Exception:  # what it is made by says nothing about its arguments, or cannot be imported: making it will tell
-        return
+    parameters = parameters_of(constructor)
     for key, value in kwargs.items():
         if isinstance(value, str) and key in parameters and isinstance(parameters[key].default, bool):
             warn(
@@ -234,7 +235,7 @@ def remark_on_text(name: str, constructor: Any, kwargs: Mapping[str, Any]) -> No
             )  # fmt: skip
 
 
-def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
+def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any], constructor: Any = None) -> Any:
     """`call()`; what it raises becomes a bellmax error that blames the arguments or a missing package."""
     try:
         return call()
@@ -247,28 +248,24 @@ def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any]) -> Any:
         if not kwargs and isinstance(error, TypeError) and re.search(r"missing \d+ required", str(error)):
             raise ConfigError(f"{name}: {error}; give it in env_kwargs, on the command line --env KEY=VALUE") from error
         if kwargs:
-            more = _meant_argument(name, kwargs, error)
+            more = _meant_argument(name, kwargs, error, constructor)
             raise ConfigError(f"{name}: cannot be made with env_kwargs {kwargs}: {what}{more}") from error
         raise EnvCrashed(f"{name}: its constructor raised {what}") from error
 
 
-def _meant_argument(name: str, kwargs: Mapping[str, Any], error: Exception) -> str:
-    """What is probably wrong with the arguments of a registered environment; "" if nothing is known."""
+def _meant_argument(name: str, kwargs: Mapping[str, Any], error: Exception, constructor: Any = None) -> str:
+    """What is probably wrong with the arguments of an environment; "" if nothing is known."""
     if isinstance(error, KeyError):
         keys = [
             key for key, value in kwargs.items() if error.args and isinstance(value, str) and value == error.args[0]
         ]
         return "".join(f": {key}={kwargs[key]!r} is not a value that the environment knows" for key in keys)
     word = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    if word is None or name not in gym.registry or "did you mean" in str(error).lower():
+    if word is None or "did you mean" in str(error).lower():
         return ""
-    try:
-        constructor: Any = gym.registry[name].entry_point
-        if isinstance(constructor, str):
-            constructor = gym.envs.registration.load_env_creator(constructor)
-        near = nearest(word.group(1), set(inspect.signature(constructor).parameters) - {"self", "args", "kwargs"})
-    except Exception:  # it does not say what arguments it has
-        return ""
+    if constructor is None and name in gym.registry:
+        constructor = gym.registry[name].entry_point
+    near = nearest(word.group(1), parameters_of(constructor).keys() - {"self", "args", "kwargs"})
     return f"; did you mean {near!r}?" if near else ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
+from pathlib import Path
 from types import ModuleType
 
 import gymnasium as gym
@@ -65,6 +66,8 @@ def meant(name: str) -> str:
     from bellmax.mdp.gallery import GALLERY
 
     own = [*GALLERY, *PROBES]
+    if (write := module_meant(name)) and name not in own:
+        return f"did you mean {write!r}?"
     registered = {known for known in gym.registry if not known.startswith(("GymV21", "GymV26")) and not game_of(known)}
     stem = base(name)
     if game := game_of(name):
@@ -95,6 +98,21 @@ def meant(name: str) -> str:
         f"known: {listed(sorted({*registered, *own}))}; an id of another package is given as 'package:{name}', "
         "so that it is imported"
     )
+
+
+def module_meant(name: str) -> str | None:
+    """`module:Class`, where a name is `module.Class`, a module alone, or has the module's file; None if it is not."""
+    path, colon, own = name.partition(":")
+    path = path.removesuffix(".py").replace("/", ".").strip(".")
+    if not colon and path == name and "." in name:
+        path, _, own = path.rpartition(".")
+    first = path.partition(".")[0]
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", path) or (colon and name == f"{path}:{own}"):
+        return None
+    here = Path.cwd() / first
+    if not (here.with_suffix(".py").is_file() or (here / "__init__.py").is_file()):
+        return None
+    return f"{path}:{own or 'CLASS'}"
 
 
 def _stem(name: str) -> str:

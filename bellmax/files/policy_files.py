@@ -18,7 +18,7 @@ from bellmax import spaces
 from bellmax.agent_config import build
 from bellmax.arguments import path_of
 from bellmax.catalog import agent_class
-from bellmax.contracts import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space
+from bellmax.contracts import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space, listed
 from bellmax.files import storage
 from bellmax.loops.choosing import is_tabular
 from bellmax.training.policy import Policy
@@ -85,14 +85,13 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
             raise ConfigError(
                 f"{stem} is the folder of a run, not a policy; use bellmax.load({str(stem)!r}).policy(seed)"
             )
+        folder = stem if stem.is_dir() else stem.parent
         near = sorted(
-            {
-                file.stem
-                for file in stem.parent.glob("*.safetensors")
-                if beside(stem.parent / file.stem, ".json").exists()
-            }
+            file.stem for file in folder.glob("*.safetensors") if beside(folder / file.stem, ".json").exists()
         )
-        others = f"; policies there: {', '.join(near[:10])}" if near else ""
+        if stem.is_dir() and near:
+            raise ConfigError(f"{stem} is a folder, not a policy; policies in it: {listed(near)}")
+        others = f"; policies there: {listed(near)}" if near else ""
         raise ConfigError(f"no policy {str(stem)!r}: there is no {beside(stem, '.safetensors')}{others}")
     return read_policy(stem)
 

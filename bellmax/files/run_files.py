@@ -180,6 +180,9 @@ def load(folder: str | os.PathLike[str]) -> Run:
     """
     path = path_of("folder", folder)
     if not (path / "config.json").is_file():
+        stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
+        if (path.parent / f"{stem.name}.safetensors").is_file():
+            raise ConfigError(f"{path} is a policy, not the folder of a run; use bellmax.load_policy({str(path)!r})")
         raise ConfigError(f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)")
     card = storage.read_json(path / "config.json")
     storage.check_format(card, path / "config.json")

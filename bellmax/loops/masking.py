@@ -80,6 +80,12 @@ def tells_masks(source: Source) -> bool:
                 "observation it forbids nothing: return it as info['action_mask'], at every reset and step",
                 EnvWarning,
             )
+        if not world.gives_masks and (name := world.misnamed_mask):
+            warn(
+                f"{source.name}: info[{name!r}] looks like a mask of the actions, but forbids nothing: return "
+                f"info['action_mask'], one flag for each of the {source.n_actions} actions, at every reset and step",
+                EnvWarning,
+            )
         return bool(world.gives_masks)
     finally:
         world.close()

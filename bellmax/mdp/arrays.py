@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,11 @@ def gather(
     given, notes = read_transitions(P, layout, s_indices, a_indices)
     S, A = given.n_states, given.n_actions
     paid, noise = rewards(R, "R", given), rewards(R_std, "R_std", given)
+    notes += [
+        f"{name} is a list of {S} vectors of {S} numbers, one for each state or one for each action; they were "
+        f"read as [S, A], one for each state. Give an array: np.stack({name}), for actions np.stack({name}, axis=1)"
+        for name, value in (("R", R), ("R_std", R_std)) if S == A and _are_vectors(value) and len(value) == S
+    ]  # fmt: skip
     has = read_mask(mask, n_allowed, S, A)
     terminal = _terminal_states(terminal_states, S)
     first = distribution(start, S)
@@ -187,7 +193,7 @@ def rewards(R: Any, name: str, given: Transitions) -> FloatArray:
     S, A, rows = given.n_states, given.n_actions, given.rows
     state, action = np.divmod(given.pair, A)
     array, listed = coordinates(R, name)
-    vectors = isinstance(R, list | tuple) and all(isinstance(one, np.ndarray) and one.ndim == 1 for one in R)
+    vectors = _are_vectors(R)
     if array.shape == ():
         return np.full(state.size, float(array.value.sum()))
     if rows is not None and array.shape == rows.shape:
@@ -211,6 +217,11 @@ def rewards(R: Any, name: str, given: Transitions) -> FloatArray:
     raise ConfigError(f"{name} has shape {array.shape}, expected {expected}{turned}")
 
 
+def _are_vectors(values: Any) -> bool:
+    """Whether it is a list of arrays with one axis."""
+    return isinstance(values, list | tuple) and all(isinstance(one, np.ndarray) and one.ndim == 1 for one in values)
+
+
 def _look_up(array: Coordinates, where: tuple[IntArray, ...]) -> FloatArray:
     """[E]: the array's values at these indices; 0 where it has no entry."""
     key = np.ravel_multi_index(array.axes, array.shape)
@@ -227,6 +238,8 @@ def coordinates(values: Any, name: str) -> tuple[Coordinates, bool]:
     """
     if sp.issparse(values):
         return _of_sparse(values, name), False
+    if isinstance(values, Mapping) and list(values) == list(range(len(values))):  # from action to matrix
+        values = list(values.values())
     nested = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.dtype == object)
     if nested and any(sp.issparse(one) or (isinstance(values, np.ndarray) and np.ndim(one) == 2) for one in values):
         parts = [coordinates(one, f"{name}[{i}]")[0] for i, one in enumerate(values)]
@@ -252,8 +265,10 @@ def _of_sparse(matrix: Any, name: str) -> Coordinates:
     return Coordinates(np.unravel_index(unique, entries.shape), total, entries.shape)
 
 
-def _terminal_states(states: npt.ArrayLike, n_states: int) -> IntArray:
+def _terminal_states(states: Any, n_states: int) -> IntArray:
     """[N] int64: their numbers, of numbers or of one flag for each state."""
+    if isinstance(states, set | frozenset):
+        states = sorted(states)
     given = np.atleast_1d(np.asarray(() if states is None else states))
     if given.dtype == np.bool_:
         if given.shape != (n_states,):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bellmax import stderr
 from bellmax.arguments import integer
-from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning, listed, nearest
 from bellmax.mdp.arrays import gather
 from bellmax.mdp.enumeration import explore
 from bellmax.mdp.gymnasium_table import read_table
@@ -238,6 +238,7 @@ class FiniteMDP:
         cls, columns: Columns, start: Any, labels: Labels, *, warn: bool, notes: Sequence[str] = ()
     ) -> FiniteMDP:
         """The model of E outcomes, and one warning of all `notes`, of rounded sums, and with `warn` of its remarks."""
+        check_labels(labels)
         n_states, n_actions, mask = columns.n_states, columns.n_actions, columns.mask
         keys, weight = read_entries(columns)
         first = distribution(start, n_states)

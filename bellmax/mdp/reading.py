@@ -33,6 +33,10 @@ def column(values: Any, field: str, name: str = "") -> npt.NDArray[Any]:
     """`values` in the dtype of `field`; refuses what would lose its meaning, such as 1.5 as a state."""
     name = name or field
     dtype = np.dtype(DTYPES[field])
+    if np.ma.is_masked(values):
+        raise ConfigError(f"{name} is a masked array, and what it hides would count; give {name}.filled(0), say")
+    if isinstance(values, set | frozenset):
+        values = sorted(values)
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -53,6 +57,8 @@ def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     for value in array.flat:
         if not isinstance(value, numbers.Real | Decimal):
             held = repr(value) if isinstance(value, str) or value is None else f"a {type(value).__name__}"
+            if isinstance(value, Mapping):
+                held += f"; give a list of its values, one for each action: list({name}.values())"
             raise ConfigError(f"{name} has dtype object, expected float64; it holds {held}")
     return array.astype(np.float64)
 

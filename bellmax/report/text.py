@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bellmax.contracts import FloatArray, IntArray
+from bellmax.contracts import FloatArray, IntArray, counted
 from bellmax.files.saved_environments import typed_again
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
@@ -41,13 +41,8 @@ def describe_summary(summary: Summary) -> str:
     return (
         f"IQM {interval(summary.iqm, summary.iqm_low, summary.iqm_high)}, "
         f"mean {interval(summary.mean, summary.mean_low, summary.mean_high)}, "
-        f"range {summary.minimum:.4g} to {summary.maximum:.4g} over {count(summary.n, 'seed')}{few}"
+        f"range {summary.minimum:.4g} to {summary.maximum:.4g} over {counted(summary.n, 'seed')}{few}"
     )
-
-
-def count(n: int, thing: str) -> str:
-    """Such as 1 seed, 3 seeds."""
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def describe_run(run: Any) -> str:
@@ -95,7 +90,7 @@ def describe_optimality(found: Any, unit: str = "step") -> str:
     """From which step (or other `unit`) on the greedy policy was optimal: median and 95 % interval over seeds."""
     n, reached = found.steps.size, int(np.isfinite(found.steps).sum())
     if not np.isfinite(found.median):
-        return f"policy optimal at the end in {reached:,} of {count(n, 'seed')}"
+        return f"policy optimal at the end in {reached:,} of {counted(n, 'seed')}"
     if n == 1:
         return f"policy optimal from {unit} {found.median:,.0f}"
     low, high = ("never" if np.isinf(figure) else f"{figure:,.0f}" for figure in (found.low, found.high))
@@ -175,10 +170,10 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
         label = top if i == height - 1 else bottom if i == 0 else None
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
     out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
-    out.write(f"{'':>11}{name} over {kind}: mean (█) and range (░) of {count(len(run.seeds), 'seed')}")
+    out.write(f"{'':>11}{name} over {kind}: mean (█) and range (░) of {counted(len(run.seeds), 'seed')}")
     if unending.any():
         ever, now = int(unending.any(axis=1).sum()), int(unending[:, -1].sum())
         out.write(
-            f"\n{'':>11}left out where the policy never ends: {count(ever, 'seed')} at some point, {now:,} at the end"
+            f"\n{'':>11}left out where the policy never ends: {counted(ever, 'seed')} at some point, {now:,} at the end"
         )
     return out.getvalue()

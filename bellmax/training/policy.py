@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bellmax import spaces
 from bellmax.agent_config import AgentConfig
-from bellmax.contracts import ConfigError, Masked, RunWarning, Space
+from bellmax.contracts import ConfigError, Masked, RunWarning, Space, counted
 from bellmax.files import storage
 from bellmax.loops.choosing import is_tabular
+from bellmax.names import POLICY, meant
 from bellmax.stderr import warn
 from bellmax.training.policy_values import Look, blank_carry, make_look
 
@@ -169,9 +170,18 @@ class Policy:
 
         save_policy(self, path)
 
+    if not TYPE_CHECKING:  # a type checker knows the names
+
+        def __getattr__(self, name: str) -> Any:
+            """Only for names that there are not."""
+            message = f"a policy has no attribute {name!r}"
+            raise AttributeError(
+                message if name.startswith("_") else message + meant(name, [*dir(type(self)), *vars(self)], POLICY)
+            )
+
     def __repr__(self) -> str:
         numbers = sum(array.size for array in self.arrays.values())
         return (
-            f"Policy({self.config.name} of {self.world}: {spaces.describe(self.space)} to {self.n_actions} actions, "
-            f"{numbers:,} numbers in {len(self.arrays)} arrays)"
+            f"Policy({self.config.name} of {self.world}: {spaces.describe(self.space)} to "
+            f"{counted(self.n_actions, 'action')}, {numbers:,} numbers in {len(self.arrays)} arrays)"
         )

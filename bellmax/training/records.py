@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import ConfigError, FloatArray, NonFiniteError
+from bellmax.contracts import ConfigError, FloatArray, NonFiniteError, counted
 from bellmax.dispatch import in_32_bits
 from bellmax.loops.parts import Episodes as Episodes
 from bellmax.loops.parts import Part as Part
@@ -260,7 +260,8 @@ class History:
         names = textwrap.fill(
             f"columns: {', '.join(columns[:12])}{more}", 100, initial_indent="  ", subsequent_indent="  "
         )
-        return f"History({len(self)} records of {len(self.seeds)} seeds{steps})\n{names if columns else '  no columns'}"
+        seeds = counted(len(self.seeds), "seed")
+        return f"History({len(self)} records of {seeds}{steps})\n{names if columns else '  no columns'}"
 
     def __contains__(self, name: object) -> bool:
         return name in ("step", *ALIASES, *self.columns)

@@ -11,7 +11,7 @@ from typing import Any
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import check_call, path_of
 from bellmax.catalog import make_agent
-from bellmax.contracts import BellmaxError, ConfigError, CorruptCheckpoint, Masked, unknown
+from bellmax.contracts import BellmaxError, ConfigError, CorruptCheckpoint, Masked, counted, unknown
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
@@ -20,7 +20,7 @@ from bellmax.files.saved_environments import find_saved_world, typed_again
 from bellmax.loops import choosing, network_data
 from bellmax.loops.masking import as_asked
 from bellmax.loops.parts import check_step
-from bellmax.sources import Source, find_world
+from bellmax.sources import Source, find_world, split_arguments
 from bellmax.stderr import voices
 from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.records import History, Loop
@@ -120,6 +120,8 @@ def train(
     handling = options.handling if options else Handling()
     folder = None if out is None else _attempt(problems, lambda: path_of("out", out))
     source = _attempt(problems, lambda: find_world(world, env_kwargs, handling))
+    hyper_parameters, misplaced_arguments = split_arguments(world, agent, hyper_parameters)
+    problems += misplaced_arguments
     config = _attempt(
         problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters, data is not None)
     )
@@ -186,7 +188,7 @@ def train(
             run.folder = numbered(folder)
         run_files.open_folder(run)
     how = f", {kind} loop" if given is None else ""
-    say_line(f"{config.name} on {source.name}: {steps:,} {run.unit} x {len(seed_list)} seeds{how} ({why})")
+    say_line(f"{config.name} on {source.name}: {steps:,} {run.unit} x {counted(len(seed_list), 'seed')}{how} ({why})")
     for idle in asked_for.idle(None if isinstance(agent, AgentConfig) else hyper_parameters):
         remark(idle)
     if source.reward_wrappers and kind == "host":
