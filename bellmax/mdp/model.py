@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from bellmax import stderr
 from bellmax.arguments import integer
-from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning, listed, nearest
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
 from bellmax.mdp.arrays import gather
 from bellmax.mdp.enumeration import explore
 from bellmax.mdp.gymnasium_table import read_table
+from bellmax.mdp.labels import check_labels
 from bellmax.mdp.reading import (
     DTYPES,
     Columns,

@@ -1,0 +1,26 @@
+"""Plain Python. The arguments that every constructor of a model passes on unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bellmax.contracts import ConfigError, listed, nearest
+from bellmax.mdp.reading import Labels
+
+
+def check_labels(labels: Mapping[str, Any]) -> None:
+    """Refuse arguments that no constructor has, with what to write instead."""
+    problems = []
+    for name in labels.keys() - Labels.__annotations__.keys():
+        if name in ("gamma", "discount", "beta"):
+            remedy = "a model has no discount: give it to bellmax.solve(mdp, gamma)"
+        elif name in ("order", "axes", "axis_order", "format"):
+            remedy = "the order of the axes is layout='SAS' or layout='ASS', of from_arrays"
+        else:
+            known = [*Labels.__annotations__, "start", "mask", "n_allowed", "terminal_states", "layout", "R_std"]
+            near = nearest(name, known)
+            remedy = f"did you mean {near!r}?" if near else f"known: {listed(known)}"
+        problems.append(f"unknown argument {name!r}; {remedy}")
+    if problems:
+        raise ConfigError("; ".join(sorted(problems)))
