@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 
-.PHONY: demo test test-all check mutants bench format clean
+.PHONY: demo test test-all test-versions check mutants bench format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train a table and a network, and see how far each is from the truth (3 minutes)"
 	@echo "make test    the tests, but for slow evidence (some minutes)"
 	@echo "make test-all    make test, then the slow evidence"
+	@echo "make test-versions    the tests with the lowest and the newest dependencies, on each Python that is installed"
 	@echo "make mutants plant faults in a copy of the code, and see the tests catch them (half an hour)"
 	@echo "make check   format, lint, types"
 	@echo "make bench   speed, side by side with C, MushroomRL, QuantEcon, Stable-Baselines3, SBX, Rejax (fetches PyTorch)"
@@ -42,6 +43,10 @@ test: $(STAMP)
 test-all: test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow
 
+# For some environments and tests only: make test-versions ONLY=lowest TESTS="tests/test_mdp_model.py"
+test-versions:
+	$(PYTHON) .ci/versions.py $(if $(ONLY),--only $(ONLY)) $(TESTS)
+
 mutants: $(STAMP)
 	$(BIN)/python mutants/run.py
 
@@ -64,4 +69,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .venv-lowest .venv-newest-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

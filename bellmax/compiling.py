@@ -21,23 +21,30 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
-from numba.core.dispatcher import Dispatcher
-from numba.core.serialize import NumbaPickler
 
 from bellmax.caching import cache_directory
-from bellmax.identity import UnknownIdentity, identify
 from bellmax.stderr import say
 
-_RESULT: Any = CompileResult
+MISSING = ""  # what this version of Numba does not have; kernels are then compiled in each process
+_Cache: Any = object
+_Pickler: Any = object
+try:
+    from numba.core.caching import _Cache
+    from numba.core.compiler import CompileResult
+    from numba.core.dispatcher import Dispatcher
+    from numba.core.serialize import NumbaPickler as _Pickler
+
+    from bellmax.identity import UnknownIdentity, identify
+except ImportError as error:  # these are private, and may be moved by any version
+    MISSING = str(error)
+
 VERSIONS = repr((sys.version, *(importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy"))))
 
 
 def compiled(function: Callable[..., Any], folder: str, **options: Any) -> Any:
     """`numba.njit(**options)(function)`, kept on disk in `folder` of the cache."""
     made: Any = numba.njit(**options)(function)
-    if hasattr(made, "py_func"):  # it is the function itself where NUMBA_DISABLE_JIT is set
+    if hasattr(made, "py_func") and not MISSING:  # it is the function itself where NUMBA_DISABLE_JIT is set
         made._cache = KernelCache(made, folder)
     return made
 
@@ -47,7 +54,7 @@ def source_digest(*paths: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:16]
 
 
-class KernelCache(_Cache):
+class KernelCache(_Cache):  # type: ignore[misc]
     """What Numba asks for the compiled code of one kernel: a file for each signature."""
 
     def __init__(self, kernel: Any, folder: str) -> None:
@@ -86,7 +93,8 @@ class KernelCache(_Cache):
             return None
         try:
             payload = _Loader(_verified(content), kernels).load()
-            return _RESULT._rebuild(target_context, *payload)
+            result: Any = CompileResult
+            return result._rebuild(target_context, *payload)
         except Exception:  # whatever a damaged file makes of pickle, of Numba and of LLVM
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -140,11 +148,11 @@ def _folder(name: str) -> Path | None:
     return folder
 
 
-class _Saver(NumbaPickler):
+class _Saver(_Pickler):  # type: ignore[misc]
     """Pickles the kernels in a signature by their place in the identity: they are there when it is loaded."""
 
     def __init__(self, file: Any, kernels: list[Any]) -> None:
-        super().__init__(file, protocol=4)  # type: ignore[no-untyped-call]
+        super().__init__(file, protocol=4)
         self._at = {id(kernel): i for i, kernel in enumerate(kernels)}
 
     def persistent_id(self, thing: Any) -> int | None:

@@ -44,6 +44,11 @@ def _client() -> Any:
         return None
 
 
+def has_client() -> bool:
+    """Return whether there is a CPU device of bellmax's own; without one, calls are slower and numbers the same."""
+    return _client() is not None
+
+
 def _device() -> Any:
     """The same; None also on accelerators, and where the host program has chosen a device."""
     import jax

@@ -1,21 +1,26 @@
-"""Plain Python. What is installed, and whether the compilers work here: each is asked for one small answer."""
+"""Plain Python. What is installed, and whether the compilers work here: each computes one small answer."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from bellmax.contracts import counted
 
 
 def examine() -> tuple[dict[str, Any], bool]:
-    """(findings by name, whether all is well); a failed check is a finding, not an exception."""
+    """Return the findings by name, and whether everything works; a failed check is a finding, not an exception."""
     from bellmax.caching import cache_directory
     from bellmax.files.run_files import environment
 
     facts = environment()
     findings: dict[str, Any] = {k: facts[k] for k in ("bellmax", "python", "platform", "cpus")}
     findings |= facts["packages"]
-    findings["cache"] = str(cache_directory("numba") or "nowhere to write: kernels compile in every process")
+    findings["cache"] = str(cache_directory("numba") or "no writable folder: every process compiles kernels again")
     good = True
+    for name, missing, loss in private_interfaces():
+        findings[name] = f"no: {missing}; {loss}" if missing else "yes"
     for name, check in (("numba works", _numba), ("jax works", _jax), ("gymnasium works", _gymnasium)):
         begin = time.monotonic()
         try:
@@ -24,6 +29,48 @@ def examine() -> tuple[dict[str, Any], bool]:
             findings[name] = f"no: {type(error).__name__}: {error}"
             good = False
     return findings, good
+
+
+def private_interfaces() -> Iterator[tuple[str, str, str]]:
+    """`(name, what is missing, what is lost without it)` for each private interface of Numba or JAX that is used.
+
+    Such an interface may change in any version of its library. What is missing is "" where all is there.
+    """
+    checks: tuple[tuple[str, Callable[[], str], str], ...] = (
+        ("numba stores kernels", _kernels, "every process compiles kernels again, 2 to 20 s"),
+        ("jax fuses keys", _keys, "the same random numbers, but compiled loops of networks are slower"),
+        ("jax calls directly", _calls, "acting with a network on a CPU takes about 40 µs longer"),
+        ("jax convolutions", _convolutions, "networks for images do not work"),
+    )
+    for name, check, loss in checks:
+        try:
+            yield name, check(), loss
+        except Exception as error:  # as in `examine`
+            yield name, f"{type(error).__name__}: {error}", loss
+
+
+def _kernels() -> str:
+    from bellmax import compiling
+
+    return compiling.MISSING
+
+
+def _keys() -> str:
+    from bellmax import keys
+
+    return keys.MISSING
+
+
+def _calls() -> str:
+    from bellmax import dispatch
+
+    return "" if dispatch.has_client() else "jaxlib.xla_client.make_cpu_client does not work"
+
+
+def _convolutions() -> str:
+    from jax.extend.core import Primitive
+
+    return "" if callable(Primitive) else "jax.extend.core.Primitive is not a class"
 
 
 def _numba() -> str:
@@ -45,7 +92,8 @@ def _jax() -> str:
     loss = run.history["loss"][0, -1]
     if not loss < 0.1:
         raise ArithmeticError(f"DQN's loss on the delay probe stays at {loss:.3g}")
-    return f"{jax.default_backend()} with {jax.device_count()} device(s), probe learned to a loss of {loss:.1g}"
+    devices = counted(jax.device_count(), "device")
+    return f"{jax.default_backend()} with {devices}, probe learned to a loss of {loss:.1g}"
 
 
 def _gymnasium() -> str:
@@ -58,6 +106,6 @@ def _gymnasium() -> str:
     parts = ", ".join(
         f"{words} {1e3 * run.history[f'time/{name}_ms'][0, -1]:.0f}"
         for words, name in (("environment", "env"), ("acting", "act"), ("waiting for learning", "wait"),
-                            ("overhead", "overhead"), ("learning beside it", "learn"))
+                            ("overhead", "overhead"), ("learning in parallel", "learn"))
     )  # fmt: skip
     return f"a step of CartPole-v1 with DQN takes {1e3 * run.history['time/step_ms'][0, -1]:.0f} µs ({parts})"

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.random import define_prng_impl
 
 from bellmax.contracts import Array
 
@@ -63,20 +62,27 @@ def _fold_in(key: Array, data: Array) -> Array:
     return jnp.stack(_threefry(key, *_seed(jnp.asarray(data))))
 
 
-_FUSED_THREEFRY = define_prng_impl(
-    key_shape=(2,),
-    seed=_seed,
-    split=_split,
-    random_bits=_random_bits,
-    fold_in=_fold_in,  # type: ignore[arg-type]
-    name="bellmax_threefry",
-    tag="bmf",
-)
+MISSING = ""  # what this version of JAX does not have; JAX's own keys draw the same numbers, several times slower
+_IMPLEMENTATION: Any = "threefry2x32"
+try:
+    from jax.extend.random import define_prng_impl
+
+    _IMPLEMENTATION = define_prng_impl(
+        key_shape=(2,),
+        seed=_seed,
+        split=_split,
+        random_bits=_random_bits,
+        fold_in=_fold_in,  # type: ignore[arg-type]
+        name="bellmax_threefry",
+        tag="bmf",
+    )
+except ImportError as error:  # JAX may change what is in jax.extend at any time
+    MISSING = str(error)
 
 
 def make_key(seed: int) -> Any:
     """The root key of one seed's run."""
-    return jax.random.key(seed, impl=_FUSED_THREEFRY)
+    return jax.random.key(seed, impl=_IMPLEMENTATION)
 
 
 def drawn(draw: Any, key: Array, shape: tuple[int, ...]) -> Array:

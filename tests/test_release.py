@@ -1,0 +1,30 @@
+"""The version is the same wherever it is written, and the lowest versions can be read from pyproject.toml."""
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+
+import bellmax
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_one_version() -> None:
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited is not None
+    assert cited.group(1) == PROJECT["version"] == bellmax.__version__
+
+
+def test_every_dependency_has_a_lower_bound_that_is_tested() -> None:
+    lowest = runpy.run_path(str(ROOT / ".ci/versions.py"))["lowest_versions"]()
+    names = {re.match(r"[\w-]+", line).group() for line in PROJECT["dependencies"]}  # type: ignore[union-attr]
+    assert {line.partition("==")[0] for line in lowest} >= names
+
+
+def test_the_changelog_has_sections_of_short_lines() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text().splitlines()
+    sections = {line.removeprefix("### ") for line in lines if line.startswith("### ")}
+    assert sections <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert all(len(line) <= 130 for line in lines)
