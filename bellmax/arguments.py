@@ -59,7 +59,7 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) 
 
 
 def keywords(name: str, value: Any) -> dict[str, Any]:
-    """A dictionary of arguments by name, copied; None is none.
+    """A dictionary of arguments by name, copied, NumPy's numbers as Python's; None is none.
 
     Raises:
         ConfigError: it is not one.
@@ -68,7 +68,16 @@ def keywords(name: str, value: Any) -> dict[str, Any]:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ConfigError(f"`{name}` must be a dictionary of arguments by name; got {describe(value)}")
-    return dict(value)
+    return {key: _of_python(each) for key, each in value.items()}
+
+
+def _of_python(value: Any) -> Any:
+    """NumPy's numbers, also within lists, tuples and dictionaries, as Python's; anything else as it is."""
+    if isinstance(value, np.number | np.bool_):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(_of_python, value))
+    return {key: _of_python(each) for key, each in value.items()} if type(value) is dict else value
 
 
 def describe(value: Any) -> str:

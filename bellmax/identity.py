@@ -155,15 +155,15 @@ class _Description:
         if id(function) in self._seen:
             return "again", self._seen[id(function)][0]
         self._seen[id(function)] = len(self._seen), function
-        cells = [self._cell(cell) for cell in function.__closure__ or ()]
+        cells = [self._cell(cell, function.__code__) for cell in function.__closure__ or ()]
         defaults = self._tell((function.__defaults__, function.__kwdefaults__))
         reads = [(name, self._global(function, name)) for name in _globals_of(function.__code__)]
         overloads = [self._tell(each) for each in _implementations(function)]
         return "function", self._code(function.__code__), cells, defaults, reads, overloads
 
-    def _cell(self, cell: Any) -> Any:
+    def _cell(self, cell: Any, code: CodeType) -> Any:
         try:
-            return self._tell(cell.cell_contents)
+            return self._read(cell.cell_contents, code)
         except ValueError:  # empty: filled in later
             return "empty"
 
@@ -172,13 +172,17 @@ class _Description:
         if name not in function.__globals__:
             found = getattr(builtins, name, None)
             return "missing" if found is None else self._tell(found)
-        return self._read(function.__globals__[name], function.__code__, 0)
+        return self._read(function.__globals__[name], function.__code__)
 
-    def _read(self, value: Any, code: CodeType, depth: int) -> Any:
-        if not isinstance(value, ModuleType) or _is_library(value.__name__) or depth > 3:
+    def _read(self, value: Any, code: CodeType, within: tuple[ModuleType, ...] = ()) -> Any:
+        """A value that the code reads; of a module, what the code may take from it and from the modules in it."""
+        if not isinstance(value, ModuleType) or _is_library(value.__name__):
             return self._tell(value)
-        names = sorted({name for each in _codes(code) for name in each.co_names if name in vars(value)})
-        return "module", value.__name__, [(name, self._read(vars(value)[name], code, depth + 1)) for name in names]
+        if value in within:  # modules that hold each other
+            return "module", value.__name__
+        names = sorted({name for each in _codes(code) for name in _names_in(each) if name in vars(value)})
+        inner = [(name, self._read(vars(value)[name], code, (*within, value))) for name in names]
+        return "module", value.__name__, inner
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -187,6 +191,12 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
     for const in code.co_consts:
         if isinstance(const, CodeType):
             yield from _codes(const)
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """Names of attributes in a function, also those given to `getattr` as text."""
+    yield from code.co_names
+    yield from (each for each in code.co_consts if isinstance(each, str))
 
 
 def _globals_of(code: CodeType) -> list[str]:

@@ -37,6 +37,7 @@ class Source(NamedTuple):
         is_model: whether the environment is its transition table, and not only described by it.
         notes: what people should know of how it was read: why its transition table is not used, which states end.
         without_twin: why the compiled twin of its name is not used, where there is one.
+        arguments: with which it was made, where they are a run's.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Source(NamedTuple):
     is_model: bool = False
     notes: tuple[str, ...] = ()
     without_twin: str = ""
+    arguments: Mapping[str, Any] = {}
 
     def open_worlds(self, n: int, *, training: bool = False) -> Any:
         """`n` of it as a host world, or as many as it is."""

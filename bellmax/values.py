@@ -15,6 +15,7 @@ import re
 import tokenize
 import types
 import typing
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ NUMBER = r"0x[0-9a-f_]+|0o[0-7_]+|0b[01_]+|([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]
 ZEROS = "0[0-9]+"  # a number for neither Python nor JSON: text such as 007, or the end of 1,000
 # what Python would compute or call (1j, 2**3, 10%, b"x", np.inf, range(3), lambda: 1), and 1 000
 COMPUTED = (
-    r"[+-]?[0-9][0-9_.]*j|[+-]?[0-9][0-9_.]* *(\*\*|//|%) *[0-9_.]*|[+-]?[0-9]+( [0-9]{3})+|[bfru]{1,2}([\"']).*\3|"
+    r"[+-]?[0-9][0-9_.]*j|0[box][0-9a-f_]+|[+-]{2,}[0-9.]+|not (?:true|false)|"
+    r"[+-]?[0-9][0-9_.]* *(\*\*|//|%) *[0-9_.]*|[+-]?[0-9]+( [0-9]{3})+|[bfru]{1,2}([\"']).*\3|"
     r"(np|numpy|jnp|math)\.\w+|[a-z_][\w.]*\(.*\)|lambda\b.*:.*"
 )
 MOST_EXACT = 10**18  # the exponent form is read as an integer up to here
@@ -88,6 +90,8 @@ def read_value(text: str) -> Any:
     if re.fullmatch(r"[+-]?[0-9_]*_[0-9_]*", text) and any(letter.isdigit() for letter in text):
         raise ValueError(f"{text!r} has an underscore in the wrong place; write 1_000, or quotes around a string")
     _check_balance(text)
+    if not text.isascii() and (_is_constant(plain := _plain(text)) or all(map(_is_constant, plain.split(",")))):
+        raise ValueError(f"{text!r} looks like {plain} in other letters; write {plain}, or quotes around a string")
     if re.fullmatch(COMPUTED, text, re.IGNORECASE | re.DOTALL):
         raise ValueError(
             f"{text!r} looks like Python, and only values are read; write the value itself, such as 1000, 0.1, inf or "
@@ -203,6 +207,13 @@ def _simple(text: str) -> Any:
     if number in (math.inf, -math.inf):
         raise ValueError(f"{text} is beyond the largest number, 1.8e308")
     return whole(number) if "." not in digits and abs(number) <= MOST_EXACT else number
+
+
+def _plain(text: str) -> str:
+    """Text as a keyboard would write it: minus signs, commas and digits of other scripts, without marks not seen."""
+    kept = (each for each in unicodedata.normalize("NFKC", text) if unicodedata.category(each) != "Cf")
+    letters = (str(unicodedata.decimal(each, each)) for each in kept)
+    return "".join(letters).translate(str.maketrans("−–—‐‑", "-----", "“”‘’"))
 
 
 def _is_constant(part: str) -> bool:

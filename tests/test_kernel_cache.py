@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,42 @@ BEFORE_AND_AFTER = {
         "3.0",
     ),
 }
+
+
+MODULES_HELD = {
+    "a closure": (
+        "def make():\n    import {0}\n    @kernel\n    def my_q(x):\n        return x * {0}.GAIN\n    return my_q\n"
+        "my_q = make()\n",
+        1,
+    ),
+    "a function that it calls, in a closure": (
+        "import numba\ndef make():\n    import {0}\n    @numba.njit\n    def inner(x):\n        return {0}.apply(x)\n"
+        "    return inner\ninner = make()\n@kernel\ndef my_q(x):\n    return inner(x)\n",
+        1,
+    ),
+    "packages within packages": ("import {0}\n@kernel\ndef my_q(x):\n    return x * {0}.b.c.d.e.f.GAIN\n", 6),
+    "packages that hold each other": ("import {0}\n@kernel\ndef my_q(x):\n    return x * {0}.b.a.b.GAIN\n", 2),
+    "getattr": ("import {0}\n@kernel\ndef my_q(x):\n    return x * getattr({0}, 'GAIN')\n", 1),
+}
+
+
+@pytest.mark.parametrize("held", MODULES_HELD)
+def test_an_edit_of_a_module_is_seen_wherever_the_kernel_finds_it(held: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, depth = MODULES_HELD[held]
+
+    def identity(gain: float) -> str:
+        modules = [types.ModuleType("own_part") for _ in range(depth)]
+        for letter, outer, inner in zip("bcdef", modules, modules[1:], strict=False):
+            setattr(outer, letter, inner)
+            inner.a = outer
+        exec(f"import numba\nGAIN = {gain}\n@numba.njit\ndef apply(x):\n    return x * GAIN\n", vars(modules[-1]))
+        monkeypatch.setitem(sys.modules, "own_part", modules[0])
+        names: dict[str, object] = {"__name__": "__main__", "kernel": kernel}
+        exec(source.format("own_part"), names)
+        return identify(names["my_q"])[0]
+
+    assert identity(2.0) == identity(2.0)
+    assert identity(2.0) != identity(3.0)
 
 
 @pytest.mark.parametrize("what", BEFORE_AND_AFTER)

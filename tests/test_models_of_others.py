@@ -415,3 +415,16 @@ def test_vectors_that_fit_states_and_actions_are_remarked() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         FiniteMDP.from_arrays(square, np.stack(vectors), max_episode_steps=9)
+
+
+@pytest.mark.parametrize("ends", [{3}, frozenset({3}), range(3, 4), 3, [3.0]], ids=str)
+def test_terminal_states_in_any_collection(ends: Any) -> None:
+    P = np.eye(4)[[1, 2, 3, 3]][:, None]
+    assert bx.solve(FiniteMDP.from_arrays(P, np.ones((4, 1)), terminal_states=ends), 1.0).v.tolist() == [3, 2, 1, 0]
+
+
+def test_flags_that_could_be_numbers_of_states_are_refused() -> None:
+    P = np.eye(4)[[1, 2, 3, 3]][:, None]
+    for flags in ([0, 0, 0, 1], np.array([0.0, 0.0, 0.0, 1.0])):
+        with pytest.raises(bx.ConfigError, match=r"flags as bool.* or the numbers, \[3\]"):
+            FiniteMDP.from_arrays(P, np.ones((4, 1)), terminal_states=flags)

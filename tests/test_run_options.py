@@ -240,6 +240,43 @@ def test_resume_merges_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "env_kwargs differ from training: render_mode='rgb_array' (not given in training)" in said
 
 
+@pytest.mark.parametrize("loop", ["compiled", "host"])
+def test_arguments_given_on_resume_are_those_of_the_next_resume_and_of_evaluation(
+    loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = [{"name": "TimeLimit", "max_episode_steps": 3}]
+    folder = stopped(
+        monkeypatch, tmp_path / "run", loop=loop, seeds=1, steps=400, env_kwargs={"is_slippery": False}, records=4
+    )
+    changes = {"max_episode_steps": 3} if loop == "compiled" else {"wrappers": one}
+    with monkeypatch.context() as now:
+        now.setattr(checkpoint, "save", lambda *arguments: (_ for _ in ()).throw(StopError))
+        with pytest.raises(StopError):
+            bx.resume(folder, env_kwargs=changes, progress=False)
+    said: list[str] = []
+    run = bx.resume(folder, progress=False, say=said.append)
+    assert run.env_kwargs == bx.load(folder).env_kwargs == {"is_slippery": False, **changes}
+    assert run.policy().env_kwargs == run.env_kwargs
+    assert not [line for line in said if "differ" in line]
+    assert bx.evaluate(folder, episodes=2).lengths.max() <= 3
+
+
+def test_a_tuple_is_the_list_that_it_was_saved_as_and_numbers_of_numpy_are_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"reward_schedule": (np.float64(1), np.int64(0), -1), "is_slippery": np.bool_(False)}
+    folder = tmp_path / "run"
+    bx.train("FrozenLake-v1", "q-learning", out=folder, env_kwargs=given, **QUICK)
+    assert json.loads((folder / "config.json").read_text())["env_kwargs"] == {
+        "reward_schedule": [1.0, 0, -1], "is_slippery": False,
+    }  # fmt: skip
+    said: list[str] = []
+    bx.evaluate(folder, env_kwargs=given, episodes=2, say=said.append)
+    assert said == []
+    bx.evaluate(folder, env_kwargs={"reward_schedule": np.ones(3)}, episodes=2, say=said.append)
+    assert len(said) == 1
+
+
 class Wide(gym.Env[Any, Any]):
     """Two rows of two numbers."""
 

@@ -292,6 +292,23 @@ def vector(kind: type, mode: str) -> Callable[[], Any]:
     return lambda: gym.vector.AsyncVectorEnv([lambda: kind(Off())] * 2, context="forkserver")
 
 
+class Late(gym.ActionWrapper):
+    """Each action one step late, and the first of an episode is the last of the one before."""
+
+    last = 0
+
+    def action(self, action: Any) -> Any:
+        last, self.last = self.last, action
+        return last
+
+
+class Slipping(gym.ActionWrapper):
+    """Now and then another action, by the environment's generator and by that of the action space."""
+
+    def action(self, action: Any) -> Any:
+        return self.action_space.sample() if self.np_random.random() < 0.3 else action
+
+
 SHARED = Mean()
 OBSERVATIONS, REWARDS = "normalize_observations=True", "reward_scale or reward_clip"
 LEARNING: dict[str, tuple[Any, dict[str, Any], str]] = {
@@ -320,6 +337,7 @@ LEARNING: dict[str, tuple[Any, dict[str, Any], str]] = {
     "function of rewards": (lambda: gym.wrappers.TransformReward(Off(), Mean()), {}, "TransformReward learns"),
     "helper": (lambda: Helped(Off()), {}, "Helped learns"),
     "integer": (lambda: Highest(Off()), {}, "Highest learns"),
+    "of actions": (lambda: Late(Off()), {}, "Late learns"),
     "in steps": (lambda: LearnsInSteps(Off()), {}, "LearnsInSteps learns"),
     "own reward": (lambda: Relative(Off()), {}, "Relative learns .*reward_scale"),
     "own object": (Recent(Off()), {}, "Recent learns"),
@@ -365,6 +383,8 @@ SOUND = {
     "generator of the environment": lambda: Seeded(Off()),
     "steps of the episode": lambda: Counting(Off()),
     "levels": lambda: Levels(Off()),
+    "noise of actions": lambda: Slipping(Off()),
+    "noise of actions, object": Slipping(Off()),
     "masks": lambda: MasksInInfo(Off()),
     "plain function": lambda: through(plain),
     "function with a generator": lambda: through(functools.partial(noisy, np.random.default_rng(3))),
@@ -414,3 +434,17 @@ def test_rewards_that_are_not_the_environments_own_are_told() -> None:
     said: list[str] = []
     bx.train(Off, "dqn", wrappers=[{"name": "ClipReward", "min_reward": -1}], say=said.append, **FAST)
     assert any("rewards pass through ClipReward" in line and "reward_clip" in line for line in said)
+
+
+@pytest.mark.parametrize("case", ["factory", "object", "environment", "integer", "own object", "of actions"])
+def test_the_check_of_an_environment_reports_what_training_refuses(case: str) -> None:
+    report = bx.check_env(LEARNING[case][0], steps=50)
+    found = [one for one in report.findings if one.check == "wrappers"]
+    assert [(one.level, one.fix.startswith("leave it out: ")) for one in found] == [("error", True)]
+    assert " learns while it is stepped" in found[0].what
+    assert not report.ok
+
+
+@pytest.mark.parametrize("case", ["frozen", "noise", "own generator", "noise of actions", "limit and statistics"])
+def test_the_check_of_an_environment_does_not_report_what_training_accepts(case: str) -> None:
+    assert not [one for one in bx.check_env(SOUND[case], steps=50).findings if one.check == "wrappers"]

@@ -123,6 +123,10 @@ CASES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         replace(GOOD, final=seeds(0.0, 0.0), error=seeds(0, 0), at_cutoff=seeds(0, 0), random=0.0, random_error=0.0,
                 training=seeds(0, 0), graded=seeds(0, 0), best=seeds(0, 0), floor=0.0), ("no better than random play",),
     ),
+    "nobody ever ends": (
+        replace(COSTLY, final=seeds(-np.inf, -np.inf), random=-np.inf, floor=-np.inf, graded=seeds(-np.inf, -np.inf),
+                best=seeds(-np.inf, -np.inf), optimal=seeds(0, 0)), ("no better than random play",),
+    ),
     "nothing is known": (
         replace(GOOD, random=np.nan, floor=np.nan, best=seeds(np.nan, np.nan), training=seeds(np.nan, np.nan)), (),
     ),

@@ -35,13 +35,15 @@ Opened: TypeAlias = tuple[list[Any], "_Replay"]  # wrappers from the innermost
 
 
 class _Replay:
-    """Answers from a tape, whatever the actions are."""
+    """Answers from a tape, whatever the actions are, and notes these in `got`."""
 
     def __init__(self, base: Any, tape: Tape, ask: bool) -> None:
         self.tape, self.asked = tape, base if ask else None
         for key in SHARED:
             if hasattr(base, key):
-                setattr(self, key, getattr(base, key))
+                value = getattr(base, key)
+                setattr(self, key, copy.deepcopy(value) if key.endswith("action_space") else value)
+        self.got: list[Any] = []
         self.rewind()
 
     def __getattr__(self, key: str) -> Any:
@@ -51,7 +53,10 @@ class _Replay:
 
     def rewind(self) -> None:
         """To the first episode of the tape, with the same random numbers."""
-        self.episode, self.at, self._np_random = -1, 0, np.random.default_rng(0)
+        self.episode, self.at, self._np_random, self.got = -1, 0, np.random.default_rng(0), []
+        for key in ("action_space", "single_action_space"):  # of which a wrapper may draw
+            if key in vars(self):
+                vars(self)[key].seed(0)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         """The next episode of the tape."""
@@ -60,6 +65,7 @@ class _Replay:
 
     def step(self, action: Any) -> Any:
         """The next step of the episode; the last one again, where a wrapper goes on beyond it."""
+        self.got.append(copy.deepcopy(action))
         episode = self.tape[self.episode]
         self.at = min(self.at + 1, len(episode) - 1)
         return copy.deepcopy(episode[self.at])
@@ -228,7 +234,7 @@ def _carries(opened: Callable[[], Opened], layer: int) -> bool | None:
 
 
 def _pass(env: Any, replay: _Replay) -> list[Any]:
-    """The observations and rewards of one pass."""
+    """The observations and rewards of one pass, and the actions that arrived under the wrappers."""
     np.random.seed(0)
     random.seed(0)
     replay.rewind()
@@ -243,7 +249,7 @@ def _pass(env: Any, replay: _Replay) -> list[Any]:
                 seen.append(copy.deepcopy(env.reset()[0]))
             if time.monotonic() > end:
                 break
-    return seen
+    return [seen, replay.got]
 
 
 def _dice(thing: Any) -> Iterator[Any]:

@@ -124,19 +124,23 @@ def find_saved_world(
             f"world={name!r} (--world {name})"
         )
     if world is None or (isinstance(world, str) and world == name):
-        return find_world(name, _merged(given, name, saved, trusted, say), handling)
+        return _make(name, _merged(given, name, saved, trusted, say), handling)
     if not isinstance(world, str) and name.startswith("<") and saved:  # an object, given again: that, or another one
         remarks: list[str] = []
-        source = find_world(world, _merged(given, name, saved, trusted, remarks.append), handling)
+        source = _make(world, _merged(given, name, saved, trusted, remarks.append), handling)
         if source.name == name:
             for remark in remarks:
                 say(remark)
             return source
-    source = find_world(world, given, handling)
+    source = _make(world, given, handling)
     if source.name != name:
         lost = f"; its env_kwargs {dict(saved)} do not apply" if saved else ""
         say(f"{source.name} is not the environment of training, {name}{lost}")
     return source
+
+
+def _make(world: Any, env_kwargs: dict[str, Any], handling: Any) -> Source:
+    return find_world(world, env_kwargs, handling)._replace(arguments=env_kwargs)
 
 
 def _merged(
@@ -155,8 +159,16 @@ def _merged(
     differing = [
         f"{key}={value!r} ({f'training: {saved[key]!r}' if key in saved else 'not given in training'})"
         for key, value in given.items()
-        if key not in saved or saved[key] != value
+        if key not in saved or written(saved[key]) != written(value)
     ]
     if differing:
         say(f"env_kwargs differ from training: {', '.join(differing)}")
     return {**kept, **given}
+
+
+def written(value: Any) -> str:
+    """A value as a file holds it, in which a tuple is a list; of what no file holds its description."""
+    try:
+        return json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError):
+        return repr(value)

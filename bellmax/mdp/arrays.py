@@ -275,6 +275,11 @@ def _terminal_states(states: Any, n_states: int) -> IntArray:
             raise ConfigError(f"terminal_states has {given.size} flags, expected {n_states}, or the numbers of states")
         given = np.flatnonzero(given)
     ends = column(given, "successor", "terminal_states")
+    if ends.size == n_states > 2 and np.all((ends == 0) | (ends == 1)):
+        raise ConfigError(
+            f"terminal_states={ends.tolist()[:10]} could be {n_states} flags or the numbers 0 and 1; give flags as "
+            f"bool, np.array(...) == 1, or the numbers, {np.flatnonzero(ends).tolist()[:10]}"
+        )
     if outside := [int(state) for state in ends if not 0 <= state < n_states]:
         raise ConfigError(f"terminal_states {outside} are outside 0 to {n_states - 1}")
     return np.unique(ends)

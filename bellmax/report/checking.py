@@ -19,6 +19,7 @@ from bellmax.envs.check import Findings, Level, Report
 from bellmax.envs.making import Env, make
 from bellmax.envs.native_spaces import Spaces, one_line, read_spaces
 from bellmax.envs.playing import Event, Player
+from bellmax.envs.stateful import refuse_carrying, refuse_learning
 from bellmax.machine import resident_mb
 
 Source: TypeAlias = "str | Env | Callable[..., Env]"
@@ -78,6 +79,8 @@ def _check(env: Source, steps: int, seed: int, kwargs: Any, findings: Findings) 
         findings.add("spaces", "error", f"no {' and no '.join(missing)}", "set it in the constructor or the class")
     if missing or not worlds:
         return name, {}
+    again = (lambda: make(env, 1, kwargs).world) if owned else None
+    findings.guard("wrappers", "state", _state, name, worlds[0], again, findings)
     player = Player(worlds[0], _spaces(name, worlds[0], findings), findings, seed)
     facts = _play(player, steps, seed)
     if player.step_seconds:
@@ -112,6 +115,16 @@ def _spaces(name: str, env: Env, findings: Findings) -> Spaces | None:
             findings.add("spaces", "error", what, fix or "wrap the environment")
             read = None
     return read
+
+
+def _state(name: str, world: Env, again: Callable[[], Any] | None, findings: Findings) -> None:
+    """What training would refuse: layers that learn, whose state is not part of the policy."""
+    try:
+        refuse_learning(name, world)
+        refuse_carrying(name, world, again)
+    except ConfigError as error:
+        what, _, fix = str(error).removeprefix(f"{name}: ").partition(". Leave it out: ")
+        findings.add("wrappers", "error", what, f"leave it out: {fix}")
 
 
 def _play(player: Player, steps: int, seed: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.existing_folders import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run
-from bellmax.files.saved_environments import find_saved_world, typed_again
+from bellmax.files.saved_environments import find_saved_world, typed_again, written
 from bellmax.loops import choosing, network_data
 from bellmax.loops.masking import as_asked
 from bellmax.loops.parts import check_step
@@ -222,7 +222,8 @@ def resume(
     Args:
         folder: of the run.
         world: needed where the run was given an object and not a name, or a name that imports a module.
-        env_kwargs: merged over the saved ones; a saved one that imports, writes or opens a window is needed again.
+        env_kwargs: merged over the saved ones, and saved in their place; a saved one that imports, writes or opens a
+            window is needed again.
         data: needed where they were not a file, or are now in another place.
         progress: as for `train`.
         say: called with each line for people, also with what differs from before.
@@ -254,6 +255,10 @@ def resume(
         check_handled(source, run.loop)
     source, _ = as_asked(run.config, source, run.loop)
     run.options = changed
+    elsewhere = source.name == run.world and written(source.arguments) != written(run.env_kwargs)
+    if elsewhere:
+        check_saved(source.arguments)
+        run.env_kwargs = dict(source.arguments)
     step, groups = checkpoint.load(path)
     check_step(step, run.steps, groups)
     run.drop_after(step)
@@ -267,7 +272,7 @@ def resume(
     say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
         say_line(remark)
-    if differing:
+    if differing or elsewhere:
         run_files.write_config(run)
     return _go(Trainer(run, source, engine, step, groups), progress, say_line)
 

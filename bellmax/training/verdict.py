@@ -111,17 +111,18 @@ def judge(facts: Facts) -> Verdict:
     """
     free = np.ones(facts.final.size, np.bool_)
     remarks = []
-    for applies, describe in (
-        (_clipped, _say_clipped),
-        (_fallen, _say_fallen),
-        (_lost, _say_lost),
-        (_stuck, _say_stuck),
-        (_not_better, _say_not_better),
-    ):
-        which = applies(facts) & free
-        free = free & ~which
-        if which.any():
-            remarks.append(describe(facts, which))
+    with np.errstate(invalid="ignore"):  # two scores of minus infinity have no difference
+        for applies, describe in (
+            (_clipped, _say_clipped),
+            (_fallen, _say_fallen),
+            (_lost, _say_lost),
+            (_stuck, _say_stuck),
+            (_not_better, _say_not_better),
+        ):
+            which = applies(facts) & free
+            free = free & ~which
+            if which.any():
+                remarks.append(describe(facts, which))
     return Verdict(
         facts.random,
         _mean(facts.final),
@@ -224,7 +225,7 @@ def _optimal(facts: Facts) -> BoolArray:
 
 def _not_better(facts: Facts) -> BoolArray:
     """Within the noise of random play, or below it; but not where all play has one same return, other than nothing."""
-    noise = ALIKE * np.hypot(facts.error, facts.random_error) + 1e-9 * abs(facts.random)
+    noise = ALIKE * np.hypot(facts.error, facts.random_error) + 1e-9 * min(abs(facts.random), 1e300)
     alike = (
         (facts.random_error == 0.0) & (facts.final == facts.random) & (facts.random != 0.0) & (facts.at_cutoff < 1.0)
     )
