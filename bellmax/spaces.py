@@ -137,6 +137,8 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
             raise NonFiniteError(f"observation contains {bad:g}, for which nothing was learned; give finite numbers")
         if isinstance(kind, Box) and not survives(array, kind.dtype):
             raise ConfigError(f"observation of dtype {array.dtype} is not {kind.dtype} without loss; give {kind.dtype}")
+        if not isinstance(kind, Box) and array.dtype.kind == "b" and np.all(limits_of(kind) == 2):  # a flag
+            array = array.astype(np.int64)
         if not isinstance(kind, Box) and not holds(array, limits_of(kind)):
             raise ConfigError(f"observation {value!r} is outside the integers from 0 to {limits_of(kind) - 1}")
         singles.add(array.shape == shape)

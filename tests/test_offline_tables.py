@@ -108,3 +108,17 @@ def test_integers_of_older_files_are_floats_and_others_are_refused() -> None:
     np.testing.assert_array_equal(runs[0].policy().arrays["q"], runs[1].policy().arrays["q"])
     with pytest.raises(ConfigError, match=r"obs is float32 \(100, 2\), not int32"):
         bx.train(world, "q-learning", data=old._replace(obs=old.obs + 0.5), steps=500)
+
+
+def test_states_as_floats_are_those_integers() -> None:
+    data = cliff()
+    floats = data._replace(obs=data.obs.astype("f4"), next_obs=list(data.next_obs))
+    runs = [bx.train("cliff", "q-learning", data=each, steps=500, **QUICK) for each in (data, floats)]
+    np.testing.assert_array_equal(runs[0].policy().arrays["q"], runs[1].policy().arrays["q"])
+
+
+def test_what_is_not_a_data_set_says_how_to_make_one() -> None:
+    with pytest.raises(ConfigError, match=r"data is a dict; .* bellmax.Dataset\(obs=\.\.\., action=\.\.\., reward="):
+        bx.train("cliff", "q-learning", data={"observations": [0]}, steps=10)
+    with pytest.raises(ConfigError, match="watkins-q needs the steps after its own actions"):
+        bx.train("cliff", "watkins-q", data=cliff(), steps=10)

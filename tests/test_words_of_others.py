@@ -211,3 +211,30 @@ def test_the_way_to_a_class_of_ones_own(written: str, said: str, tmp_path: Path,
     assert said in str(caught.value)
     with pytest.raises(bx.ConfigError, match="did you mean 'size'"):
         bx.train("ownenvs:Own", "q-learning", steps=10, env_kwargs={"sise": 4})
+
+
+class Shifted(Misnamed):
+    """Its states and actions do not count from 0."""
+
+    observation_space: Any = gym.spaces.Dict(ace=gym.spaces.Discrete(2), sum=gym.spaces.Discrete(4, start=3))
+    action_space: Any = gym.spaces.Discrete(3, start=5, dtype=np.int32)
+    name = "lives"
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        self.t += 1
+        return self.observation_space.sample(), 1.0, False, self.t >= 9, {}
+
+
+def test_observations_of_the_environment_in_place_of_ours() -> None:
+    policy = bx.train(Shifted, "q-learning", steps=100, final_episodes=0).policy()
+    with pytest.raises(bx.ConfigError, match=r"is outside the integers from 0 to 3; .* world_action\(obs\) accepts"):
+        policy.act({"ace": 1, "sum": 6})
+    assert Shifted.action_space.contains(policy.world_action({"ace": 1, "sum": 6}))
+    assert policy.act({"ace": True, "sum": 3}) == policy.act({"ace": 1, "sum": 3}), "a flag is 0 or 1"
+    with pytest.raises(bx.ConfigError, match="observation True is outside"):
+        policy.act({"ace": 1, "sum": True})

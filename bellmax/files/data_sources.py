@@ -11,7 +11,10 @@ from bellmax.arguments import path_of
 from bellmax.contracts import ConfigError
 from bellmax.files.dataset import Dataset, join
 
-WANTED = "give a run's folder, a .safetensors file, minari:NAME, or in Python a bellmax.Dataset"
+WANTED = (
+    "give a run's folder, a .safetensors file, minari:NAME, or in Python a bellmax.Dataset(obs=..., action=..., "
+    "reward=..., terminated=..., truncated=..., next_obs=...)"
+)
 
 
 def name_of(data: Any) -> str:

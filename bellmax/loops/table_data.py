@@ -36,12 +36,14 @@ def prepare(config: Any, source: Source, data: Dataset) -> Any:
     agent, data = config.make(Shape(2, source.n_actions)), as_seen(source, data)
     problems = []
     if agent.look_ahead or config.name in ON_POLICY:
-        problems.append(f"{config.name} is on-policy and cannot learn from a data set; use {CAN}")
+        off = config.name in ("tree-backup", "q-sigma", "watkins-q", "peng-q")
+        why = "needs the steps after its own actions" if off else "is on-policy"
+        problems.append(f"{config.name} {why} and cannot learn from a data set; use {CAN}")
     elif agent.episodic:
         problems.append(f"{config.name} follows whole episodes, and data are drawn step by step; use {CAN}")
     problems += find_faults(data, source.space, source.n_actions)
     if not problems and source.mdp is not None:
-        lacking = ~source.mdp.allowed[np.asarray(data.obs), np.asarray(data.action)]
+        lacking = ~source.mdp.allowed[np.asarray(data.obs, np.int64), np.asarray(data.action, np.int64)]
         if lacking.any():
             row = int(np.argmax(lacking))
             problems.append(f"row {row}: action is {data.action[row]}, which state {data.obs[row]} does not have")

@@ -95,7 +95,13 @@ class Policy:
         """
         if isinstance(obs, Masked):
             obs, mask = obs.obs, obs.mask if mask is None else mask
-        batch, single = spaces.read(spaces.visible(self.space), obs)
+        try:
+            batch, single = spaces.read(spaces.visible(self.space), obs)
+        except ConfigError as error:
+            if not self.coding:
+                raise
+            own = "integers count from 0 here; world_action(obs) accepts an observation as the environment returns it"
+            raise ConfigError(f"{error}; {own}") from None
         n = len(spaces.leaf_arrays(batch)[0])
         allowed = None if mask is None else spaces.read_mask(mask, n, self.n_actions)
         if isinstance(self.space, Masked) and not self.config_is_tabular:
