@@ -31,6 +31,7 @@ class Source(NamedTuple):
         open: `open(n)` makes n of it as a host world, as an evaluation wants them.
         work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order; None if not known.
+        wide_bounds: the same, where integers beyond int32 do not count as open.
         coding: how the world counts its actions, if not from 0; for `spaces.to_native`.
         reward_wrappers: the names of wrappers that change its rewards.
         fixed: how many worlds an environment given as an object is; None for what can be made again and again.
@@ -49,6 +50,7 @@ class Source(NamedTuple):
     open: Callable[[int], Any] | None = None
     work: Callable[[int], Any] | None = None
     bounds: tuple[Any, Any] | None = None
+    wide_bounds: tuple[Any, Any] | None = None
     fixed: int | None = None
     coding: Mapping[str, Any] = {}
     reward_wrappers: tuple[str, ...] = ()
@@ -214,7 +216,8 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(
             name, space, first.n_actions, first.max_episode_steps, mdp=mdp, compiled=twin, open=open_, work=work,
-            bounds=first.bounds, fixed=fixed, coding=first.coding, reward_wrappers=tuple(first.reward_wrappers),
+            bounds=first.bounds, wide_bounds=first.wide_bounds, fixed=fixed, coding=first.coding,
+            reward_wrappers=tuple(first.reward_wrappers),
             notes=notes, without_twin=without,
         )  # fmt: skip
     finally:

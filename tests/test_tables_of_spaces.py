@@ -288,3 +288,35 @@ def test_a_policy_from_before_integers_had_bounds_still_plays() -> None:
     before = bx.Policy(policy.world, bx.QLearning(bins=8), old, 4, policy.arrays)
     obs = np.array([[0, 9], [4, 5]])
     np.testing.assert_array_equal(before.q_values(obs), policy.q_values(obs))
+
+
+class Parity(gym.Env[Any, Any]):
+    """Whether a number far from 0 is even."""
+
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, start: int, dtype: Any) -> None:
+        self.start, self.dtype = start, dtype
+        self.observation_space = gym.spaces.Box(start, start + 3, (1,), dtype)
+
+    def obs(self) -> Any:
+        self.x = int(self.np_random.integers(4))
+        return np.array([self.start + self.x], self.dtype)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.obs(), {}
+
+    def step(self, action: int) -> Any:
+        return self.obs(), float(action == self.x % 2), True, False, {}
+
+
+@pytest.mark.filterwarnings("ignore:.*had one step")
+@pytest.mark.parametrize(("start", "dtype"), [(2**40, np.int64), (-(2**40), np.int64), (2**30, np.float64)])
+def test_numbers_that_float32_merges_are_told(start: int, dtype: Any) -> None:
+    fast: Any = {"steps": 60, "eval_episodes": 0, "final_episodes": 1, "records": 1}
+    with pytest.warns(bx.EnvWarning, match=f"goes from {start} to {start + 3}, far from 0.* apart; subtract the lower"):
+        bx.train(lambda: Parity(start, dtype), "dqn", normalize_observations=True, learning_starts=20, **fast)
+    ranges = {"obs_low": (start,), "obs_high": (start + 3,)} if dtype == np.int64 else {}
+    with pytest.raises(bx.ConfigError, match=rf"from {start} to {start + 3}, of which float32 tells .*subtract"):
+        bx.train(lambda: Parity(start, dtype), "q-learning", **ranges, **fast)

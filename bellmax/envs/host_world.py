@@ -65,7 +65,7 @@ class HostWorld:
         self._owned, self._book = owned, Book(made.name, n, spaces, handling)
         self.name, self.max_episode_steps, self.n = made.name, made.limit, n
         self.observation_space, self.n_actions, self.coding = spaces.observation, spaces.n_actions, spaces.coding
-        self.bounds = bounds(spaces)
+        self.bounds, self.wide_bounds = bounds(spaces), bounds(spaces, wide=True)
         self.mask_part = masks_in(spaces.native, spaces.n_actions)
         self.seconds = 0.0
         self._worlds: SideBySide | Vectored

@@ -171,15 +171,22 @@ def _box(space: gym.spaces.Box) -> Box:
     return Box(space.shape, "uint8" if space.dtype == np.uint8 else "int32", *ends)
 
 
-def bounds(spaces: Spaces) -> tuple[Any, Any]:
-    """(low, high) [k] of all numbers of the Boxes in an observation, in order; infinite where open. Flags have none."""
+def bounds(spaces: Spaces, *, wide: bool = False) -> tuple[Any, Any]:
+    """(low, high) [k] of all numbers of the Boxes in an observation, in order; infinite where open. Flags have none.
+
+    Integers that int32 cannot hold count as open, unless `wide`.
+    """
     ends: tuple[list[Any], list[Any]] = ([np.zeros(0)], [np.zeros(0)])
     for part in spaces.parts:
         if isinstance(part.native, gym.spaces.Box) and np.dtype(part.native.dtype).kind != "b":
             for end, given, infinite in zip(ends, (part.native.low, part.native.high), (-np.inf, np.inf), strict=True):
                 integers = np.dtype(part.native.dtype).kind in "iu"
                 open_ = integers and isinstance(part.leaf, Box) and part.leaf.dtype == "float32"
-                end.append(np.full(given.size, infinite) if open_ else np.asarray(given, np.float64).ravel())
+                numbers = np.asarray(given, np.float64).ravel()
+                if open_:
+                    held = np.iinfo(part.native.dtype)  # whose ends are Gymnasium's infinity
+                    numbers = np.where(np.ravel((given > held.min) & (given < held.max) & wide), numbers, infinite)
+                end.append(numbers)
     return np.concatenate(ends[0]), np.concatenate(ends[1])
 
 

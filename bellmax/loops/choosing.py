@@ -108,7 +108,7 @@ def remark_images(config: Any, source: Source) -> None:
     from bellmax.networks.images import remark_far, remarks
 
     seen, normalized = visible(source.space), config.normalize_observations
-    for text in remarks(seen, normalized) + remark_far(seen, source.bounds, normalized):
+    for text in remarks(seen, normalized) + remark_far(seen, source.wide_bounds or source.bounds, normalized):
         warn(f"{source.name}: {text}", EnvWarning)
 
 

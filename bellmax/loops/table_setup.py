@@ -13,7 +13,7 @@ from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
-from bellmax.tabular.cells import check_length, check_used, make_coder, numbers_of, warn_together
+from bellmax.tabular.cells import BINS, check_length, check_used, make_coder, numbers_of, warn_together
 from bellmax.tabular.classic_kernels import RANGES
 from bellmax.tabular.representation import table_of
 from bellmax.tabular.tiles import Coder
@@ -100,6 +100,15 @@ def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
             f"{config.name} lays tiles over observations, and those of {source.name} have no bounds in dimensions "
             f"{open_[:20]}{' and more' * (len(open_) > 20)}; give obs_low and obs_high, tuples of {size} numbers "
             "(integers beyond int32 count as unbounded: they are too many states)"
+        )
+    real = ~np.isfinite(numbers.low[numbers.ranged])
+    step = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32)).astype(np.float64)
+    if merged := np.flatnonzero(real & (low < high) & ((high - low) / BINS < step)).tolist():
+        first = merged[0]
+        raise ConfigError(
+            f"{config.name} cuts observations into cells, and in dimensions {merged[:20]} of {source.name} they go "
+            f"from {low[first]:.16g} to {high[first]:.16g}, of which float32 tells only every {step[first]:g} apart; "
+            "subtract the lower bound in a wrapper"
         )
     return low, high
 

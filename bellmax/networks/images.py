@@ -95,19 +95,20 @@ def remark_far(space: Space, bounds: Any, normalized: bool) -> list[str]:
     """What is to be said of real numbers far from 0, a sentence; `bounds` are (low, high) [k] of the Boxes, or None."""
     boxes = [box for box in leaves_of(space) if isinstance(box, Box) and box.dtype != "bool"]
     real = [np.full(math.prod(box.shape), box.dtype == "float32") for box in boxes]
-    if normalized or bounds is None or not real or bounds[0].size != sum(map(len, real)):
+    if bounds is None or not real or bounds[0].size != sum(map(len, real)):
         return []
     low, high = bounds
-    found = np.flatnonzero(
-        np.concatenate(real) & np.isfinite(low) & np.isfinite(high) & (np.maximum(low, -high) > 10 * (high - low))
-    )
+    known = np.concatenate(real) & np.isfinite(low) & np.isfinite(high) & (low < high)
+    far = known & (np.maximum(low, -high) > 10 * (high - low))
+    lost = far & (np.maximum(low, -high) > 2.0**20 * (high - low))  # float32 tells eight or fewer of them apart
+    found = np.flatnonzero(lost if normalized or lost.any() else far)
     if not found.size:
         return []
     first = int(found[0])
+    remedy = "" if lost.any() else "give normalize_observations=True, or "
     return [
-        f"number {first} of an observation goes from {low[first]:.10g} to {high[first]:.10g}, far from 0 for so narrow "
-        "a range, and a network can hardly tell such values apart; give normalize_observations=True, or subtract "
-        "the lower bound in a wrapper"
+        f"number {first} of an observation goes from {low[first]:.16g} to {high[first]:.16g}, far from 0 for so narrow "
+        f"a range, and a network can hardly tell such values apart; {remedy}subtract the lower bound in a wrapper"
     ]
 
 
