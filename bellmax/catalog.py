@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bellmax.agent_config import AgentConfig, build, fold
-from bellmax.contracts import ConfigError, listed, nearest
+from bellmax.contracts import ConfigError, CorruptCheckpoint, listed, nearest
 from bellmax.words import explain
 
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
@@ -180,8 +180,33 @@ def agent_class(name: str) -> type[AgentConfig]:
     Raises:
         ConfigError: no agent has this name; the message offers the nearest.
     """
+    if name not in AGENTS and (own := own_class(name)) is not None:
+        return own
     module, cls, _ = AGENTS[agent_name(name)]
     return getattr(importlib.import_module(module), cls)  # type: ignore[no-any-return]
+
+
+def own_class(name: str) -> type[AgentConfig] | None:
+    """The class of somebody's own agent with this name, if its module has been imported; the last one defined."""
+    found, classes = None, [AgentConfig]
+    while classes:
+        cls = classes.pop()
+        classes += cls.__subclasses__()
+        if cls.__dict__.get("name") == name and not cls.__module__.startswith("bellmax."):
+            found = found or cls
+    return found
+
+
+def saved_class(name: str) -> type[AgentConfig]:
+    """The config class of an agent that a file names.
+
+    Raises:
+        CorruptCheckpoint: no agent has this name.
+    """
+    try:
+        return agent_class(name)
+    except ConfigError as error:
+        raise CorruptCheckpoint(f"{error}; if it is a class of your own, import its module before") from error
 
 
 def is_agent(name: str) -> bool:
@@ -216,7 +241,9 @@ def make_agent(
         if values:
             raise ConfigError(f"give {listed(values)} to {type(agent).__name__}(...), or name the agent by a string")
         return agent
-    if isinstance(agent, str):
+    if isinstance(agent, str) and agent not in AGENTS and (own_agent := own_class(agent)) is not None:
+        cls, settings = own_agent, {}
+    elif isinstance(agent, str):
         name = agent_name(agent)
         cls, settings = agent_class(name), AGENTS[name][2]
     elif isinstance(agent, type) and issubclass(agent, AgentConfig) and agent.name:

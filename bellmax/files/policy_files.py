@@ -17,7 +17,7 @@ from safetensors.numpy import save as to_bytes
 from bellmax import spaces
 from bellmax.agent_config import build
 from bellmax.arguments import path_of
-from bellmax.catalog import agent_class
+from bellmax.catalog import saved_class
 from bellmax.contracts import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space, listed
 from bellmax.files import storage
 from bellmax.loops.choosing import is_tabular
@@ -124,7 +124,7 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
         if fingerprint(card, arrays) != recorded:
             raise ValueError("their content is not what was written")
         check_named(card)
-        config = build(agent_class(card["agent"]), card["hyper_parameters"])
+        config = build(saved_class(card["agent"]), card["hyper_parameters"])
         space = spaces.from_json(card["space"], network=not is_tabular(config))
         policy = Policy(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"],
                         card.get("action_coding", {}), from_file=True)  # fmt: skip

@@ -30,7 +30,7 @@ from safetensors.numpy import save as to_bytes
 import bellmax
 from bellmax.agent_config import build
 from bellmax.arguments import path_of
-from bellmax.catalog import agent_class
+from bellmax.catalog import saved_class
 from bellmax.contracts import ConfigError, CorruptCheckpoint
 from bellmax.files import storage
 from bellmax.files.dataset import Dataset
@@ -189,7 +189,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
     try:
         check_named(card)
         check_plan(card)
-        config = build(agent_class(card["agent"]), card["hyper_parameters"])
+        config = build(saved_class(card["agent"]), card["hyper_parameters"])
         history = (path / "history.csv").read_text()
         run = Run(
             card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
