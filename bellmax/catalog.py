@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bellmax.agent_config import AgentConfig, build, fold
-from bellmax.contracts import ConfigError, CorruptCheckpoint, listed, nearest
+from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.words import explain
 
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
@@ -201,12 +201,12 @@ def saved_class(name: str) -> type[AgentConfig]:
     """The config class of an agent that a file names.
 
     Raises:
-        CorruptCheckpoint: no agent has this name.
+        ConfigError: no agent has this name.
     """
     try:
         return agent_class(name)
     except ConfigError as error:
-        raise CorruptCheckpoint(f"{error}; if it is a class of your own, import its module before") from error
+        raise ConfigError(f"{error} If it is a class of your own, import its module before.") from error
 
 
 def is_agent(name: str) -> bool:

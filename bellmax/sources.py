@@ -124,13 +124,13 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
     return _from_gymnasium(world, kwargs, handling)
 
 
-def split_arguments(world: Any, agent: Any, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The settings that are an agent's, and of each that is an argument of the environment what to write instead."""
+def split_arguments(world: Any, agent: Any, settings: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The settings that are an agent's; to `problems`, for each argument of the environment, what to write instead."""
     cls = agent_class(agent) if isinstance(agent, str) and is_agent(agent) else agent
     own = hints(cls) if isinstance(cls, type) and issubclass(cls, AgentConfig) else {}
     strange = {name for name in settings.keys() - own.keys() if name not in WORDS and name not in OPTIONS}
     if not strange:
-        return dict(settings), []
+        return dict(settings)
     from bellmax.envs.signatures import arguments_of
 
     def as_given(value: Any) -> Any:
@@ -141,12 +141,12 @@ def split_arguments(world: Any, agent: Any, settings: Mapping[str, Any]) -> tupl
 
     strange &= arguments_of(GALLERY.get(world, world) if isinstance(world, str) else world)
     theirs = [name for name in settings if name in strange and not agents_with(name)]
-    problems = [
+    problems += [
         f"{name!r} is an argument of the environment: write env_kwargs={{{name!r}: {as_given(settings[name])!r}}}, or "
         f"--env {name}={settings[name]}"
         for name in theirs
     ]
-    return {name: value for name, value in settings.items() if name not in theirs}, problems
+    return {name: value for name, value in settings.items() if name not in theirs}
 
 
 def from_mdp(mdp: FiniteMDP, name: str) -> Source:

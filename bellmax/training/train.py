@@ -26,6 +26,7 @@ from bellmax.training.options import DataCard, RunOptions, change_options
 from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
 from bellmax.training.train_arguments import (
+    attempt,
     check_handled,
     check_kept,
     check_saved,
@@ -111,32 +112,31 @@ def train(
     check_call("train", "steps", misplaced, {}, {}, unnamed)
     problems: list[str] = []
     say_line, remark = voices(say)
-    options = _attempt(problems, lambda: RunOptions(
+    options = attempt(problems, lambda: RunOptions(
         records=records, eval_episodes=eval_episodes, final_episodes=final_episodes, keep_episodes=keep_episodes,
         keep_experience=keep_experience, vmap=vmap, workers=workers, env_timeout=env_timeout,
         env_restarts=env_restarts, on_nonfinite=on_nonfinite, strict=strict,
     ))  # fmt: skip
-    env_kwargs = _attempt(problems, lambda: with_wrappers(env_kwargs, wrappers)) or {}
+    env_kwargs = attempt(problems, lambda: with_wrappers(env_kwargs, wrappers)) or {}
     handling = options.handling if options else Handling()
-    folder = None if out is None else _attempt(problems, lambda: path_of("out", out))
-    source = _attempt(problems, lambda: find_world(world, env_kwargs, handling))
-    hyper_parameters, misplaced_arguments = split_arguments(world, agent, hyper_parameters)
-    problems += misplaced_arguments
-    config = _attempt(
+    folder = None if out is None else attempt(problems, lambda: path_of("out", out))
+    source = attempt(problems, lambda: find_world(world, env_kwargs, handling))
+    hyper_parameters = split_arguments(world, agent, hyper_parameters, problems)
+    config = attempt(
         problems, lambda: make_agent(agent, source.name if source else "", hyper_parameters, data is not None)
     )
-    seed_list = _attempt(problems, lambda: check_seeds(seeds))
-    given = None if data is None else _attempt(problems, lambda: read_data(data))
+    seed_list = attempt(problems, lambda: check_seeds(seeds))
+    given = None if data is None else attempt(problems, lambda: read_data(data))
     about_masks = ""
     if source and config and handling:
         masked = isinstance(getattr(given, "obs", None), Masked)
         wanted = "host" if handling != Handling() or masked else loop
-        source, about_masks = _attempt(problems, lambda: as_asked(config, source, wanted)) or (None, "")
+        source, about_masks = attempt(problems, lambda: as_asked(config, source, wanted)) or (None, "")
     asked_for = config
     if source and config and given is not None:
-        config = _attempt(problems, lambda: network_data.prepare(config, source, given))
-    _attempt(problems, lambda: check_kept(config, keep_experience is True, offline_run=data is not None))
-    length = _attempt(problems, lambda: read_length(steps, episodes, config, with_data=data is not None))
+        config = attempt(problems, lambda: network_data.prepare(config, source, given))
+    attempt(problems, lambda: check_kept(config, keep_experience is True, offline_run=data is not None))
+    length = attempt(problems, lambda: read_length(steps, episodes, config, with_data=data is not None))
     if if_exists not in IF_EXISTS:
         problems.append(unknown("if_exists", if_exists, IF_EXISTS))
     elif if_exists != "error" and out is None:
@@ -323,12 +323,3 @@ def _go(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> 
                 say(f"next: bellmax resume {shlex.quote(str(run.folder))}{typed_again(run.world, run.env_kwargs)}")
         raise
     return run
-
-
-def _attempt(problems: list[str], action: Callable[[], Any]) -> Any:
-    """The action's result, or None and its complaint."""
-    try:
-        return action()
-    except ConfigError as error:
-        problems.append(str(error))
-        return None

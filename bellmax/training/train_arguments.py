@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bellmax.agent_config import AgentConfig
@@ -111,3 +111,12 @@ def check_kept(config: AgentConfig | None, keep_experience: bool, *, offline_run
         )
     if keep_experience and config and config.gamma == 0:
         raise ConfigError("keep_experience tells ends by their discount, which is always 0 with gamma=0")
+
+
+def attempt(problems: list[str], action: Callable[[], Any]) -> Any:
+    """The action's result, or None and its complaint."""
+    try:
+        return action()
+    except ConfigError as error:
+        problems.append(str(error))
+        return None
