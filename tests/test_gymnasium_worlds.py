@@ -467,6 +467,44 @@ def test_floats_for_an_image_of_bytes() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_floats_for_integers(dtype: Any) -> None:
+    class Grid(gym.Env[Any, Any]):
+        observation_space, action_space = gym.spaces.Box(-3, 3, (2,), np.int16), gym.spaces.Discrete(2)
+        step_size = 1.0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.at = np.array([-1.0, 2.0], dtype)
+            return self.at, {}
+
+        def step(self, action: int) -> Any:
+            self.at = self.at + np.array([self.step_size, 0], dtype)
+            return self.at, 0.0, False, False, {}
+
+    class Half(Grid):
+        step_size = 0.5
+
+    world = open_world(Grid, n=1)
+    assert world.reset(0).tolist() == [[-1, 2]]
+    assert world.step(np.zeros(1, np.int64)).obs.tolist() == [[0, 2]]
+    world = open_world(Half, n=1)
+    world.reset(0)
+    with pytest.raises(EnvContractError, match=r"step 1, .*observation holds -0.5, but .*return whole numbers"):
+        world.step(np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("space", [gym.spaces.Box(0, 255, (2,), np.uint8), gym.spaces.MultiDiscrete([3, 4])])
+def test_the_first_observation_of_floats_is_checked_as_well(space: Any) -> None:
+    class Floats(gym.Env[Any, Any]):
+        observation_space, action_space = space, gym.spaces.Discrete(2)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            return np.array([0.9, 1.9]), {}
+
+    with pytest.raises(EnvContractError, match=r"dtype float64.*make the two agree"):
+        open_world(Floats, n=1).reset(0)
+
+
 def test_faults_at_reset() -> None:
     world = open_world(Bad("reset", np.zeros(2)))
     with pytest.raises(EnvContractError) as caught:

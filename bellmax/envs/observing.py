@@ -83,7 +83,8 @@ class Leaf:
         self._low = part.low
         self._limits: Any = None if isinstance(part.leaf, Box) else limits_of(part.leaf)
         self._last = int(self._limits) - 1 if self._limits is not None and not self.shape else None
-        self._accepted: np.dtype[Any] | None = None  # the dtype of observations that has passed the check
+        # the dtype of observations that has passed the check; none has yet (None would count as float64)
+        self._accepted: np.dtype[Any] = np.dtype(object)
         self._check_finite, self._told_cast = True, False
         self._short = False  # a plain sum is the faster one; in float32 only, where no sum hides a large number
         self._bounds = _bounds(part)
@@ -146,6 +147,8 @@ class Leaf:
             held = np.can_cast(array.dtype, wanted, "same_kind") or (kind in "iu" and wanted.kind in "iu")
             held = held or (kind == "b" and self.dtype == np.bool_)
             fits = held and array.shape == shape and kind in ("biuf" if self._limits is None else "iu")
+            if self._limits is None and kind == "f" and self.dtype == np.int32 and array.shape == shape:
+                return self._whole(array, i)
         except ValueError:  # rows of different lengths
             fits = False
         if not fits:
@@ -172,6 +175,16 @@ class Leaf:
         self._accepted, self._check_finite = array.dtype, array.dtype.kind == "f"
         self._short = array.dtype == np.float32 and len(self.shape) == 1 and self.shape[0] <= 16
         return array
+
+    def _whole(self, array: Values, i: int | None) -> Values:
+        """Floats for a Box of integers, looked at each time: whole numbers, of which none is lost."""
+        bad = np.argwhere(~((array == np.floor(array)) & (np.abs(array) < 2.0**53)))
+        if len(bad):
+            raise EnvContractError(
+                f"{self._place(i)}: {self.name} holds {array[tuple(bad[0])]}, but the {self._what} is "
+                f"{one_line(self._native)}; return whole numbers, or declare a space of real ones"
+            )
+        return self._array(array.astype(np.int64), array.shape, i)
 
     @property
     def _what(self) -> str:
