@@ -30,6 +30,7 @@ from bellmax.contracts import (
     RunWarning,
     UnsafeFile,
 )
+from bellmax.version import __version__
 
 if TYPE_CHECKING:
     from bellmax.caching import store_compiled_programs
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from bellmax.envs.functional import World
     from bellmax.envs.tabulated import TabulatedEnv
     from bellmax.files.dataset import Dataset
-    from bellmax.files.policy_files import load_policy
-    from bellmax.files.run_files import load
     from bellmax.mdp.gallery import (
         admission_control,
         blocking_maze,
@@ -86,12 +85,12 @@ if TYPE_CHECKING:
     from bellmax.tabular.td import DoubleQ, ExpectedSarsa, QLearning, Sarsa, SpeedyQ
     from bellmax.tabular.traces import PengQ, SarsaLambda, TrueOnlineSarsa, WatkinsQ
     from bellmax.training.collect import collect
-    from bellmax.training.evaluate import Evaluation, evaluate
-    from bellmax.training.policy import Policy
+    from bellmax.training.evaluate import evaluate
+    from bellmax.training.play import Evaluation
+    from bellmax.training.policy import Policy, load_policy
     from bellmax.training.run import Run
+    from bellmax.training.saved_runs import load
     from bellmax.training.train import resume, train
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Average": "bellmax.solving.average",
@@ -105,7 +104,7 @@ _HOME = {
     "DoubleQ": "bellmax.tabular.td",
     "DynaQ": "bellmax.tabular.planning",
     "DynaQPlus": "bellmax.tabular.planning",
-    "Evaluation": "bellmax.training.evaluate",
+    "Evaluation": "bellmax.training.play",
     "ExpectedSarsa": "bellmax.tabular.td",
     "FiniteMDP": "bellmax.mdp.model",
     "HorizonSolution": "bellmax.solving.horizon",
@@ -156,8 +155,8 @@ _HOME = {
     "gridworld": "bellmax.mdp.gallery",
     "horizon_return": "bellmax.solving.solve",
     "inventory": "bellmax.mdp.gallery",
-    "load": "bellmax.files.run_files",
-    "load_policy": "bellmax.files.policy_files",
+    "load": "bellmax.training.saved_runs",
+    "load_policy": "bellmax.training.policy",
     "machine_replacement": "bellmax.mdp.gallery",
     "maximization_bias": "bellmax.mdp.gallery",
     "occupancy": "bellmax.solving.average",

@@ -140,6 +140,11 @@ class AgentConfig:
         return fall(t, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_duration(steps))
 
 
+def is_tabular(config: AgentConfig) -> bool:
+    """Whether the agent keeps a table (and runs in Numba) or a network (and runs in JAX)."""
+    return hasattr(config, "initial_q")
+
+
 def as_spelled(value: str, names: Iterable[str]) -> str:
     """The one of `names` that differs from `value` only in case, spaces, dashes and underscores; else `value`."""
     return next((name for name in names if fold(name) == fold(value)), value)

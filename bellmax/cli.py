@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from bellmax import __version__
 from bellmax.catalog import agent_name, is_agent
 from bellmax.command import (
     SEEDS,
@@ -25,6 +24,7 @@ from bellmax.command import (
 )
 from bellmax.contracts import BellmaxError, ConfigError
 from bellmax.values import read_pairs
+from bellmax.version import __version__
 from bellmax.words import OPTIONS, explain
 
 
@@ -216,10 +216,10 @@ def evaluate(
     """
     import numpy as np
 
-    from bellmax.files.run_files import load
     from bellmax.stderr import say
     from bellmax.summary_statistics import summarise
     from bellmax.training.evaluate import evaluate as play
+    from bellmax.training.saved_runs import load
 
     run = load(folder)
     kwargs = read_env(env) or None

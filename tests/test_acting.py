@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.agent_config import is_tabular
 from bellmax.catalog import AGENTS, agent_class
 from bellmax.contracts import Box, Discrete, Masked, MultiDiscrete, Named
 from bellmax.keys import make_key
-from bellmax.loops.choosing import is_tabular
 from bellmax.networks.network import make_network, to_named
 from bellmax.spaces import leaves_of, map_space, shape_of, visible
 from bellmax.training.policy import Policy

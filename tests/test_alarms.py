@@ -10,8 +10,10 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import EnvWarning, NonFiniteError
+from bellmax.loops.loop import Chunk
+from bellmax.loops.parts import Episodes
 from bellmax.training import progress
-from bellmax.training.records import Chunk, Episodes, Scale, check_divergence, clipping
+from bellmax.training.divergence import Scale, check_divergence, clipping
 
 QUICK = {"records": 10, "eval_episodes": 0, "final_episodes": 0, "learning_starts": 50}
 NONE = Episodes(np.zeros(0), np.zeros(0, np.int64))

@@ -16,7 +16,7 @@ from bellmax.envs.tabulated import as_world
 from bellmax.mdp.model import FiniteMDP
 from bellmax.networks.network import make_network, to_named
 from bellmax.report.text import describe_run
-from bellmax.training import evaluate as evaluation
+from bellmax.training import play as evaluation
 from bellmax.training.policy import Policy
 
 LAKE = FiniteMDP.from_gymnasium("FrozenLake-v1")

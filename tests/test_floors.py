@@ -22,6 +22,7 @@ FLOORS = [
         "identity",
         "compiling",
         "machine",
+        "version",
         "dispatch",
         "keys",
         "bellman",
@@ -34,7 +35,9 @@ FLOORS = [
     ["replay", "networks"],
     ["tabular", "deep"],
     ["catalog", "sources"],
-    ["files", "loops", "training"],
+    ["files"],
+    ["loops"],
+    ["training"],
     ["report", "doctor", "command", "cli", "__main__"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

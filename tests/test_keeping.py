@@ -9,10 +9,11 @@ from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
 from bellmax.contracts import Discrete
-from bellmax.files.policy_files import read_policy as load_policy
+from bellmax.loops.loop import Chunk
+from bellmax.loops.parts import Episodes
 from bellmax.training import kept_records
-from bellmax.training.policy import Policy
-from bellmax.training.records import Chunk, Episodes, History, chunk_columns
+from bellmax.training.history import History, chunk_columns
+from bellmax.training.policy import Policy, load_policy
 
 SMALL = {"learning_starts": 50, "buffer_size": 500, "batch_size": 8, "net_arch": (8,)}
 RUNS = {

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import bellmax as bx
-from bellmax.training.records import History
+from bellmax.training.history import History
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import bellmax as bx
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import with_ends
 from bellmax.sources import find_world
-from bellmax.training.evaluate import play_host, play_table
+from bellmax.training.play import play_host, play_table
 
 FAULTS: dict[str, tuple[Any, str]] = {
     "sums": (

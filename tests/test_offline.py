@@ -16,7 +16,8 @@ from bellmax.cli import main
 from bellmax.contracts import Box, Discrete, Masked
 from bellmax.files import checkpoint
 from bellmax.files.data_sources import read_data
-from bellmax.files.dataset import as_experience, find_faults, join
+from bellmax.files.dataset import join
+from bellmax.loops.experience import as_experience, find_faults
 from bellmax.loops.network_data import fill, prepare
 from bellmax.sources import find_world
 from bellmax.training import trainer

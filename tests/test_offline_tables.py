@@ -13,9 +13,10 @@ from test_table_masks import Trap
 from worlds import Cue
 
 import bellmax as bx
+from bellmax.agent_config import is_tabular
 from bellmax.catalog import AGENTS
 from bellmax.contracts import ConfigError, Masked
-from bellmax.loops import choosing, network_data
+from bellmax.loops import network_data
 from bellmax.sources import find_world
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 4, "records": 2, "progress": False}
@@ -63,7 +64,7 @@ def test_a_checkpoint_of_a_table_from_data_goes_on_bit_for_bit() -> None:
     half, _ = loop.advance(loop.start([0]), 0, 500)
     again, _ = loop.advance(loop.restore([0], {k: v.copy() for k, v in loop.dump(half).items()}), 500, 500)
     np.testing.assert_array_equal(whole.q, again.q)
-    assert choosing.is_tabular(config)
+    assert is_tabular(config)
 
 
 @pytest.mark.parametrize("tilings", [1, 4])

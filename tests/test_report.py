@@ -13,7 +13,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.report.plot import learning_curve
 from bellmax.report.text import curve, describe_run, describe_solution, describe_summary, interval
 from bellmax.summary_statistics import summarise
-from bellmax.training.records import History
+from bellmax.training.history import History
 from bellmax.training.run import Run
 
 NAN = float("nan")

@@ -19,8 +19,8 @@ from safetensors.numpy import save as to_bytes
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.files import checkpoint
-from bellmax.files.policy_files import fingerprint
 from bellmax.files.saved_environments import PURE_WRAPPERS, find_risks, find_saved_world
+from bellmax.files.storage import fingerprint
 from bellmax.training import trainer
 
 MODULE = "module_of_a_stranger"

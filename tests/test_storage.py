@@ -19,9 +19,8 @@ from safetensors.numpy import save as to_bytes
 import bellmax as bx
 from bellmax.contracts import Box, Discrete
 from bellmax.files import storage
-from bellmax.files.policy_files import fingerprint
-from bellmax.files.policy_files import read_policy as load_policy
-from bellmax.training.policy import Policy
+from bellmax.files.storage import fingerprint
+from bellmax.training.policy import Policy, load_policy
 
 PACKAGE = Path(bx.__file__).parent
 TABLE = Policy("corridor", bx.QLearning(), Discrete(6), 2, {"q": np.arange(12.0).reshape(6, 2)})

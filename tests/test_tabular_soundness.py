@@ -12,10 +12,11 @@ from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
+from bellmax.agent_config import is_tabular
 from bellmax.catalog import AGENTS, make_agent
 from bellmax.files import checkpoint
-from bellmax.files.policy_files import fingerprint
-from bellmax.loops.choosing import is_tabular, make_loop
+from bellmax.files.storage import fingerprint
+from bellmax.loops.choosing import make_loop
 from bellmax.sources import find_world
 from bellmax.training import trainer
 

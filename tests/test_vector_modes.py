@@ -20,9 +20,9 @@ import bellmax as bx
 from bellmax.envs.host_world import Handling
 from bellmax.keys import make_key
 from bellmax.loops.choosing import make_loop
+from bellmax.loops.loop import Loop
 from bellmax.replay.frames import FrameState
 from bellmax.sources import Source, find_world
-from bellmax.training.records import Loop
 
 WORLDS, STEPS, SEED, GAMMA = 2, 400, 1, 0.5  # with such a γ and whole rewards every sum of three is exact in float32
 SPACING = 1_000  # episode numbers between two worlds

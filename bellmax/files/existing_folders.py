@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bellmax.contracts import BellmaxError, ConfigError, UnsafeFile, listed
-from bellmax.files import checkpoint, run_files, storage
-from bellmax.training.options import FIXED
-from bellmax.training.run import Run
+from bellmax.files import checkpoint, storage
 
 IF_EXISTS = ("error", "number", "resume", "replace")
 
@@ -89,38 +84,3 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from path.iterdir()
         else:
             yield path
-
-
-def find_differences(asked: Run, saved: Run) -> list[str]:
-    """A line for each thing in which a saved run differs from the one that was asked for and that cannot change."""
-    pairs: list[tuple[str, Any, Any]] = [
-        (name, getattr(asked, name), getattr(saved, name)) for name in ("world", "steps", "seeds", "loop")
-    ]
-    pairs.append(("env_kwargs", json.loads(json.dumps(asked.env_kwargs)), saved.env_kwargs))  # a tuple comes as a list
-    pairs.append(("agent", asked.config.name, saved.config.name))
-    if asked.config.name == saved.config.name:
-        pairs += _unlike(asdict(asked.config), asdict(saved.config))
-    pairs += [pair for pair in _unlike(asdict(asked.options), asdict(saved.options)) if pair[0] in (*FIXED, "data")]
-    return [f"{name}={mine!r} (saved: {theirs!r})" for name, mine, theirs in pairs if mine != theirs]
-
-
-def changed_options(asked: Run, saved: Run) -> dict[str, Any]:
-    """The options that differ and that a run may be resumed with."""
-    pairs = _unlike(asdict(asked.options), asdict(saved.options))
-    return {name: mine for name, mine, _ in pairs if name not in (*FIXED, "data")}
-
-
-def _unlike(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    return [(name, value, theirs.get(name)) for name, value in mine.items() if value != theirs.get(name)]
-
-
-def read_same(asked: Run, folder: Path) -> Run:
-    """The run in `folder`, which is the one that was asked for.
-
-    Raises:
-        ConfigError: there is no run, or it is another one; the message says in what.
-    """
-    saved = run_files.load(folder)
-    if differing := find_differences(asked, saved):
-        raise ConfigError(f"the run in {folder} is another one: {'; '.join(differing)}; name another folder")
-    return saved

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from bellmax import spaces
-from bellmax.agent_config import build
+from bellmax.agent_config import AgentConfig, build, is_tabular
 from bellmax.arguments import path_of
 from bellmax.catalog import saved_class
 from bellmax.contracts import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space, listed
 from bellmax.files import storage
-from bellmax.loops.choosing import is_tabular
-from bellmax.training.policy import Policy
+from bellmax.files.storage import fingerprint
 
 SUFFIXES = (".safetensors", ".json")
 
 
-def save_policy(policy: Policy, path: str | os.PathLike[str]) -> None:
+class PolicyParts(NamedTuple):
+    """What the two files of a policy hold; the attributes of `Policy` say what each is."""
+
+    world: str
+    config: AgentConfig
+    space: Space
+    n_actions: int
+    arrays: dict[str, Any]
+    env_kwargs: dict[str, Any]
+    coding: dict[str, Any]
+
+
+def save_policy(path: str | os.PathLike[str], card: dict[str, Any], arrays: dict[str, Any]) -> None:
     """See `Policy.save`."""
     stem = stem_of(path)
     try:
-        json.dumps(policy.env_kwargs)
+        json.dumps(card["env_kwargs"])
     except TypeError as error:
         raise ConfigError(
             f"env_kwargs cannot be saved: {error}; use dataclasses.replace(policy, env_kwargs={{}})"
@@ -39,7 +48,7 @@ def save_policy(policy: Policy, path: str | os.PathLike[str]) -> None:
         stem.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ResourceError(f"cannot make the folder {stem.parent}: {error.strerror}") from error
-    write_files(stem, policy.card(), policy.arrays)
+    write_files(stem, card, arrays)
 
 
 def stem_of(path: Any) -> Path:
@@ -57,11 +66,9 @@ def beside(stem: Path, suffix: str) -> Path:
     return stem.parent / f"{stem.name}{suffix}"
 
 
-def save_together(policies: Sequence[Policy], stem: Path) -> None:
+def save_together(stem: Path, card: dict[str, Any], arrays: Sequence[dict[str, Any]]) -> None:
     """Write the n policies of a run as one: every array with a leading axis [n]."""
-    names = policies[0].arrays
-    arrays = {name: np.stack([policy.arrays[name] for policy in policies]) for name in names}
-    write_files(stem, policies[0].card(), arrays)
+    write_files(stem, card, {name: np.stack([each[name] for each in arrays]) for name in arrays[0]})
 
 
 def write_files(stem: Path, card: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -71,13 +78,11 @@ def write_files(stem: Path, card: dict[str, Any], arrays: dict[str, Any]) -> Non
     storage.write_json(beside(stem, ".json"), card)
 
 
-def load_policy(path: str | os.PathLike[str]) -> Policy:
-    """Read a policy that `Policy.save` wrote, or one of a run's folder `policies`; either suffix may be left out.
+def find_policy(path: str | os.PathLike[str]) -> Path:
+    """The stem of a policy that `Policy.save` wrote, or one of a run's folder; either suffix may be left out.
 
     Raises:
         ConfigError: there is no policy of this name.
-        CorruptCheckpoint: a file is damaged, does not fit the other, or is missing beside it.
-        IncompatibleCheckpoint: a newer version wrote it.
     """
     stem = stem_of(path)
     if not any(beside(stem, suffix).exists() for suffix in SUFFIXES):
@@ -93,27 +98,16 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
             raise ConfigError(f"{stem} is a folder, not a policy; policies in it: {listed(near)}")
         others = f"; policies there: {listed(near)}" if near else ""
         raise ConfigError(f"no policy {str(stem)!r}: there is no {beside(stem, '.safetensors')}{others}")
-    return read_policy(stem)
+    return stem
 
 
-def read_policy(stem: Path) -> Policy:
-    """Read the two files of a policy.
+def read_files(stem: Path, lead: tuple[int, ...] = ()) -> PolicyParts:
+    """Read the two files of a policy, whose arrays have the axes `lead` in front.
 
     Raises:
         CorruptCheckpoint: a file is missing, damaged or does not fit the other.
         IncompatibleCheckpoint: a newer version wrote it.
     """
-    return _read_files(stem, ())
-
-
-def load_together(stem: Path, n: int) -> list[Policy]:
-    """Read the n policies that `save_together` wrote. Raises as `read_policy`."""
-    whole = _read_files(stem, (n,))
-    return [replace(whole, arrays={name: array[i] for name, array in whole.arrays.items()}) for i in range(n)]
-
-
-def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
-    """A policy whose arrays have the axes `lead` in front."""
     card = storage.read_json(beside(stem, ".json"))
     storage.check_format(card, beside(stem, ".json"))
     tensors = beside(stem, ".safetensors")
@@ -126,8 +120,8 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
         check_named(card)
         config = build(saved_class(card["agent"]), card["hyper_parameters"])
         space = spaces.from_json(card["space"], network=not is_tabular(config))
-        policy = Policy(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"],
-                        card.get("action_coding", {}), from_file=True)  # fmt: skip
+        coding = card.get("action_coding", {})
+        policy = PolicyParts(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"], coding)
         shapes = expected_shapes(config, policy.space, policy.n_actions)
         expected = {name: (*lead, *shape) for name, shape in shapes.items()}
         if is_tabular(config) and "visits" not in arrays:
@@ -138,6 +132,12 @@ def _read_files(stem: Path, lead: tuple[int, ...]) -> Policy:
         return policy
     except (*storage.MALFORMED, OSError, SafetensorError, ConfigError) as error:
         raise CorruptCheckpoint(f"{tensors} and its .json do not make a policy: {error}") from error
+
+
+def read_together(stem: Path, n: int) -> list[PolicyParts]:
+    """Read the n policies that `save_together` wrote. Raises as `read_files`."""
+    whole = read_files(stem, (n,))
+    return [whole._replace(arrays={name: array[i] for name, array in whole.arrays.items()}) for i in range(n)]
 
 
 def check_numbers(arrays: Mapping[str, Any]) -> None:
@@ -167,15 +167,6 @@ def check_named(card: Mapping[str, Any]) -> None:
     for name, kind in kinds.items():
         if type(card[name]) is not kind:
             raise TypeError(f"{name}={card[name]!r} is not of type {kind.__name__}")
-
-
-def fingerprint(card: dict[str, Any], arrays: dict[str, Any]) -> str:
-    """SHA-256 of a policy's card and of its arrays, their names, types and shapes."""
-    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tuple[int, ...]]:

@@ -18,8 +18,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,63 +26,62 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-import bellmax
-from bellmax.agent_config import build
-from bellmax.arguments import path_of
-from bellmax.catalog import saved_class
-from bellmax.contracts import ConfigError, CorruptCheckpoint
+from bellmax.contracts import ConfigError, CorruptCheckpoint, FloatArray, IntArray
 from bellmax.files import storage
-from bellmax.files.dataset import Dataset
-from bellmax.files.policy_files import check_named, fingerprint, load_together, read_policy, save_together
-from bellmax.training.evaluate import Evaluation
-from bellmax.training.options import read_options
-from bellmax.training.records import Episodes, History
-from bellmax.training.run import Run
+from bellmax.files.policy_files import PolicyParts, check_named, read_files, read_together, save_policy, save_together
+from bellmax.files.storage import fingerprint
+from bellmax.version import __version__
 
 PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
 
 SINGLE_FILES = 100  # seeds with files of their own; a file takes milliseconds, most of them until it is safely on disk
 
 
-def open_folder(run: Run) -> None:
+def make_run_folder(folder: Path, card: Mapping[str, Any], history: str) -> None:
     """Make the folder and write what is known before the first step.
 
     Raises:
         ConfigError: it exists already or cannot be written.
     """
-    folder = _folder(run)
     storage.make_folder(folder)
     try:
         (folder / "policies").mkdir()
     except OSError as error:  # another run that started together with this one has it
         raise ConfigError(f"cannot write to output folder {folder}: {error.strerror}; name another one") from error
-    write_config(run)
+    write_card(folder, card)
     storage.write_json(folder / "environment.json", environment())
-    storage.write(folder / "history.csv", run.history.to_csv())
+    storage.write(folder / "history.csv", history)
 
 
-def write_config(run: Run) -> None:
-    """What was asked for, as `load` reads it back."""
-    storage.write_json(
-        _folder(run) / "config.json",
-        {
-            "format": storage.FORMAT,
-            "world": run.world,
-            "env_kwargs": run.env_kwargs,
-            "agent": run.config.name,
-            "hyper_parameters": asdict(run.config),
-            "steps": run.steps,
-            "seeds": run.seeds,
-            "loop": run.loop,
-            **asdict(run.options),
-        },
-    )
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """What was asked for, as `read_card` reads it back."""
+    storage.write_json(folder / "config.json", {"format": storage.FORMAT, **card})
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What was asked for; not yet checked but for its format.
+
+    Raises:
+        ConfigError: there is no run in this folder.
+        CorruptCheckpoint, IncompatibleCheckpoint: it is not what this version reads.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        stem = folder.with_suffix("") if folder.suffix in (".safetensors", ".json") else folder
+        if (folder.parent / f"{stem.name}.safetensors").is_file():
+            raise ConfigError(
+                f"{folder} is a policy, not the folder of a run; use bellmax.load_policy({str(folder)!r})"
+            )
+        raise ConfigError(f"no run in {folder}: it has no config.json; give the folder that train wrote (out=...)")
+    card: dict[str, Any] = storage.read_json(path)
+    storage.check_format(card, path)
+    return card
 
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
     return {
-        "bellmax": bellmax.__version__,
+        "bellmax": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
@@ -93,26 +91,28 @@ def environment() -> dict[str, Any]:
     }
 
 
-def save(run: Run) -> None:
-    """All as it is now; each file is the old one or the new one, never a torn one.
+def write_policies(folder: Path, which: str, seeds: Sequence[int], parts: Sequence[tuple[Any, Any]]) -> None:
+    """Write the (card, arrays) of each seed's policy: a file for each, or one for all where they are many."""
+    place = storage.inner_folder(folder / "policies")
+    if len(seeds) > SINGLE_FILES:
+        save_together(place / f"all-{which}", parts[0][0], [arrays for _, arrays in parts])
+        return
+    for seed, (card, arrays) in zip(seeds, parts, strict=True):
+        save_policy(place / f"seed-{seed}-{which}", card, arrays)
 
-    The history comes last, so that there is never less of anything else than it tells of.
+
+def read_policies(folder: Path, which: str, seeds: Sequence[int], *, expected: bool) -> list[PolicyParts]:
+    """The policies that `write_policies` wrote; none where there are none and none are `expected`.
+
+    Raises:
+        CorruptCheckpoint: a file is missing or damaged.
     """
-    folder = _folder(run)
-    storage.inner_folder(folder / "policies")
-    for which, policies in run.policies.items():
-        if len(run.seeds) > SINGLE_FILES:
-            save_together(policies, folder / "policies" / f"all-{which}")
-            continue
-        for seed, policy in zip(run.seeds, policies, strict=True):
-            policy.save(folder / "policies" / f"seed-{seed}-{which}")
-    if run.episodes:
-        returns, lengths = (np.concatenate(column) for column in zip(*run.episodes, strict=True))
-        counts = np.array([episodes.returns.size for episodes in run.episodes], np.int64)
-        write_arrays(folder / "episodes.safetensors", {"returns": returns, "lengths": lengths, "counts": counts})
-    if run.visits is not None:
-        write_arrays(folder / "visits.safetensors", {"visits": run.visits})
-    storage.write(folder / "history.csv", run.history.to_csv())
+    whole, first = (folder / "policies" / f"{name}-{which}" for name in ("all", f"seed-{seeds[0]}"))
+    if whole.with_suffix(".json").exists():
+        return read_together(whole, len(seeds))
+    if expected or first.with_suffix(".json").exists():
+        return [read_files(folder / "policies" / f"seed-{seed}-{which}") for seed in seeds]
+    return []
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
@@ -139,91 +139,58 @@ def read_arrays(path: Path) -> dict[str, Any] | None:
     return arrays
 
 
-def save_experience(run: Run) -> None:
-    """Write what the replay memory of each seed holds, if that was asked for."""
-    for seed, data in zip(run.seeds, run.experience, strict=bool(run.experience)):
-        data.save(storage.inner_folder(_folder(run) / "experience") / f"seed-{seed}.safetensors")
+def write_episodes(folder: Path, episodes: Sequence[tuple[FloatArray, IntArray]]) -> None:
+    """Write the (returns, lengths) of each seed's first episodes."""
+    returns, lengths = (np.concatenate(column) for column in zip(*episodes, strict=True))
+    counts = np.array([returns.size for returns, _ in episodes], np.int64)
+    write_arrays(folder / "episodes.safetensors", {"returns": returns, "lengths": lengths, "counts": counts})
 
 
-def read_experience(run: Run) -> None:
-    """Read what `save_experience` wrote.
-
-    Raises:
-        CorruptCheckpoint: a file is missing or damaged.
-    """
-    if run.options.keep_experience:
-        folder = _folder(run) / "experience"
-        try:
-            run.experience = [Dataset.load(folder / f"seed-{seed}.safetensors") for seed in run.seeds]
-        except (OSError, ConfigError) as error:
-            raise CorruptCheckpoint(f"the experience in {folder} cannot be read: {error}") from error
-
-
-def save_result(run: Run) -> None:
-    """Write the result, the mark of a run that ended."""
-    storage.write_json(
-        _folder(run) / "result.json",
-        {
-            "summary": storage.finite({k: v for k, v in run.summary()._asdict().items() if k != "scores"}),
-            "scores": storage.finite(run.scores),
-            "evaluations": [{"returns": e.returns.tolist(), "lengths": e.lengths.tolist()} for e in run.evaluations],
-        },
-    )
-
-
-def load(folder: str | os.PathLike[str]) -> Run:
-    """Read a run back from its folder, also one that did not end.
+def read_episodes(folder: Path, n_seeds: int) -> list[tuple[FloatArray, IntArray]]:
+    """What `write_episodes` wrote; an older version wrote none.
 
     Raises:
-        ConfigError: there is no run in this folder.
-        CorruptCheckpoint: a file of it is missing or damaged.
+        CorruptCheckpoint: they are damaged, or are not of so many seeds.
     """
-    path = path_of("folder", folder)
-    if not (path / "config.json").is_file():
-        stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
-        if (path.parent / f"{stem.name}.safetensors").is_file():
-            raise ConfigError(f"{path} is a policy, not the folder of a run; use bellmax.load_policy({str(path)!r})")
-        raise ConfigError(f"no run in {path}: it has no config.json; give the folder that train wrote (out=...)")
-    card = storage.read_json(path / "config.json")
-    storage.check_format(card, path / "config.json")
-    try:
-        check_named(card)
-        check_plan(card)
-        config = build(saved_class(card["agent"]), card["hyper_parameters"])
-        history = (path / "history.csv").read_text()
-        run = Run(
-            card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
-            History.from_csv(history[: history.rfind("\n") + 1], card["seeds"]),
-            read_options(card), folder=path,
-        )  # fmt: skip
-        read_kept(run)
-    except (*storage.MALFORMED, OSError, ConfigError) as error:
-        raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
-    for which in ("final", "best"):
-        whole, first = (path / "policies" / f"{name}-{which}" for name in ("all", f"seed-{run.seeds[0]}"))
-        if whole.with_suffix(".json").exists():
-            run.policies[which] = load_together(whole, len(run.seeds))
-        elif len(run.history) or first.with_suffix(".json").exists():
-            run.policies[which] = [read_policy(path / "policies" / f"seed-{seed}-{which}") for seed in run.seeds]
-    if (path / "result.json").is_file():
-        result = storage.read_json(path / "result.json")
-        try:
-            run.scores = [np.nan if score is None else float(score) for score in result["scores"]]
-            run.evaluations = [
-                Evaluation(np.array(e["returns"], np.float64), np.array(e["lengths"], np.int64))
-                for e in result["evaluations"]
-            ]
-        except storage.MALFORMED as error:
-            raise CorruptCheckpoint(f"{path / 'result.json'} is not the result of a run: {error!r}") from error
-    return run
+    path = folder / "episodes.safetensors"
+    kept = read_arrays(path)
+    if kept is None:
+        return []
+    check_episodes(kept, path)
+    ends = np.cumsum(kept["counts"])[:-1]
+    episodes = list(zip(np.split(kept["returns"], ends), np.split(kept["lengths"], ends), strict=True))
+    if len(episodes) not in (0, n_seeds):
+        raise CorruptCheckpoint(f"the episodes or visits in {folder} are not those of {n_seeds} seeds")
+    return episodes
+
+
+def write_visits(folder: Path, visits: IntArray) -> None:
+    """Write how often each pair had been updated at each record, [T, seeds, S, A]."""
+    write_arrays(folder / "visits.safetensors", {"visits": visits})
+
+
+def read_visits(folder: Path, n_seeds: int) -> IntArray | None:
+    """What `write_visits` wrote; None where nothing was.
+
+    Raises:
+        CorruptCheckpoint: they are damaged, or are not of so many seeds.
+    """
+    counts = read_arrays(folder / "visits.safetensors")
+    if counts is None:
+        return None
+    visits: IntArray = counts["visits"]
+    if not is_count(visits, (4, 1, n_seeds)):
+        raise CorruptCheckpoint(f"the episodes or visits in {folder} are not those of {n_seeds} seeds")
+    return visits
 
 
 def check_plan(card: Mapping[str, Any]) -> None:
-    """The types of a run's steps, seeds and loop, before they are used.
+    """The types of what a run was asked for, before they are used.
 
     Raises:
         TypeError: one is wrong.
     """
+    check_named(card)
     steps, seeds, loop = card["steps"], card["seeds"], card["loop"]
     if type(steps) is not int or steps < 1:
         raise TypeError(f"steps={steps!r} is not a positive integer")
@@ -231,27 +198,6 @@ def check_plan(card: Mapping[str, Any]) -> None:
         raise TypeError(f"seeds={seeds!r} is not a list of integers from 0")
     if loop not in ("compiled", "host"):
         raise TypeError(f"loop={loop!r} is neither compiled nor host")
-
-
-def read_kept(run: Run) -> None:
-    """Read the episodes and visits of the records in the history.
-
-    Raises:
-        CorruptCheckpoint: they are damaged, or are not of this run.
-    """
-    folder, n = _folder(run), len(run.seeds)
-    kept = read_arrays(folder / "episodes.safetensors")
-    if kept is not None:
-        check_episodes(kept, folder / "episodes.safetensors")
-        ends = np.cumsum(kept["counts"])[:-1]
-        columns = np.split(kept["returns"], ends), np.split(kept["lengths"], ends)
-        run.episodes = [Episodes(*pair) for pair in zip(*columns, strict=True)]
-    counts = read_arrays(folder / "visits.safetensors")
-    if counts is not None:
-        run.visits = counts["visits"]
-    if len(run.episodes) not in (0, n) or not (run.visits is None or is_count(run.visits, (4, 1, n))):
-        raise CorruptCheckpoint(f"the episodes or visits in {folder} are not those of {n} seeds")
-    run.drop_after(run.history.step[-1] if len(run.history) else 0)
 
 
 def is_count(array: Any, shape: tuple[int, int, int]) -> bool:
@@ -271,8 +217,3 @@ def check_episodes(kept: Mapping[str, Any], path: Path) -> None:
     whole = is_count(counts, (1, 0, len(counts))) and is_count(lengths, (1, 0, counts.sum()))
     if not whole or returns.shape != lengths.shape or returns.dtype.kind != "f":
         raise CorruptCheckpoint(f"{path}: returns, lengths and counts do not belong together")
-
-
-def _folder(run: Run) -> Path:
-    assert run.folder is not None  # noqa: S101 - only saved runs come here
-    return run.folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -131,3 +132,12 @@ def make_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"cannot write to output folder {path}: {error.strerror}; name another one") from error
+
+
+def fingerprint(card: dict[str, Any], arrays: dict[str, Any]) -> str:
+    """SHA-256 of a policy's card and of its arrays, their names, types and shapes."""
+    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -9,24 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.agent_config import AgentConfig
+from bellmax.agent_config import AgentConfig, is_tabular
 from bellmax.contracts import ConfigError, EnvWarning, Masked, ResourceError
 from bellmax.dispatch import in_32_bits
 from bellmax.files import checkpoint
+from bellmax.loops.loop import Loop, guarded, mean_metrics
 from bellmax.loops.parts import Episodes, Part, join
 from bellmax.machine import free_bytes
 from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.stderr import warn
-from bellmax.training.records import Loop, guarded, mean_metrics
 
 COPIES = 6  # of a network's parameters: their frozen copy, average, gradient and the optimiser's two moments, at most
 TABLE_GROUPS = 8  # many seeds of a table go in so many groups, each a thread's work; the same on every machine
-
-
-def is_tabular(config: AgentConfig) -> bool:
-    """Whether the agent keeps a table (and runs in Numba) or a network (and runs in JAX)."""
-    return hasattr(config, "initial_q")
 
 
 def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, str]:
@@ -153,9 +148,9 @@ def deep_loop(config: Any, source: Source, steps: int, group: int | None = None)
     import jax
     import jax.numpy as jnp
 
-    from bellmax.files.dataset import from_memory
     from bellmax.keys import make_key
     from bellmax.loops import network_rounds
+    from bellmax.loops.experience import from_memory
 
     world = source.compile()
     agent = config.make(world.observation_space, world.n_actions, steps)

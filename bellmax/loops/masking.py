@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bellmax.agent_config import is_tabular
 from bellmax.contracts import Box, EnvWarning, Masked
 from bellmax.sources import Source
 from bellmax.stderr import warn
@@ -48,9 +49,9 @@ def as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str]:
     A compiled loop of a Gymnasium environment knows no masks: it has a transition table in which all actions have
     outcomes, or a twin. A table learns from a model's own states without them, as it knows how many actions each has.
     """
-    from bellmax.loops import choosing, table_gymnasium
+    from bellmax.loops import table_gymnasium
 
-    table = choosing.is_tabular(config)
+    table = is_tabular(config)
     if source.work is None or lacks_actions(source):
         return source if table else with_masks(source), ""
     compiled = table_gymnasium.is_compiled(source) if table else source.mdp is not None or source.compiled is not None

@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.agent_config import AgentConfig
+from bellmax.agent_config import AgentConfig, is_tabular
 from bellmax.contracts import Agent, ConfigError, Experience
 from bellmax.dispatch import in_32_bits
 from bellmax.files import checkpoint
-from bellmax.files.dataset import Dataset, as_experience, find_faults
+from bellmax.files.dataset import Dataset
 from bellmax.loops import choosing
+from bellmax.loops.experience import as_experience, find_faults
+from bellmax.loops.loop import Loop, guarded
 from bellmax.loops.parts import Part, join, nothing
 from bellmax.sources import Source
-from bellmax.training.records import Loop, guarded
 
 
 class OfflineState(NamedTuple):
@@ -42,7 +43,7 @@ def prepare(config: AgentConfig, source: Source, data: Dataset) -> Any:
     Raises:
         ConfigError: such an agent cannot, or the data do not fit the world; all of it in one message.
     """
-    if choosing.is_tabular(config):
+    if is_tabular(config):
         from bellmax.loops import table_data
 
         return table_data.prepare(config, source, data)
@@ -99,7 +100,7 @@ def make_loop(
     Raises:
         ConfigError, ResourceError: it is too long, or would not fit in memory.
     """
-    if choosing.is_tabular(config):
+    if is_tabular(config):
         from bellmax.loops import table_data
 
         return table_data.make_loop(config, source, kind, steps, data, n_seeds)

@@ -20,12 +20,12 @@ from bellmax.contracts import CheckpointError, EnvWarning, Experience, Transitio
 from bellmax.dispatch import in_32_bits, making_near, near
 from bellmax.envs.host_world import HostStep, HostWorld
 from bellmax.files import checkpoint
+from bellmax.loops.loop import Loop, guarded, mean_metrics
 from bellmax.loops.parts import Episodes, Part
 from bellmax.loops.stopping import Pool
 from bellmax.machine import resident_mb
 from bellmax.sources import Source
 from bellmax.stderr import warn
-from bellmax.training.records import Loop, guarded, mean_metrics
 
 SLOW = 3.0  # times its first steps' duration, after which an environment is remarked
 BLOCK = 16  # vector steps; longer blocks save hand-overs and act on older parameters
@@ -156,9 +156,9 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
     import jax
     import jax.numpy as jnp
 
-    from bellmax.files.dataset import from_memory
     from bellmax.keys import APART, make_key
     from bellmax.loops import network_rounds
+    from bellmax.loops.experience import from_memory
 
     agent = config.make(source.space, source.n_actions, steps)
     act = network_rounds.make_actor(agent, config.num_envs)

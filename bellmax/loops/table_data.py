@@ -9,7 +9,9 @@ import numpy as np
 
 from bellmax.contracts import ConfigError, Masked
 from bellmax.files import checkpoint
-from bellmax.files.dataset import Dataset, as_experience, find_faults
+from bellmax.files.dataset import Dataset
+from bellmax.loops.experience import as_experience, find_faults
+from bellmax.loops.loop import Loop
 from bellmax.loops.parts import Part, nothing
 from bellmax.loops.table_gymnasium import PIECE, mean_error, read_state
 from bellmax.loops.table_memory import check_room
@@ -20,7 +22,6 @@ from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
-from bellmax.training.records import Loop
 
 ON_POLICY = ("expected-sarsa",)  # besides those that look ahead or follow an episode
 CAN = "q-learning, double-q, speedy-q, dyna-q, prioritized-sweeping, r-max or delayed-q"

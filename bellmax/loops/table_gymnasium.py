@@ -12,6 +12,7 @@ import numpy as np
 from bellmax.contracts import CheckpointError, ConfigError, EnvContractError, IncompatibleCheckpoint
 from bellmax.envs.host_world import HostStep, HostWorld
 from bellmax.files import checkpoint
+from bellmax.loops.loop import Loop
 from bellmax.loops.network_gymnasium import Meter, fresh_seed, meter
 from bellmax.loops.parts import Episodes, Part, join
 from bellmax.loops.table_memory import check_room, is_large
@@ -26,7 +27,6 @@ from bellmax.tabular.model_kernels import build_model
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.soundness import check_state
 from bellmax.tabular.tiles import Coder, encode
-from bellmax.training.records import Loop
 
 PIECE = 20_000  # environment steps of the first piece of a chunk; those after it grow until they take a moment
 

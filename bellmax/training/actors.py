@@ -4,70 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from bellmax import spaces
-from bellmax.arguments import describe, is_integer, path_of
-from bellmax.contracts import ConfigError, Discrete, Masked, Space, nearest
+from bellmax.arguments import describe, path_of
+from bellmax.contracts import ConfigError, Discrete, Masked, nearest
+from bellmax.files.policy_files import SUFFIXES, beside, stem_of
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.loops.masking import with_masks
 from bellmax.solving.average import Average
 from bellmax.solving.horizon import HorizonSolution
 from bellmax.solving.solve import Solution
 from bellmax.sources import Source, find_world
-from bellmax.training.policy import Policy
+from bellmax.training.function_policy import Actor, FunctionPolicy
+from bellmax.training.policy import Policy, load_policy
+from bellmax.training.run import Run
+from bellmax.training.saved_runs import load
 
 WANTED = (
     "a policy, a run, the folder of one, an exact solution, actions [S] of a finite environment, or a function from "
     "one observation to an action"
 )
-
-
-@dataclass(frozen=True)
-class FunctionPolicy:
-    """A function of one observation in the place of a policy: its choice has the value 1, all others 0."""
-
-    function: Callable[[Any], Any]
-    space: Space
-    n_actions: int
-    config: Any = None
-
-    def begin(self, n: int) -> Any:
-        """It remembers nothing."""
-        del n
-        return ()
-
-    def look(self, carry: Any, obs: Any) -> tuple[Any, Any]:
-        """(values [n, A], carry) of a batch of observations.
-
-        Raises:
-            ConfigError: the function returned no action.
-        """
-        seen, space = spaces.visible(obs), spaces.visible(self.space)
-        batch, _ = spaces.read(space, seen)
-        n = len(spaces.leaf_arrays(batch)[0])
-        q = np.zeros((n, self.n_actions), np.float32)
-        for i in range(n):
-            one = spaces.named(space, spaces.map_space(lambda leaf, x, i=i: x[i], space, batch))
-            q[i, self._checked(self.function(one), one)] = 1.0
-        return q, carry
-
-    def _checked(self, action: Any, obs: Any) -> int:
-        value = action[()] if isinstance(action, np.ndarray) and action.ndim == 0 else action
-        if is_integer(value) and 0 <= value < self.n_actions:
-            return int(value)
-        remedy = "; of Stable-Baselines3, give lambda obs: model.predict(obs)[0]" if isinstance(action, tuple) else ""
-        raise ConfigError(
-            f"the function returned {action!r} for the observation {describe(obs)}; it must return one action, an "
-            f"integer from 0 to {self.n_actions - 1}{remedy}"
-        )
-
-
-Actor: TypeAlias = "Policy | FunctionPolicy"
 
 
 def find_actors(
@@ -124,8 +84,6 @@ def check_fit(policy: Policy, source: Source) -> None:
 
 def _saved(given: Any, world: Any, which: str, call: str) -> list[Policy]:
     """The policies of a policy, a run or a path; nothing of anything else."""
-    from bellmax.training.run import Run
-
     if which not in ("final", "best"):
         raise ConfigError(f"`which` must be 'final' or 'best'; got {which!r}")
     if isinstance(world, Policy | Run):
@@ -147,9 +105,6 @@ def _saved(given: Any, world: Any, which: str, call: str) -> list[Policy]:
 
 def _read(given: Any, call: str, which: str) -> Any:
     """The run or the policy at a path."""
-    from bellmax.files.policy_files import SUFFIXES, beside, load_policy, stem_of
-    from bellmax.files.run_files import load
-
     path = path_of("policy", given)
     if (path / "config.json").is_file():
         return load(path)
@@ -158,11 +113,11 @@ def _read(given: Any, call: str, which: str) -> Any:
             raise ConfigError(f"which={which!r} goes with a run; {path} is one policy")
         return load_policy(path)
     raise ConfigError(
-        f"{str(path)!r} is neither the folder of a run nor a policy's file{near(path)}; {call} wants {WANTED}"
+        f"{str(path)!r} is neither the folder of a run nor a policy's file{nearest_run(path)}; {call} wants {WANTED}"
     )
 
 
-def near(path: Path) -> str:
+def nearest_run(path: Path) -> str:
     """A remark with the run's folder that was probably meant, or nothing."""
     try:
         runs = [str(folder.parent) for folder in path.parent.glob("*/config.json")]

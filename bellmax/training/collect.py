@@ -14,8 +14,9 @@ from bellmax.dispatch import in_32_bits
 from bellmax.files.dataset import Dataset, join, stack_trees
 from bellmax.loops.masking import with_masks
 from bellmax.sources import Source, find_world
-from bellmax.training.actors import Actor, find_actors
+from bellmax.training.actors import find_actors
 from bellmax.training.compiled_as_host import opened
+from bellmax.training.function_policy import Actor
 from bellmax.training.policy import Policy
 from bellmax.training.policy_values import network_function
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from bellmax.contracts import FloatArray, Masked
 from bellmax.sources import Source
-from bellmax.training.evaluate import SEED_OFFSET, Evaluation, play, play_compiled
 from bellmax.training.exact import Truth, measure
+from bellmax.training.play import SEED_OFFSET, Evaluation, play, play_compiled
 from bellmax.training.policy import Policy
 
 GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bellmax.contracts import IntArray
+from bellmax.loops.loop import Chunk
+from bellmax.loops.parts import Episodes
 from bellmax.training.policy import Policy
-from bellmax.training.records import Chunk, Episodes
 from bellmax.training.run import Run
 
 KEPT_VISITS = 10**7  # numbers of all records together

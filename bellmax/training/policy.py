@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bellmax import spaces
-from bellmax.agent_config import AgentConfig
+from bellmax.agent_config import AgentConfig, is_tabular
 from bellmax.contracts import ConfigError, Masked, RunWarning, Space, counted
 from bellmax.files import storage
-from bellmax.loops.choosing import is_tabular
+from bellmax.files.policy_files import PolicyParts, find_policy, read_files, save_policy
 from bellmax.names import POLICY, meant
 from bellmax.stderr import warn
 from bellmax.training.policy_values import Look, blank_carry, make_look
@@ -43,6 +43,11 @@ class Policy:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     coding: dict[str, Any] = field(default_factory=dict)
     from_file: bool = field(default=False, compare=False)
+
+    @classmethod
+    def from_parts(cls, parts: PolicyParts) -> Policy:
+        """A policy as its files have it."""
+        return cls(*parts, from_file=True)
 
     def q_values(self, obs: Any, mask: Any = None) -> Any:
         """Action values of one observation [A], or of a batch [B, A]; -inf where an action is not allowed.
@@ -172,9 +177,7 @@ class Policy:
             ConfigError: `path` is not one, or `env_kwargs` cannot be saved as JSON.
             ResourceError: the disk refuses.
         """
-        from bellmax.files.policy_files import save_policy
-
-        save_policy(self, path)
+        save_policy(path, self.card(), self.arrays)
 
     if not TYPE_CHECKING:  # a type checker knows the names
 
@@ -191,3 +194,14 @@ class Policy:
             f"Policy({self.config.name} of {self.world}: {spaces.describe(self.space)} to "
             f"{counted(self.n_actions, 'action')}, {numbers:,} numbers in {len(self.arrays)} arrays)"
         )
+
+
+def load_policy(path: str | os.PathLike[str]) -> Policy:
+    """Read a policy that `Policy.save` wrote, or one of a run's folder `policies`; either suffix may be left out.
+
+    Raises:
+        ConfigError: there is no policy of this name.
+        CorruptCheckpoint: a file is damaged, does not fit the other, or is missing beside it.
+        IncompatibleCheckpoint: a newer version wrote it.
+    """
+    return Policy.from_parts(read_files(find_policy(path)))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from bellmax import spaces
+from bellmax.agent_config import is_tabular
 from bellmax.contracts import Masked, Space
 from bellmax.dispatch import in_32_bits, near
-from bellmax.loops.choosing import is_tabular
 
 Look = Callable[[Any, Any], tuple[Any, Any]]
 

@@ -13,12 +13,15 @@ from bellmax.agent_config import AgentConfig
 from bellmax.contracts import BellmaxError, ConfigError, FloatArray, IntArray
 from bellmax.files.checkpoint import MANIFEST
 from bellmax.files.dataset import Dataset
+from bellmax.files.saved_environments import find_saved_world
 from bellmax.files.storage import read_json
+from bellmax.loops.parts import Episodes
 from bellmax.summary_statistics import Summary, bootstrap_interval, summarise
-from bellmax.training.evaluate import Evaluation
+from bellmax.training.facts import facts_of
+from bellmax.training.history import History
 from bellmax.training.options import RunOptions
+from bellmax.training.play import Evaluation
 from bellmax.training.policy import Policy
-from bellmax.training.records import Episodes, History
 from bellmax.training.verdict import Verdict, judge
 
 
@@ -133,16 +136,14 @@ class Run:
         Raises:
             ConfigError: the run has not ended.
         """
-        from bellmax.files.saved_environments import find_saved_world
-        from bellmax.training.random_play import facts_of
-
         self.summary()  # it has ended
         if self._verdict is None:
             source = self._source
             if source is None:
                 with contextlib.suppress(BellmaxError):
                     source = find_saved_world(None, None, self.world, self.env_kwargs, trusted=False)
-            self._verdict = judge(facts_of(self, source))
+            parts = self.config, self.options, self.scores, self.evaluations, self.episodes
+            self._verdict = judge(facts_of(self.history, *parts, source))
         return self._verdict
 
     def policy(self, seed: int = 0, which: str = "final") -> Policy:

@@ -13,18 +13,21 @@ from bellmax.arguments import check_call, path_of
 from bellmax.catalog import make_agent
 from bellmax.contracts import BellmaxError, ConfigError, CorruptCheckpoint, Masked, counted, unknown
 from bellmax.envs.host_steps import Handling
-from bellmax.files import checkpoint, run_files, storage
+from bellmax.files import checkpoint, storage
 from bellmax.files.data_sources import name_of, read_data
-from bellmax.files.existing_folders import IF_EXISTS, changed_options, is_taken, numbered, read_same, remove_run
+from bellmax.files.existing_folders import IF_EXISTS, is_taken, numbered, remove_run
 from bellmax.files.saved_environments import find_saved_world, typed_again, written
 from bellmax.loops import choosing, network_data
+from bellmax.loops.loop import Loop
 from bellmax.loops.masking import as_asked
 from bellmax.loops.parts import check_step
 from bellmax.sources import Source, find_world, split_arguments
 from bellmax.stderr import voices
+from bellmax.training import saved_runs
+from bellmax.training.history import History
 from bellmax.training.options import DataCard, RunOptions, change_options
-from bellmax.training.records import History, Loop
 from bellmax.training.run import Run
+from bellmax.training.same_run import changed_options, read_same
 from bellmax.training.train_arguments import (
     attempt,
     check_handled,
@@ -186,7 +189,7 @@ def train(
             remove_run(folder)
         if if_exists == "number" and is_taken(folder):
             run.folder = numbered(folder)
-        run_files.open_folder(run)
+        saved_runs.open_folder(run)
     how = f", {kind} loop" if given is None else ""
     say_line(f"{config.name} on {source.name}: {steps:,} {run.unit} x {counted(len(seed_list), 'seed')}{how} ({why})")
     for idle in asked_for.idle(None if isinstance(agent, AgentConfig) else hyper_parameters):
@@ -237,7 +240,7 @@ def resume(
         UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
     """
     say_line, _ = voices(say)
-    run = run_files.load(folder)
+    run = saved_runs.load(folder)
     path = path_of("folder", folder)
     if run.scores:
         raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
@@ -265,7 +268,7 @@ def resume(
     ended = step == run.steps and not groups  # all is learnt, and what is left is to evaluate
     if ended:
         check_ended(run, differing)
-        run_files.read_experience(run)
+        saved_runs.read_experience(run)
     engine = None if ended else _engine(run, source, data)
     exact = run.loop == "compiled" or run.options.data is not None
     note = "" if exact else "; its Gymnasium environments start new episodes, so not bit for bit"
@@ -273,7 +276,7 @@ def resume(
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
         say_line(remark)
     if differing or elsewhere:
-        run_files.write_config(run)
+        saved_runs.write_config(run)
     return _go(Trainer(run, source, engine, step, groups), progress, say_line)
 
 

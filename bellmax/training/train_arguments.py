@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from bellmax.agent_config import AgentConfig
+from bellmax.agent_config import AgentConfig, is_tabular
 from bellmax.arguments import integer, is_integer, keywords
 from bellmax.contracts import ConfigError
 from bellmax.envs.making import normal_wrappers
-from bellmax.loops import choosing
 from bellmax.sources import Source
-from bellmax.training.evaluate import SEED_OFFSET
+from bellmax.training.play import SEED_OFFSET
 from bellmax.values import whole
 
 
@@ -28,7 +27,7 @@ def read_length(steps: Any, episodes: Any, config: AgentConfig | None, *, with_d
         raise ConfigError(f"give steps={steps!r} or episodes={episodes!r}, not both")
     if with_data:
         raise ConfigError(f"a run with data has gradient steps and no episodes: give steps, not episodes={episodes!r}")
-    if config is not None and not choosing.is_tabular(config):
+    if config is not None and not is_tabular(config):
         raise ConfigError(
             f"episodes={episodes!r}: {config.name} explores, learns and copies its target network by steps, and "
             "episodes become longer as it learns; give steps, such as steps=100_000"

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from bellmax.contracts import BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
-from bellmax.files import checkpoint, run_files
+from bellmax.files import checkpoint
+from bellmax.loops.loop import Chunk, Loop
 from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
 from bellmax.loops.pacing import chunk_steps as chunk_steps
 from bellmax.loops.pacing import is_sound, progress_words
@@ -21,20 +22,14 @@ from bellmax.loops.parts import OWN, Part, from_own, join, nothing, to_own
 from bellmax.loops.stopping import Pause, Pool, check_asked, never, stop_at_a_good_moment
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
+from bellmax.training import saved_runs
+from bellmax.training.divergence import Scale, check_divergence, check_finite, clipping
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
+from bellmax.training.history import chunk_columns
 from bellmax.training.kept_records import KeptRecords
 from bellmax.training.policy import Policy
 from bellmax.training.progress import progress as show_progress
-from bellmax.training.records import (
-    Chunk,
-    Loop,
-    Scale,
-    check_divergence,
-    check_finite,
-    chunk_columns,
-    clipping,
-)  # fmt: skip
 from bellmax.training.run import Run
 
 SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed; more where saving takes above a second
@@ -219,7 +214,7 @@ class Trainer:
         assert self.run.folder is not None  # noqa: S101 - the caller has looked
         begin = time.monotonic()
         self.kept.gather()
-        run_files.save(self.run)
+        saved_runs.save(self.run)
         scales = np.stack(self.scale, axis=1)
         groups = [
             {**loop.dump(state), **to_own(clock, parts, [scales[self.run.seeds.index(seed)] for seed in seeds])}
@@ -233,8 +228,8 @@ class Trainer:
         """All that was learnt, and a checkpoint without states: what is left is to evaluate."""
         self.kept.gather()
         if self.run.folder is not None:
-            run_files.save(self.run)
-            run_files.save_experience(self.run)
+            saved_runs.save(self.run)
+            saved_runs.save_experience(self.run)
             checkpoint.save(self.run.folder, self.run.steps, [])
 
     def read_own(self, g: int, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -267,7 +262,7 @@ class Trainer:
                 self.save(loop)
             elif run.policies:
                 self.kept.gather()
-                run_files.save(run)
+                saved_runs.save(run)
         except BellmaxError as error:
             say(f"what was learned since the last checkpoint could not be saved: {error}")
 
@@ -326,5 +321,5 @@ class Trainer:
         else:
             run.scores = [each.mean_return for each in run.evaluations] or [math.nan] * len(run.seeds)
         if run.folder is not None:
-            run_files.save_result(run)
+            saved_runs.save_result(run)
             checkpoint.remove(run.folder)

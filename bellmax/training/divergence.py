@@ -1,0 +1,89 @@
+"""NumPy. What a chunk of learning must not be: not finite, beyond all returns, or outside the atoms of its head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bellmax.contracts import FloatArray, NonFiniteError
+from bellmax.loops.loop import Chunk
+
+
+def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end: int) -> None:
+    """Refuse what was learnt between the steps `begin` and `end` if it is not finite.
+
+    Raises:
+        NonFiniteError: names the metric and the seed.
+    """
+    for seed, chunk in zip(seeds, chunks, strict=True):
+        for name, value in chunk.metrics.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(
+                    f"{name} of seed {seed} became {value} between steps {begin:,} and {end:,}; "
+                    "lower learning_rate, or scale the rewards"
+                )
+
+
+class Scale(NamedTuple):
+    """What is known of the size of values so far, kept between records: the largest |reward|, the first value."""
+
+    reward: FloatArray
+    first: FloatArray
+
+    @classmethod
+    def of(cls, n: int) -> Scale:
+        """Of n seeds, before the first record."""
+        return cls(np.zeros(n), np.full(n, np.nan))
+
+
+FAR = 10.0  # times the bound on values is not chance
+GROWN = 2.0  # times the first value is not what an untrained network gave
+AT_ONCE = 1000.0  # times that again: no need to see it grow
+
+
+def check_divergence(seeds: Sequence[int], chunks: Sequence[Chunk], scale: Scale, config: Any, end: int) -> None:
+    """Refuse values that no sum of rewards could have; `scale` is kept here.
+
+    With rewards of at most R over n steps, no value is above R / (1 - γ^n); ten times that is not chance. But a network
+    is not trained when it starts: large observations, random priors or the middle of the atoms make values that have
+    nothing to do with rewards. So a value must also have grown, to twice the first one, or be out of all proportion.
+    Means over atoms cannot leave them, so categorical heads pass. R counts as 1 if it is less.
+
+    Raises:
+        NonFiniteError: names the seed, the value and the bound.
+    """
+    horizon = 1.0 - config.gamma ** getattr(config, "n_steps", 1)
+    for i, (seed, chunk) in enumerate(zip(seeds, chunks, strict=True)):
+        scale.reward[i] = max(scale.reward[i], chunk.metrics.get("train/max_reward", 0.0))
+        if horizon <= 0 or hasattr(config, "v_max") or (value := abs(chunk.metrics.get("train/q", math.nan))) != value:
+            continue
+        scale.first[i] = np.fmin(scale.first[i], value)
+        reward = max(scale.reward[i], 1.0) + getattr(config, "munchausen", False)
+        bound = FAR * reward / horizon
+        grown = value > GROWN * scale.first[i] or value > AT_ONCE * bound
+        if value > bound and grown:
+            raise NonFiniteError(
+                f"train/q of seed {seed} is {value:.3g} at step {end:,}, but rewards of at most {reward:.3g} "
+                f"add up to {reward / horizon:.3g}: it diverges; lower learning_rate, or give normalization='layer', "
+                "double=True or a longer target_update_interval"
+            )
+
+
+CLIPPED = 0.5  # the share of targets outside the atoms above which a head cannot say what it learns
+
+
+def clipping(chunks: Sequence[Chunk], scale: Scale, config: Any) -> str | None:
+    """What to say where most of the targets lie outside the atoms of a categorical head; None where they do not."""
+    share = max((chunk.metrics.get("train/clipped_targets", 0.0) for chunk in chunks), default=0.0)
+    if share <= CLIPPED:
+        return None
+    horizon = max(1.0 - config.gamma, 1e-3)
+    most = max(float(scale.reward.max()), 1e-9)
+    return (
+        f"{share:.0%} of the targets are clipped to the atoms, v_min={config.v_min:g} to v_max={config.v_max:g} "
+        f"(train/clipped_targets): values outside cannot be learned; give v_min and v_max around all discounted "
+        f"returns, which lie within ±{most / horizon:.3g} for rewards of at most {most:.3g}"
+    )

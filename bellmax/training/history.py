@@ -1,0 +1,143 @@
+"""NumPy. The history of a run: columns over its records, and how a record is made of what the loops tell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bellmax.contracts import ConfigError, FloatArray, counted
+from bellmax.loops.loop import Chunk
+
+
+def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, FloatArray]:
+    """Columns [seeds] of one record: number, mean return and mean length of the episodes, and the metrics."""
+    counts = np.array([chunk.episodes.returns.size for chunk in chunks], np.int64)
+    columns = {"rollout/episodes": counts.astype(np.float64)}
+    for name in dict.fromkeys(name for chunk in chunks for name in chunk.metrics):
+        columns[name] = np.array([chunk.metrics.get(name, math.nan) for chunk in chunks])
+    if counts.any():
+        seed = np.repeat(np.arange(counts.size), counts)
+        number = np.where(counts > 0, counts, math.nan)
+        for name, i in (("rollout/ep_rew_mean", 0), ("rollout/ep_len_mean", 1)):
+            values = np.concatenate([chunk.episodes[i] for chunk in chunks])
+            columns[name] = np.bincount(seed, values, counts.size) / number
+    return columns
+
+
+ALIASES = {"return": "rollout/ep_rew_mean", "length": "rollout/ep_len_mean", "loss": "train/loss"}
+
+
+class History:
+    """Columns over the records of a run: `step` [T] (environment steps), all others [seeds, T].
+
+    Columns bear the log keys of Stable-Baselines3; "return", "length" and "loss" are short for theirs. A
+    value that does not exist (no episode ended yet) is NaN.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds = list(seeds)
+        self.step: list[int] = []
+        self._records: list[dict[str, FloatArray]] = []
+
+    def append(self, step: int, values: Mapping[str, Any] | Sequence[Mapping[str, float]]) -> None:
+        """One record, the same moment in every seed: `{name: [seeds] or one number for all}`, or a row per seed."""
+        if not isinstance(values, Mapping):
+            names = dict.fromkeys(name for row in values for name in row)
+            values = {name: [row.get(name, math.nan) for row in values] for name in names}
+        shape = (len(self.seeds),)
+        self.step.append(step)
+        self._records.append({name: np.broadcast_to(np.asarray(v, np.float64), shape) for name, v in values.items()})
+
+    def drop_after(self, step: int) -> None:
+        """Forget the records later than `step`."""
+        kept = sum(s <= step for s in self.step)
+        del self.step[kept:], self._records[kept:]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns but `seed` and `step`, in order of appearance."""
+        return list(dict.fromkeys(name for record in self._records for name in record))
+
+    def __getitem__(self, name: str) -> Any:
+        name = ALIASES.get(name, name)
+        if name == "step":
+            return np.array(self.step)
+        if not any(name in record for record in self._records):
+            raise KeyError(f"no column {name!r}; there are: step, {', '.join(self.columns)}")
+        missing = np.full(len(self.seeds), np.nan)
+        return np.array([record.get(name, missing) for record in self._records]).T
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Rows, one for each seed and record: `pandas.DataFrame(history)` is a table of them."""
+        columns = self.columns
+        table = np.array([self[name] for name in columns]).reshape(len(columns), len(self.seeds), len(self))
+        for i, seed in enumerate(self.seeds):
+            for t, step in enumerate(self.step):
+                yield {"seed": seed, "step": step, **dict(zip(columns, table[:, i, t].tolist(), strict=True))}
+
+    def keys(self) -> list[str]:
+        """The names of all columns: `dict(history)` has `step` [T] and the others [seeds, T]."""
+        return ["step", *self.columns]
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with one row for each seed and record: `seed`, `step`, and all columns.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ConfigError("to_pandas needs pandas: pip install 'bellmax[pandas]'") from error
+        n, records = len(self.seeds), len(self)
+        seed, step = np.repeat(np.array(self.seeds, np.int64), records), np.tile(np.array(self.step, np.int64), n)
+        return pandas.DataFrame({"seed": seed, "step": step, **{name: self[name].ravel() for name in self.columns}})
+
+    def __repr__(self) -> str:
+        columns = self.columns
+        more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
+        steps = f", steps {self.step[0]:,} to {self.step[-1]:,}" if self.step else ""
+        names = textwrap.fill(
+            f"columns: {', '.join(columns[:12])}{more}", 100, initial_indent="  ", subsequent_indent="  "
+        )
+        seeds = counted(len(self.seeds), "seed")
+        return f"History({len(self)} records of {seeds}{steps})\n{names if columns else '  no columns'}"
+
+    def __contains__(self, name: object) -> bool:
+        return name in ("step", *ALIASES, *self.columns)
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def to_csv(self) -> str:
+        """One line per seed and record; opens in pandas and in a spreadsheet."""
+        columns = self.columns
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerow(["seed", "step", *columns])
+        table = np.array([self[name] for name in columns]).reshape(len(columns), len(self.seeds), len(self))
+        for seed, records in zip(self.seeds, np.moveaxis(table, 0, -1), strict=True):
+            for step, values in zip(self.step, records.tolist(), strict=True):
+                out.write(",".join([str(seed), str(step), *("" if v != v else repr(v) for v in values)]) + "\n")
+        return out.getvalue()
+
+    @classmethod
+    def from_csv(cls, text: str, seeds: Sequence[int] | None = None) -> History:
+        """The inverse of `to_csv`; a torn last line is skipped. `seeds` are by default those of the lines."""
+        names, *lines = csv.reader(io.StringIO(text))
+        lines = [line for line in lines if len(line) == len(names)]
+        history = cls(list(dict.fromkeys(int(line[0]) for line in lines)) if seeds is None else seeds)
+        row = {seed: i for i, seed in enumerate(history.seeds)}
+        steps = {step: t for t, step in enumerate(sorted({int(line[1]) for line in lines}))}
+        table = np.full((len(steps), len(names) - 2, len(history.seeds)), np.nan)
+        for line in lines:
+            table[steps[int(line[1])], :, row[int(line[0])]] = [float(cell or "nan") for cell in line[2:]]
+        for step, record in zip(steps, table, strict=True):
+            known = zip(names[2:], record, strict=True)
+            history.append(step, {name: values for name, values in known if not np.isnan(values).all()})
+        return history

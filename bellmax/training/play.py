@@ -1,0 +1,176 @@
+"""NumPy and JAX. Whole episodes of a policy, greedy, in whatever form its environment has."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bellmax.contracts import EnvWarning, FloatArray, IntArray
+from bellmax.dispatch import in_32_bits
+from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.successors import successor_table
+from bellmax.sources import Source
+from bellmax.stderr import warn
+from bellmax.training.compiled_as_host import opened
+from bellmax.training.function_policy import Actor
+from bellmax.training.policy import Policy
+from bellmax.training.policy_values import network_function
+
+STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
+MOST_STATES = 4_096  # of which a network is asked for all values at once
+SEED_OFFSET = 1_000_000  # evaluation during training never meets a training seed
+
+
+class Evaluation(NamedTuple):
+    """Undiscounted returns and lengths (environment steps) of all episodes [E]; of several seeds, one after another."""
+
+    returns: FloatArray
+    lengths: IntArray
+
+    @property
+    def mean_return(self) -> float:
+        """NaN where no episode counts."""
+        return float(self.returns.mean()) if self.returns.size else float("nan")
+
+    @property
+    def mean_length(self) -> float:
+        """The same of lengths."""
+        return float(self.lengths.mean()) if self.lengths.size else float("nan")
+
+    def __repr__(self) -> str:
+        if not self.returns.size:
+            return "Evaluation(no episodes)"
+        low, high, spread = self.returns.min(), self.returns.max(), self.returns.std()
+        return (
+            f"Evaluation({self.returns.size} episodes: return {self.mean_return:.6g}, standard deviation {spread:.4g}, "
+            f"{low:.6g} to {high:.6g}; length {self.mean_length:.6g})"
+        )
+
+
+def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None) -> Evaluation:
+    """Play in the environment itself: a model by its table, else in Gymnasium where it is one, else compiled.
+
+    A function plays a compiled world step by step. `stop()`, which may raise, is called now and then.
+    """
+    stop()
+    if not isinstance(actor, Policy):
+        return play_host(actor, source if source.open is not None else opened(source), episodes, seed, stop)
+    by_table = getattr(actor.config, "recurrent", "none") == "none"
+    if by_table and source.is_model and source.mdp is not None and _is_listed(actor, source.mdp):
+        return play_table(source.mdp, actor.table(), episodes, seed)
+    if source.open is None:
+        return play_compiled(actor, source, episodes, seed)
+    return play_host(actor, source, episodes, seed, stop)
+
+
+def _is_listed(actor: Policy, mdp: FiniteMDP) -> bool:
+    """Whether the values of all states are at hand, or few enough to ask a network for them at once."""
+    return actor.config_is_tabular or mdp.n_states <= MOST_STATES
+
+
+def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Evaluation:
+    """Play greedily on `q [S, A]` in a model, all episodes side by side: as in `TabulatedEnv`, much faster."""
+    table, generator = successor_table(mdp), np.random.default_rng(seed)
+    action = np.argmax(np.where(mdp.allowed, q, -np.inf), axis=1)
+    pair = np.arange(mdp.n_states) * mdp.n_actions + action
+    cap = mdp.max_episode_steps or STEP_CAP
+    returns, lengths = np.zeros(episodes), np.full(episodes, cap)
+    playing, state = np.arange(episodes), generator.choice(mdp.n_states, episodes, p=mdp.start)
+    for t in range(1, cap + 1):
+        row = pair[state]
+        k = np.sum(generator.random(state.size)[:, None] >= table.cumulative[row], axis=1)
+        reward, noise = table.reward[row, k], table.reward_std[row, k]
+        if noise.any():
+            reward = reward + noise * generator.standard_normal(state.size)
+        returns[playing] += reward
+        over = table.continues[row, k] == 0.0
+        lengths[playing[over]] = t
+        playing, state = playing[~over], table.successor[row, k][~over]
+        if not playing.size:
+            break
+    return Evaluation(returns, lengths)
+
+
+def play_host(
+    policy: Actor, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None
+) -> Evaluation:
+    """Play in the host world, up to 32 side by side, in rounds of one episode each.
+
+    Each round is played to its end: to take the first episodes that end would favour short ones. `stop()`, which may
+    raise, is called before each step.
+    """
+    worlds = source.open_worlds(min(episodes, 32))
+    worlds.use_masks(if_given=True)  # also a policy that learned without them does what is allowed
+    n, cap = worlds.n, source.max_episode_steps or STEP_CAP
+    returns: list[float] = []
+    lengths: list[int] = []
+    try:
+        for first in range(0, episodes, n):
+            total, length = np.zeros(n), np.zeros(n, np.int64)
+            playing = np.arange(first, first + n) < episodes
+            counted = playing.copy()
+            obs, carry = worlds.reset(seed + first), policy.begin(n)
+            while playing.any():
+                stop()
+                q, carry = policy.look(carry, obs)  # worlds that begin anew are no longer counted
+                step = worlds.step(np.argmax(q, axis=1))
+                total += step.reward * playing
+                length += playing
+                cut = playing & step.begins & ~step.ended  # by a failure that the world is allowed
+                counted &= ~cut
+                playing &= ~(step.ended | cut | (length >= cap))
+                obs = step.obs
+            returns += total[counted].tolist()
+            lengths += length[counted].tolist()
+    finally:
+        worlds.close()
+    if len(returns) < episodes:
+        what = f"{episodes - len(returns)} of {episodes} episodes of an evaluation were cut short by a failure"
+        warn(f"{source.name}: {what} and do not count", EnvWarning, stacklevel=2)
+    return Evaluation(np.array(returns), np.array(lengths, np.int64))
+
+
+@in_32_bits
+def play_compiled(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:
+    """Play in the compiled world, all episodes side by side."""
+    import jax
+
+    from bellmax.keys import make_key
+
+    play = compiled_player(source.compile, policy.config, policy.space, policy.n_actions, episodes)
+    returns, lengths = jax.device_get(play(policy.arrays, make_key(seed)))
+    return Evaluation(np.asarray(returns, np.float64), np.asarray(lengths, np.int64))
+
+
+@functools.lru_cache(maxsize=16)
+def compiled_player(compile_: Callable[[], Any], config: Any, space: Any, n_actions: int, episodes: int) -> Any:
+    """`play(arrays, key) -> (returns [E], lengths [E])`, compiled once per world and kind of policy."""
+    import jax
+    import jax.numpy as jnp
+
+    world = compile_()
+    cap = world.max_episode_steps or STEP_CAP
+    begin, look = network_function(config, space, n_actions)
+
+    def play(arrays: dict[str, Any], key: Any) -> Any:
+        def step(carry: Any) -> Any:
+            states, obs, returns, lengths, alive, key, memory = carry
+            key, step_key = jax.random.split(key)
+            q, memory = look(arrays, memory, obs)
+            actions = jnp.argmax(q, axis=1).astype(jnp.int32)
+            keys = jax.random.split(step_key, episodes)
+            states, obs, reward, terminated, truncated = jax.vmap(world.step)(states, actions, keys)
+            returns, lengths = returns + reward * alive, lengths + alive
+            return states, obs, returns, lengths, alive & ~terminated & ~truncated & (lengths < cap), key, memory
+
+        reset_key, key = jax.random.split(key)
+        states, obs = jax.vmap(world.reset)(jax.random.split(reset_key, episodes))
+        zeros = jnp.zeros(episodes)
+        carry = (states, obs, zeros, zeros.astype(jnp.int32), jnp.ones(episodes, bool), key, begin(episodes))
+        return jax.lax.while_loop(lambda c: c[4].any(), step, carry)[2:4]
+
+    return jax.jit(play)

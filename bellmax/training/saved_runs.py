@@ -1,0 +1,153 @@
+"""Plain Python. A `Run` and its folder: `files/run_files.py` says what lies in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bellmax.agent_config import build
+from bellmax.arguments import path_of
+from bellmax.catalog import saved_class
+from bellmax.contracts import ConfigError, CorruptCheckpoint
+from bellmax.files import run_files, storage
+from bellmax.files.dataset import Dataset
+from bellmax.loops.parts import Episodes
+from bellmax.training.history import History
+from bellmax.training.options import read_options
+from bellmax.training.play import Evaluation
+from bellmax.training.policy import Policy
+from bellmax.training.run import Run
+
+
+def open_folder(run: Run) -> None:
+    """Make the folder and write what is known before the first step.
+
+    Raises:
+        ConfigError: it exists already or cannot be written.
+    """
+    run_files.make_run_folder(_folder(run), _card(run), run.history.to_csv())
+
+
+def write_config(run: Run) -> None:
+    """What was asked for, as `load` reads it back."""
+    run_files.write_card(_folder(run), _card(run))
+
+
+def _card(run: Run) -> dict[str, Any]:
+    return {
+        "world": run.world,
+        "env_kwargs": run.env_kwargs,
+        "agent": run.config.name,
+        "hyper_parameters": asdict(run.config),
+        "steps": run.steps,
+        "seeds": run.seeds,
+        "loop": run.loop,
+        **asdict(run.options),
+    }
+
+
+def save(run: Run) -> None:
+    """All as it is now; each file is the old one or the new one, never a torn one.
+
+    The history comes last, so that there is never less of anything else than it tells of.
+    """
+    folder = _folder(run)
+    storage.inner_folder(folder / "policies")
+    for which, policies in run.policies.items():
+        parts = [(policy.card(), policy.arrays) for policy in policies]
+        run_files.write_policies(folder, which, run.seeds, parts)
+    if run.episodes:
+        run_files.write_episodes(folder, run.episodes)
+    if run.visits is not None:
+        run_files.write_visits(folder, run.visits)
+    storage.write(folder / "history.csv", run.history.to_csv())
+
+
+def save_experience(run: Run) -> None:
+    """Write what the replay memory of each seed holds, if that was asked for."""
+    for seed, data in zip(run.seeds, run.experience, strict=bool(run.experience)):
+        data.save(storage.inner_folder(_folder(run) / "experience") / f"seed-{seed}.safetensors")
+
+
+def read_experience(run: Run) -> None:
+    """Read what `save_experience` wrote.
+
+    Raises:
+        CorruptCheckpoint: a file is missing or damaged.
+    """
+    if run.options.keep_experience:
+        folder = _folder(run) / "experience"
+        try:
+            run.experience = [Dataset.load(folder / f"seed-{seed}.safetensors") for seed in run.seeds]
+        except (OSError, ConfigError) as error:
+            raise CorruptCheckpoint(f"the experience in {folder} cannot be read: {error}") from error
+
+
+def save_result(run: Run) -> None:
+    """Write the result, the mark of a run that ended."""
+    storage.write_json(
+        _folder(run) / "result.json",
+        {
+            "summary": storage.finite({k: v for k, v in run.summary()._asdict().items() if k != "scores"}),
+            "scores": storage.finite(run.scores),
+            "evaluations": [{"returns": e.returns.tolist(), "lengths": e.lengths.tolist()} for e in run.evaluations],
+        },
+    )
+
+
+def load(folder: str | os.PathLike[str]) -> Run:
+    """Read a run back from its folder, also one that did not end.
+
+    Raises:
+        ConfigError: there is no run in this folder.
+        CorruptCheckpoint: a file of it is missing or damaged.
+    """
+    path = path_of("folder", folder)
+    card = run_files.read_card(path)
+    try:
+        run_files.check_plan(card)
+        config = build(saved_class(card["agent"]), card["hyper_parameters"])
+        history = (path / "history.csv").read_text()
+        run = Run(
+            card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
+            History.from_csv(history[: history.rfind("\n") + 1], card["seeds"]),
+            read_options(card), folder=path,
+        )  # fmt: skip
+        run.episodes = [Episodes(*pair) for pair in run_files.read_episodes(path, len(run.seeds))]
+        run.visits = run_files.read_visits(path, len(run.seeds))
+        run.drop_after(run.history.step[-1] if len(run.history) else 0)
+    except (*storage.MALFORMED, OSError, ConfigError) as error:
+        raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
+    for which in ("final", "best"):
+        parts = run_files.read_policies(path, which, run.seeds, expected=len(run.history) > 0)
+        if parts:
+            run.policies[which] = [Policy.from_parts(each) for each in parts]
+    if (path / "result.json").is_file():
+        read_result(run, path / "result.json")
+    return run
+
+
+def read_result(run: Run, path: Path) -> None:
+    """Read the scores and evaluations that `save_result` wrote.
+
+    Raises:
+        CorruptCheckpoint: they are damaged.
+    """
+    result = storage.read_json(path)
+    try:
+        run.scores = [np.nan if score is None else float(score) for score in result["scores"]]
+        run.evaluations = [
+            Evaluation(np.array(e["returns"], np.float64), np.array(e["lengths"], np.int64))
+            for e in result["evaluations"]
+        ]
+    except storage.MALFORMED as error:
+        raise CorruptCheckpoint(f"{path} is not the result of a run: {error!r}") from error
+
+
+def _folder(run: Run) -> Path:
+    assert run.folder is not None  # noqa: S101 - only saved runs come here
+    return run.folder
