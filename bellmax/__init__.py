@@ -86,11 +86,13 @@ if TYPE_CHECKING:
     from bellmax.tabular.traces import PengQ, SarsaLambda, TrueOnlineSarsa, WatkinsQ
     from bellmax.training.collect import collect
     from bellmax.training.evaluate import evaluate
+    from bellmax.training.options import RunOptions
     from bellmax.training.play import Evaluation
     from bellmax.training.policy import Policy, load_policy
+    from bellmax.training.resume import resume
     from bellmax.training.run import Run
     from bellmax.training.saved_runs import load
-    from bellmax.training.train import resume, train
+    from bellmax.training.train import train
 
 _HOME = {
     "Average": "bellmax.solving.average",
@@ -124,6 +126,7 @@ _HOME = {
     "RMax": "bellmax.tabular.pac",
     "Rainbow": "bellmax.deep.rainbow",
     "Run": "bellmax.training.run",
+    "RunOptions": "bellmax.training.options",
     "Sarsa": "bellmax.tabular.td",
     "SarsaLambda": "bellmax.tabular.traces",
     "Solution": "bellmax.solving.solve",
@@ -166,7 +169,7 @@ _HOME = {
     "random_walk": "bellmax.mdp.gallery",
     "register_torso": "bellmax.networks.torsos",
     "regret": "bellmax.solving.gap",
-    "resume": "bellmax.training.train",
+    "resume": "bellmax.training.resume",
     "river_swim": "bellmax.mdp.gallery",
     "shortcut_maze": "bellmax.mdp.gallery",
     "soften": "bellmax.solving.soft",
@@ -198,7 +201,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
     "train", "evaluate", "load", "load_policy", "resume", "check_env", "collect", "Dataset", "solve", "FiniteMDP",
-    "World", "TabulatedEnv", "Run", "Policy",
+    "World", "TabulatedEnv", "Run", "RunOptions", "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
     "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "C51", "QRDQN", "IQN",

@@ -190,7 +190,7 @@ def resume(
     Example: bellmax resume runs/CartPole-v1-dqn
     """
     from bellmax.stderr import say
-    from bellmax.training.train import resume as resume_training
+    from bellmax.training.resume import resume as resume_training
 
     kwargs = read_env(env) or None
     import_from_here(world or "", str((kwargs or {}).get("wrappers", "")))

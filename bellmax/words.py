@@ -20,7 +20,8 @@ OPTIONS: dict[str, str | None] = {
     "env_kwargs": "--env", "records": None, "eval_episodes": "--eval-episodes", "final_episodes": "--final-episodes",
     "keep_episodes": None, "data": "--data", "keep_experience": "--keep-experience", "wrappers": "--wrapper",
     "workers": "--workers", "env_timeout": "--env-timeout", "env_restarts": "--env-restarts",
-    "on_nonfinite": "--on-nonfinite", "strict": "--strict", "vmap": None, "progress": "--quiet", "say": None,
+    "on_nonfinite": "--on-nonfinite", "strict": "--strict", "vmap": None, "options": None,
+    "progress": "--quiet", "say": None,
 }  # fmt: skip
 
 # word: what to write in its place, the first line whose settings the agent has; {0} is the value. A line without

@@ -16,8 +16,8 @@ import bellmax as bx
 from bellmax.cli import main
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint
-from bellmax.training import train, trainer
-from bellmax.training.options import FIXED, RunOptions
+from bellmax.training import resume, trainer
+from bellmax.training.options import FIXED, DataCard, RunOptions
 
 QUICK: dict[str, Any] = {"steps": 60, "seeds": 2, "loop": "host", "progress": False, "records": 2}
 # a value of each field that differs from its default
@@ -72,6 +72,35 @@ def test_the_options_are_the_arguments_of_train() -> None:
         assert arguments[field.name].default == field.default
 
 
+def test_options_come_as_one_object_or_as_keywords() -> None:
+    given = {"records": 2, "eval_episodes": 0, "final_episodes": 3}
+    apart = bx.train("corridor", "q-learning", steps=200, progress=False, **given)
+    whole = bx.train("corridor", "q-learning", steps=200, progress=False, options=bx.RunOptions(**given))
+    mixed = bx.train(
+        "corridor", "q-learning", steps=200, progress=False, final_episodes=3,
+        options=bx.RunOptions(records=2, eval_episodes=0),
+    )  # fmt: skip
+    assert apart.options == whole.options == mixed.options
+    assert apart.scores == whole.scores == mixed.scores
+    by_episode = bx.train("corridor", "q-learning", progress=False, options=bx.RunOptions(episodes=5, records=1))
+    assert (by_episode.unit, by_episode.steps) == ("episodes", 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"options": bx.RunOptions(records=5), "records": 4}, "records=4 and options.records=5"),
+        ({"options": bx.RunOptions(episodes=5), "episodes": 5}, "episodes are given twice"),
+        ({"options": bx.RunOptions(episodes=5), "steps": 5}, "not both"),
+        ({"options": {"records": 5}}, "must be bellmax.RunOptions"),
+        ({"options": bx.RunOptions(data=DataCard(source="data.safetensors"))}, "data='data.safetensors'"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(bx.ConfigError, match=message):
+        bx.train("corridor", "q-learning", progress=False, **arguments)
+
+
 @pytest.mark.parametrize("name", OTHER)
 def test_an_option_is_in_force_after_a_resume(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {name: OTHER[name]}
@@ -99,14 +128,14 @@ def test_an_option_is_in_force_after_a_resume(name: str, tmp_path: Path, monkeyp
                 super().go(wanted)
 
     seen: list[Handling] = []
-    find = train.find_saved_world
+    find = resume.find_saved_world
 
     def watched(*arguments: Any, **more: Any) -> Any:
         seen.append(more["handling"])
         return find(*arguments, **more)
 
-    monkeypatch.setattr(train, "Trainer", Watched)
-    monkeypatch.setattr(train, "find_saved_world", watched)
+    monkeypatch.setattr(resume, "Trainer", Watched)
+    monkeypatch.setattr(resume, "find_saved_world", watched)
     run = bx.resume(folder, progress=False)
     ((options_in_force, _),) = in_force
     assert getattr(options_in_force, name) == OTHER[name]

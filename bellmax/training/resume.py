@@ -1,0 +1,170 @@
+"""NumPy. `resume`: a stopped run from its last checkpoint to its end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bellmax.contracts import BellmaxError, ConfigError, CorruptCheckpoint
+from bellmax.envs.host_steps import Handling
+from bellmax.files import checkpoint, storage
+from bellmax.files.data_sources import name_of, read_data
+from bellmax.files.saved_environments import find_saved_world, typed_again, written
+from bellmax.loops import choosing, network_data
+from bellmax.loops.loop import Loop
+from bellmax.loops.masking import as_asked
+from bellmax.loops.parts import check_step
+from bellmax.sources import Source
+from bellmax.stderr import voices
+from bellmax.training import saved_runs
+from bellmax.training.options import RunOptions, change_options
+from bellmax.training.run import Run
+from bellmax.training.train_arguments import check_handled, check_kept, check_saved
+from bellmax.training.trainer import Trainer
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    world: Any = None,
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    data: Any = None,
+    progress: bool | None = None,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Run:
+    """Resume a stopped run from its last checkpoint and finish it, with its original options.
+
+    A compiled run ends in the same bits as if it had not been stopped. A Gymnasium environment cannot be put back into
+    the middle of an episode, so there a run goes on with new episodes, of a seed that training has not used.
+
+    Args:
+        folder: of the run.
+        world: needed where the run was given an object and not a name, or a name that imports a module.
+        env_kwargs: merged over the saved ones, and saved in their place; a saved one that imports, writes or opens a
+            window is needed again.
+        data: needed where they were not a file, or are now in another place.
+        progress: as for `train`.
+        say: called with each line for people, also with what differs from before.
+        **options: of `train`, in place of the saved ones: eval_episodes, final_episodes, keep_experience, workers,
+            env_timeout, env_restarts, on_nonfinite and strict. The others cannot change.
+
+    Raises:
+        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; its data are others now; or
+            an option cannot change, or not to this.
+        CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or world.
+        UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
+    """
+    say_line, _ = voices(say)
+    run = load_stopped(folder)
+    changed, differing = change_options(run.options, options)
+    check_kept(run.config, changed.keep_experience, offline_run=run.options.data is not None)
+    remarks: list[str] = []
+    source = find_source(run, world, env_kwargs, changed, remarks.append)
+    run.options = changed
+    elsewhere = source.name == run.world and written(source.arguments) != written(run.env_kwargs)
+    if elsewhere:
+        check_saved(source.arguments)
+        run.env_kwargs = dict(source.arguments)
+    step, groups = checkpoint.load(folder_of(run))
+    check_step(step, run.steps, groups)
+    run.drop_after(step)
+    ended = step == run.steps and not groups  # all is learnt, and what is left is to evaluate
+    if ended:
+        check_ended(run, differing)
+        saved_runs.read_experience(run)
+    engine = None if ended else make_same_loop(run, source, data)
+    exact = run.loop == "compiled" or run.options.data is not None
+    note = "" if exact else "; its Gymnasium environments start new episodes, so not bit for bit"
+    say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
+    for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
+        say_line(remark)
+    if differing or elsewhere:
+        saved_runs.write_config(run)
+    return finish(Trainer(run, source, engine, step, groups), progress, say_line)
+
+
+def load_stopped(folder: str | os.PathLike[str]) -> Run:
+    """The run in a folder, which has a checkpoint to go on from.
+
+    Raises:
+        ConfigError: there is no run, it has ended, or it has no checkpoint yet.
+        CorruptCheckpoint, UnsafeFile: a file is damaged, or a folder is a link.
+    """
+    run = saved_runs.load(folder)
+    path = folder_of(run)
+    if run.scores:
+        raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
+    if not (path / checkpoint.MANIFEST).is_file():
+        raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it again")
+    for name in ("policies", "checkpoint", "experience"):
+        storage.refuse_link(path / name)
+    return run
+
+
+def folder_of(run: Run) -> Path:
+    """Where a saved run is."""
+    assert run.folder is not None  # noqa: S101 - it was loaded from there
+    return run.folder
+
+
+def find_source(
+    run: Run, world: Any, env_kwargs: Mapping[str, Any] | None, options: RunOptions, say: Callable[[str], None]
+) -> Source:
+    """The environment of a run that is resumed with these options; `say` is called with what differs from before."""
+    handling = options.handling
+    source = find_saved_world(world, env_kwargs, run.world, run.env_kwargs, handling=handling, say=say)
+    if handling != Handling():
+        check_handled(source, run.loop)
+    return as_asked(run.config, source, run.loop)[0]
+
+
+def check_ended(run: Run, differing: Sequence[str]) -> None:
+    """Refuse to resume a run after its last step where its policies are missing, or were to be others.
+
+    Raises:
+        CorruptCheckpoint: they do not reach its last step.
+        ConfigError: an option would have mattered before.
+    """
+    if not run.policies or run.history.step[-1:] != [run.steps]:
+        raise CorruptCheckpoint(f"{run.folder}: the checkpoint says that all is learned, the history does not")
+    if late := [line for line in differing if line.startswith("keep_experience=True")]:
+        raise ConfigError(f"{late[0]}: too late, the run has learned to its end and its replay buffer is gone")
+
+
+def make_same_loop(run: Run, source: Source, data: Any) -> Loop:
+    """The loop of a run that is resumed."""
+    about = run.options.data
+    if about is None:
+        if data is not None:
+            raise ConfigError("the run did not learn from data: leave data out")
+        return choosing.make_loop(
+            run.config, source, run.loop, run.steps, run.options.vmap, n_seeds=len(run.seeds),
+            episodes=run.options.episodes is not None,
+        )  # fmt: skip
+    where = about.source if data is None else data
+    given = read_data(where)
+    if given.sha256() != about.sha256:
+        raise ConfigError(
+            f"data {name_of(where)!r} ({given.steps:,} steps) are not those that the run began with "
+            f"({about.steps:,} steps); give them as data"
+        )
+    config = network_data.prepare(run.config, source, given)  # the same again, or what a world given anew does not fit
+    return network_data.make_loop(config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=len(run.seeds))
+
+
+def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:
+    """Run to the end; if it stops before, say where things are."""
+    run = trainer.run
+    try:
+        trainer.go(progress)
+    except (BellmaxError, KeyboardInterrupt):
+        if run.folder is not None and run.policies:
+            say(f"stopped; what was learned before is saved in {run.folder}")
+            if (run.folder / checkpoint.MANIFEST).is_file():
+                say(f"next: bellmax resume {shlex.quote(str(run.folder))}{typed_again(run.world, run.env_kwargs)}")
+        raise
+    return run
