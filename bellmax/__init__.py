@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     from bellmax.deep.bcq import BCQ
     from bellmax.deep.bootstrapped import BootstrappedDQN
     from bellmax.deep.c51 import C51
-    from bellmax.deep.cql import CQL
-    from bellmax.deep.dqn import DQN
+    from bellmax.deep.dqn import CQL, DQN, MunchausenDQN
     from bellmax.deep.iqn import IQN
-    from bellmax.deep.munchausen import MunchausenDQN
     from bellmax.deep.pqn import PQN
     from bellmax.deep.qr_dqn import QRDQN
     from bellmax.deep.r2d2 import R2D2
@@ -99,7 +97,7 @@ _HOME = {
     "BCQ": "bellmax.deep.bcq",
     "BootstrappedDQN": "bellmax.deep.bootstrapped",
     "C51": "bellmax.deep.c51",
-    "CQL": "bellmax.deep.cql",
+    "CQL": "bellmax.deep.dqn",
     "DQN": "bellmax.deep.dqn",
     "Dataset": "bellmax.files.dataset",
     "DelayedQ": "bellmax.tabular.pac",
@@ -112,7 +110,7 @@ _HOME = {
     "HorizonSolution": "bellmax.solving.horizon",
     "IQN": "bellmax.deep.iqn",
     "MonteCarlo": "bellmax.tabular.multistep",
-    "MunchausenDQN": "bellmax.deep.munchausen",
+    "MunchausenDQN": "bellmax.deep.dqn",
     "NStepSarsa": "bellmax.tabular.multistep",
     "PQN": "bellmax.deep.pqn",
     "PengQ": "bellmax.tabular.traces",

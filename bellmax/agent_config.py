@@ -8,7 +8,7 @@ import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from bellmax import schedules
 from bellmax.arguments import describe as describe_value
@@ -53,6 +53,20 @@ def with_default(parent: type, name: str, default: Any) -> Any:
     """The field `name` of `parent` with another default: what a recipe changes."""
     (field,) = (f for f in dataclasses.fields(parent) if f.name == name)
     return dataclasses.field(default=default, metadata=field.metadata)
+
+
+class Limits(NamedTuple):
+    """What the values of an agent cannot exceed, if it learns.
+
+    Attributes:
+        discount: between a value and the one that it bootstraps from, γ^n.
+        bonus: the most that the method adds to a reward.
+        bounds: (low, high) of what the network can say at all; None: anything.
+    """
+
+    discount: float
+    bonus: float = 0.0
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +124,10 @@ class AgentConfig:
     def conflicts(self) -> list[str]:
         """What is wrong between fields, each one line; overridden by agents that have such rules."""
         return []
+
+    def limits(self) -> Limits | None:
+        """Of its values, for alarms; None: nothing is watched."""
+        return None
 
     def idle(self, given: Iterable[str] | None = None) -> list[str]:
         """What was asked for and has no effect, each one line.

@@ -52,15 +52,17 @@ def measure() -> dict[str, Any]:
     """In a child process: ours, all rows."""
     from bellmax.catalog import agent_class
     from bellmax.contracts import Box
+    from bellmax.deep.building import spec_of
     from bellmax.keys import make_key
-    from bellmax.networks.network import make_network, to_named
+    from bellmax.networks.network import make_network
+    from bellmax.networks.packing import to_named
     from bellmax.training.policy import Policy
 
     one, many = np.full(4, 0.1, np.float32), np.full((1000, 4), 0.1, np.float32)
     answers = {}
     for name, (agent, settings) in ROWS.items():
         config: Any = agent_class(agent)(**settings)
-        network = to_named(make_network(Box((4,)), 2, config.spec, make_key(0)))
+        network = to_named(make_network(Box((4,)), 2, spec_of(config, config.method()), make_key(0)))
         policy = Policy("", config, Box((4,)), 2, {key: np.asarray(array) for key, array in network.items()})
         begin = time.perf_counter()
         policy.act(one)

@@ -12,8 +12,10 @@ import bellmax as bx
 from bellmax.agent_config import is_tabular
 from bellmax.catalog import AGENTS, agent_class
 from bellmax.contracts import Box, Discrete, Masked, MultiDiscrete, Named
+from bellmax.deep.building import spec_of
 from bellmax.keys import make_key
-from bellmax.networks.network import make_network, to_named
+from bellmax.networks.network import make_network
+from bellmax.networks.packing import to_named
 from bellmax.spaces import leaves_of, map_space, shape_of, visible
 from bellmax.training.policy import Policy
 from bellmax.training.policy_values import make_look
@@ -70,7 +72,7 @@ def observations(space: Any, n: int = 6) -> Any:
 
 def policy_of(config: Any, space: Any, n_actions: int = 3) -> Policy:
     """One with random parameters, none of them 0, 1 or the same in two places."""
-    named = to_named(make_network(space, n_actions, config.spec, make_key(1)))
+    named = to_named(make_network(space, n_actions, spec_of(config, config.method()), make_key(1)))
     rng = np.random.default_rng(2)
     arrays = {
         name: np.asarray(array + (0.2 * rng.random(array.shape) if "count" not in name else 0.0), np.float32)

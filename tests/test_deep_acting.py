@@ -10,7 +10,7 @@ import pytest
 import bellmax as bx
 from bellmax.contracts import Box, Masked
 from bellmax.deep.acting import Carry
-from bellmax.deep.learner import make_network
+from bellmax.deep.building import build
 from bellmax.keys import make_key
 from bellmax.networks.network import with_noise
 
@@ -25,17 +25,17 @@ def observations(n: int, masked: bool = False) -> Any:
 
 
 def made(config: Any, masked: bool = False) -> tuple[Any, Any, Any]:
-    """(agent, state, network)."""
+    """(agent, state, the module of parameters)."""
     space = Masked(SPACE, Box((ACTIONS,), "bool")) if masked else SPACE
     agent = config.make(space, ACTIONS, 1_000)
-    return agent, agent.init(make_key(0)), make_network(config, space, ACTIONS)[1]
+    return agent, agent.init(make_key(0)), build(config, config.method(), space, ACTIONS).module
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all allowed", "masked"])
 def test_an_episode_follows_one_member_of_the_ensemble(masked: bool) -> None:
     agent, state, network = made(bx.BootstrappedDQN(n_members=4, **GREEDY), masked)
     obs = observations(50, masked)
-    members = np.asarray(jax.vmap(network(state.params, None))(obs))  # [50, K, A]
+    members = np.asarray(jax.vmap(network(state.params))(obs.obs if masked else obs))  # [50, K, A]
     allowed = np.asarray(obs.mask) if masked else np.ones((50, ACTIONS), bool)
     act = jax.jit(jax.vmap(lambda k, o: agent.act(state, Carry(member=k), o, make_key(1), 0), (None, 0)))
     best = np.where(allowed[:, None], members, -np.inf).argmax(axis=2)
@@ -60,13 +60,13 @@ def test_a_noisy_network_acts_by_fresh_noise_each_step() -> None:
     agent, state, network = made(bx.DQN(noisy=True, **GREEDY))
     obs, keys = observations(6), jax.random.split(make_key(3), 2_000)
     act = jax.jit(jax.vmap(lambda key: jax.vmap(lambda o: agent.act(state, (), o, key, 0)[0])(obs)))
-    noisy = jax.jit(jax.vmap(lambda key: jax.vmap(with_noise(network(state.params, None), key))(obs)))
+    noisy = jax.jit(jax.vmap(lambda key: jax.vmap(with_noise(network(state.params), key))(obs)))
     acted, expected = np.asarray(act(keys)), np.argmax(noisy(jax.random.split(make_key(4), 2_000)), axis=2)
     shares = [[(actions == a).mean(axis=0) for a in range(ACTIONS)] for actions in (acted, expected)]
     assert (np.max(shares[0], axis=0) < 1.0).any()
     np.testing.assert_allclose(*shares, atol=4.5 * np.sqrt(0.5 / 2_000))
     np.testing.assert_array_equal(act(keys[:50]), acted[:50])
-    plain = jax.vmap(network(state.params, None))(obs)
+    plain = jax.vmap(network(state.params))(obs)
     np.testing.assert_allclose(jax.vmap(lambda o: agent.q_values(state, (), o)[0])(obs), plain, rtol=1e-5, atol=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_a_noisy_network_acts_by_fresh_noise_each_step() -> None:
 def test_a_memory_cell_sees_the_episode_so_far(cell: str) -> None:
     config = bx.DQN(recurrent=cell, **GREEDY)
     agent, state, network = made(config)
-    module, carry = network(state.params, None), agent.begin(make_key(0), 0.0)
+    module, carry = network(state.params), agent.begin(make_key(0), 0.0)
     inner, graded = module.begin(), carry
     act = jax.jit(lambda carry, o: agent.act(state, carry, o, make_key(1), 0))
     judge = jax.jit(lambda carry, o: agent.q_values(state, carry, o))

@@ -13,7 +13,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import bellmax as bx
-from bellmax.deep.learner import make_experience
+from bellmax.deep.building import make_experience
 from bellmax.envs.probes import PROBES
 from bellmax.loops.choosing import make_loop
 from bellmax.mdp.model import FiniteMDP

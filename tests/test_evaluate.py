@@ -11,10 +11,12 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import Box, Discrete
+from bellmax.deep.building import spec_of
 from bellmax.envs.classic import cartpole
 from bellmax.envs.tabulated import as_world
 from bellmax.mdp.model import FiniteMDP
-from bellmax.networks.network import make_network, to_named
+from bellmax.networks.network import make_network
+from bellmax.networks.packing import to_named
 from bellmax.report.text import describe_run
 from bellmax.training import play as evaluation
 from bellmax.training.policy import Policy
@@ -36,7 +38,7 @@ def always(world: str, n_states: int, n_actions: int, action: int) -> Policy:
 @pytest.fixture(scope="module")
 def network() -> Policy:
     config = bx.DQN(net_arch=(8,), normalization="none")
-    arrays = to_named(make_network(Box((4,)), 2, config.spec, jax.random.key(3)))
+    arrays = to_named(make_network(Box((4,)), 2, spec_of(config, config.method()), jax.random.key(3)))
     return Policy("CartPole-v1", config, Box((4,)), 2, {name: np.asarray(leaf) for name, leaf in arrays.items()})
 
 

@@ -10,12 +10,13 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import Box, Discrete, Masked, Transition
-from bellmax.deep import dqn
-from bellmax.deep.config import optimizers
-from bellmax.deep.learner import make_network
-from bellmax.deep.optimiser import LONGEST_AVERAGE, averaged, is_schedule, make_optimiser
+from bellmax.deep.building import build
+from bellmax.deep.following import LONGEST_AVERAGE, averaged, is_schedule
+from bellmax.deep.memories import horizon
+from bellmax.deep.optax_names import optimizers
+from bellmax.deep.optimiser import make_optimiser
 from bellmax.keys import APART, make_key
-from bellmax.networks.network import flatten, from_named, to_named
+from bellmax.networks.packing import from_named, to_named
 
 SPACE = Box((3,))
 
@@ -69,14 +70,14 @@ def test_soft_target_follows() -> None:
 @pytest.mark.parametrize("double", [False, True])
 def test_gradient_equals_finite_differences(loss: str, double: bool) -> None:
     config, agent, _, state = learner(loss=loss, double=double, normalization="none")
-    other = agent.init(make_key(1))
+    other, method = agent.init(make_key(1)), config.method()
     transitions, _ = batch(32)
 
     def value(params: jax.Array) -> jax.Array:
         def net(p):
-            return lambda obs: agent.q_values(state._replace(params=p), (), obs)[0]
+            return lambda obs: method.output(agent.q_values(state._replace(params=p), (), obs)[0])
 
-        one = lambda t: dqn.loss(net(params), net(other.params), t, jnp.float32(1.0), jnp.zeros(0), config)[0]  # noqa: E731
+        one = lambda t: method.loss(net(params), net(other.params), t, jnp.float32(1.0), jnp.zeros(0))[0]  # noqa: E731
         return jnp.mean(jax.vmap(one)(transitions))
 
     direction = jax.random.normal(make_key(2), state.params.shape)
@@ -204,7 +205,7 @@ def test_n_and_gamma_move_to_their_values_after_each_reset() -> None:
         n_steps=3, n_steps_initial=10, gamma=0.997, gamma_initial=0.97, anneal_interval=100, reset_interval=400
     )  # fmt: skip
     for base in (0, 400, 800):
-        n, gamma = zip(*(config.horizon(base + k) for k in (0, 50, 100, 399)), strict=True)
+        n, gamma = zip(*(horizon(config, base + k) for k in (0, 50, 100, 399)), strict=True)
         assert [int(x) for x in n] == [10, 5, 3, 3]
         np.testing.assert_allclose(gamma, [0.97, 1 - np.sqrt(0.03 * 0.003), 0.997, 0.997], rtol=1e-5)
     assert config.window == 10
@@ -245,15 +246,13 @@ def test_the_loss_of_a_batch_is_the_weighted_mean() -> None:
 def noisy_learner(n_actions: int, silent: str) -> tuple[Any, Any]:
     """(learn, state), the noise of the network or of its target network being silent."""
     config = bx.DQN(noisy=True, net_arch=(8,))
-    agent, (fresh, network, *_) = config.make(SPACE, n_actions, 1000), make_network(config, SPACE, n_actions)
-    params = fresh(make_key(0))
-    module = network(params, None)
+    agent, built = config.make(SPACE, n_actions, 1000), build(config, config.method(), SPACE, n_actions)
+    params = built.fresh(make_key(0))
+    module = built.module(params)
     quiet = {name: 0.0 * leaf if "sigma" in name else leaf for name, leaf in to_named(module).items()}
-    without = flatten(from_named(module, quiet))[0]
-    state = agent.init(make_key(0))._replace(
-        params=without if silent == "network" else params, target_params=without if silent == "target" else params
-    )
-    return jax.jit(agent.learn), state
+    without = built.pack(from_named(module, quiet))
+    state = agent.init(make_key(0))._replace(params=without if silent == "network" else params)
+    return jax.jit(agent.learn), state.with_target(without if silent == "target" else params)
 
 
 @pytest.mark.parametrize("silent", ["network", "target"])

@@ -8,7 +8,6 @@ held fixed.
 import dataclasses
 import itertools
 import warnings
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,6 @@ from scipy.special import log_softmax, softmax
 
 import bellmax as bx
 from bellmax.contracts import Masked, Transition
-from bellmax.deep import bcq, bootstrapped, c51, dqn, iqn, qr_dqn
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -33,15 +31,15 @@ TARGETS = {
     "munchausen": {"munchausen": True, "munchausen_temperature": 0.5, "munchausen_alpha": 0.7, "double": False},
     "rescaled": {"value_rescaling": True, "double": True},
 }
-HEADS: dict[str, tuple[ModuleType, Any, tuple[int, ...], dict[str, Any]]] = {
-    "scalar": (dqn, bx.DQN, (ACTIONS,), {"loss": "squared"}),
-    "scalar, huber": (dqn, bx.DQN, (ACTIONS,), {"loss": "huber"}),
-    "categorical": (c51, bx.C51, (ACTIONS, 11), {"v_min": -2.0, "v_max": 3.0, "n_atoms": 11}),
-    "quantile": (qr_dqn, bx.QRDQN, (ACTIONS, 5), {"n_quantiles": 5, "quantile_kappa": 1.0}),
-    "quantile, kappa 0": (qr_dqn, bx.QRDQN, (ACTIONS, 5), {"n_quantiles": 5, "quantile_kappa": 0.0}),
-    "implicit": (iqn, bx.IQN, (ACTIONS, 3), {"n_samples": 4, "n_target_samples": 6, "n_policy_samples": 7}),
-    "ensemble": (bootstrapped, bx.BootstrappedDQN, (4, ACTIONS), {"n_members": 4}),
-    "imitating": (bcq, bx.BCQ, (ACTIONS, 2), {"bcq_threshold": 0.4, "logit_penalty": 0.1}),
+HEADS: dict[str, tuple[Any, tuple[int, ...], dict[str, Any]]] = {
+    "scalar": (bx.DQN, (ACTIONS,), {"loss": "squared"}),
+    "scalar, huber": (bx.DQN, (ACTIONS,), {"loss": "huber"}),
+    "categorical": (bx.C51, (ACTIONS, 11), {"v_min": -2.0, "v_max": 3.0, "n_atoms": 11}),
+    "quantile": (bx.QRDQN, (ACTIONS, 5), {"n_quantiles": 5, "quantile_kappa": 1.0}),
+    "quantile, kappa 0": (bx.QRDQN, (ACTIONS, 5), {"n_quantiles": 5, "quantile_kappa": 0.0}),
+    "implicit": (bx.IQN, (ACTIONS, 3), {"n_samples": 4, "n_target_samples": 6, "n_policy_samples": 7}),
+    "ensemble": (bx.BootstrappedDQN, (4, ACTIONS), {"n_members": 4}),
+    "imitating": (bx.BCQ, (ACTIONS, 2), {"bcq_threshold": 0.4, "logit_penalty": 0.1}),
 }
 
 
@@ -76,19 +74,20 @@ def cases(shape: tuple[int, ...], n_draws: int, masked: bool) -> Case:
 
 def shipped(head: str, config: Any, given: Case, masked: bool) -> Any:
     """((weighted loss, priority), gradients for both tables) of each case."""
-    module = HEADS[head][0]
+    method = config.method()
 
     def net(table: Any) -> Any:
         def output(obs: Any) -> Any:
             row = table[obs.obs if isinstance(obs, Masked) else obs]
-            return (lambda levels: row @ jnp.stack([levels**k for k in range(3)])) if head == "implicit" else row
+            implicit = lambda levels: row @ jnp.stack([levels**k for k in range(3)])  # noqa: E731
+            return method.output(implicit if head == "implicit" else row)
 
         return output
 
     def one(online: Any, target: Any, case: Case) -> Any:
         now, after = (Masked(i, case.mask[i]) if masked else i for i in (0, 1))
         transition = Transition(now, case.action, case.reward, case.discount, after)
-        loss, priority, _ = module.loss(net(online), net(target), transition, case.weight, case.draws, config)
+        loss, priority, _ = method.loss(net(online), net(target), transition, case.weight, case.draws)
         return loss, priority
 
     both = jax.value_and_grad(one, argnums=(0, 1), has_aux=True)
@@ -238,11 +237,11 @@ def rows() -> list[tuple[str, str, bool]]:
 
 @pytest.mark.parametrize(("head", "target", "masked"), rows())
 def test_loss_priority_and_gradient(head: str, target: str, masked: bool) -> None:
-    _, cls, shape, options = HEADS[head]
+    cls, shape, options = HEADS[head]
     config = cls(**{**options, **TARGETS[target]})
     if target == "max" and cls is bx.BCQ:
         config = dataclasses.replace(config, double=False)
-    given = cases(shape, config.n_draws, masked)
+    given = cases(shape, config.method().n_draws, masked)
     (loss, priority), (online, frozen) = shipped(head, config, given, masked)
     assert (frozen == 0).all()  # no gradient for the target network
     for i in range(CASES):
@@ -269,7 +268,7 @@ def loss_of_rlax(head: str, double: bool, case: Case) -> Any:
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # rlax calls distrax
 @pytest.mark.parametrize("head", ["scalar", "categorical", "quantile"])
 def test_losses_equal_rlax(head: str) -> None:
-    _, cls, shape, options = HEADS[head]
+    cls, shape, options = HEADS[head]
     for double in (False, True):
         given = cases(shape, 0, masked=False)
         ((loss, _), _) = shipped(head, cls(**options, double=double), given, masked=False)

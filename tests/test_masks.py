@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import bellmax as bx
 from bellmax.contracts import Masked
 from bellmax.deep import bcq
-from bellmax.deep.targets import mask_of
+from bellmax.deep.method import mask_of
 from bellmax.envs.host_world import open_world
 
 LENGTH = 4

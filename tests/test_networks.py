@@ -18,23 +18,21 @@ from scipy.stats import ks_2samp, kstest, norm
 
 from bellmax.contracts import Box, ConfigError, Discrete, Masked, MultiDiscrete
 from bellmax.keys import make_key
-from bellmax.networks import layers
+from bellmax.networks import layers, packing
 from bellmax.networks.convolution import Conv, by_products, by_xla, product
 from bellmax.networks.network import (
     GRID,
     Ensemble,
     Head,
     ImplicitHead,
-    Network,
     Spec,
     Stream,
-    flatten,
-    from_named,
+    TorsoAndHead,
     make_network,
     skeleton,
-    to_named,
     with_noise,
 )
+from bellmax.networks.packing import from_named, to_named
 from bellmax.networks.torsos import BUILT_IN, TORSOS, choose_torso, flat, flat_size, register_torso
 
 PLAIN = Spec("auto", (16, 8), "none", False, False, "none", 0, 0, 0, 0.0)
@@ -549,7 +547,7 @@ def test_implicit_head_gives_a_column_for_each_level(n_levels: int) -> None:
 
 def test_a_network_is_its_torso_and_its_head() -> None:
     network = fresh(PLAIN)
-    assert isinstance(network, Network)
+    assert isinstance(network, TorsoAndHead)
     assert count(network) == (5 * 16 + 16) + (16 * 8 + 8) + (8 * 3 + 3)
     np.testing.assert_array_equal(network(X), network.head(network.torso(X)))
     assert network.begin() == ()
@@ -586,7 +584,7 @@ def ensemble() -> Ensemble:
     return fresh(MANY)
 
 
-def one_of(stacked: Network, k: int) -> Network:
+def one_of(stacked: TorsoAndHead, k: int) -> TorsoAndHead:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[k], stacked)
 
 
@@ -636,9 +634,10 @@ def test_parameters_go_by_name_and_come_back(spec: Spec) -> None:
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_parameters_are_one_vector_and_come_back(spec: Spec) -> None:
     network = fresh(spec)
-    vector, unflatten = flatten(network)
+    pack, unpack = packing.flat(network)
+    vector = pack(network)
     assert vector.shape == (count(network),)
-    for one, other in zip(jax.tree.leaves(network), jax.tree.leaves(unflatten(vector)), strict=True):
+    for one, other in zip(jax.tree.leaves(network), jax.tree.leaves(unpack(vector)), strict=True):
         np.testing.assert_array_equal(one, other)
     shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(lambda: skeleton(Box((5,)), 3, spec)))]
     assert shapes == [leaf.shape for leaf in jax.tree.leaves(network)]
@@ -646,10 +645,11 @@ def test_parameters_are_one_vector_and_come_back(spec: Spec) -> None:
 
 def test_large_arrays_stay_beside_the_vector_of_the_others() -> None:
     network = make_network(Box((4, 84, 84), dtype="uint8"), 6, PLAIN._replace(widths=(512,)), make_key(3))
-    (vector, *large), unflatten = flatten(network)
+    pack, unpack = packing.flat(network)
+    vector, *large = pack(network)
     assert [leaf.shape for leaf in large] == [(512, 3136)]
     assert vector.shape == (count(network) - 512 * 3136,)
-    for one, other in zip(jax.tree.leaves(network), jax.tree.leaves(unflatten((vector, *large))), strict=True):
+    for one, other in zip(jax.tree.leaves(network), jax.tree.leaves(unpack((vector, *large))), strict=True):
         np.testing.assert_array_equal(one, other)
 
 

@@ -11,11 +11,10 @@ from scipy.special import expit
 
 import bellmax as bx
 from bellmax.contracts import Box, Experience, Masked, Transition
-from bellmax.deep import dqn
-from bellmax.deep.learner import make_network
+from bellmax.deep.building import build
 from bellmax.deep.sequences import batch_of_sequences
 from bellmax.keys import make_key
-from bellmax.networks.network import to_named
+from bellmax.networks.packing import to_named
 
 SIZE, ACTIONS, BATCH = 5, 3, 4
 SPACE = Box((3,))
@@ -46,21 +45,20 @@ def sequences() -> tuple[Experience, np.ndarray]:
 
 def shipped(config: Any) -> tuple[Named, Named, Any, Any, Any]:
     """(parameters, the target network's, losses, priorities, gradient) of the sequences."""
-    fresh, network, _, _ = make_network(config, Masked(SPACE, Box((ACTIONS,), "bool")), ACTIONS)
-    params, frozen = fresh(make_key(1)) * 3.0, fresh(make_key(2)) * 3.0
+    built = build(config, config.method(), Masked(SPACE, Box((ACTIONS,), "bool")), ACTIONS)
+    params, frozen = built.fresh(make_key(1)) * 3.0, built.fresh(make_key(2)) * 3.0
     batch, weight = jax.tree.map(jnp.asarray, sequences())
 
     def losses(params: Any) -> Any:
-        net, target_net = network(params, None), network(frozen, None)
-        one = lambda *x: dqn.loss(*x, config)  # noqa: E731
+        net, target_net = built.network(params, None), built.network(frozen, None)
         total, priority, _ = batch_of_sequences(
-            config, one, net, target_net, batch, weight, jnp.zeros((BATCH, config.sequence_length, 0))
+            config, config.method().loss, net, target_net, batch, weight, jnp.zeros((BATCH, config.sequence_length, 0))
         )
         return jnp.sum(total), (total, priority)
 
     gradient, (total, priority) = jax.jit(jax.grad(losses, has_aux=True))(params)
-    named = [{k: np.asarray(v, np.float64) for k, v in to_named(network(p, None)).items()} for p in (params, frozen)]
-    return *named, total, priority, to_named(network(gradient, None))
+    named = [{k: np.asarray(v, np.float64) for k, v in to_named(built.module(p)).items()} for p in (params, frozen)]
+    return *named, total, priority, to_named(built.module(gradient))
 
 
 def cell(p: Named, carry: Any, x: np.ndarray) -> Any:

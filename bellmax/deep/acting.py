@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bellmax.contracts import Array, Space
+from bellmax.deep.building import blank_cell
 from bellmax.deep.config import DeepConfig
-from bellmax.deep.targets import Values, mask_of
+from bellmax.deep.method import Method, Network, mask_of
 from bellmax.exploration import boltzmann, epsilon_greedy, ladder
-from bellmax.networks.network import skeleton
-from bellmax.spaces import visible
 
 
 class Carry(NamedTuple):
@@ -29,50 +29,44 @@ class Carry(NamedTuple):
     cell: Any = ()
 
 
-def blank_cell(config: DeepConfig, space: Space) -> Any:
-    """What a memory cell holds at an episode's start; () without one."""
-    return () if config.recurrent == "none" else skeleton(space, 2, config.spec).begin()
-
-
 def remembered(carry: Any) -> Any:
     """The part of a carry that learning needs."""
     return carry.cell if carry else ()
 
 
-def make_actor(config: DeepConfig, values: Values, network: Any, space: Space, steps: int) -> tuple[Any, Any, Any]:
+def make_actor(
+    config: DeepConfig, method: Method, network: Callable[[Any, Any], Network], space: Space, steps: int
+) -> tuple[Any, Any, Any]:
     """The three functions of an agent that act: (begin, act, q_values)."""
-    recurrent, members = config.recurrent != "none", config.spec.n_members
     blank = blank_cell(config, space)
 
     def begin(key: Array, rank: Any) -> Any:
         carry = Carry(
             jnp.float32(rank) if config.exploration == "ladder" else (),
-            jax.random.randint(key, (), 0, members) if members else (),
+            jax.random.randint(key, (), 0, method.n_members) if method.n_members else (),
             blank,
         )
         return carry if jax.tree.leaves(carry) else ()
 
-    def look(module: Any, cell: Any, obs: Any) -> tuple[Any, Any]:
-        if not recurrent:
-            return module(obs), ()
-        cell, seen = module.remember(cell, module.features(visible(obs)))
-        return module.head(seen), cell
+    def look(net: Network, carry: Any, obs: Any) -> tuple[Any, Any]:
+        if config.recurrent == "none":
+            return net(obs), carry
+        cell, seen = net.remember(carry.cell, net.features(obs))
+        return net.head(seen), carry._replace(cell=cell)
 
     def act(state: Any, carry: Any, obs: Any, key: Array, t: Array) -> tuple[Array, Any]:
         noise, coin = jax.random.split(key) if config.noisy else (key, key)
-        output, cell = look(network(state.params, noise if config.noisy else None), carry and carry.cell, obs)
+        output, after = look(network(state.params, noise if config.noisy else None), carry, obs)
         mask = mask_of(obs)
-        q = values(output[carry.member][None] if members else output, config, mask)
+        q = method.values(output.member(carry.member) if method.n_members else output, mask)
         epsilon = config.epsilon(t, steps)
         if config.exploration == "boltzmann":
-            action = boltzmann(q, jnp.float32(config.temperature), coin)
-        else:
-            epsilon = ladder(epsilon, carry.rank) if config.exploration == "ladder" else epsilon
-            action = epsilon_greedy(q, epsilon, coin, mask)
-        return action, carry._replace(cell=cell) if carry else carry
+            return boltzmann(q, jnp.float32(config.temperature), coin), after
+        epsilon = ladder(epsilon, carry.rank) if config.exploration == "ladder" else epsilon
+        return epsilon_greedy(q, epsilon, coin, mask), after
 
     def q_values(state: Any, carry: Any, obs: Any) -> tuple[Array, Any]:
-        output, cell = look(network(state.params, None), carry and carry.cell, obs)
-        return values(output, config, mask_of(obs)), carry._replace(cell=cell) if carry else carry
+        output, after = look(network(state.params, None), carry, obs)
+        return method.values(output, mask_of(obs)), after
 
     return begin, act, q_values

@@ -13,27 +13,48 @@ Differs from the paper in: what DQN here differs in.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
 from bellmax.agent_config import setting, with_default
-from bellmax.contracts import Agent, Array, Space, Transition
-from bellmax.deep.config import ReplayConfig
+from bellmax.contracts import Array, Transition
+from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.dqn import LOSSES
-from bellmax.deep.learner import make_agent
-from bellmax.deep.targets import back_up, bootstrap, mask_of, natural
+from bellmax.deep.method import Method, Metrics, Net, mask_of
+from bellmax.deep.targets import Scale
+
+
+class Imitating(NamedTuple):
+    """A value, as it is learned, and a logit of each action [A, 2]."""
+
+    numbers: Array
+    scale: Scale
+
+    @property
+    def logits(self) -> Array:
+        """Of the behaviour that made the data [A]."""
+        return self.numbers[:, 1]
+
+    def mean(self) -> Array:
+        """Q [A], also of actions that the data would hardly take."""
+        return self.scale.natural(self.numbers[:, 0])
+
+    def returns(self, draws: Array) -> Array:
+        """Q [A]."""
+        del draws
+        return self.mean()
 
 
 @dataclass(frozen=True, kw_only=True)
-class BCQ(ReplayConfig):
+class BCQ(ReplayAlgorithm):
     """Discrete BCQ: only actions that the data would take. Fujimoto et al. (2019)."""
 
     name: ClassVar[str] = "bcq"
 
-    double: bool = with_default(ReplayConfig, "double", True)
+    double: bool = with_default(ReplayAlgorithm, "double", True)
     loss: str = setting("huber", "what is done to the TD error", choices=tuple(LOSSES))
     bcq_threshold: float = setting(
         0.3, "τ, least probability of an action relative to the likeliest", low=0.0, high=1.0
@@ -49,34 +70,32 @@ class BCQ(ReplayConfig):
         )
         return super().conflicts() + both
 
-    @property
-    def n_outputs(self) -> int:
-        """A value and a logit for an action."""
-        return 2
+    def method(self) -> Method:
+        """What the network gives for an action is its value, and how likely the data take it."""
+        scale, loss_of = self.scale, LOSSES[self.loss]
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
-        return make_agent(self, loss, values, space, n_actions, steps)
+        def values(output: Any, mask: Array | None) -> Array:
+            """Q [A]; -inf for actions that the data would hardly take."""
+            log_g = jax.nn.log_softmax(bellman.legal(output.logits, mask))
+            likely = log_g - jnp.max(log_g) >= jnp.log(self.bcq_threshold)
+            return bellman.legal(bellman.legal(output.mean(), mask), likely)  # a threshold of 0 passes all
 
+        look = self.look(values)
 
-def values(output: Array, config: BCQ, mask: Array | None) -> Array:
-    """Q [A] of an output [A, 2]; -inf for actions that the data would hardly take."""
-    log_g = jax.nn.log_softmax(bellman.legal(output[:, 1], mask))
-    likely = log_g - jnp.max(log_g) >= jnp.log(config.bcq_threshold)
-    return bellman.legal(bellman.legal(natural(config, output[:, 0]), mask), likely)  # a threshold of 0 passes all
+        def loss(
+            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+        ) -> tuple[Array, Array, Metrics]:
+            """Loss, priority |TD error| and metrics of ONE transition."""
+            output = net(transition.obs)
+            q_tm1 = output.numbers[:, 0]
+            reward, output_t, policy, bonus = look(net, target_net, transition)
+            value = bellman.mean_under(policy, output_t.returns(draws))
+            target = scale.back_up(reward, transition.discount, value, bonus)
+            error = bellman.td_error(q_tm1, transition.action, target)
+            logits = bellman.legal(output.logits, mask_of(transition.obs))
+            imitation = -bellman.value_of(jax.nn.log_softmax(logits), transition.action)
+            total = loss_of(error) + imitation + self.logit_penalty * jnp.mean(jnp.square(output.logits))
+            q = scale.natural(bellman.value_of(q_tm1, transition.action))
+            return weight * total, jnp.abs(error), {"q": q, "imitation": imitation}
 
-
-def loss(
-    net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array, config: BCQ
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Loss, priority |TD error| and metrics of ONE transition."""
-    del draws
-    output = net(transition.obs)
-    reward, output_t, policy, bonus = bootstrap(config, values, net, target_net, transition)
-    target = back_up(config, reward, transition.discount, bellman.mean_under(policy, output_t)[0], bonus)
-    error = bellman.td_error(output[:, 0], transition.action, target)
-    logits = bellman.legal(output[:, 1], mask_of(transition.obs))
-    imitation = -bellman.value_of(jax.nn.log_softmax(logits), transition.action)
-    total = LOSSES[config.loss](error) + imitation + config.logit_penalty * jnp.mean(jnp.square(output[:, 1]))
-    q = natural(config, bellman.value_of(output[:, 0], transition.action))
-    return weight * total, jnp.abs(error), {"q": q, "imitation": imitation}
+        return Method(lambda numbers: Imitating(numbers, scale), loss, values, n_outputs=2)

@@ -15,30 +15,51 @@ on the members' mean, where Osband et al. (2016) let them vote.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
 from bellmax.agent_config import setting, with_default
-from bellmax.contracts import Agent, Array, Space, Transition
-from bellmax.deep.config import ReplayConfig
-from bellmax.deep.dqn import LOSSES
-from bellmax.deep.learner import make_agent
-from bellmax.deep.targets import back_up, bootstrap, natural
+from bellmax.contracts import Array, Transition
+from bellmax.deep.algorithm import ReplayAlgorithm
+from bellmax.deep.dqn import LOSSES, ActionValues
+from bellmax.deep.method import Method, Metrics, Net
+from bellmax.deep.targets import Scale
+
+
+class Members(NamedTuple):
+    """Values of the actions by each member, as they are learned [K, A]."""
+
+    numbers: Array
+    scale: Scale
+
+    def mean(self) -> Array:
+        """Q [A], the mean of the members."""
+        return jnp.mean(self.scale.natural(self.numbers), axis=0)
+
+    def returns(self, draws: Array) -> Array:
+        """Q [A]."""
+        del draws
+        return self.mean()
+
+    def member(self, k: Array) -> ActionValues:
+        """Those of member k."""
+        return ActionValues(self.numbers[k], self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BootstrappedDQN(ReplayConfig):
+class BootstrappedDQN(ReplayAlgorithm):
     """Bootstrapped DQN with randomised priors. Osband et al. (2016, 2018)."""
 
     name: ClassVar[str] = "bootstrapped-dqn"
     recurrent_cells: ClassVar[bool] = False
 
-    exploration_initial_eps: float = with_default(ReplayConfig, "exploration_initial_eps", 0.0)
-    exploration_final_eps: float = with_default(ReplayConfig, "exploration_final_eps", 0.0)
+    exploration_initial_eps: float = with_default(ReplayAlgorithm, "exploration_initial_eps", 0.0)
+    exploration_final_eps: float = with_default(ReplayAlgorithm, "exploration_final_eps", 0.0)
     loss: str = setting("squared", "what is done to the TD error", choices=tuple(LOSSES))
     n_members: int = setting(10, "networks of the ensemble", low=1)
     prior_scale: float = setting(3.0, "β, what the fixed networks are multiplied by", low=0.0)
@@ -48,42 +69,37 @@ class BootstrappedDQN(ReplayConfig):
         problems = super().conflicts()
         if self.noisy:
             problems.append("noisy and an ensemble are two ways to explore: noisy=False")
+        if self.normalize_observations:
+            problems.append("an ensemble's priors see observations as they are: normalize_observations=False")
         if self.weight_decay:
             problems.append("weight_decay would shrink the fixed priors: weight_decay=0")
         return problems
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
-        return make_agent(self, loss, values, space, n_actions, steps)
+    def method(self) -> Method:
+        """What the network gives are values of the actions by each member."""
+        scale, look, loss_of = self.scale, self.look(), LOSSES[self.loss]
+
+        def loss(
+            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+        ) -> tuple[Array, Array, Metrics]:
+            """Loss, priority (mean |TD error|) and metrics of ONE transition."""
+            q_tm1 = net(transition.obs)
+
+            def error_of(k: Array, q: Array) -> Array:
+                reward, output_t, policy, bonus = look(_of(net, k), _of(target_net, k), transition)
+                value = bellman.mean_under(policy, output_t.returns(draws))
+                target = scale.back_up(reward, transition.discount, value, bonus)
+                return bellman.td_error(q, transition.action, target)
+
+            errors = jax.vmap(error_of)(jnp.arange(self.n_members), q_tm1.numbers)
+            spread = jnp.std(q_tm1.numbers[:, 0])
+            q = bellman.value_of(q_tm1.mean(), transition.action)
+            return weight * jnp.mean(loss_of(errors)), jnp.mean(jnp.abs(errors)), {"q": q, "spread": spread}
+
+        return Method(
+            lambda numbers: Members(numbers, scale), loss, n_members=self.n_members, prior_scale=self.prior_scale
+        )
 
 
-def values(output: Array, config: BootstrappedDQN, mask: Array | None) -> Array:
-    """Q [A], the mean of the members [K, A]."""
-    return bellman.legal(jnp.mean(natural(config, output), axis=0), mask)
-
-
-def member(output: Array, config: BootstrappedDQN, mask: Array | None) -> Array:
-    """Q [A] of one member [A]."""
-    return bellman.legal(natural(config, output), mask)
-
-
-def _of(net: Any, k: Array) -> Any:
-    return lambda obs: net(obs)[k]
-
-
-def loss(
-    net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array, config: BootstrappedDQN
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Loss, priority (mean |TD error|) and metrics of ONE transition."""
-    del draws
-    q_tm1 = net(transition.obs)
-
-    def error_of(k: Array, q: Array) -> Array:
-        reward, q_t, policy, bonus = bootstrap(config, member, _of(net, k), _of(target_net, k), transition)
-        target = back_up(config, reward, transition.discount, bellman.mean_under(policy, q_t), bonus)
-        return bellman.td_error(q, transition.action, target)
-
-    errors = jax.vmap(error_of)(jnp.arange(config.n_members), q_tm1)
-    spread = jnp.std(q_tm1[:, 0])
-    q = bellman.value_of(values(q_tm1, config, None), transition.action)
-    return weight * jnp.mean(LOSSES[config.loss](errors)), jnp.mean(jnp.abs(errors)), {"q": q, "spread": spread}
+def _of(net: Net, k: Array) -> Callable[[Any], Any]:
+    return lambda obs: net(obs).member(k)

@@ -11,21 +11,36 @@ Differs from the paper in: what DQN here differs in. A soft policy (Munchausen) 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bellmax import bellman, distributions
 from bellmax.agent_config import setting
-from bellmax.contracts import Agent, Array, Space, Transition
-from bellmax.deep.config import ReplayConfig
-from bellmax.deep.learner import make_agent
-from bellmax.deep.targets import back_up, bootstrap, natural
+from bellmax.contracts import Array, Transition
+from bellmax.deep.algorithm import ReplayAlgorithm
+from bellmax.deep.method import Method, Metrics, Net
+
+
+class Categorical(NamedTuple):
+    """Distributions of the actions' returns, by logits [A, N] on atoms z [N] of the scale of rewards."""
+
+    logits: Array
+    atoms: Array
+
+    def mean(self) -> Array:
+        """Q [A]."""
+        return jax.nn.softmax(self.logits) @ self.atoms
+
+    def returns(self, draws: Array) -> Array:
+        """Probabilities of the atoms [A, N]."""
+        del draws
+        return jax.nn.softmax(self.logits)
 
 
 @dataclass(frozen=True, kw_only=True)
-class C51(ReplayConfig):
+class C51(ReplayAlgorithm):
     """C51: the distribution of returns on fixed atoms. Bellemare et al. (2017)."""
 
     name: ClassVar[str] = "c51"
@@ -33,11 +48,6 @@ class C51(ReplayConfig):
     n_atoms: int = setting(51, "atoms of the distribution", low=2)
     v_min: float = setting(0.0, "lowest atom: no discounted return should be below (squeezed, if values are)")
     v_max: float = setting(100.0, "highest atom: no discounted return should be above")
-
-    @property
-    def n_outputs(self) -> int:
-        """Logits for an action."""
-        return self.n_atoms
 
     @property
     def atoms(self) -> Array:
@@ -49,28 +59,26 @@ class C51(ReplayConfig):
         order = [] if self.v_min < self.v_max else [f"v_min={self.v_min} is not below v_max={self.v_max}"]
         return super().conflicts() + order
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
-        return make_agent(self, loss, values, space, n_actions, steps)
+    def method(self) -> Method:
+        """What the network gives for an action is a distribution on atoms."""
+        scale, look = self.scale, self.look()
 
+        def loss(
+            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+        ) -> tuple[Array, Array, Metrics]:
+            """Loss, priority (the cross-entropy above its least) and metrics of ONE transition."""
+            logits = bellman.value_of(net(transition.obs).logits, transition.action)
+            reward, output_t, policy, bonus = look(net, target_net, transition)
+            p = bellman.mean_under(policy, output_t.returns(draws))
+            moved = scale.back_up(reward, transition.discount, scale.natural(self.atoms), bonus)
+            target = jax.lax.stop_gradient(distributions.project(moved, p, self.atoms))
+            total = distributions.cross_entropy(target, logits)
+            divergence = total + jnp.sum(target * jnp.log(target + 1e-8))
+            clipped = jnp.sum(p * ((moved < self.v_min) | (moved > self.v_max)))  # share of the target outside
+            q = Categorical(logits, scale.natural(self.atoms)).mean()
+            return weight * total, jnp.maximum(divergence, 0.0), {"q": q, "clipped_targets": clipped}
 
-def values(output: Array, config: C51, mask: Array | None) -> Array:
-    """Q [A], the means of the distributions with logits [A, N]."""
-    return bellman.legal(jax.nn.softmax(output) @ natural(config, config.atoms), mask)
-
-
-def loss(
-    net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array, config: C51
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Loss, priority (the cross-entropy above its least) and metrics of ONE transition."""
-    del draws
-    logits = bellman.value_of(net(transition.obs), transition.action)
-    reward, p_t, policy, bonus = bootstrap(config, values, net, target_net, transition, jax.nn.softmax)
-    p = bellman.mean_under(policy, p_t)
-    moved = back_up(config, reward, transition.discount, natural(config, config.atoms), bonus)
-    target = jax.lax.stop_gradient(distributions.project(moved, p, config.atoms))
-    total = distributions.cross_entropy(target, logits)
-    divergence = total + jnp.sum(target * jnp.log(target + 1e-8))
-    clipped = jnp.sum(p * ((moved < config.v_min) | (moved > config.v_max)))  # share of the target outside the atoms
-    q = values(logits, config, None)
-    return weight * total, jnp.maximum(divergence, 0.0), {"q": q, "clipped_targets": clipped}
+        return Method(
+            lambda numbers: Categorical(numbers, scale.natural(self.atoms)), loss, n_outputs=self.n_atoms,
+            bounds=(self.v_min, self.v_max),
+        )  # fmt: skip

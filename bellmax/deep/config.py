@@ -1,21 +1,16 @@
-"""Plain Python and Optax. The switches that deep agents share, and what cannot go together."""
+"""Plain Python and Optax. The settings that deep agents share, and what cannot go together."""
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import optax
-
-from bellmax.agent_config import AgentConfig, as_spelled, setting
-from bellmax.contracts import Agent, Experience, Memory, Space, unknown
-from bellmax.networks.network import CELLS, Spec
+from bellmax.agent_config import AgentConfig, Limits, as_spelled, setting
+from bellmax.contracts import Agent, Space, unknown
+from bellmax.deep.method import Method
+from bellmax.deep.optax_names import arguments, optimizers
+from bellmax.networks.network import CELLS
 from bellmax.networks.torsos import TORSOS
-from bellmax.replay.frames import frame_replay, shares_frames
-from bellmax.replay.memory import replay
-from bellmax.replay.ring import Ring
-from bellmax.replay.sampling import Sampler, prioritized, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,25 +73,6 @@ class DeepConfig(AgentConfig):
             object.__setattr__(self, "optimizer", as_spelled(self.optimizer, optimizers()))
         super().__post_init__()
 
-    @property
-    def n_outputs(self) -> int:
-        """Numbers that the network gives for an action; 0 for one, without an axis of its own."""
-        return 0
-
-    @property
-    def n_draws(self) -> int:
-        """Random numbers in [0, 1) that the loss of one transition wants."""
-        return 0
-
-    @property
-    def spec(self) -> Spec:
-        """What the network is made of."""
-        return Spec(
-            self.network, self.net_arch, self.normalization, self.dueling, self.noisy, self.recurrent, self.n_outputs,
-            getattr(self, "n_cosines", 0), getattr(self, "n_members", 0), getattr(self, "prior_scale", 0.0),
-            self.normalize_observations,
-        )  # fmt: skip
-
     def conflicts(self) -> list[str]:
         """Rules between fields."""
         problems = []
@@ -108,8 +84,6 @@ class DeepConfig(AgentConfig):
             problems.append("exploration='ladder' gives every world an ε of its own: give num_envs above 1")
         if self.noisy and self.normalization == "spectral":
             problems.append("noisy layers have no spectral norm: normalization='layer' or 'none'")
-        if self.normalize_observations and self.spec.n_members:
-            problems.append("an ensemble's priors see observations as they are: normalize_observations=False")
         if self.recurrent != "none" and not self.recurrent_cells:
             problems.append(f"{self.name} has no memory cell: recurrent='none'")
         return problems
@@ -118,22 +92,13 @@ class DeepConfig(AgentConfig):
         """Gradient steps in a run of `steps` environment steps."""
         return (steps - self.learning_starts) * self.gradient_steps / (self.train_freq * self.num_envs)
 
-    def make_memory(self, example: Experience, steps: int) -> Memory:
-        """Where experience like `example` goes, on a run of `steps` environment steps."""
+    def limits(self) -> Limits:
+        """Of its values, for alarms."""
+        return Limits(self.gamma, bounds=self.method().bounds)
+
+    def method(self) -> Method:
+        """What distinguishes the algorithm; its file states it."""
         raise NotImplementedError
-
-    def shaped(self, memory: Memory) -> Memory:
-        """The same memory, rewards scaled and clipped on the way in."""
-        if self.reward_scale == 1.0 and not self.reward_clip:
-            return memory
-
-        def add(state: Any, experience: Experience, valid: Any = None) -> Any:
-            reward = experience.transition.reward * self.reward_scale
-            reward = reward.clip(-self.reward_clip, self.reward_clip) if self.reward_clip else reward
-            shaped = experience._replace(transition=experience.transition._replace(reward=reward))
-            return memory.add(state, shaped, valid)
-
-        return memory._replace(add=add)
 
     def make(self, space: Space, n_actions: int, steps: int) -> Agent:
         """The agent for these spaces, on a run of `steps` environment steps."""
@@ -248,52 +213,11 @@ class ReplayConfig(DeepConfig):
             return self.burn_in + self.sequence_length
         return max(self.n_steps, self.n_steps_initial) if self.anneal_interval else self.n_steps
 
-    def horizon(self, updates: Any) -> tuple[Any, Any]:
-        """(n, γ) after so many gradient steps. Schwarzer et al. (2023), section 3: exponential in n and in 1 - γ."""
-        import jax.numpy as jnp
+    @property
+    def target_period(self) -> int:
+        """Gradient steps between updates of the target network."""
+        return max(1, self.target_update_interval * self.gradient_steps // (self.train_freq * self.num_envs))
 
-        age = updates % self.reset_interval if self.reset_interval else updates
-        share = jnp.minimum(age / self.anneal_interval, 1.0)
-        n = self.n_steps_initial * (self.n_steps / self.n_steps_initial) ** share
-        gap = (1.0 - self.gamma_initial) ** (1.0 - share) * (1.0 - self.gamma) ** share
-        return jnp.round(n).astype(jnp.int32), 1.0 - gap
-
-    def make_memory(self, example: Experience, steps: int) -> Memory:
-        """A ring of `buffer_size`, of transitions or sequences, uniform or prioritised."""
-        sequences = self.recurrent != "none"
-        window = self.window if sequences else 1
-
-        def sampler(ring: Ring) -> Sampler:
-            if not self.prioritized:
-                return uniform(ring, self.batch_size, window)
-            return prioritized(
-                ring,
-                self.batch_size,
-                alpha=self.priority_alpha,
-                beta=(self.priority_beta, self.priority_beta_final),
-                epsilon=self.priority_epsilon,
-                steps=steps,
-                window=window,
-            )
-
-        horizon = self.horizon if self.anneal_interval else None
-        keep = frame_replay if shares_frames(example.transition.obs) else replay
-        return keep(example, self.buffer_size, self.num_envs, sampler, self.window, horizon, sequences)
-
-
-OTHER_KINDS = {  # they want the loss or a random key, are out of date, or go by layers, which share a vector here
-    "lbfgs", "noisy_sgd", "optimistic_adam", "adafactor", "fromage", "lamb", "lars", "novograd", "sm3",
-}  # fmt: skip
-
-
-def arguments(optimizer: str) -> set[str]:
-    """The argument names of one of Optax's optimisers; empty where it has none of this name, or one of another kind."""
-    make = getattr(optax, optimizer, None)
-    if not inspect.isfunction(make) or optimizer.startswith(("_", "scale_by")) or optimizer in OTHER_KINDS:
-        return set()
-    return set(inspect.signature(make).parameters)
-
-
-def optimizers() -> list[str]:
-    """The names of all optimisers."""
-    return [name for name in dir(optax) if "learning_rate" in arguments(name)]
+    def limits(self) -> Limits:
+        """Of its values, for alarms; a log-policy is clipped to at most 1 by default."""
+        return Limits(self.gamma**self.n_steps, float(self.munchausen), self.method().bounds)

@@ -1,27 +1,29 @@
-"""JAX. Conservative Q-learning: Kumar et al. (2020), "Conservative Q-learning for offline RL". A recipe.
+"""JAX. Conservative Q-learning: Kumar et al. (2020), "Conservative Q-learning for offline RL", equation 4, CQL(H).
 
-    L(θ) = DQN's + α E [ln Σ_b exp Q(s, b; θ) - Q(s, a; θ)]
+    L(θ) = the method's + α E [ln Σ_b exp Q(s, b; θ) - Q(s, a; θ)]
 
-the discrete form of equation 4, CQL(H). Learns from a fixed data set: actions that are not in it are held low.
-
-Differs from DQN in its settings alone. Differs from the paper in: a plain double DQN below it, not QR-DQN (which takes
-the same switch, `conservative_weight`).
+Actions that are not in the data are held low. It is added to the loss of any method, by `conservative_weight`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+import jax
 
-from bellmax.agent_config import with_default
-from bellmax.deep.dqn import DQN
+from bellmax import bellman
+from bellmax.contracts import Array, Transition
+from bellmax.deep.method import Loss, Method, Metrics, Net, mask_of
 
 
-@dataclass(frozen=True, kw_only=True)
-class CQL(DQN):
-    """CQL: DQN that trusts only what the data shows. Kumar et al. (2020)."""
+def conservative(method: Method, alpha: float) -> Method:
+    """The method with the conservative loss, of weight `alpha`, added to its own."""
 
-    name: ClassVar[str] = "cql"
+    def loss(
+        net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+    ) -> tuple[Array, Array, Metrics]:
+        total, priority, metrics = method.loss(net, target_net, transition, weight, draws)
+        q = method.values(net(transition.obs), mask_of(transition.obs))
+        gap = jax.nn.logsumexp(q) - bellman.value_of(q, transition.action)
+        return total + alpha * weight * gap, priority, {**metrics, "conservative_gap": gap}
 
-    double: bool = with_default(DQN, "double", True)
-    conservative_weight: float = with_default(DQN, "conservative_weight", 1.0)
+    penalized: Loss = loss
+    return method._replace(loss=penalized)

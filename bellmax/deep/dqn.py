@@ -12,46 +12,80 @@ falling step size and an averaged policy, see `DeepConfig`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
 from bellmax import bellman
-from bellmax.agent_config import setting
-from bellmax.contracts import Agent, Array, Space, Transition
-from bellmax.deep.config import ReplayConfig
-from bellmax.deep.learner import make_agent
-from bellmax.deep.targets import back_up, bootstrap, natural
+from bellmax.agent_config import setting, with_default
+from bellmax.contracts import Array, Transition
+from bellmax.deep.algorithm import ReplayAlgorithm
+from bellmax.deep.method import Method, Metrics, Net
+from bellmax.deep.targets import Scale
 
 LOSSES = {"huber": bellman.huber_loss, "squared": bellman.squared_loss}
 
 
+class ActionValues(NamedTuple):
+    """Values of the actions, as they are learned [A]."""
+
+    numbers: Array
+    scale: Scale
+
+    def mean(self) -> Array:
+        """Q [A]."""
+        return self.scale.natural(self.numbers)
+
+    def returns(self, draws: Array) -> Array:
+        """Q [A]."""
+        del draws
+        return self.mean()
+
+
 @dataclass(frozen=True, kw_only=True)
-class DQN(ReplayConfig):
+class DQN(ReplayAlgorithm):
     """DQN: a network, a replay memory, a frozen copy for the targets, ε-greedy. Mnih et al. (2015)."""
 
     name: ClassVar[str] = "dqn"
 
     loss: str = setting("squared", "what is done to the TD error", choices=tuple(LOSSES))
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
-        return make_agent(self, loss, values, space, n_actions, steps)
+    def method(self) -> Method:
+        """What the network gives for an action is its value."""
+        scale, look, loss_of = self.scale, self.look(), LOSSES[self.loss]
+
+        def loss(
+            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+        ) -> tuple[Array, Array, Metrics]:
+            """Loss, priority |TD error| and metrics of ONE transition."""
+            q_tm1 = net(transition.obs).numbers
+            reward, output_t, policy, bonus = look(net, target_net, transition)
+            value = bellman.mean_under(policy, output_t.returns(draws))
+            target = scale.back_up(reward, transition.discount, value, bonus)
+            error = bellman.td_error(q_tm1, transition.action, target)
+            q = scale.natural(bellman.value_of(q_tm1, transition.action))
+            return weight * loss_of(error), jnp.abs(error), {"q": q}
+
+        return Method(lambda numbers: ActionValues(numbers, scale), loss)
 
 
-def values(output: Array, config: DQN, mask: Array | None) -> Array:
-    """Q [A] of an output [A]."""
-    return bellman.legal(natural(config, output), mask)
+@dataclass(frozen=True, kw_only=True)
+class MunchausenDQN(DQN):
+    """Munchausen DQN: soft targets and a log-policy bonus. Vieillard et al. (2020)."""
+
+    name: ClassVar[str] = "munchausen-dqn"
+
+    munchausen: bool = with_default(DQN, "munchausen", True)
 
 
-def loss(
-    net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array, config: DQN
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Loss, priority |TD error| and metrics of ONE transition."""
-    del draws
-    q_tm1 = net(transition.obs)
-    reward, q_t, policy, bonus = bootstrap(config, values, net, target_net, transition)
-    target = back_up(config, reward, transition.discount, bellman.mean_under(policy, q_t), bonus)
-    error = bellman.td_error(q_tm1, transition.action, target)
-    q = natural(config, bellman.value_of(q_tm1, transition.action))
-    return weight * LOSSES[config.loss](error), jnp.abs(error), {"q": q}
+@dataclass(frozen=True, kw_only=True)
+class CQL(DQN):
+    """CQL: DQN that trusts only what the data shows. Kumar et al. (2020).
+
+    Differs from the paper in: a plain double DQN below it, not QR-DQN (which has the same setting).
+    """
+
+    name: ClassVar[str] = "cql"
+
+    double: bool = with_default(DQN, "double", True)
+    conservative_weight: float = with_default(DQN, "conservative_weight", 1.0)

@@ -14,21 +14,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
 from bellmax import bellman, distributions
 from bellmax.agent_config import setting
-from bellmax.contracts import Agent, Array, Space, Transition
-from bellmax.deep.config import ReplayConfig
-from bellmax.deep.learner import make_agent
+from bellmax.contracts import Array, Transition
+from bellmax.deep.algorithm import ReplayAlgorithm
+from bellmax.deep.method import Method, Metrics, Net
 from bellmax.deep.qr_dqn import KAPPA
-from bellmax.deep.targets import back_up, bootstrap, natural
+from bellmax.deep.targets import Scale
+
+
+class ImplicitQuantiles(NamedTuple):
+    """Distributions of the actions' returns, by a quantile function: levels [K] to quantiles as learned [A, K]."""
+
+    function: Callable[[Array], Array]
+    scale: Scale
+    n_samples: int
+    n_policy_samples: int
+
+    def mean(self) -> Array:
+        """Q [A], the means over evenly spread levels."""
+        levels = distributions.midpoints(self.n_policy_samples)
+        return jnp.mean(self.scale.natural(self.function(levels)), axis=1)
+
+    def returns(self, draws: Array) -> Array:
+        """Quantiles at the levels that are drawn for the target [A, N']."""
+        return self.scale.natural(self.function(draws[self.n_samples :]))
 
 
 @dataclass(frozen=True, kw_only=True)
-class IQN(ReplayConfig):
+class IQN(ReplayAlgorithm):
     """IQN: the quantile function of returns. Dabney et al. (2018b)."""
 
     name: ClassVar[str] = "iqn"
@@ -39,32 +57,24 @@ class IQN(ReplayConfig):
     n_cosines: int = setting(64, "cosine features of a level", low=1)
     quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
-    @property
-    def n_draws(self) -> int:
-        """Random numbers in [0, 1) that the loss of one transition wants."""
-        return self.n_samples + self.n_target_samples
+    def method(self) -> Method:
+        """What the network gives is a function from levels to the actions' quantiles."""
+        scale, look = self.scale, self.look()
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
-        return make_agent(self, loss, values, space, n_actions, steps)
+        def loss(
+            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+        ) -> tuple[Array, Array, Metrics]:
+            """Loss, priority |error of the mean| and metrics of ONE transition."""
+            levels = draws[: self.n_samples]
+            quantiles = bellman.value_of(net(transition.obs).function(levels), transition.action)
+            reward, output_t, policy, bonus = look(net, target_net, transition)
+            value = bellman.mean_under(policy, output_t.returns(draws))
+            target = scale.back_up(reward, transition.discount, value, bonus)
+            total = distributions.quantile_loss(quantiles, levels, target, self.quantile_kappa)
+            error = jnp.mean(target) - jnp.mean(quantiles)
+            return weight * total, jnp.abs(error), {"q": jnp.mean(scale.natural(quantiles))}
 
-
-def values(output: Callable[[Array], Array], config: IQN, mask: Array | None) -> Array:
-    """Q [A], the means over evenly spread levels."""
-    levels = distributions.midpoints(config.n_policy_samples)
-    return bellman.legal(jnp.mean(natural(config, output(levels)), axis=1), mask)
-
-
-def loss(
-    net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array, config: IQN
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Loss, priority |error of the mean| and metrics of ONE transition."""
-    levels, levels_t = draws[: config.n_samples], draws[config.n_samples :]
-    quantiles = bellman.value_of(net(transition.obs)(levels), transition.action)
-    reward, quantiles_t, policy, bonus = bootstrap(
-        config, values, net, target_net, transition, lambda output: natural(config, output(levels_t))
-    )
-    target = back_up(config, reward, transition.discount, bellman.mean_under(policy, quantiles_t), bonus)
-    total = distributions.quantile_loss(quantiles, levels, target, config.quantile_kappa)
-    error = jnp.mean(target) - jnp.mean(quantiles)
-    return weight * total, jnp.abs(error), {"q": jnp.mean(natural(config, quantiles))}
+        return Method(
+            lambda function: ImplicitQuantiles(function, scale, self.n_samples, self.n_policy_samples), loss,
+            n_draws=self.n_samples + self.n_target_samples, n_cosines=self.n_cosines,
+        )  # fmt: skip

@@ -1,25 +1,28 @@
-"""JAX. Munchausen DQN: Vieillard et al. (2020), "Munchausen reinforcement learning", equation 1. A recipe.
+"""JAX. The Munchausen target: Vieillard et al. (2020), "Munchausen reinforcement learning", equation 1.
 
     L(θ) = E [ℓ(r + α [τ ln π(a|s)] + γ Σ_b π(b|s') (Q(s', b; θ⁻) - τ ln π(b|s')) - Q(s, a; θ))]
 
-with π = softmax(Q(·; θ⁻) / τ), and the log-policy clipped to [-1, 0].
-
-Differs from DQN in its settings alone. The paper's are α = 0.9, τ = 0.03 and the clip -1 (section 4).
+with π = softmax(Q(·; θ⁻) / τ), and the log-policy clipped to [-1, 0]. The paper's are α = 0.9, τ = 0.03 and the clip -1
+(section 4).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
-from bellmax.agent_config import with_default
-from bellmax.deep.dqn import DQN
+from bellmax import bellman
+from bellmax.contracts import Transition
+from bellmax.deep.method import Bootstrap, Look, Net, Values, allowed, mask_of
 
 
-@dataclass(frozen=True, kw_only=True)
-class MunchausenDQN(DQN):
-    """Munchausen DQN: soft targets and a log-policy bonus. Vieillard et al. (2020)."""
+def soft(temperature: float, share: float, clip: float, values: Values = allowed) -> Look:
+    """The soft policy of the target network, its entropy, and a `share` of its log-policy in the reward."""
 
-    name: ClassVar[str] = "munchausen-dqn"
+    def look(net: Net, target_net: Net, transition: Transition) -> Bootstrap:
+        del net
+        output = target_net(transition.next_obs)
+        q = values(output, mask_of(transition.next_obs))
+        q_tm1 = values(target_net(transition.obs), mask_of(transition.obs))
+        bonus = bellman.munchausen_bonus(q_tm1, transition.action, temperature, share, clip)
+        policy, entropy = bellman.soft_policy(q, temperature), bellman.entropy_bonus(q, temperature)
+        return Bootstrap(transition.reward + bonus, output, policy, entropy)
 
-    munchausen: bool = with_default(DQN, "munchausen", True)
+    return look

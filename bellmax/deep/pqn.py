@@ -18,16 +18,20 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from bellmax import bellman
 from bellmax.agent_config import setting, with_default
-from bellmax.contracts import Agent, Array, Experience, Memory, Space
+from bellmax.contracts import Agent, Array, Experience, Space, Transition
 from bellmax.deep.acting import make_actor, remembered
+from bellmax.deep.building import as_rows, build, make_experience
 from bellmax.deep.config import DeepConfig
-from bellmax.deep.learner import Learned, LearnerState, actor, make_experience, make_network
-from bellmax.deep.optimiser import averaged, make_optimiser
-from bellmax.deep.targets import mask_of
+from bellmax.deep.dqn import ActionValues
+from bellmax.deep.following import chained, moments
+from bellmax.deep.learner import Learned, LearnerState, actor, averaging, namer, running, starter, stepped
+from bellmax.deep.memories import shaped
+from bellmax.deep.method import Method, Metrics, Net, allowed, mask_of
+from bellmax.deep.optimiser import make_optimiser
+from bellmax.deep.targets import SAME
 from bellmax.replay.memory import rollout
 
 
@@ -64,68 +68,73 @@ class PQN(DeepConfig):
         """Gradient steps in a run of `steps` environment steps."""
         return super().updates(steps) * self.epochs * self.minibatches
 
-    def make_memory(self, example: Experience, steps: int) -> Memory:
-        """The steps since the last round."""
-        return rollout(example, self.train_freq, self.num_envs)
+    def method(self) -> Method:
+        """What the network gives for an action is its value, learned towards a return that the batch gives."""
+
+        def loss(
+            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+        ) -> tuple[Array, Array, Metrics]:
+            """Loss, priority |error| and metrics of ONE transition whose reward is its λ-return."""
+            del target_net, draws
+            q = bellman.value_of(net(transition.obs).numbers, transition.action)
+            error = transition.reward - q
+            return weight * jnp.square(error), jnp.abs(error), {"q": q}
+
+        return Method(lambda numbers: ActionValues(numbers, SAME), loss)
 
     def make(self, space: Space, n_actions: int, steps: int) -> Agent:
         """The agent for these spaces, on a run of `steps` environment steps."""
-        optimiser = make_optimiser(self, steps)
-        fresh, network, name, watch = make_network(self, space, n_actions)
-        begin, act, q_values = make_actor(self, values, network, space, steps)
-
-        def init(key: Array) -> LearnerState:
-            params = fresh(key)
-            average = jax.tree.map(jnp.copy, params) if self.weight_averaging else ()
-            return LearnerState(params, (), average, optimiser.init(params), jnp.int32(0))
+        method, optimiser = self.method(), make_optimiser(self, steps)
+        built = build(self, method, space, n_actions)
+        observed, parts = running(self, built), {**averaging(self), "optimiser": moments(optimiser)}
+        before, follow = (
+            chained(**observed),
+            chained(**parts),
+        )  # before a batch is learned from, and after each gradient
+        init = starter(built, chained(**observed, **parts))
 
         def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
             experience, weight = batch
             shuffle, noise = jax.random.split(key)
-            steps_ = experience.transition
-            state = state._replace(params=watch(state.params, state.params, steps_.obs))
-            targets = returns(self, network(state.params, None), experience)
-            data = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (steps_.obs, steps_.action, targets, weight))
+            fresh = experience.transition
+            states, params = before.update(state.following, state.params, state.updates, key, as_rows(fresh.obs, space))
+            state = state._replace(params=params, following=states)
+            returned = fresh._replace(reward=returns(self, built.network(state.params, None), experience))
+            data = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (returned, weight))
 
-            def loss(params: Any, part: Any, noise: Array) -> tuple[Array, dict[str, Array]]:
-                net = network(params, noise)
-                obs, action, target, w = part
-                q = jax.vmap(bellman.value_of)(jax.vmap(net)(obs), action)
-                mean = jnp.mean(w * jnp.square(target - q))
-                return mean, {"loss": mean, "q": jnp.mean(q)}
+            def part_loss(params: Any, part: Any, noise: Array) -> tuple[Array, Metrics]:
+                net = built.network(params, noise)
+                losses = jax.vmap(lambda step, w: method.loss(net, net, step, w, jnp.zeros(0)))
+                loss, _, metrics = losses(*part)
+                mean = jnp.mean(loss)
+                return mean, {"loss": mean, "q": jnp.mean(metrics["q"])}
 
-            def step(state: LearnerState, now: tuple[Array, Array]) -> tuple[LearnerState, dict[str, Array]]:
+            def step(state: LearnerState, now: tuple[Array, Array]) -> tuple[LearnerState, Metrics]:
                 part = jax.tree.map(lambda x: x[now[0]], data)
-                gradient, metrics = jax.grad(loss, has_aux=True)(state.params, part, now[1])
-                change, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-                params, updates = optax.apply_updates(state.params, change), state.updates + 1
-                average = averaged(state.average, params, updates) if self.weight_averaging else ()
-                return LearnerState(params, (), average, optimiser_state, updates), metrics
+                gradient, metrics = jax.grad(part_loss, has_aux=True)(state.params, part, now[1])
+                return stepped(state, gradient, optimiser, follow, now[1], part[0].obs), metrics
 
             size = weight.size
             orders = jnp.argsort(jax.random.uniform(shuffle, (self.epochs, size)), axis=1)  # sooner than permutation
-            parts = orders.reshape(self.epochs * self.minibatches, -1)
-            state, metrics = jax.lax.scan(step, state, (parts, jax.random.split(noise, parts.shape[0])))
-            metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(steps_.reward * weight))}
+            pieces = orders.reshape(self.epochs * self.minibatches, -1)
+            state, metrics = jax.lax.scan(step, state, (pieces, jax.random.split(noise, pieces.shape[0])))
+            metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(fresh.reward * weight))}
             return state, Learned(jnp.zeros(0), metrics)
 
-        memory = self.shaped(self.make_memory(make_experience(self, space), steps))
+        begin, act, q_values = make_actor(self, method, built.network, space, steps)
+        memory = shaped(self, rollout(make_experience(self, space), self.train_freq, self.num_envs))
         return Agent(
-            init, begin, act, remembered, learn, q_values, actor, name, memory, lambda x, mask: values(x, self, mask)
-        )
+            init, begin, act, remembered, learn, q_values, actor, namer(self, built), memory,
+            lambda numbers, mask: method.values(method.output(numbers), mask),
+        )  # fmt: skip
 
 
-def values(output: Array, config: PQN, mask: Array | None) -> Array:
-    """Q [A] of an output [A]."""
-    return bellman.legal(output, mask)
-
-
-def returns(config: PQN, net: Any, experience: Experience) -> Array:
+def returns(config: PQN, net: Net, experience: Experience) -> Array:
     """The λ-returns [T, N] of fresh experience [T, N]."""
     steps = experience.transition
 
     def value(obs: Any) -> Array:
-        return jnp.max(bellman.legal(net(obs), mask_of(obs)))
+        return jnp.max(allowed(net(obs), mask_of(obs)))
 
     v_t = jax.vmap(jax.vmap(value))(steps.next_obs)
     back = jax.vmap(bellman.lambda_returns, (1, 1, 1, 1, None), 1)

@@ -11,22 +11,38 @@ Differs from the paper in: what DQN here differs in; fewer quantiles by default,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
 from bellmax import bellman, distributions
 from bellmax.agent_config import setting
-from bellmax.contracts import Agent, Array, Space, Transition
-from bellmax.deep.config import ReplayConfig
-from bellmax.deep.learner import make_agent
-from bellmax.deep.targets import back_up, bootstrap, natural
+from bellmax.contracts import Array, Transition
+from bellmax.deep.algorithm import ReplayAlgorithm
+from bellmax.deep.method import Method, Metrics, Net
+from bellmax.deep.targets import Scale
 
 KAPPA = "where the quantile Huber loss turns linear; it biases returns that differ by less than this: 0 does not"
 
 
+class Quantiles(NamedTuple):
+    """Distributions of the actions' returns, by quantiles at evenly spread levels, as they are learned [A, N]."""
+
+    numbers: Array
+    scale: Scale
+
+    def mean(self) -> Array:
+        """Q [A]."""
+        return jnp.mean(self.scale.natural(self.numbers), axis=1)
+
+    def returns(self, draws: Array) -> Array:
+        """Quantiles [A, N]."""
+        del draws
+        return self.scale.natural(self.numbers)
+
+
 @dataclass(frozen=True, kw_only=True)
-class QRDQN(ReplayConfig):
+class QRDQN(ReplayAlgorithm):
     """QR-DQN: the distribution of returns by its quantiles. Dabney et al. (2018a)."""
 
     name: ClassVar[str] = "qr-dqn"
@@ -34,30 +50,21 @@ class QRDQN(ReplayConfig):
     n_quantiles: int = setting(32, "quantiles of the distribution", low=1)
     quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
-    @property
-    def n_outputs(self) -> int:
-        """Quantiles for an action."""
-        return self.n_quantiles
+    def method(self) -> Method:
+        """What the network gives for an action is its quantiles."""
+        scale, look = self.scale, self.look()
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
-        return make_agent(self, loss, values, space, n_actions, steps)
+        def loss(
+            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+        ) -> tuple[Array, Array, Metrics]:
+            """Loss, priority |error of the mean| and metrics of ONE transition."""
+            quantiles = bellman.value_of(net(transition.obs).numbers, transition.action)
+            reward, output_t, policy, bonus = look(net, target_net, transition)
+            value = bellman.mean_under(policy, output_t.returns(draws))
+            target = scale.back_up(reward, transition.discount, value, bonus)
+            levels = distributions.midpoints(self.n_quantiles)
+            total = distributions.quantile_loss(quantiles, levels, target, self.quantile_kappa)
+            error = jnp.mean(target) - jnp.mean(quantiles)
+            return weight * total, jnp.abs(error), {"q": jnp.mean(scale.natural(quantiles))}
 
-
-def values(output: Array, config: QRDQN, mask: Array | None) -> Array:
-    """Q [A], the means of the quantiles [A, N]."""
-    return bellman.legal(jnp.mean(natural(config, output), axis=1), mask)
-
-
-def loss(
-    net: Any, target_net: Any, transition: Transition, weight: Array, draws: Array, config: QRDQN
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Loss, priority |error of the mean| and metrics of ONE transition."""
-    del draws
-    quantiles = bellman.value_of(net(transition.obs), transition.action)
-    reward, quantiles_t, policy, bonus = bootstrap(config, values, net, target_net, transition)
-    target = back_up(config, reward, transition.discount, bellman.mean_under(policy, quantiles_t), bonus)
-    levels = distributions.midpoints(config.n_quantiles)
-    total = distributions.quantile_loss(quantiles, levels, target, config.quantile_kappa)
-    error = jnp.mean(target) - jnp.mean(quantiles)
-    return weight * total, jnp.abs(error), {"q": jnp.mean(natural(config, quantiles))}
+        return Method(lambda numbers: Quantiles(numbers, scale), loss, n_outputs=self.n_quantiles)

@@ -15,24 +15,25 @@ import jax.numpy as jnp
 from bellmax import bellman
 from bellmax.contracts import Array, Experience, Masked, Transition
 from bellmax.deep.config import ReplayConfig
+from bellmax.deep.method import Loss, Network
 from bellmax.spaces import visible
 
 
 class Seen(NamedTuple):
     """What the heads of the network and of its copy see of one observation."""
 
-    network: Array
-    target: Array
+    network: Any
+    target: Any
 
 
-def unroll(module: Any, sequence: Experience, burn_in: int) -> tuple[Array, Array]:
+def unroll(module: Network, sequence: Experience, burn_in: int) -> tuple[Array, Array]:
     """What the head sees of every observation [L, F], and of the observation in which each step ended [L, F].
 
     The cell begins anew after an episode's end; no gradient flows into the burn-in.
     """
-    features = jax.vmap(module.features)(visible(sequence.transition.obs))
-    following = jax.vmap(module.features)(visible(sequence.transition.next_obs))
-    start = jax.tree.map(lambda x: x[0], sequence.carry)
+    features = jax.vmap(module.features)(sequence.transition.obs)
+    following = jax.vmap(module.features)(sequence.transition.next_obs)
+    start = module.resume(jax.tree.map(lambda x: x[0], sequence.carry))
 
     def step(carry: Any, x: tuple[Array, ...]) -> tuple[Any, tuple[Array, Array]]:
         k, feature, after, over = x
@@ -58,14 +59,14 @@ def transitions(config: ReplayConfig, sequence: Experience) -> tuple[Array, Arra
 
 def batch_of_sequences(
     config: ReplayConfig,
-    one: Any,
-    net: Any,
-    target_net: Any,
+    loss: Loss,
+    net: Network,
+    target_net: Network,
     batch: Experience,
     weight: Array,
     draws: Array,
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """Losses [B], priorities [B] and metrics of sequences [B, L]; `one` is the loss of one transition.
+    """Losses [B], priorities [B] and metrics of sequences [B, L]; `loss` is of one transition.
 
     A priority is a mix of the largest error and the mean one: Kapturowski et al. (2019), section 2.3.
     """
@@ -84,7 +85,7 @@ def batch_of_sequences(
         )
         learnt = jax.tree.map(lambda x: x[burn_in:], made)
         losses, errors, metrics = jax.vmap(
-            lambda step, k: one(
+            lambda step, k: loss(
                 lambda obs: net.head(visible(obs).network), lambda obs: target_net.head(visible(obs).target), step, w, k
             )
         )(learnt, draw)

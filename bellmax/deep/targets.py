@@ -1,70 +1,54 @@
-"""JAX. What a transition's target looks at: the choice of the next action, whatever the head; for ONE transition."""
+"""JAX. Which next action a target values, and on which scale, whatever the head; for ONE transition.
+
+Van Hasselt et al. (2016), "Deep reinforcement learning with double Q-learning"; Pohlen et al. (2018), "Observe and look
+further". Soft targets are in munchausen.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from bellmax import bellman
-from bellmax.contracts import Array, Masked, Transition
-from bellmax.deep.config import DeepConfig, ReplayConfig
-
-Values = Callable[[Any, Any, Any], Array]
+from bellmax.contracts import Array, Transition
+from bellmax.deep.method import Bootstrap, Look, Net, Values, allowed, mask_of
 
 
-class Bootstrap(NamedTuple):
-    """How a transition's target looks at the next observation.
+class Scale(NamedTuple):
+    """Between rewards and the numbers that a network learns: two functions, each the other's inverse."""
 
-    Attributes:
-        reward: of the transition, with a bonus if the method has one.
-        output: of the target network there, [A] or [A, n], not squeezed.
-        policy: what the target takes the mean under [A].
-        bonus: added to the value there (soft targets), a scalar.
-    """
+    natural: Callable[[Array], Array]
+    learned: Callable[[Array], Array]
 
-    reward: Array
-    output: Array
-    policy: Array
-    bonus: Array
+    def back_up(self, reward: Array, discount: Array, value: Array, bonus: Array) -> Array:
+        """The target `reward + discount (value + bonus)` as the network learns it, for any shape of values."""
+        return self.learned(reward + discount * (value + bonus))
 
 
-def mask_of(obs: Any) -> Any:
-    """The allowed actions [A] of an observation, or None."""
-    # where nothing is allowed an episode has ended, and no value counts: all is as good as nothing, and finite
-    return obs.mask | ~jnp.any(obs.mask) if isinstance(obs, Masked) else None
+SAME = Scale(lambda x: x, lambda x: x)
+SQUEEZED = Scale(bellman.unsqueeze, bellman.squeeze)  # Pohlen et al. (2018), proposition A.2
 
 
-def natural(config: DeepConfig, output: Array) -> Array:
-    """Values as they are, of an output that may be on the squeezed scale."""
-    return bellman.unsqueeze(output) if getattr(config, "value_rescaling", False) else output
+def greedy(values: Values = allowed) -> Look:
+    """The action that the target network values most: Mnih et al. (2015)."""
+
+    def look(net: Net, target_net: Net, transition: Transition) -> Bootstrap:
+        del net
+        output = target_net(transition.next_obs)
+        q = values(output, mask_of(transition.next_obs))
+        return Bootstrap(transition.reward, output, bellman.greedy_policy(q), jnp.float32(0.0))
+
+    return look
 
 
-def bootstrap(
-    config: ReplayConfig, values: Values, net: Any, target_net: Any, transition: Transition, read: Any = None
-) -> Bootstrap:
-    """The target's choice of action: greedy, double, or soft (Munchausen); only of allowed actions.
+def double(values: Values = allowed) -> Look:
+    """The action that the network values most, valued by the target network: van Hasselt et al. (2016), equation 4."""
 
-    `values(output, config, mask) -> q [A]`; `read(output) -> [A] or [A, n]`, by default the values themselves.
-    """
-    read = read or (lambda output: natural(config, output))
-    mask = mask_of(transition.next_obs)
-    output = target_net(transition.next_obs)
-    chooser = net(transition.next_obs) if config.double else output
-    q = values(chooser, config, mask)
-    if not config.munchausen:
-        return Bootstrap(transition.reward, read(output), bellman.greedy_policy(q), jnp.float32(0.0))
-    q_tm1 = values(target_net(transition.obs), config, mask_of(transition.obs))
-    temperature = config.munchausen_temperature
-    bonus = bellman.munchausen_bonus(
-        q_tm1, transition.action, temperature, config.munchausen_alpha, config.munchausen_clip
-    )
-    policy, soft = bellman.soft_policy(q, temperature), bellman.entropy_bonus(q, temperature)
-    return Bootstrap(transition.reward + bonus, read(output), policy, soft)
+    def look(net: Net, target_net: Net, transition: Transition) -> Bootstrap:
+        output, chooser = target_net(transition.next_obs), net(transition.next_obs)
+        q = values(chooser, mask_of(transition.next_obs))
+        return Bootstrap(transition.reward, output, bellman.greedy_policy(q), jnp.float32(0.0))
 
-
-def back_up(config: ReplayConfig, reward: Array, discount: Array, value: Array, bonus: Array) -> Array:
-    """`reward + discount (value + bonus)`, for any shape of values; on the squeezed scale if the config says so."""
-    target = reward + discount * (value + bonus)
-    return bellman.squeeze(target) if config.value_rescaling else target
+    return look

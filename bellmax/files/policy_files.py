@@ -180,9 +180,9 @@ def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tupl
         end = (int(numbers_of(space).ranged.sum()),)
         table = (make_coder(config, space, np.zeros(end), np.ones(end), n_actions).n_tiles, n_actions)
         return {"q": table, "visits": table, "low": end, "high": end}
-    import jax
 
-    from bellmax.networks.network import skeleton, to_named
+    from bellmax.deep.building import module_shapes
+    from bellmax.networks.packing import to_named
 
-    named = jax.eval_shape(lambda: to_named(skeleton(space, n_actions, config.spec)))
+    named = to_named(module_shapes(config, space, n_actions))
     return {name: leaf.shape for name, leaf in named.items()}

@@ -72,13 +72,14 @@ def check_memory(config: Any, source: Source, steps: int, n_seeds: int) -> None:
     """
     import jax
 
-    from bellmax.networks.network import skeleton
+    from bellmax.deep.building import module_shapes
+    from bellmax.networks.packing import to_named
 
     free, seeds = free_bytes(), f" of each of {n_seeds} seeds" if n_seeds > 1 else ""
     if free is None:
         return
-    network = jax.eval_shape(lambda: skeleton(source.space, source.n_actions, config.spec))
-    n_parameters = sum(leaf.size for leaf in jax.tree.leaves(network))
+    network = module_shapes(config, source.space, source.n_actions)
+    n_parameters = sum(leaf.size for leaf in to_named(network).values())
     needed = n_seeds * n_parameters * COPIES * 4
     if needed > 0.8 * free:
         raise ResourceError(
@@ -217,14 +218,13 @@ def piece_rounds(config: Any, space: Any, n_actions: int, stride: int) -> int:
 
     Measured on 2 cores: a call costs about 0.2 ms, so that pieces of 50 ms and more cost nothing that is noticed.
     """
-    import jax
-
+    from bellmax.deep.building import module_shapes
     from bellmax.networks.images import image_of
-    from bellmax.networks.network import skeleton
+    from bellmax.networks.packing import to_named
     from bellmax.spaces import leaves_of
 
-    network = jax.eval_shape(lambda: skeleton(space, n_actions, config.spec))
-    weights = sum(leaf.size for leaf in jax.tree.leaves(network))
+    network = module_shapes(config, space, n_actions)
+    weights = sum(leaf.size for leaf in to_named(network).values())
     used = 32 if any(map(image_of, leaves_of(space))) else 1  # a kernel's weights are used at many places
     batch = getattr(config, "batch_size", stride) * config.gradient_steps
     return max(1, min(2_048, 16_384 // stride, int(2e9 / (weights * used * batch))))

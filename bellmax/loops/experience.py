@@ -123,7 +123,7 @@ def from_memory(config: Any, agent: Any, space: Space, memory: Any) -> Dataset:
     """What the replay memory of an agent holds: the newest steps, world after world, each in time order."""
     import jax
 
-    from bellmax.deep.learner import make_experience
+    from bellmax.deep.building import make_experience
     from bellmax.replay.frames import make_store, shares_frames
     from bellmax.replay.ring import make_ring
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from bellmax.contracts import Array, ConfigError, Space, unknown
 from bellmax.keys import drawn, make_key
 from bellmax.networks.layers import GRU, LSTM, Dense, NoisyDense, Norm, SpectralDense, Standardizer
+from bellmax.networks.packing import is_real, outline
 from bellmax.networks.torsos import TORSOS, choose_torso
 from bellmax.spaces import visible, zeros
 
 CELLS: dict[str, Any] = {"none": None, "lstm": LSTM, "gru": GRU}
 
-
-LARGE = 2**16  # numbers in an array; its copy into a vector and out of it costs some 20 µs
 GRID = 1024  # levels τ are told apart to 1/1024: their cosines are a table, as a cosine costs as much as ten products
 
 
@@ -106,7 +104,7 @@ class Head(eqx.Module):
 
 
 class ImplicitHead(eqx.Module):
-    """Features [F] to a function of levels τ [K], which gives quantiles [A, K]. Dabney et al. (2018b), equation 4."""
+    """Features [F] to a quantile function. Dabney et al. (2018b), equation 4."""
 
     embedding: Dense
     head: Head
@@ -118,19 +116,30 @@ class ImplicitHead(eqx.Module):
         self.head = Head(n_in, n_actions, spec, k_head)
         self.n_cosines = spec.n_cosines
 
-    def __call__(self, features: Array) -> Callable[[Array], Array]:
+    def __call__(self, features: Array) -> QuantileFunction:
         """[F] to a function from [K] to [A, K]."""
-        levels = (np.arange(GRID)[:, None] + 0.5) / GRID
-        table = jnp.asarray(np.cos(np.pi * np.arange(1, self.n_cosines + 1) * levels), jnp.float32)
+        return QuantileFunction(self, features)
+
+
+class QuantileFunction(NamedTuple):
+    """The quantiles that an implicit head gives at any levels, of one observation's features [F]."""
+
+    head: ImplicitHead
+    features: Array
+
+    def __call__(self, levels: Array) -> Array:
+        """Levels τ [K] to quantiles [A, K]."""
+        middles = (np.arange(GRID)[:, None] + 0.5) / GRID
+        table = jnp.asarray(np.cos(np.pi * np.arange(1, self.head.n_cosines + 1) * middles), jnp.float32)
 
         def at(tau: Array) -> Array:
             cosines = table[jnp.clip(tau * GRID, 0, GRID - 1).astype(jnp.int32)]
-            return self.head(features * jax.nn.relu(self.embedding(cosines)))
+            return self.head.head(self.features * jax.nn.relu(self.head.embedding(cosines)))
 
-        return lambda taus: jax.vmap(at, out_axes=1)(taus)
+        return jax.vmap(at, out_axes=1)(levels)
 
 
-class Network(eqx.Module):
+class TorsoAndHead(eqx.Module):
     """Torso, cell, head. `features` and `head` are apart for those who unroll a sequence between them."""
 
     standardizer: Any
@@ -175,13 +184,13 @@ class Ensemble(eqx.Module):
     Output [K, A].
     """
 
-    members: Network
-    priors: Network
+    members: TorsoAndHead
+    priors: TorsoAndHead
     scale: float = eqx.field(static=True)
 
     def __init__(self, space: Space, n_actions: int, spec: Spec, key: Array) -> None:
         keys = jax.random.split(key, 2)
-        make: Any = jax.vmap(lambda k: Network(space, n_actions, spec, k))
+        make: Any = eqx.filter_vmap(lambda k: TorsoAndHead(space, n_actions, spec, k))
         self.members, self.priors = (make(jax.random.split(k, spec.n_members)) for k in keys)
         self.scale = spec.prior_scale
 
@@ -197,12 +206,12 @@ def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> Any:
     Raises:
         ConfigError: no torso has this name, or it does not fit the observations.
     """
-    return (Ensemble if spec.n_members else Network)(space, n_actions, spec, key)
+    return (Ensemble if spec.n_members else TorsoAndHead)(space, n_actions, spec, key)
 
 
-def with_standardizer(module: Network, standardizer: Any) -> Network:
+def with_standardizer(module: TorsoAndHead, standardizer: Any) -> TorsoAndHead:
     """The module with another running mean and variance of observations."""
-    new: Network = eqx.tree_at(lambda m: m.standardizer, module, standardizer)
+    new: TorsoAndHead = eqx.tree_at(lambda m: m.standardizer, module, standardizer)
     return new
 
 
@@ -220,43 +229,26 @@ def with_noise(module: Any, key: Array) -> Any:
     return jax.tree.map(lambda node: node.draw(next(noise)) if is_noisy(node) else node, module, is_leaf=is_noisy)
 
 
-def flatten(network: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """All parameters as one vector [P], and the function back.
-
-    One vector makes the optimiser three kernels a step instead of three for each array. Arrays of at least `LARGE`
-    numbers cost more to copy into it than that saves: where there are any it is (vector, *large arrays).
-    """
-    leaves, tree = jax.tree.flatten(network)
-    large = [leaf.size >= LARGE for leaf in leaves]
-    vector, to_small = ravel_pytree([leaf for leaf, is_large in zip(leaves, large, strict=True) if not is_large])
-
-    def unflatten(params: Any) -> Any:
-        vector, *whole = params if isinstance(params, tuple) else (params,)
-        small, rest = iter(to_small(vector)), iter(whole)
-        return jax.tree.unflatten(tree, [next(rest if is_large else small) for is_large in large])
-
-    whole = [leaf for leaf, is_large in zip(leaves, large, strict=True) if is_large]
-    return (vector, *whole) if whole else vector, unflatten
-
-
 def skeleton(space: Space, n_actions: int, spec: Spec) -> Any:
     """A network of the right shapes."""
     return make_network(space, n_actions, spec, make_key(0))
 
 
-def to_named(network: Any) -> dict[str, Array]:
-    """Parameters by their path, such as "torso.layers.0.weight"."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(network)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+def shapes(space: Space, n_actions: int, spec: Spec) -> Any:
+    """The same with shapes for its parameters, which are not computed."""
+    return outline(lambda: skeleton(space, n_actions, spec))
 
 
-def from_named(network: Any, arrays: dict[str, Any]) -> Any:
-    """`network` with the parameters of `to_named`.
+def share_of_fresh(module: Any, share: float) -> Any:
+    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, 0 if not learnt, else `share`.
 
-    Raises:
-        ValueError: a name or a shape differs.
+    D'Oro et al. (2023) reset all; Schwarzer et al. (2023), section 3, shrink and perturb the torso.
     """
-    expected = to_named(network)
-    if {name: leaf.shape for name, leaf in expected.items()} != {k: v.shape for k, v in arrays.items()}:
-        raise ValueError(f"parameters {sorted(arrays)} do not fit a network of {sorted(expected)}")
-    return jax.tree.unflatten(jax.tree.structure(network), [arrays[name] for name in expected])
+
+    def of(path: Any, leaf: Any) -> Any:
+        if not is_real(leaf):
+            return leaf
+        part = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
+        return jnp.full_like(leaf, 0.0 if {"priors", "standardizer"} & set(part) else 1.0 if "head" in part else share)
+
+    return jax.tree_util.tree_map_with_path(of, module)

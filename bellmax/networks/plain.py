@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bellmax.networks.layers import NORM_EPSILON, Dense, NoisyDense, SpectralDense, spectral_norm
-from bellmax.networks.network import Ensemble, Head, Network
+from bellmax.networks.network import Ensemble, Head, TorsoAndHead
 from bellmax.networks.torsos import MLP, flat, flat_size
 
 Function = Callable[[Any], Any]
@@ -52,7 +52,7 @@ def plain(module: Any) -> Function | None:
             return (outputs[:k] + scale * outputs[k:]).swapaxes(0, 1)
 
         return ensemble
-    if type(module) is not Network or module.cell is not None:
+    if type(module) is not TorsoAndHead or module.cell is not None:
         return None
     if type(module.torso) is not MLP or type(module.head) is not Head:
         return None

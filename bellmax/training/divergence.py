@@ -55,13 +55,16 @@ def check_divergence(seeds: Sequence[int], chunks: Sequence[Chunk], scale: Scale
     Raises:
         NonFiniteError: names the seed, the value and the bound.
     """
-    horizon = 1.0 - config.gamma ** getattr(config, "n_steps", 1)
+    limits = config.limits()
+    if limits is None:
+        return
+    horizon = 1.0 - limits.discount
     for i, (seed, chunk) in enumerate(zip(seeds, chunks, strict=True)):
         scale.reward[i] = max(scale.reward[i], chunk.metrics.get("train/max_reward", 0.0))
-        if horizon <= 0 or hasattr(config, "v_max") or (value := abs(chunk.metrics.get("train/q", math.nan))) != value:
+        if horizon <= 0 or limits.bounds or (value := abs(chunk.metrics.get("train/q", math.nan))) != value:
             continue
         scale.first[i] = np.fmin(scale.first[i], value)
-        reward = max(scale.reward[i], 1.0) + getattr(config, "munchausen", False)
+        reward = max(scale.reward[i], 1.0) + limits.bonus
         bound = FAR * reward / horizon
         grown = value > GROWN * scale.first[i] or value > AT_ONCE * bound
         if value > bound and grown:
@@ -78,12 +81,14 @@ CLIPPED = 0.5  # the share of targets outside the atoms above which a head canno
 def clipping(chunks: Sequence[Chunk], scale: Scale, config: Any) -> str | None:
     """What to say where most of the targets lie outside the atoms of a categorical head; None where they do not."""
     share = max((chunk.metrics.get("train/clipped_targets", 0.0) for chunk in chunks), default=0.0)
-    if share <= CLIPPED:
+    limits = config.limits()
+    if share <= CLIPPED or limits is None or limits.bounds is None:
         return None
+    low, high = limits.bounds
     horizon = max(1.0 - config.gamma, 1e-3)
     most = max(float(scale.reward.max()), 1e-9)
     return (
-        f"{share:.0%} of the targets are clipped to the atoms, v_min={config.v_min:g} to v_max={config.v_max:g} "
+        f"{share:.0%} of the targets are clipped to the atoms, v_min={low:g} to v_max={high:g} "
         f"(train/clipped_targets): values outside cannot be learned; give v_min and v_max around all discounted "
         f"returns, which lie within ±{most / horizon:.3g} for rewards of at most {most:.3g}"
     )

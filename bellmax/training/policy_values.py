@@ -63,15 +63,14 @@ def _dense(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any])
     What its first layer sees of an observation and what its output means are the network's and the agent's own
     functions, called by JAX where they do anything: they are small enough for XLA to run them at once.
     """
-    import jax
-
-    from bellmax.deep.targets import mask_of
-    from bellmax.networks.network import from_named, skeleton
+    from bellmax.deep.building import module_shapes
+    from bellmax.deep.method import mask_of
+    from bellmax.networks.packing import from_named
     from bellmax.networks.plain import features_of, n_features, plain
 
     if config.recurrent != "none" or (values := config.make(space, n_actions, 1).values) is None:
         return None
-    blank = jax.eval_shape(lambda: skeleton(space, n_actions, config.spec))
+    blank = module_shapes(config, space, n_actions)
     module = from_named(blank, {name: np.asarray(array) for name, array in arrays.items()})
     function = plain(module)
     if function is None:
@@ -116,17 +115,19 @@ def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callabl
     if is_tabular(config):
         return lambda n: (), jax.jit(lambda arrays, carry, batch: (arrays["q"][batch], carry))
 
+    from bellmax.deep.building import build
     from bellmax.deep.learner import LearnerState
     from bellmax.keys import make_key
-    from bellmax.networks.network import flatten, from_named, skeleton
+    from bellmax.networks.packing import from_named
 
-    agent, blank = config.make(space, n_actions, 1), skeleton(space, n_actions, config.spec)
+    agent, built = config.make(space, n_actions, 1), build(config, config.method(), space, n_actions)
+    blank = built.module(built.fresh(make_key(0)))
 
     def begin(n: int) -> Any:
         return jax.vmap(agent.begin, (0, None))(jax.random.split(make_key(0), n), 0.0)
 
     def look(arrays: dict[str, Any], carry: Any, batch: Any) -> Any:
-        state = LearnerState(flatten(from_named(blank, arrays))[0], (), (), (), ())
+        state = LearnerState(built.pack(from_named(blank, arrays)), (), ())
         return jax.vmap(agent.q_values, (None, 0, 0))(state, carry, batch)
 
     return begin, jax.jit(look)

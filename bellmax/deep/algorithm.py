@@ -1,0 +1,42 @@
+"""JAX. The parts that the settings of an algorithm with a replay memory choose; override a part to change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bellmax.contracts import Agent, Experience, Memory, Space
+from bellmax.deep import munchausen, targets
+from bellmax.deep.config import ReplayConfig
+from bellmax.deep.following import Part, copied, polyak
+from bellmax.deep.learner import make_agent
+from bellmax.deep.memories import make_memory
+from bellmax.deep.method import Look, Values, allowed
+from bellmax.deep.targets import SAME, SQUEEZED, Scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayAlgorithm(ReplayConfig):
+    """Settings, and the parts that they choose; an algorithm states its `method`."""
+
+    @property
+    def scale(self) -> Scale:
+        """On which values are learned."""
+        return SQUEEZED if self.value_rescaling else SAME
+
+    def look(self, values: Values = allowed) -> Look:
+        """How a target looks at the next observation."""
+        if self.munchausen:
+            return munchausen.soft(self.munchausen_temperature, self.munchausen_alpha, self.munchausen_clip, values)
+        return targets.double(values) if self.double else targets.greedy(values)
+
+    def target(self) -> Part:
+        """How the target network follows the network."""
+        return copied(self.target_period) if self.tau == 1.0 else polyak(self.target_period, self.tau)
+
+    def memory(self, example: Experience, steps: int) -> Memory:
+        """Where experience like `example` goes, on a run of `steps` environment steps."""
+        return make_memory(self, example, steps)
+
+    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
+        """The agent for these spaces, on a run of `steps` environment steps."""
+        return make_agent(self, self.method(), self.target(), self.memory, space, n_actions, steps)

@@ -1,0 +1,192 @@
+"""JAX. What happens after a gradient: parts in a chain, each with a state, as Optax has transformations before it.
+
+A part sees the new parameters after each gradient step, and may change them. Target networks, the averaged policy, the
+running statistics of observations and resets are parts; `chained` puts them in order, and `resetting` around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bellmax.contracts import Array
+from bellmax.deep.method import Network
+from bellmax.deep.several import Several
+
+LONGEST_AVERAGE = 2_500  # gradient steps
+Mix = Callable[[Any], Any]  # parameters before a reset to parameters after it
+
+
+def _unchanged(state: Any, params: Any, mix: Mix) -> Any:
+    del params, mix
+    return state
+
+
+def _single(state: Any, network: Callable[[Any], Network]) -> Network:
+    return network(state)
+
+
+class Part(NamedTuple):
+    """One thing that follows a gradient step.
+
+    Attributes:
+        init: `init(params) -> state`, no array of which is one of `params`: donation would free it twice.
+        update: `update(state, params, updates, key, obs) -> (state, params)`, after so many gradient steps, the last of
+            them on these observations [..., ...].
+        anew: `anew(state, params, mix) -> state` at a reset to `params`; `mix(old)` resets other parameters alike.
+        network: of a target: `network(state, make) -> Network`, where `make(params)` is the network of any parameters.
+    """
+
+    init: Callable[[Any], Any]
+    update: Callable[[Any, Any, Array, Array, Any], tuple[Any, Any]]
+    anew: Callable[[Any, Any, Mix], Any] = _unchanged
+    network: Callable[[Any, Callable[[Any], Network]], Network] = _single
+
+
+def chained(**parts: Part) -> Part:
+    """The parts in this order, as one; its state is a dictionary of theirs, in which others may have a place too."""
+
+    def init(params: Any) -> dict[str, Any]:
+        return {name: part.init(params) for name, part in parts.items()}
+
+    def update(states: dict[str, Any], params: Any, updates: Array, key: Array, obs: Any) -> tuple[dict[str, Any], Any]:
+        new = dict(states)
+        for name, part in parts.items():
+            new[name], params = part.update(states[name], params, updates, key, obs)
+        return new, params
+
+    def anew(states: dict[str, Any], params: Any, mix: Mix) -> dict[str, Any]:
+        return {**states, **{name: part.anew(states[name], params, mix) for name, part in parts.items()}}
+
+    return Part(init, update, anew)
+
+
+def mixed(share: Any, new: Any, old: Any) -> Any:
+    """`share` of new parameters and the rest of old ones."""
+    return jax.tree.map(lambda x, y: share * x + (1.0 - share) * y, new, old)
+
+
+def _chosen(condition: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), new, old)
+
+
+def _copy(params: Any) -> Any:
+    return jax.tree.map(jnp.copy, params)
+
+
+def copied(period: int) -> Part:
+    """A target network that is copied every `period` gradient steps: Mnih et al. (2015)."""
+    return polyak(period, 1.0)
+
+
+def polyak(period: int, tau: float) -> Part:
+    """A target network that moves a share `tau` towards the network every `period` gradient steps."""
+
+    def update(target: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
+        del key, obs
+        return _chosen(updates % period == 0, mixed(tau, params, target), target), params
+
+    return Part(_copy, update, lambda target, params, mix: mix(target))
+
+
+def mean_of_copies(k: int, period: int) -> Part:
+    """A target network that is the mean of the last `k` copies, one every `period` gradient steps.
+
+    Anschel et al. (2017), "Averaged-DQN", algorithm 2: the mean of what they say, not of their parameters.
+    """
+
+    def init(params: Any) -> Any:
+        return jax.tree.map(lambda x: jnp.repeat(x[None], k, axis=0), params)
+
+    def update(copies: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
+        del key, obs
+        newer = jax.tree.map(lambda old, x: jnp.concatenate([old[1:], x[None]]), copies, params)
+        return _chosen(updates % period == 0, newer, copies), params
+
+    def network(copies: Any, make: Callable[[Any], Network]) -> Network:
+        return Several(tuple(make(jax.tree.map(lambda x, i=i: x[i], copies)) for i in range(k)))
+
+    return Part(init, update, lambda copies, params, mix: jax.vmap(mix)(copies), network)
+
+
+def averaged(average: Any, params: Any, count: Any) -> Any:
+    """Return the average after `count` gradient steps, in which step k weighs about k^3 at first.
+
+    Polynomial-decay averaging with η = 3: Shamir and Zhang (2013), equation 4. A greedy policy jumps between
+    near-equal actions while its values settle; their average does not. The window of that average is a share of the
+    run, and networks too far apart have no average that is a good network, so from `4 LONGEST_AVERAGE` gradient steps
+    on it is an exponential average of the last `LONGEST_AVERAGE` (decision 38).
+    """
+    share = jnp.maximum(4.0 / (count + 3.0), 1.0 / LONGEST_AVERAGE)
+    return jax.tree.map(lambda mean, x: mean + (x - mean) * share, average, params)
+
+
+def policy_average(reset_interval: int = 0) -> Part:
+    """The average of the parameters since the last reset, for the policy."""
+
+    def update(average: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
+        del key, obs
+        age = (updates - 1) % reset_interval + 1 if reset_interval else updates
+        return averaged(average, params, age), params
+
+    return Part(_copy, update, lambda average, params, mix: params)
+
+
+def statistics(read: Callable[[Any], Any], write: Callable[[Any, Any], Any]) -> Part:
+    """The running mean and variance of observations, which are parameters without a gradient.
+
+    `read(params)` gives them, `write(params, them)` puts them back: no optimiser moves them.
+    """
+
+    def update(running: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
+        del updates, key
+        running = running.seen(obs)
+        return running, write(params, running)
+
+    return Part(lambda params: _copy(read(params)), update)
+
+
+def moments(optimiser: optax.GradientTransformation) -> Part:
+    """The optimiser's state, which a reset begins anew; only the step size goes on falling."""
+
+    def anew(state: Any, params: Any, mix: Mix) -> Any:
+        del mix
+        return jax.tree.map(
+            lambda begin, now: now if is_schedule(now) else begin,
+            optimiser.init(params), state, is_leaf=is_schedule,
+        )  # fmt: skip
+
+    return Part(optimiser.init, lambda state, params, updates, key, obs: (state, params), anew)
+
+
+def is_schedule(state: Any) -> bool:
+    """Whether a part of an optimiser's state is the clock of its step size."""
+    return isinstance(state, optax.ScaleByScheduleState)
+
+
+def resetting(part: Part, interval: int, last: float, fresh: Callable[[Array], Any], share: Any) -> Part:
+    """Around other parts: every `interval` gradient steps, before `last`, parameters move to fresh ones by `share`.
+
+    `fresh(key) -> params`; D'Oro et al. (2023) reset all, Schwarzer et al. (2023), section 3, shrink and perturb.
+    """
+
+    def update(state: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
+        state, params = part.update(state, params, updates, key, obs)
+
+        def anew(state: Any, params: Any) -> tuple[Any, Any]:
+            new = fresh(key)
+
+            def mix(old: Any) -> Any:
+                return jax.tree.map(mixed, share, new, old)
+
+            params = mix(params)
+            return part.anew(state, params, mix), params
+
+        due = (updates % interval == 0) & (updates < last)
+        return jax.lax.cond(due, anew, lambda state, params: (state, params), state, params)  # type: ignore[no-any-return]
+
+    return part._replace(update=update)

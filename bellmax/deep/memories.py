@@ -1,0 +1,60 @@
+"""JAX. The replay memory that an agent's settings describe: ring, sampler, n steps, frames, scale of rewards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from bellmax.contracts import Experience, Memory
+from bellmax.deep.config import DeepConfig, ReplayConfig
+from bellmax.replay.frames import frame_replay, shares_frames
+from bellmax.replay.memory import replay
+from bellmax.replay.ring import Ring
+from bellmax.replay.sampling import Sampler, prioritized, uniform
+
+
+def make_memory(config: ReplayConfig, example: Experience, steps: int) -> Memory:
+    """A ring of `buffer_size`, of transitions or sequences, uniform or prioritised, on a run of `steps`."""
+    sequences = config.recurrent != "none"
+    window = config.window if sequences else 1
+
+    def sampler(ring: Ring) -> Sampler:
+        if not config.prioritized:
+            return uniform(ring, config.batch_size, window)
+        return prioritized(
+            ring,
+            config.batch_size,
+            alpha=config.priority_alpha,
+            beta=(config.priority_beta, config.priority_beta_final),
+            epsilon=config.priority_epsilon,
+            steps=steps,
+            window=window,
+        )
+
+    moving = (lambda updates: horizon(config, updates)) if config.anneal_interval else None
+    keep = frame_replay if shares_frames(example.transition.obs) else replay
+    return keep(example, config.buffer_size, config.num_envs, sampler, config.window, moving, sequences)
+
+
+def horizon(config: ReplayConfig, updates: Any) -> tuple[Any, Any]:
+    """(n, γ) after so many gradient steps. Schwarzer et al. (2023), section 3: exponential in n and in 1 - γ."""
+    age = updates % config.reset_interval if config.reset_interval else updates
+    share = jnp.minimum(age / config.anneal_interval, 1.0)
+    n = config.n_steps_initial * (config.n_steps / config.n_steps_initial) ** share
+    gap = (1.0 - config.gamma_initial) ** (1.0 - share) * (1.0 - config.gamma) ** share
+    return jnp.round(n).astype(jnp.int32), 1.0 - gap
+
+
+def shaped(config: DeepConfig, memory: Memory) -> Memory:
+    """The same memory, rewards scaled and clipped on the way in."""
+    if config.reward_scale == 1.0 and not config.reward_clip:
+        return memory
+
+    def add(state: Any, experience: Experience, valid: Any = None) -> Any:
+        reward = experience.transition.reward * config.reward_scale
+        reward = reward.clip(-config.reward_clip, config.reward_clip) if config.reward_clip else reward
+        shaped = experience._replace(transition=experience.transition._replace(reward=reward))
+        return memory.add(state, shaped, valid)
+
+    return memory._replace(add=add)
