@@ -32,6 +32,7 @@ def setting(
     choices: Sequence[str] = (),
     zero: str = "",
     needs: Sequence[str] = (),
+    group: str = "method",
 ) -> Any:
     """A dataclass field.
 
@@ -44,8 +45,12 @@ def setting(
         zero: what 0 would do and what to write instead, where 0 is outside the range.
         needs: the switch without which it has no effect, and the values of the switch that give it one, where these
             are not all but False, 0 and "none".
+        group: what it is about, for people: "replay", say; a method's own settings are "method".
     """
-    meta = {"text": text, "low": low, "high": high, "choices": tuple(choices), "zero": zero, "needs": tuple(needs)}
+    meta = {
+        "text": text, "low": low, "high": high, "choices": tuple(choices), "zero": zero, "needs": tuple(needs),
+        "group": group,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -75,18 +80,22 @@ class AgentConfig:
 
     name: ClassVar[str] = ""
 
-    gamma: float = setting(0.99, "discount factor γ per step", low=0.0, high=1.0)
+    gamma: float = setting(0.99, "discount factor γ per step", low=0.0, high=1.0, group="returns")
     exploration_schedule: str = setting(
-        "linear", "how ε falls from its initial to its final value", choices=("linear", "exponential")
+        "linear",
+        "how ε falls from its initial to its final value",
+        choices=("linear", "exponential"),
+        group="exploration",
     )
     exploration_fraction: float = setting(
         0.1,
         "share of the run's steps over which ε falls (linear), or in which it halves ten times (exponential)",
         low=0.0,
         high=1.0,
+        group="exploration",
     )
-    exploration_initial_eps: float = setting(1.0, "ε at the first step", low=0.0, high=1.0)
-    exploration_final_eps: float = setting(0.05, "ε at the end of the schedule", low=0.0, high=1.0)
+    exploration_initial_eps: float = setting(1.0, "ε at the first step", low=0.0, high=1.0, group="exploration")
+    exploration_final_eps: float = setting(0.05, "ε at the end of the schedule", low=0.0, high=1.0, group="exploration")
 
     def __new__(cls, *values: Any, **settings: Any) -> Any:  # noqa: D102 - before __init__, which knows names only
         if values:
@@ -251,4 +260,12 @@ def build(
 
 def describe(cls: type) -> list[tuple[str, str, str]]:
     """(name, default, sentence) of every field, for help texts and documents."""
-    return [(f.name, str(f.default), f.metadata["text"]) for f in dataclasses.fields(cls)]
+    return [row for rows in grouped(cls).values() for row in rows]
+
+
+def grouped(cls: type) -> dict[str, list[tuple[str, str, str]]]:
+    """The same by group; the method's own settings first."""
+    groups: dict[str, list[tuple[str, str, str]]] = {"method": []}
+    for f in dataclasses.fields(cls):
+        groups.setdefault(f.metadata["group"], []).append((f.name, str(f.default), f.metadata["text"]))
+    return {group: rows for group, rows in groups.items() if rows}

@@ -1,4 +1,4 @@
-"""Plain Python. The names: of agents, of their settings for known worlds. To add an agent, add its line here."""
+"""Plain Python. The names of agents, and how one is made for an environment. To add an agent, add its line here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from bellmax.agent_config import AgentConfig, build, fold
 from bellmax.contracts import ConfigError, listed, nearest
+from bellmax.recipes import Origin, origins, recipe_for
 from bellmax.words import explain
 
 # name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
@@ -44,74 +45,6 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cql": ("bellmax.deep.dqn", "CQL", {}),
     "bcq": ("bellmax.deep.bcq", "BCQ", {}),
 }
-
-# (world, class): settings that differ from the class's defaults, found by the commands in baselines/
-_GREEDY = {"exploration_initial_eps": 0.0, "exploration_final_eps": 0.0}  # where starting at 0 is optimism enough
-# after RL Baselines3 Zoo's DQN for MountainCar; with n = 3, which it has not
-_RARE_REWARD = {
-    "train_freq": 16, "gradient_steps": 8, "batch_size": 128, "target_update_interval": 600, "learning_rate": 2e-3,
-    "n_steps": 3, "exploration_fraction": 0.2, "exploration_final_eps": 0.07,
-}  # fmt: skip
-# after RL Baselines3 Zoo's DQN for LunarLander, with half its gradient steps and width
-_LANDER = {
-    "train_freq": 4, "gradient_steps": 2, "net_arch": (128, 128), "batch_size": 128, "learning_rate": 1e-3,
-    "buffer_size": 50_000, "target_update_interval": 250, "exploration_fraction": 0.12, "exploration_final_eps": 0.05,
-}  # fmt: skip
-_MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
-_SELDOM = {"net_arch": (128,), "train_freq": 4, "target_update_interval": 1000, "learning_starts": 5000}
-_ON_MINATAR: dict[str, dict[str, Any]] = {  # Young and Tian (2019) and Gallici et al. (2024), with fewer gradient steps
-    **dict.fromkeys(("DQN", "C51", "Rainbow"), _SELDOM),
-    "PQN": {
-        "net_arch": (128,), "num_envs": 128, "train_freq": 32, "epochs": 2, "minibatches": 16, "lambda_": 0.65,
-        "learning_rate": 5e-4, "exploration_fraction": 0.1, "exploration_final_eps": 0.05,
-    },
-}  # fmt: skip
-WORLD_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
-    ("MountainCar-v0", "QLearning"): {"gamma": 1.0, "bins": 40, "learning_rate": 0.2, **_GREEDY},
-    ("MountainCar-v0", "SarsaLambda"): {"gamma": 1.0, "tilings": 8, "learning_rate": 0.6, **_GREEDY},
-    ("MountainCar-v0", "TrueOnlineSarsa"): {"gamma": 1.0, "tilings": 8, "learning_rate": 0.3, **_GREEDY},
-    ("Acrobot-v1", "SarsaLambda"): {"gamma": 1.0, "tilings": 8, "bins": 5, "learning_rate": 0.2, **_GREEDY},
-    ("CartPole-v1", "SarsaLambda"): {"tilings": 8, "bins": 6},
-    # three rewards before the bootstrap: after long training every action is worth about 1 / (1 - γ) there, and noise
-    # decides; falls reach more of the targets, which bootstrap, and overestimate, less (decision 6)
-    ("CartPole-v1", "DQN"): {"n_steps": 3, "train_freq": 2, "target_update_interval": 50, "learning_rate": 4e-3},
-    ("CartPole-v1", "Rainbow"): {"train_freq": 2, "learning_rate": 1e-3},  # Hessel et al. (2018) learn every 4 steps
-    ("MountainCar-v0", "DQN"): _RARE_REWARD,
-    ("MountainCar-v0", "MunchausenDQN"): _RARE_REWARD,
-    ("MountainCar-v0", "QRDQN"): _RARE_REWARD,
-    ("MountainCar-v0", "C51"): {**_RARE_REWARD, "v_min": -100.0, "v_max": 0.0},
-    ("MountainCar-v0", "Rainbow"): {**_RARE_REWARD, **_GREEDY, "v_min": -100.0, "v_max": 0.0},
-    **{("LunarLander-v3", cls): _LANDER for cls in ("DQN", "QRDQN", "MunchausenDQN")},
-    ("LunarLander-v3", "C51"): {**_LANDER, "v_min": -200.0, "v_max": 200.0},
-    ("LunarLander-v3", "Rainbow"): {**_LANDER, **_GREEDY, "v_min": -200.0, "v_max": 200.0},
-    ("Acrobot-v1", "C51"): {"v_min": -100.0, "v_max": 0.0},
-    ("Acrobot-v1", "Rainbow"): {"v_min": -100.0, "v_max": 0.0},
-    **{(f"gymnax:{game}-MinAtar", cls): settings for game in _MINATAR for cls, settings in _ON_MINATAR.items()},
-}
-
-
-# after Mnih et al. (2015) and Dopamine, with Adam: a gradient step for 4 environment steps, though of 8 games at once;
-# the replay memory of RL Baselines3 Zoo, a tenth of theirs
-_ATARI_DQN = {
-    "num_envs": 8, "gradient_steps": 2, "learning_starts": 20_000, "net_arch": (512,), "normalization": "none",
-    "reward_clip": 1.0, "batch_size": 32, "buffer_size": 100_000, "learning_rate": 1e-4, "adam_epsilon": 1.5e-4,
-    "learning_rate_schedule": "constant", "weight_averaging": False, "target_update_interval": 8_000,
-    "exploration_fraction": 0.1, "exploration_final_eps": 0.01,
-}  # fmt: skip
-_ATARI: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("DQN", "QRDQN", "IQN", "MunchausenDQN"), _ATARI_DQN),
-    "C51": {**_ATARI_DQN, "v_min": -10.0, "v_max": 10.0},
-    "Rainbow": {**_ATARI_DQN, **_GREEDY, "v_min": -10.0, "v_max": 10.0, "learning_rate": 6.25e-5},
-    "PQN": {  # Gallici et al. (2024), table of Atari, with 32 worlds
-        "net_arch": (512,), "reward_clip": 1.0, "num_envs": 32, "train_freq": 32, "epochs": 2, "minibatches": 32,
-        "lambda_": 0.65, "learning_rate": 2.5e-4, "exploration_fraction": 0.1, "exploration_final_eps": 0.001,
-    },
-}  # fmt: skip
-
-
-def world_defaults(world: str, cls: str) -> dict[str, Any]:
-    """Settings of a class of agents for a world, where they differ from the class's defaults."""
-    return _ATARI.get(cls, {}) if world.startswith("ALE/") else WORLD_DEFAULTS.get((world, cls), {})
 
 
 OTHER_SPELLINGS = {
@@ -241,15 +174,43 @@ def make_agent(
         if values:
             raise ConfigError(f"give {listed(values)} to {type(agent).__name__}(...), or name the agent by a string")
         return agent
+    cls, named = class_and_settings(agent)
+    recipe = {name: value for name, (value, _) in recipe_for(world, own_name(cls)).items()}
+    if from_data:
+        recipe.pop("n_steps", None)
+    return build(cls, {**recipe, **named, **values}, others=agents_with)
+
+
+def own_name(cls: type[AgentConfig]) -> str:
+    """The name that recipes know a class by; nothing for one that has only inherited it."""
+    return str(vars(cls).get("name", ""))
+
+
+def class_and_settings(agent: Any) -> tuple[type[AgentConfig], dict[str, Any]]:
+    """The class of an agent given by its name or class, and the settings that the name stands for.
+
+    Raises:
+        ConfigError: it is neither, or there is no agent of this name.
+    """
     if isinstance(agent, str) and agent not in AGENTS and (own_agent := own_class(agent)) is not None:
-        cls, settings = own_agent, {}
-    elif isinstance(agent, str):
+        return own_agent, {}
+    if isinstance(agent, str):
         name = agent_name(agent)
-        cls, settings = agent_class(name), AGENTS[name][2]
-    elif isinstance(agent, type) and issubclass(agent, AgentConfig) and agent.name:
-        cls, settings = agent, {}
-    else:
-        raise ConfigError(f"agent={agent!r} is not an agent; give a name such as 'dqn' or 'q-learning', or a config "
-                          "such as bx.QLearning(gamma=0.9)")  # fmt: skip
-    recipe = {k: v for k, v in world_defaults(world, cls.__name__).items() if not (from_data and k == "n_steps")}
-    return build(cls, {**recipe, **settings, **values}, others=agents_with)
+        return agent_class(name), AGENTS[name][2]
+    if isinstance(agent, type) and issubclass(agent, AgentConfig) and agent.name:
+        return agent, {}
+    raise ConfigError(
+        f"agent={agent!r} is not an agent; give a name such as 'dqn' or 'q-learning', or a config such as "
+        "bx.QLearning(gamma=0.9)"
+    )
+
+
+def show_settings(agent: Any, world: str, values: Mapping[str, Any], from_data: bool = False) -> list[Origin]:
+    """Every setting that an agent would train with in a world, with where its value comes from.
+
+    Raises:
+        ConfigError: as `make_agent`.
+    """
+    config = make_agent(agent, world, values, from_data)
+    cls, named = class_and_settings(agent)
+    return origins(config, world, own_name(cls), named, values)

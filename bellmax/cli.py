@@ -93,13 +93,14 @@ def main(debug: bool) -> None:
     help="If the environment returns NaN or infinity: raise, truncate_episode or skip.",
 )
 @click.option("--strict", is_flag=True, help="Stop if an observation is outside its space.")
+@click.option("--show-settings", is_flag=True, help="Show every setting and where it comes from; do not train.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @env_option
 @as_json_option
 def train(
     world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int | None, episodes: int | None, seeds: Any,
     out: Path | None, if_exists: str | None, loop: str, quiet: bool, env: tuple[str, ...], as_json: bool,
-    **options: Any,
+    show_settings: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train an agent in ENVIRONMENT on several seeds, save the run and report confidence intervals.
 
@@ -119,6 +120,12 @@ def train(
     env_kwargs = read_env(env)
     options["wrappers"] = [read_wrapper(text) for text in options["wrappers"]]
     import_from_here(world, *map(str, options["wrappers"]), str(env_kwargs.get("wrappers", "")))
+    if show_settings:
+        from bellmax.report.settings import explain_settings
+
+        with_data = options["data"] is not None
+        click.echo(explain_settings(agent, world, env_kwargs, settings, as_json=as_json, from_data=with_data))
+        return
     folder = out or folder_name(world, agent)
     if made := out is None and if_exists is None:
         folder = numbered(folder)  # made now, so that of two runs that start together each has its own

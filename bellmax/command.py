@@ -158,7 +158,7 @@ class TrainCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list."""
         del ctx
-        from bellmax.agent_config import describe
+        from bellmax.agent_config import grouped
         from bellmax.catalog import AGENTS, agent_class, agent_name, is_agent
 
         words = dict(zip(sys.argv, sys.argv[1:], strict=False))
@@ -166,8 +166,9 @@ class TrainCommand(click.Command):
         if is_agent(name):
             name = agent_name(name)
             with formatter.section(f"Hyper-parameters of {name}"):
-                rows = [(f"{key}={default}", text) for key, default, text in describe(agent_class(name))]
-                formatter.write_dl(rows)
+                for group, settings in grouped(agent_class(name)).items():
+                    with formatter.section(group):
+                        formatter.write_dl([(f"{key}={default}", text) for key, default, text in settings])
         else:
             with formatter.section("Agents"):
                 formatter.write_text(", ".join(AGENTS) + "; `bellmax train --agent NAME --help` lists its settings.")

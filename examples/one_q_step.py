@@ -8,14 +8,14 @@ The compiled loop does the same, a million steps a second or more; `tests/test_o
 from typing import Any, NamedTuple
 
 import numpy as np
-from bellmax.tabular.train import count
-from bellmax.tabular.worlds import build_model
 
 import bellmax as bx
 from bellmax.loops.table_setup import set_up
 from bellmax.mdp.successors import in_front
 from bellmax.sources import find_world
 from bellmax.tabular.agent import Now, build_rates, level_at
+from bellmax.tabular.model_kernels import build_model
+from bellmax.tabular.stepping import count
 
 STEPS = 2_000
 CONFIG = bx.QLearning(gamma=0.9, learning_rate=0.2)

@@ -34,7 +34,7 @@ FLOORS = [
     ["mdp", "solving", "envs"],
     ["replay", "networks"],
     ["tabular", "deep"],
-    ["catalog", "sources"],
+    ["catalog", "recipes", "sources"],
     ["files"],
     ["loops"],
     ["training"],

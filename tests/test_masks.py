@@ -10,7 +10,6 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import bellmax as bx
 from bellmax.contracts import Masked
-from bellmax.deep import bcq
 from bellmax.deep.method import mask_of
 from bellmax.envs.host_world import open_world
 
@@ -127,5 +126,6 @@ def test_a_mask_that_allows_nothing_at_the_end_leaves_values_finite() -> None:
 def test_bcq_looks_for_likely_actions_among_those_allowed(threshold: float, expected: list[float]) -> None:
     """With a threshold of 0 every allowed action is likely enough, and no other."""
     output = jnp.array([[1.0, 5.0], [2.0, 0.0], [3.0, -4.0]])  # the likeliest action by far is not allowed
-    q = bcq.values(output, bx.BCQ(bcq_threshold=threshold), jnp.array([False, True, True]))
+    method = bx.BCQ(bcq_threshold=threshold).method()
+    q = method.values(method.output(output), jnp.array([False, True, True]))
     np.testing.assert_array_equal(q, expected)

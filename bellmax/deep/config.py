@@ -20,53 +20,78 @@ class DeepConfig(AgentConfig):
     recurrent_cells: ClassVar[bool] = True  # whether `recurrent` means something to the agent
 
     network: str = setting(
-        "auto", "torso: mlp, minatar, nature, efficient, impala, one of yours, or auto by observations"
+        "auto",
+        "torso: mlp, minatar, nature, efficient, impala, one of yours, or auto by observations",
+        group="network",
     )
-    net_arch: tuple[int, ...] = setting((64, 64), "widths of the hidden layers; for images only the last counts", low=1)
-    normalization: str = setting("layer", "what keeps hidden layers in bounds", choices=("none", "layer", "spectral"))
+    net_arch: tuple[int, ...] = setting(
+        (64, 64), "widths of the hidden layers; for images only the last counts", low=1, group="network"
+    )
+    normalization: str = setting(
+        "layer", "what keeps hidden layers in bounds", choices=("none", "layer", "spectral"), group="network"
+    )
     normalize_observations: bool = setting(
-        False, "standardize numbers by the running mean and variance of what was learned from; part of the policy"
+        False,
+        "standardize numbers by the running mean and variance of what was learned from; part of the policy",
+        group="network",
     )
     reward_scale: float = setting(
         1.0, "what rewards are multiplied by before they are learned from", low=1e-12,
         zero="every reward would be 0 and nothing learned",
+        group="returns",
     )  # fmt: skip
-    reward_clip: float = setting(0.0, "rewards are then clipped to ± this; 0: not at all", low=0.0)
-    dueling: bool = setting(False, "state value and advantages in two streams")
-    noisy: bool = setting(False, "learned noise in the head's layers, for exploration")
-    recurrent: str = setting("none", "memory cell between torso and head", choices=tuple(CELLS))
+    reward_clip: float = setting(0.0, "rewards are then clipped to ± this; 0: not at all", low=0.0, group="returns")
+    dueling: bool = setting(False, "state value and advantages in two streams", group="network")
+    noisy: bool = setting(False, "learned noise in the head's layers, for exploration", group="network")
+    recurrent: str = setting("none", "memory cell between torso and head", choices=tuple(CELLS), group="network")
 
-    optimizer: str = setting("adam", "any optimiser of Optax, by its name")
-    learning_rate: float = setting(2.5e-4, "step size of the optimiser", low=1e-12, zero="nothing would be learned")
-    learning_rate_schedule: str = setting(
-        "linear", "how the step size falls to 0 over the run", choices=("constant", "linear", "cosine")
+    optimizer: str = setting("adam", "any optimiser of Optax, by its name", group="optimizer")
+    learning_rate: float = setting(
+        2.5e-4, "step size of the optimiser", low=1e-12, zero="nothing would be learned", group="optimizer"
     )
-    adam_epsilon: float = setting(1e-5, "the optimiser's ε; larger ones calm it where gradients are small", low=0.0)
+    learning_rate_schedule: str = setting(
+        "linear",
+        "how the step size falls to 0 over the run",
+        choices=("constant", "linear", "cosine"),
+        group="optimizer",
+    )
+    adam_epsilon: float = setting(
+        1e-5, "the optimiser's ε; larger ones calm it where gradients are small", low=0.0, group="optimizer"
+    )
     weight_decay: float = setting(
         0.0,
         "weight of the parameters in their gradient; adamw and its kin take it off apart from that",
         low=0.0,
+        group="optimizer",
     )
     max_grad_norm: float = setting(
         10.0, "global norm to which gradients are clipped", low=1e-12,
         zero="every gradient would be 0 and nothing learned; give a large number, such as 1e9, to clip nothing",
+        group="optimizer",
     )  # fmt: skip
     weight_averaging: bool = setting(
-        True, "the policy is an average of the parameters over the later part of learning; acting uses the present ones"
+        True,
+        "the policy is an average of the parameters over the later part of learning; acting uses the present ones",
+        group="network",
     )
 
     exploration: str = setting(
         "epsilon-greedy",
         "how it explores; ladder: each world has an ε of its own; boltzmann: by the values",
         choices=("epsilon-greedy", "ladder", "boltzmann"),
+        group="exploration",
     )
     temperature: float = setting(
-        0.1, "of boltzmann exploration, in units of value", low=1e-9, needs=("exploration", "boltzmann")
+        0.1,
+        "of boltzmann exploration, in units of value",
+        low=1e-9,
+        needs=("exploration", "boltzmann"),
+        group="exploration",
     )
-    learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0)
-    train_freq: int = setting(1, "steps of each world between rounds of learning", low=1)
-    gradient_steps: int = setting(1, "gradient steps per round of learning", low=1)
-    num_envs: int = setting(1, "worlds stepped side by side", low=1)
+    learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0, group="pace")
+    train_freq: int = setting(1, "steps of each world between rounds of learning", low=1, group="pace")
+    gradient_steps: int = setting(1, "gradient steps per round of learning", low=1, group="pace")
+    num_envs: int = setting(1, "worlds stepped side by side", low=1, group="pace")
 
     def __post_init__(self) -> None:
         if isinstance(self.optimizer, str) and not arguments(self.optimizer):
@@ -109,45 +134,84 @@ class DeepConfig(AgentConfig):
 class ReplayConfig(DeepConfig):
     """What agents with a replay memory and a target network have besides."""
 
-    double: bool = setting(False, "choose the target's action by the network, value it by the copy")
-    munchausen: bool = setting(False, "soft targets, and a share of the log-policy in the reward")
+    double: bool = setting(False, "choose the target's action by the network, value it by the copy", group="target")
+    munchausen: bool = setting(False, "soft targets, and a share of the log-policy in the reward", group="target")
     munchausen_alpha: float = setting(
-        0.9, "share of the log-policy in the reward", low=0.0, high=1.0, needs=("munchausen",)
+        0.9,
+        "share of the log-policy in the reward",
+        low=0.0,
+        high=1.0,
+        needs=("munchausen",),
+        group="target",
     )
     munchausen_temperature: float = setting(
-        0.03, "τ of the soft policy, in units of value", low=1e-9, needs=("munchausen",)
+        0.03,
+        "τ of the soft policy, in units of value",
+        low=1e-9,
+        needs=("munchausen",),
+        group="target",
     )
     munchausen_clip: float = setting(
-        -1.0, "lowest log-policy bonus, before its share is taken", high=0.0, needs=("munchausen",)
+        -1.0,
+        "lowest log-policy bonus, before its share is taken",
+        high=0.0,
+        needs=("munchausen",),
+        group="target",
     )
-    value_rescaling: bool = setting(False, "learn the values on a scale that squeezes large ones")
+    value_rescaling: bool = setting(False, "learn the values on a scale that squeezes large ones", group="returns")
     conservative_weight: float = setting(
         0.0,
         "weight of conservative Q-learning's loss, which lowers the values of actions that are not in the data",
         low=0.0,
+        group="target",
     )
-    n_steps: int = setting(1, "rewards before the bootstrap", low=1)
-    target_update_interval: int = setting(25, "environment steps between updates of the target network", low=1)
+    n_steps: int = setting(1, "rewards before the bootstrap", low=1, group="returns")
+    target_update_interval: int = setting(
+        25, "environment steps between updates of the target network", low=1, group="target"
+    )
     tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=1e-12, high=1.0,
-                         zero="the target network would never change; 1 copies the network")  # fmt: skip
+                         zero="the target network would never change; 1 copies the network",
+                         group="target")  # fmt: skip
 
-    buffer_size: int = setting(100_000, "transitions that the replay memory holds", low=1)
-    batch_size: int = setting(64, "transitions (or sequences) per gradient step", low=1)
-    prioritized: bool = setting(False, "learn more often from transitions with large errors")
-    priority_alpha: float = setting(0.5, "exponent of a priority", low=0.0, high=1.0, needs=("prioritized",))
+    buffer_size: int = setting(100_000, "transitions that the replay memory holds", low=1, group="replay")
+    batch_size: int = setting(64, "transitions (or sequences) per gradient step", low=1, group="replay")
+    prioritized: bool = setting(False, "learn more often from transitions with large errors", group="replay")
+    priority_alpha: float = setting(
+        0.5, "exponent of a priority", low=0.0, high=1.0, needs=("prioritized",), group="replay"
+    )
     priority_beta: float = setting(
-        0.4, "exponent of the importance weights at the start", low=0.0, high=1.0, needs=("prioritized",)
+        0.4,
+        "exponent of the importance weights at the start",
+        low=0.0,
+        high=1.0,
+        needs=("prioritized",),
+        group="replay",
     )
     priority_beta_final: float = setting(
-        1.0, "the same at the end of the run", low=0.0, high=1.0, needs=("prioritized",)
+        1.0,
+        "the same at the end of the run",
+        low=0.0,
+        high=1.0,
+        needs=("prioritized",),
+        group="replay",
     )
-    priority_epsilon: float = setting(1e-3, "added to the error in a priority", low=0.0, needs=("prioritized",))
+    priority_epsilon: float = setting(
+        1e-3, "added to the error in a priority", low=0.0, needs=("prioritized",), group="replay"
+    )
 
     sequence_length: int = setting(
-        20, "steps of a sequence that are learned from, with a memory cell", low=1, needs=("recurrent",)
+        20,
+        "steps of a sequence that are learned from, with a memory cell",
+        low=1,
+        needs=("recurrent",),
+        group="memory cell",
     )
     burn_in: int = setting(
-        10, "steps before them that only bring the memory cell up to date", low=0, needs=("recurrent",)
+        10,
+        "steps before them that only bring the memory cell up to date",
+        low=0,
+        needs=("recurrent",),
+        group="memory cell",
     )
     priority_eta: float = setting(
         0.9,
@@ -155,24 +219,34 @@ class ReplayConfig(DeepConfig):
         low=0.0,
         high=1.0,
         needs=("recurrent",),
+        group="memory cell",
     )
 
-    reset_interval: int = setting(0, "gradient steps between resets of the network; 0: never", low=0)
+    reset_interval: int = setting(0, "gradient steps between resets of the network; 0: never", low=0, group="resets")
     reset_share: float = setting(
         0.5,
         "share of fresh parameters in the torso at a reset; the head is all fresh",
         low=0.0,
         high=1.0,
         needs=("reset_interval",),
+        group="resets",
     )
     anneal_interval: int = setting(
         0,
         "gradient steps from the start, and from each reset, over which n and γ move to their values; 0: at once",
         low=0,
+        group="returns",
     )
-    n_steps_initial: int = setting(10, "n where such a movement begins", low=1, needs=("anneal_interval",))
+    n_steps_initial: int = setting(
+        10, "n where such a movement begins", low=1, needs=("anneal_interval",), group="returns"
+    )
     gamma_initial: float = setting(
-        0.97, "γ where such a movement begins", low=0.0, high=1.0, needs=("anneal_interval",)
+        0.97,
+        "γ where such a movement begins",
+        low=0.0,
+        high=1.0,
+        needs=("anneal_interval",),
+        group="returns",
     )
 
     def conflicts(self) -> list[str]:

@@ -48,9 +48,9 @@ class PQN(DeepConfig):
     learning_starts: int = with_default(DeepConfig, "learning_starts", 0)
     learning_rate: float = with_default(DeepConfig, "learning_rate", 1e-3)
     exploration_fraction: float = with_default(DeepConfig, "exploration_fraction", 0.5)
-    lambda_: float = setting(0.85, "λ of the returns", low=0.0, high=1.0)
-    epochs: int = setting(4, "times that a batch is learned from", low=1)
-    minibatches: int = setting(4, "parts of a batch, with a gradient step each", low=1)
+    lambda_: float = setting(0.85, "λ of the returns", low=0.0, high=1.0, group="returns")
+    epochs: int = setting(4, "times that a batch is learned from", low=1, group="pace")
+    minibatches: int = setting(4, "parts of a batch, with a gradient step each", low=1, group="pace")
 
     def conflicts(self) -> list[str]:
         """Rules between fields."""
@@ -104,7 +104,7 @@ class PQN(DeepConfig):
 
             def part_loss(params: Any, part: Any, noise: Array) -> tuple[Array, Metrics]:
                 net = built.network(params, noise)
-                losses = jax.vmap(lambda step, w: method.loss(net, net, step, w, jnp.zeros(0)))
+                losses: Any = jax.vmap(lambda step, w: method.loss(net, net, step, w, jnp.zeros(0)))
                 loss, _, metrics = losses(*part)
                 mean = jnp.mean(loss)
                 return mean, {"loss": mean, "q": jnp.mean(metrics["q"])}

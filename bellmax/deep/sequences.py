@@ -79,10 +79,8 @@ def batch_of_sequences(
         now, after = unroll(net, sequence, burn_in)
         now_copy, after_copy = unroll(target_net, sequence, burn_in)
         reward, discount, last = transitions(config, sequence)
-        ends = jax.tree.map(lambda x: x[last], steps.next_obs)
-        made = Transition(
-            seen(steps.obs, now, now_copy), steps.action, reward, discount, seen(ends, after[last], after_copy[last])
-        )
+        ends, after, after_copy = jax.tree.map(lambda x: x[last], (steps.next_obs, after, after_copy))
+        made = Transition(seen(steps.obs, now, now_copy), steps.action, reward, discount, seen(ends, after, after_copy))
         learnt = jax.tree.map(lambda x: x[burn_in:], made)
         losses, errors, metrics = jax.vmap(
             lambda step, k: loss(
