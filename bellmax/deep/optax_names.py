@@ -1,4 +1,4 @@
-"""Optax. Which of its optimisers an agent can learn with, by name."""
+"""Plain Python and Optax. Which of its optimisers an agent can learn with, by name."""
 
 from __future__ import annotations
 
