@@ -18,7 +18,7 @@ from bellmax.envs.atari import PROTOCOL
 from bellmax.envs.host_world import Handling, HostStep, HostWorld, open_world
 from bellmax.keys import make_key
 from bellmax.loops.choosing import make_loop
-from bellmax.loops.network_gymnasium import meter
+from bellmax.loops.gymnasium_episodes import EpisodeCounter
 from bellmax.sources import find_world
 from bellmax.training import policy as policies
 
@@ -83,7 +83,7 @@ def test_a_lost_life_terminates_in_training_and_the_game_goes_on() -> None:
     world, other = open_world(BREAKOUT, n=2, handling=TRAINING), games(BREAKOUT, 2)
     first, taken, actions = play(world, 600)
     obs, info = other.reset(seed=3)
-    lives, lost_ends, game_ends, scores = info["lives"], 0, 0, meter(2)
+    lives, lost_ends, game_ends, scores = info["lives"], 0, 0, EpisodeCounter.of(2)
     running, expected = np.zeros(2), []
     np.testing.assert_array_equal(first, obs)
     for step, action in zip(taken, actions, strict=True):

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.files import checkpoint
-from bellmax.loops import table_gymnasium
+from bellmax.loops import table_records
 from bellmax.training import trainer
 
 FALLING = {"exploration_schedule": "per-episode", "exploration_decay": 0.8, "exploration_final_eps": 0.05}
@@ -137,7 +137,7 @@ STUCK = bx.FiniteMDP.from_successors(  # the first arm goes to and fro
 
 @pytest.mark.parametrize("world", [Endless, STUCK])
 def test_an_episode_without_end_is_an_error(world: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_gymnasium, "LONGEST_EPISODE", 2000)
+    monkeypatch.setattr(table_records, "LONGEST_EPISODE", 2000)
     with pytest.raises(bx.EnvContractError, match="episode 1 has lasted 2,000 steps and has not ended"):
         bx.train(world, "q-learning", episodes=3, exploration_initial_eps=0.0, exploration_final_eps=0.0)
 

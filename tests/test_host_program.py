@@ -90,11 +90,11 @@ QUICK = """
 import time
 import jax, numpy as np
 import bellmax as bx
-from bellmax.loops.network_gymnasium import deep_loop
+from bellmax.loops.network_gymnasium import gymnasium_network_loop
 from bellmax.sources import find_world
 
 source = find_world("CartPole-v1", {}, None)
-state = deep_loop(bx.DQN(), source, 1000).start([0])
+state = gymnasium_network_loop(bx.DQN(), source, 1000).start([0])
 mind, actor, _ = state.block.result()
 places = {device for leaf in jax.tree.leaves((mind, actor, state.carry, state.key)) for device in leaf.devices()}
 assert len(places) == 1 and places.isdisjoint(jax.devices()), places

@@ -7,7 +7,7 @@ import numpy as np
 import bellmax as bx
 from bellmax.contracts import Box, Experience, Transition
 from bellmax.keys import make_key
-from bellmax.loops.network_rounds import make_improver
+from bellmax.loops.network_learning import make_improver
 
 CONFIG = bx.DQN(
     prioritized=True, batch_size=8, buffer_size=16, learning_starts=100, gradient_steps=2, net_arch=(8,)

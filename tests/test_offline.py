@@ -18,7 +18,7 @@ from bellmax.files import checkpoint
 from bellmax.files.data_sources import read_data
 from bellmax.files.dataset import join
 from bellmax.loops.experience import as_experience, find_faults
-from bellmax.loops.network_data import fill, prepare
+from bellmax.loops.network_data import config_for_data, fill
 from bellmax.sources import find_world
 from bellmax.training import trainer
 
@@ -291,16 +291,18 @@ def test_every_agent_with_a_replay_memory_learns_offline(agent: Any, cartpole: b
 
 def test_the_target_network_follows_as_often_as_in_play(cartpole: bx.Dataset) -> None:
     source = find_world("CartPole-v1")
-    ready = prepare(bx.DQN(train_freq=4, num_envs=2, gradient_steps=2, target_update_interval=400), source, cartpole)
+    ready = config_for_data(
+        bx.DQN(train_freq=4, num_envs=2, gradient_steps=2, target_update_interval=400), source, cartpole
+    )
     assert (ready.target_update_interval, ready.updates(1000)) == (100, 1000)
-    assert prepare(ready, source, cartpole) == ready
+    assert config_for_data(ready, source, cartpole) == ready
 
 
 def test_the_memory_holds_the_data_in_order(cartpole: bx.Dataset) -> None:
     import jax
     import jax.numpy as jnp
 
-    config = prepare(bx.DQN(n_steps=3, batch_size=256), find_world("CartPole-v1"), cartpole)
+    config = config_for_data(bx.DQN(n_steps=3, batch_size=256), find_world("CartPole-v1"), cartpole)
     agent = config.make(Box((4,)), 2, 10)
     memory = fill(agent, as_experience(cartpole, Box((4,)), 0.99))
     batch, _, slots = agent.memory.sample(memory, jax.random.key(0), jnp.int32(0))

@@ -16,7 +16,7 @@ import bellmax as bx
 from bellmax.agent_config import is_tabular
 from bellmax.catalog import AGENTS
 from bellmax.contracts import ConfigError, Masked
-from bellmax.loops import network_data
+from bellmax.loops import choosing
 from bellmax.sources import find_world
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 4, "records": 2, "progress": False}
@@ -59,7 +59,9 @@ def test_seeds_differ_and_the_same_one_does_not(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_a_table_from_data_goes_on_bit_for_bit() -> None:
     config, source = bx.QLearning(), find_world("cliff")
-    loop = network_data.make_loop(network_data.prepare(config, source, cliff()), source, "compiled", 1_000, cliff())
+    loop = choosing.make_data_loop(
+        choosing.prepare_for_data(config, source, cliff()), source, "compiled", 1_000, cliff()
+    )
     whole, _ = loop.advance(loop.start([0]), 0, 1_000)
     half, _ = loop.advance(loop.start([0]), 0, 500)
     again, _ = loop.advance(loop.restore([0], {k: v.copy() for k, v in loop.dump(half).items()}), 500, 500)

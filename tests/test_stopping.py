@@ -17,8 +17,8 @@ import pytest
 import bellmax as bx
 from bellmax.files import checkpoint
 from bellmax.loops import stopping
-from bellmax.loops.choosing import pieces
-from bellmax.loops.network_gymnasium import fresh_seed
+from bellmax.loops.gymnasium_episodes import fresh_seed
+from bellmax.loops.network_pieces import pieces
 from bellmax.training import grading, trainer
 
 SMALL = {"learning_starts": 20, "buffer_size": 300, "batch_size": 8, "net_arch": (8,)}
@@ -202,10 +202,10 @@ def test_pieces() -> None:
 def test_where_a_chunk_is_cut_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     agent, options = CASES[name]
     if name == "network, compiled":
-        monkeypatch.setattr("bellmax.loops.choosing.piece_rounds", lambda *arguments: 200)
+        monkeypatch.setattr("bellmax.loops.network_compiled.piece_rounds", lambda *arguments: 200)
     whole = bx.train("CliffWalking-v1", agent, steps=200, records=2, final_episodes=1, **options, **QUICK)
-    monkeypatch.setattr("bellmax.loops.choosing.piece_rounds", lambda *arguments: 7)
-    monkeypatch.setattr("bellmax.loops.table_gymnasium.PIECE", 7)
+    monkeypatch.setattr("bellmax.loops.network_compiled.piece_rounds", lambda *arguments: 7)
+    monkeypatch.setattr("bellmax.loops.table_compiled.PIECE", 7)
     cut = bx.train("CliffWalking-v1", agent, steps=200, records=2, final_episodes=1, **options, **QUICK)
     for seed in whole.seeds:
         for key, array in whole.policy(seed).arrays.items():
@@ -234,7 +234,7 @@ def test_a_run_that_was_cut_in_the_middle_of_a_chunk(
 
     with monkeypatch.context() as patch:
         patch.setattr(stopping.Pause, "__call__", pause)
-        patch.setattr("bellmax.loops.table_gymnasium.PIECE", 7)
+        patch.setattr("bellmax.loops.table_compiled.PIECE", 7)
         with pytest.raises(KeyboardInterrupt):
             bx.train(
                 "CliffWalking-v1", agent, steps=400, records=2, final_episodes=1, out=tmp_path / "run", **options,

@@ -15,7 +15,7 @@ from bellmax import QLearning
 from bellmax.catalog import make_agent
 from bellmax.contracts import Box, ConfigError, ResourceError
 from bellmax.envs.host_world import open_world
-from bellmax.loops import table_gymnasium
+from bellmax.loops import table_setup
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import Source, find_world
 from bellmax.tabular import stepping
@@ -121,7 +121,7 @@ def on_classic(name: str, world: str, tilings: int, **options: Any) -> tuple[Any
 def test_one_grid_of_tiles_is_a_table(name: str) -> None:
     """As a linear Q with one feature at a time: the same world, seen through slots."""
     config, source = on_classic(name, "MountainCar-v0", 1)
-    setup = table_gymnasium.set_up(config, source)
+    setup = table_setup.set_up(config, source)
     world, place = build_classic(source.name, setup.coder)
     agent, rates = setup.agent, build_rates(config, 3000)
     table = setup.init(config, 3, place)
@@ -290,17 +290,17 @@ def test_range_of_observations() -> None:
         ConfigError,
         match=r"balloon have no bounds in dimensions \[0, 1\]; give obs_low.*2 numbers .integers beyond int32",
     ):
-        table_gymnasium.set_up(QLearning(), box)
+        table_setup.set_up(QLearning(), box)
     half = box._replace(bounds=(np.array([-1.0, -np.inf]), np.array([1.0, np.inf])))
     with pytest.raises(ConfigError, match=r"no bounds in dimensions \[1\]"):
-        table_gymnasium.set_up(QLearning(), half)
+        table_setup.set_up(QLearning(), half)
     with pytest.raises(ConfigError, match="obs_low and obs_high of 3 numbers; the Boxes of an observation have 2"):
-        table_gymnasium.set_up(QLearning(obs_low=(0.0,) * 3, obs_high=(1.0,) * 3), half)
+        table_setup.set_up(QLearning(obs_low=(0.0,) * 3, obs_high=(1.0,) * 3), half)
     with pytest.raises(ConfigError, match="obs_low has 1 and obs_high 2 numbers"):
         QLearning(obs_low=(0.0,), obs_high=(1.0, 1.0))
     with pytest.raises(ConfigError, match="is not below obs_high"):
         QLearning(obs_low=(0.0, 1.0), obs_high=(1.0, 1.0))
-    setup = table_gymnasium.set_up(QLearning(obs_low=(-1.0, -2.0), obs_high=(1.0, 2.0), bins=3), half)
+    setup = table_setup.set_up(QLearning(obs_low=(-1.0, -2.0), obs_high=(1.0, 2.0), bins=3), half)
     assert (setup.shape, setup.coder.low.tolist()) == (Shape(9, 2), [-1.0, -2.0])
     assert set(RANGES) <= set(CLASSIC)
 
@@ -308,7 +308,7 @@ def test_range_of_observations() -> None:
 def test_too_many_tiles() -> None:
     vast = Source("vast", Box((9,)), 4, None, open=lambda n: None, bounds=(np.zeros(9), np.ones(9)))
     with pytest.raises(ResourceError, match=r"bins=8 along 9 dimensions.*134,217,728 rows.*fewer bins, or use dqn"):
-        table_gymnasium.set_up(QLearning(), vast)
+        table_setup.set_up(QLearning(), vast)
 
 
 @pytest.mark.parametrize("tilings", [3, 5, 6, 12, 63])

@@ -71,7 +71,7 @@ def test_under_vmap_waiting_and_learning_stay_a_branch() -> None:
     world, config = cartpole(), bx.DQN(**SMALL)
     agent = config.make(world.observation_space, world.n_actions, 1000)
     keys = jax.random.split(jax.random.key(0), 3)
-    states = jax.vmap(lambda k: network_rounds.start(world, agent, config, k))(keys)
+    states = jax.vmap(lambda k: network_rounds.start_run(world, agent, config, k))(keys)
     chunk = network_rounds.make_chunk(world, agent, config, 5, stacked=True)
     assert " cond[" in str(jax.make_jaxpr(chunk.__wrapped__)(states, jnp.int32(0)))
 

@@ -49,12 +49,14 @@ def as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str]:
     A compiled loop of a Gymnasium environment knows no masks: it has a transition table in which all actions have
     outcomes, or a twin. A table learns from a model's own states without them, as it knows how many actions each has.
     """
-    from bellmax.loops import table_gymnasium
-
     table = is_tabular(config)
     if source.work is None or lacks_actions(source):
         return source if table else with_masks(source), ""
-    compiled = table_gymnasium.is_compiled(source) if table else source.mdp is not None or source.compiled is not None
+    compiled = source.mdp is not None or source.compiled is not None
+    if table:
+        from bellmax.loops.table_setup import is_compiled
+
+        compiled = is_compiled(source)
     masked = with_masks(source)
     if masked is source or not compiled or loop == "host":
         return masked, ""

@@ -7,100 +7,32 @@ block before: at most two blocks old, and always equally old, so that a run does
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bellmax.contracts import CheckpointError, EnvWarning, Experience, Transition
+from bellmax.contracts import CheckpointError, Experience, Transition
 from bellmax.dispatch import in_32_bits, making_near, near
-from bellmax.envs.host_world import HostStep, HostWorld
+from bellmax.envs.host_world import HostWorld
 from bellmax.files import checkpoint
+from bellmax.keys import APART, make_key
+from bellmax.loops.experience import from_memory
+from bellmax.loops.gymnasium_episodes import EpisodeCounter, fresh_seed
 from bellmax.loops.loop import Loop, guarded, mean_metrics
-from bellmax.loops.parts import Episodes, Part
+from bellmax.loops.network_blocks import make_block, make_vector_actor
+from bellmax.loops.network_learning import ranks
+from bellmax.loops.parts import Part
+from bellmax.loops.profile import Profile
 from bellmax.loops.stopping import Pool
-from bellmax.machine import resident_mb
 from bellmax.sources import Source
-from bellmax.stderr import warn
 
-SLOW = 3.0  # times its first steps' duration, after which an environment is remarked
 BLOCK = 16  # vector steps; longer blocks save hand-overs and act on older parameters
-
-
-@dataclass
-class Meter:
-    """Returns and lengths of the running episodes [N], and of those that ended."""
-
-    running_return: Any
-    running_length: Any
-    returns: list[float] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-
-    def record(self, step: HostStep) -> None:
-        """Count one vector step."""
-        self.running_return += step.reward  # 0 where a row does not count
-        self.running_length += step.valid
-        if np.count_nonzero(step.ended):  # four times as fast as any()
-            for i in np.flatnonzero(step.ended):
-                self.returns.append(float(self.running_return[i]))
-                self.lengths.append(int(self.running_length[i]))
-        if np.count_nonzero(step.begins):  # what was cut short is not counted
-            self.running_return[step.begins] = 0.0
-            self.running_length[step.begins] = 0
-
-    def drain(self) -> Episodes:
-        """The episodes that ended since the last call."""
-        episodes = Episodes(np.array(self.returns, np.float64), np.array(self.lengths, np.int64))
-        self.returns, self.lengths = [], []
-        return episodes
-
-
-@dataclass
-class Profile:
-    """Where the time of a run goes, in seconds since the last record; learning runs beside the other three."""
-
-    name: str
-    whole: float = 0.0
-    steps: list[float] = field(default_factory=list)  # what each took of the environment
-    act: float = 0.0
-    wait: float = 0.0
-    learn: float = 0.0
-    normal: list[float] = field(default_factory=list)  # medians of the first records [3], ms
-    slow: int = 0  # records on end in which the median was far above those
-
-    def drain(self) -> dict[str, float]:
-        """Milliseconds a vector step: all of it, and its parts; and megabytes of memory."""
-        if not self.steps:  # none since the record, as where a run was stopped at it
-            return {}
-        whole, env = self.whole, sum(self.steps)
-        parts = {
-            "step": whole, "env": env, "act": self.act, "wait": self.wait, "learn": self.learn,
-            "overhead": whole - env - self.act - self.wait,
-        }  # fmt: skip
-        record = {f"time/{name}_ms": 1e3 * seconds / len(self.steps) for name, seconds in parts.items()}
-        self._look(1e3 * float(np.median(self.steps)))
-        self.steps, self.whole, self.act, self.wait, self.learn = [], 0.0, 0.0, 0.0, 0.0
-        size = resident_mb()
-        return {**record, "system/rss_mb": size} if size else record
-
-    def _look(self, median_ms: float) -> None:
-        """Remark, once, that the environment has become slower: in two records on end, so not by chance."""
-        if len(self.normal) < 3:
-            self.normal.append(median_ms)
-            return
-        usual = sorted(self.normal)[1]
-        self.slow = self.slow + 1 if median_ms > SLOW * usual else 0
-        if self.slow == 2:
-            warn(
-                f"{self.name}: its step takes {median_ms:.3g} ms now, and took {usual:.3g} at the start; the "
-                "environment has become slower, or the machine is busy: check whether it accumulates state",
-                EnvWarning, stacklevel=2,
-            )  # fmt: skip
-            self.normal = [math.inf] * 3
 
 
 def stacked(*rows: Any) -> Any:
@@ -108,25 +40,8 @@ def stacked(*rows: Any) -> Any:
     return np.concatenate(rows).reshape(len(rows), *rows[0].shape)
 
 
-def fresh_seed(seed: int, step: int) -> int:
-    """The seed of the environments of a run that begins, or goes on, at environment step `step`.
-
-    From the second start on it is far from all seeds of training and evaluation, and follows from both numbers: with
-    its old seed an environment would begin with the episodes that were learnt from before.
-    """
-    if step == 0:
-        return seed
-    word = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
-    return 10**7 + word % (2**31 - 2 * 10**7)
-
-
-def meter(n: int) -> Meter:
-    """A meter for n worlds."""
-    return Meter(np.zeros(n), np.zeros(n, np.int64))
-
-
 @dataclass
-class DeepRun:
+class NetworkRun:
     """One seed of a network on a Gymnasium world, at environment step `t`.
 
     `told` is what its profile measured for the present record.
@@ -135,7 +50,7 @@ class DeepRun:
     """
 
     world: HostWorld
-    meter: Meter
+    episodes: EpisodeCounter
     key: Any
     actor: Any
     block: Future[Any]
@@ -150,43 +65,76 @@ class DeepRun:
     metrics: list[Any] = field(default_factory=list)
 
 
-@in_32_bits
-def deep_loop(config: Any, source: Source, steps: int) -> Loop:
-    """A network on any Gymnasium world with discrete actions."""
-    import jax
-    import jax.numpy as jnp
+class GymnasiumNetwork:
+    """The parts of the loop; see `Loop` for what each does."""
 
-    from bellmax.keys import APART, make_key
-    from bellmax.loops import network_rounds
-    from bellmax.loops.experience import from_memory
+    def __init__(self, config: Any, source: Source, steps: int) -> None:
+        """For a run of `steps` environment steps on each seed."""
+        self.config, self.source = config, source
+        self.agent = config.make(source.space, source.n_actions, steps)
+        self.act = make_vector_actor(self.agent, config.num_envs)
+        self.learn = make_block(self.agent, config, source.space)
+        self.stride = config.train_freq * config.num_envs
+        self.last = steps // self.stride * self.stride
+        self.length = max(1, BLOCK // config.train_freq) * config.train_freq
+        self.gamma, self.remembers = np.float32(config.gamma), config.recurrent != "none"
 
-    agent = config.make(source.space, source.n_actions, steps)
-    act = network_rounds.make_actor(agent, config.num_envs)
-    learn = network_rounds.make_block(agent, config, source.space)
-    stride = config.train_freq * config.num_envs
-    length = max(1, BLOCK // config.train_freq) * config.train_freq
-    gamma, remembers = np.float32(config.gamma), config.recurrent != "none"
-
-    def start(seeds: Sequence[int]) -> DeepRun:
+    def start(self, seeds: Sequence[int]) -> NetworkRun:
+        """One seed, before its first step."""
         (seed,) = seeds
-        return open_at(seed, 0)
+        return self.open_at(seed, 0)
 
-    def open_at(seed: int, step: int) -> DeepRun:
-        world = source.open_worlds(config.num_envs, training=True)
+    def open_at(self, seed: int, step: int) -> NetworkRun:
+        """New environments and a new learner, as if at environment step `step`."""
+        agent, world = self.agent, self.source.open_worlds(self.config.num_envs, training=True)
         with making_near():
             init_key, run_key = jax.random.split(make_key(seed))
             learner = agent.init(init_key)
             actor = jax.tree.map(jnp.copy, agent.actor(learner))
-            keys, ranks = jax.random.split(jax.random.fold_in(init_key, APART), world.n), network_rounds.ranks(world.n)
-            mind, carry = (learner, agent.memory.init()), jax.vmap(agent.begin)(keys, ranks)
+            keys = jax.random.split(jax.random.fold_in(init_key, APART), world.n)
+            mind, carry = (learner, agent.memory.init()), jax.vmap(agent.begin)(keys, ranks(world.n))
         (mind, actor, carry, run_key), over = near((mind, actor, carry, run_key)), np.zeros(world.n, np.bool_)
         thread = Pool(1)
         block: Future[Any] = thread.submit(lambda: (mind, actor, {}))
         obs = world.reset(fresh_seed(seed, step))
-        profile = Profile(world.name)
-        return DeepRun(world, meter(world.n), run_key, actor, block, thread, obs, carry, over, profile, step)
+        episodes, profile = EpisodeCounter.of(world.n), Profile(world.name)
+        return NetworkRun(world, episodes, run_key, actor, block, thread, obs, carry, over, profile, step)
 
-    def submit(run: DeepRun, t: int) -> None:
+    def go(self, run: NetworkRun, t: int, n: int, pause: Callable[[], bool]) -> tuple[NetworkRun, list[Part], int]:
+        """Steps from `t` on; a block is learnt from while the next one is stepped."""
+        begun, first = time.perf_counter(), t
+        while t + self.config.num_envs <= first + n:
+            self.step(run, t)
+            t += self.config.num_envs
+            run.t = t
+            if len(run.pending) == self.length or t == self.last:  # the last block may be shorter
+                self.submit(run, t)
+            if pause():
+                break
+        if t == self.last and t > first:
+            run.metrics.append(run.block.result()[2])
+        gathered, run.metrics = [m for m in run.metrics if m], []
+        rows = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
+        run.profile.whole += time.perf_counter() - begun
+        return run, [Part(run.episodes.drain(), rows)], t - first
+
+    def step(self, run: NetworkRun, t: int) -> None:
+        """Act and step once in every environment; what happened is pending."""
+        asked = time.perf_counter()
+        chosen, cell, run.carry = self.act(run.actor, run.carry, run.over, run.obs, run.key, np.int32(t))
+        actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell) if self.remembers else ()
+        run.profile.act += time.perf_counter() - asked
+        step = run.world.step(actions)
+        run.profile.steps.append(run.world.seconds)
+        discount = self.gamma * ~step.terminated
+        transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
+        ended = step.terminated | step.truncated
+        run.over = ended | ~step.valid  # an episode begins, too, after a step in which a world reset itself
+        run.pending.append((Experience(transition, ended.astype(np.int32), cell), step.valid))
+        run.obs = step.obs
+        run.episodes.record(step)
+
+    def submit(self, run: NetworkRun, t: int) -> None:
         """Send the pending steps to learn; act from now on as the block before ended."""
         asked = time.perf_counter()
         mind, run.actor, metrics = run.block.result()
@@ -199,77 +147,51 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
         @in_32_bits
         def work() -> Any:
             start = time.perf_counter()
-            done = jax.block_until_ready(learn(mind, experience, valid, run.key, begin))  # type: ignore[no-untyped-call]
+            done = self.learn(mind, experience, valid, run.key, begin)
+            done = jax.block_until_ready(done)  # type: ignore[no-untyped-call]
             run.profile.learn += time.perf_counter() - start
             return done
 
         run.block = run.thread.submit(work)
 
-    def go(run: DeepRun, t: int, n: int, pause: Callable[[], bool]) -> tuple[DeepRun, list[Part], int]:
-        begun, first = time.perf_counter(), t
-        while t + config.num_envs <= first + n:
-            asked = time.perf_counter()
-            chosen, cell, run.carry = act(run.actor, run.carry, run.over, run.obs, run.key, np.int32(t))
-            actions, cell = np.asarray(chosen), jax.tree.map(np.asarray, cell) if remembers else ()
-            run.profile.act += time.perf_counter() - asked
-            step = run.world.step(actions)
-            run.profile.steps.append(run.world.seconds)
-            discount = gamma * ~step.terminated
-            transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
-            ended = step.terminated | step.truncated
-            run.over = ended | ~step.valid  # an episode begins, too, after a step in which a world reset itself
-            run.pending.append((Experience(transition, ended.astype(np.int32), cell), step.valid))
-            run.obs = step.obs
-            run.meter.record(step)
-            t += config.num_envs
-            run.t = t
-            if len(run.pending) == length or t == steps // stride * stride:  # the last block may be shorter
-                submit(run, t)
-            if pause():
-                break
-        if t == steps // stride * stride and t > first:
-            run.metrics.append(run.block.result()[2])
-        gathered, run.metrics = [m for m in run.metrics if m], []
-        rows = {name: np.concatenate([m[name] for m in gathered]) for name in gathered[0]} if gathered else {}
-        run.profile.whole += time.perf_counter() - begun
-        return run, [Part(run.meter.drain(), rows)], t - first
-
-    def measure(run: DeepRun, rows: Sequence[dict[str, Any]], n: int) -> list[dict[str, float]]:
+    def measure(self, run: NetworkRun, rows: Sequence[dict[str, Any]], n: int) -> list[dict[str, float]]:
+        """Means of what was learnt, the profile, and what was left out."""
         run.told |= run.profile.drain()
         dropped = {"rollout/dropped": float(run.world.dropped)} if run.world.dropped else {}
         return [{**mean_metrics(rows[0]), **run.told, **dropped}]
 
-    def snapshot(run: DeepRun) -> list[dict[str, Any]]:
+    def snapshot(self, run: NetworkRun) -> list[dict[str, Any]]:
+        """The present policy."""
         (learner, _), _, _ = run.block.result()
-        return [agent.parameters(learner)]
+        return [self.agent.parameters(learner)]
 
-    def close(run: DeepRun) -> None:
-        run.thread.shutdown()
-        run.world.close()
+    def experience(self, run: NetworkRun) -> list[Any]:
+        """What the replay memory holds."""
+        (_, memory), _, _ = run.block.result()
+        return [from_memory(self.config, self.agent, self.source.space, memory)]
 
-    def kill(run: DeepRun) -> None:
-        run.thread.shutdown(wait=False)
-        run.world.kill()
-
-    def dump(run: DeepRun) -> dict[str, Any]:
+    def dump(self, run: NetworkRun) -> dict[str, Any]:
+        """Everything that evolves; the steps that are pending, too."""
         mind, actor, _ = run.block.result()
         return checkpoint.to_arrays((mind, run.actor, actor, run.carry, tuple(run.pending)))
 
-    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> DeepRun:
+    def restore(self, seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> NetworkRun:
+        """The inverse of `dump`, with environments that begin new episodes."""
         (seed,) = seeds
-        run = open_at(seed, step)
+        run = self.open_at(seed, step)
         try:
-            return filled(run, arrays)
+            return self.filled(run, arrays)
         except CheckpointError:
-            close(run)
+            self.close(run)
             raise
 
-    def filled(run: DeepRun, arrays: dict[str, Any]) -> DeepRun:
+    def filled(self, run: NetworkRun, arrays: dict[str, Any]) -> NetworkRun:
+        """A new run with the state in a checkpoint's arrays."""
         mind, actor, _ = run.block.result()
         n = run.world.n
         zeros = np.zeros(n, np.float32)
         transition = Transition(run.obs, np.zeros(n, np.int32), zeros, zeros, run.obs)
-        cell = jax.tree.map(np.asarray, agent.remembered(run.carry))
+        cell = jax.tree.map(np.asarray, self.agent.remembered(run.carry))
         row = (Experience(transition, np.zeros(n, np.int32), cell), np.zeros(n, np.bool_))
         count = len({path.split(".")[2] for path in arrays if path.startswith("state.4.")})
         with making_near():
@@ -280,17 +202,28 @@ def deep_loop(config: Any, source: Source, steps: int) -> Loop:
             last, valid = pending[-1]
             pending = (*pending[:-1], (last._replace(over=np.ones_like(last.over)), valid))
         else:
-            mind = mind[0], agent.memory.close(mind[1])
+            mind = mind[0], self.agent.memory.close(mind[1])
         run.pending = list(pending)
         run.over = np.ones(run.world.n, np.bool_)  # its worlds have begun anew
         run.block = run.thread.submit(lambda: (mind, actor, {}))
         return run
 
-    def experience(run: DeepRun) -> list[Any]:
-        (_, memory), _, _ = run.block.result()
-        return [from_memory(config, agent, source.space, memory)]
+    def close(self, run: NetworkRun) -> None:
+        """Wait for the thread, close the environments."""
+        run.thread.shutdown()
+        run.world.close()
 
+    def kill(self, run: NetworkRun) -> None:
+        """End both at once."""
+        run.thread.shutdown(wait=False)
+        run.world.kill()
+
+
+@in_32_bits
+def gymnasium_network_loop(config: Any, source: Source, steps: int) -> Loop:
+    """A network on any Gymnasium environment with discrete actions, for a run of `steps` on each seed."""
+    own = GymnasiumNetwork(config, source, steps)
     return guarded(Loop(
-        "host", stride, 1, False, start, go, measure, snapshot, dump, restore, close, experience,
-        forget=lambda run: run.told.clear(), clock=lambda run: run.t, kill=kill,
+        "host", own.stride, 1, False, own.start, own.go, own.measure, own.snapshot, own.dump, own.restore, own.close,
+        own.experience, forget=lambda run: run.told.clear(), clock=lambda run: run.t, kill=own.kill,
     ))  # fmt: skip

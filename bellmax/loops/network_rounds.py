@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Agent, Array, Experience, Space, Transition
+from bellmax.contracts import Agent, Array, Experience, Transition
 from bellmax.deep.config import DeepConfig
 from bellmax.envs.functional import World
 from bellmax.keys import APART
-from bellmax.networks.images import image_of
-from bellmax.replay.ring import NOWHERE
-from bellmax.spaces import leaves_of
+from bellmax.loops.network_learning import compiler_options, make_improver, ranks
 
 
 class RunState(NamedTuple):
@@ -41,12 +39,7 @@ class StepRecord(NamedTuple):
     episode_length: Array
 
 
-def ranks(n: int) -> Array:
-    """The rank of each of n worlds side by side [N]: 0 for the first, 1 for the last."""
-    return jnp.linspace(0.0, 1.0, n)
-
-
-def start(world: World, agent: Agent, config: DeepConfig, key: Array) -> RunState:
+def start_run(world: World, agent: Agent, config: DeepConfig, key: Array) -> RunState:
     """The state of a run before its first step."""
     init_key, reset_key, run_key = jax.random.split(key, 3)
     n = config.num_envs
@@ -114,41 +107,6 @@ def make_round(world: World, agent: Agent, config: DeepConfig) -> Callable[..., 
     return round_
 
 
-def make_improver(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
-    """`improve((learner, memory), t, key) -> ((learner, memory), metrics)`: the gradient steps of one round.
-
-    Nothing happens until the clock has passed `learning_starts`; until then all metrics are 0, "learnt" among them.
-    Both loops use it.
-    """
-
-    def learn(learner: Any, kept: Any, key: Array) -> tuple[Any, Any, dict[str, Array]]:
-        sample_key, learn_key = jax.random.split(key)
-        batch, weight, index = agent.memory.sample(kept, sample_key, learner.updates)
-        learner, learned = agent.learn(learner, (batch, weight), learn_key)
-        return learner, (index, learned.priority), {**learned.metrics, "learnt": jnp.ones(())}
-
-    def wait(learner: Any, kept: Any, key: Array) -> tuple[Any, Any, dict[str, Array]]:
-        _, (index, priority), metrics = jax.eval_shape(learn, learner, kept, key)
-        nothing = jnp.full(index.shape, NOWHERE, index.dtype), jnp.zeros(priority.shape)
-        return learner, nothing, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
-
-    def improve(mind: tuple[Any, Any], t: Array, key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
-        def once(mind: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], dict[str, Array]]:
-            learner, kept = mind
-            # the clock is shared by all seeds, so that this stays a branch when seeds are stacked by vmap; it only
-            # reads the memory, which XLA would copy whole if one of the branches wrote to it
-            learner, priorities, metrics = jax.lax.cond(t > config.learning_starts, learn, wait, learner, kept, key)
-            return (learner, agent.memory.update(kept, *priorities)), metrics
-
-        keys = jax.random.split(key, config.gradient_steps)
-        if config.gradient_steps == 1:
-            return once(mind, keys[0])
-        mind, metrics = jax.lax.scan(once, mind, keys)
-        return mind, jax.tree.map(jnp.mean, metrics)
-
-    return improve
-
-
 def make_chunk(
     world: World, agent: Agent, config: DeepConfig, rounds: int, stacked: bool = False
 ) -> Callable[[RunState, Array], tuple[RunState, tuple[StepRecord, dict[str, Array]]]]:
@@ -166,64 +124,3 @@ def make_chunk(
 
     body = jax.vmap(chunk, in_axes=(0, None)) if stacked else chunk
     return jax.jit(body, donate_argnums=0, compiler_options=compiler_options(world.observation_space))
-
-
-def make_actor(agent: Agent, n: int) -> Callable[..., Any]:
-    """`act(actor, carry [N], over [N], obs [N, ...], key, t) -> (actions [N], carry before, carry after)`.
-
-    The host loop's one call per vector step. Where an episode was `over`, the carry begins anew first.
-    """
-
-    def act(actor: Any, carry: Any, over: Array, obs: Any, key: Array, t: Array) -> Any:
-        key = jax.random.fold_in(key, 2 * t)  # even numbers act, odd ones learn
-        keys = jax.random.split(key, n)
-        fresh = jax.vmap(agent.begin)(jax.random.split(jax.random.fold_in(key, APART), n), ranks(n))
-
-        def one(old: Any, new: Any, over: Array, obs: Any, key: Array) -> Any:
-            before = jax.tree.map(lambda x, y: jnp.where(over, x, y), new, old)
-            action, after = agent.act(actor, before, obs, key, t)
-            return action, agent.remembered(before), after
-
-        return jax.vmap(one)(carry, fresh, over, obs, keys)
-
-    return jax.jit(act, compiler_options=compiler_options(None))
-
-
-def make_block(agent: Agent, config: DeepConfig, space: Space) -> Callable[..., Any]:
-    """`learn((learner, memory), steps, valid, key, t) -> ((learner, memory), actor, metrics)`, of a block of steps.
-
-    `steps` is an Experience of columns [T, N, ...], `valid` [T, N]; `t` counts environment steps before the first.
-    `actor` is a copy that outlives the next call, which overwrites the learner.
-    """
-    improve = make_improver(agent, config)
-    stride = config.num_envs * config.train_freq
-
-    def learn(mind: tuple[Any, Any], steps: Experience, valid: Array, key: Array, t: Array) -> Any:
-        def round_(mind: tuple[Any, Any], now: tuple[Any, Array]) -> tuple[tuple[Any, Any], dict[str, Array]]:
-            columns, t = now
-            kept, _ = jax.lax.scan(lambda m, c: (agent.memory.add(m, *c), None), mind[1], columns)
-            return improve((mind[0], kept), t, jax.random.fold_in(key, 2 * t + 1))  # type: ignore[no-any-return]
-
-        rounds = valid.shape[0] // config.train_freq
-        columns = jax.tree.map(lambda x: x.reshape(rounds, config.train_freq, *x.shape[1:]), (steps, valid))
-        mind, metrics = jax.lax.scan(round_, mind, (columns, t + stride * (1 + jnp.arange(rounds))))
-        return mind, jax.tree.map(jnp.copy, agent.actor(mind[0])), metrics
-
-    return jax.jit(learn, donate_argnums=0, compiler_options=compiler_options(space))
-
-
-def compiler_options(space: Space | None) -> dict[str, str | bool]:
-    """How XLA compiles a loop's body over observations of `space`: one thread per seed.
-
-    On CPUs it orders operations so that threads can share them, and cuts the larger ones into a piece for each core;
-    for operations of microseconds the hand-over costs more than the work (decision 2). Pieces of images are worth it.
-    """
-    if jax.default_backend() != "cpu":
-        return {}
-    options: dict[str, str | bool] = {
-        "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-        "xla_cpu_multi_thread_eigen": False,
-    }
-    whole = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
-    images = space is not None and any(map(image_of, leaves_of(space)))
-    return options if images else {**options, **whole}

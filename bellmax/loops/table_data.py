@@ -13,8 +13,9 @@ from bellmax.files.dataset import Dataset
 from bellmax.loops.experience import as_experience, find_faults
 from bellmax.loops.loop import Loop
 from bellmax.loops.parts import Part, nothing
-from bellmax.loops.table_gymnasium import PIECE, mean_error, read_state
+from bellmax.loops.table_compiled import PIECE
 from bellmax.loops.table_memory import check_room
+from bellmax.loops.table_records import mean_error, read_state
 from bellmax.loops.table_setup import Setup, set_up, snapshot
 from bellmax.sources import Source
 from bellmax.spaces import visible
@@ -27,7 +28,7 @@ ON_POLICY = ("expected-sarsa",)  # besides those that look ahead or follow an ep
 CAN = "q-learning, double-q, speedy-q, dyna-q, prioritized-sweeping, r-max or delayed-q"
 
 
-def prepare(config: Any, source: Source, data: Dataset) -> Any:
+def check_table_and_data(config: Any, source: Source, data: Dataset) -> Any:
     """The config, if such a learner can learn from such data.
 
     Raises:
@@ -53,10 +54,10 @@ def prepare(config: Any, source: Source, data: Dataset) -> Any:
     return config
 
 
-def make_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset, n_seeds: int = 1) -> Loop:
+def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset, n_seeds: int = 1) -> Loop:
     """The loop for a run of `steps` updates on each seed; `kind` is the loop that evaluation is like.
 
-    `config` and `data` are those that `prepare` has passed.
+    `config` and `data` are those that `check_table_and_data` has passed.
 
     Raises:
         ResourceError: the tables of all seeds do not fit in memory.

@@ -14,7 +14,7 @@ from bellmax.spaces import visible
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
 from bellmax.tabular.cells import BINS, check_length, check_used, make_coder, numbers_of, warn_together
-from bellmax.tabular.classic_kernels import RANGES
+from bellmax.tabular.classic_kernels import CLASSIC, RANGES
 from bellmax.tabular.representation import table_of
 from bellmax.tabular.tiles import Coder
 
@@ -131,3 +131,8 @@ def snapshot(state: stepping.TabularState, setup: Setup, rows: Any = None) -> di
             arrays[name] = np.empty_like(array)
             np.put_along_axis(arrays[name], setup.order, array, axis=1)
     return arrays if setup.ranges is None else {**arrays, "low": setup.ranges[0], "high": setup.ranges[1]}
+
+
+def is_compiled(source: Source) -> bool:
+    """Whether a table can learn from the world in a compiled loop: it has a model, or is one of the classic worlds."""
+    return source.mdp is not None or (source.compiled is not None and source.name in CLASSIC)

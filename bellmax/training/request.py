@@ -16,7 +16,7 @@ from bellmax.envs.host_steps import Handling
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.dataset import Dataset
 from bellmax.files.existing_folders import IF_EXISTS
-from bellmax.loops import choosing, network_data
+from bellmax.loops import choosing
 from bellmax.loops.masking import as_asked
 from bellmax.sources import Source, find_world, split_arguments
 from bellmax.training.options import DataCard, RunOptions
@@ -106,7 +106,7 @@ def check(request: Request) -> Plan:
         wanted = "host" if handling != Handling() or masked else request.loop
         source, about_masks = attempt(problems, lambda: as_asked(asked, source, wanted)) or (None, "")
     if source and asked and given is not None:
-        config = attempt(problems, lambda: network_data.prepare(asked, source, given))
+        config = attempt(problems, lambda: choosing.prepare_for_data(asked, source, given))
     kept = options is not None and options.keep_experience
     attempt(problems, lambda: check_kept(config, kept, offline_run=data is not None))
     length = attempt(problems, lambda: read_length(request.steps, episodes, config, with_data=data is not None))
@@ -141,7 +141,7 @@ def choose(plan: Plan, say: Callable[[str], None]) -> Plan:
     if plan.options.data is not None:
         about = plan.options.data
         why = f"learning from {about.steps:,} steps of {about.source}, evaluated in the world"
-    stride, steps = choosing.stride(config, source), plan.steps
+    stride, steps = choosing.round_steps(config, source), plan.steps
     if steps < stride:
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
     if remainder := steps % stride:

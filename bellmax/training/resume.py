@@ -13,7 +13,7 @@ from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, storage
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.saved_environments import find_saved_world, typed_again, written
-from bellmax.loops import choosing, network_data
+from bellmax.loops import choosing
 from bellmax.loops.loop import Loop
 from bellmax.loops.masking import as_asked
 from bellmax.loops.parts import check_step
@@ -76,7 +76,7 @@ def resume(
     if ended:
         check_ended(run, differing)
         saved_runs.read_experience(run)
-    engine = None if ended else make_same_loop(run, source, data)
+    engine = None if ended else loop_to_resume(run, source, data)
     exact = run.loop == "compiled" or run.options.data is not None
     note = "" if exact else "; its Gymnasium environments start new episodes, so not bit for bit"
     say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
@@ -135,7 +135,7 @@ def check_ended(run: Run, differing: Sequence[str]) -> None:
         raise ConfigError(f"{late[0]}: too late, the run has learned to its end and its replay buffer is gone")
 
 
-def make_same_loop(run: Run, source: Source, data: Any) -> Loop:
+def loop_to_resume(run: Run, source: Source, data: Any) -> Loop:
     """The loop of a run that is resumed."""
     about = run.options.data
     if about is None:
@@ -152,8 +152,10 @@ def make_same_loop(run: Run, source: Source, data: Any) -> Loop:
             f"data {name_of(where)!r} ({given.steps:,} steps) are not those that the run began with "
             f"({about.steps:,} steps); give them as data"
         )
-    config = network_data.prepare(run.config, source, given)  # the same again, or what a world given anew does not fit
-    return network_data.make_loop(config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=len(run.seeds))
+    config = choosing.prepare_for_data(
+        run.config, source, given
+    )  # the same again, or what a world given anew does not fit
+    return choosing.make_data_loop(config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=len(run.seeds))
 
 
 def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:

@@ -11,7 +11,7 @@ from bellmax.arguments import check_call
 from bellmax.contracts import counted
 from bellmax.files import checkpoint
 from bellmax.files.existing_folders import is_taken, numbered, remove_run
-from bellmax.loops import choosing, network_data
+from bellmax.loops import choosing
 from bellmax.loops.loop import Loop
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
@@ -110,7 +110,7 @@ def train(
         hyper_parameters,
     )  # fmt: skip
     plan = choose(check(request), say_line)
-    engine = make_loop(plan)
+    engine = loop_to_start(plan)
     run = Run(
         plan.source.name, plan.config, plan.steps, plan.seeds, plan.kind, plan.env_kwargs, History(plan.seeds),
         plan.options,
@@ -133,7 +133,7 @@ def train(
     return finish(Trainer(run, plan.source, engine), progress, say_line)
 
 
-def make_loop(plan: Plan) -> Loop:
+def loop_to_start(plan: Plan) -> Loop:
     """The loop of a run that starts.
 
     Raises:
@@ -142,7 +142,7 @@ def make_loop(plan: Plan) -> Loop:
     parts = plan.config, plan.source, plan.kind, plan.steps
     n, vmap = len(plan.seeds), plan.options.vmap
     if plan.data is not None:
-        return network_data.make_loop(*parts, plan.data, vmap, n_seeds=n)
+        return choosing.make_data_loop(*parts, plan.data, vmap, n_seeds=n)
     return choosing.make_loop(*parts, vmap, n_seeds=n, episodes=plan.options.episodes is not None)
 
 

@@ -1,0 +1,56 @@
+"""NumPy. What the two loops on Gymnasium environments share: the count of episodes, and the seeds of environments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bellmax.envs.host_steps import HostStep
+from bellmax.loops.parts import Episodes
+
+
+@dataclass
+class EpisodeCounter:
+    """Returns and lengths of the running episodes [N], and of those that ended."""
+
+    running_return: Any
+    running_length: Any
+    returns: list[float] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, n: int) -> EpisodeCounter:
+        """For n environments side by side."""
+        return cls(np.zeros(n), np.zeros(n, np.int64))
+
+    def record(self, step: HostStep) -> None:
+        """Count one vector step."""
+        self.running_return += step.reward  # 0 where a row does not count
+        self.running_length += step.valid
+        if np.count_nonzero(step.ended):  # four times as fast as any()
+            for i in np.flatnonzero(step.ended):
+                self.returns.append(float(self.running_return[i]))
+                self.lengths.append(int(self.running_length[i]))
+        if np.count_nonzero(step.begins):  # what was cut short is not counted
+            self.running_return[step.begins] = 0.0
+            self.running_length[step.begins] = 0
+
+    def drain(self) -> Episodes:
+        """The episodes that ended since the last call."""
+        episodes = Episodes(np.array(self.returns, np.float64), np.array(self.lengths, np.int64))
+        self.returns, self.lengths = [], []
+        return episodes
+
+
+def fresh_seed(seed: int, step: int) -> int:
+    """The seed of the environments of a run that begins, or goes on, at environment step `step`.
+
+    From the second start on it is far from all seeds of training and evaluation, and follows from both numbers: with
+    its old seed an environment would begin with the episodes that were learnt from before.
+    """
+    if step == 0:
+        return seed
+    word = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    return 10**7 + word % (2**31 - 2 * 10**7)

@@ -1,0 +1,53 @@
+"""NumPy. What the loops of tables tell between records, and how they read the state in a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bellmax.contracts import EnvContractError
+from bellmax.files import checkpoint
+from bellmax.tabular import stepping
+from bellmax.tabular.agent import TabularConfig
+from bellmax.tabular.soundness import check_state
+
+LONGEST_EPISODE = 10**7  # environment steps: one that a run of so many episodes waits for no longer
+
+
+def read_state(fresh: stepping.TabularState, arrays: dict[str, Any]) -> stepping.TabularState:
+    """The state in a checkpoint's arrays, for a run whose state before its first step is `fresh`.
+
+    Raises:
+        IncompatibleCheckpoint: it is of another agent or world.
+        CorruptCheckpoint: it cannot be the state of a learner: kernels would read and write outside of their arrays.
+    """
+    state: stepping.TabularState = checkpoint.from_arrays(fresh, arrays, "checkpoint")
+    check_state(state, fresh, "checkpoint")
+    return state
+
+
+def explored(config: TabularConfig, state: stepping.TabularState, steps: int, episodes: bool) -> dict[str, float]:
+    """Metrics that go by a seed's own clock: ε where it falls per episode, environment steps where episodes count."""
+    own = {}
+    if config.exploration_schedule == "per-episode":
+        own["rollout/exploration_rate"] = float(config.epsilon(int(state.clock[stepping.ENDED]), steps))
+    if episodes:
+        own["time/total_timesteps"] = float(state.clock[stepping.TIME])
+    return own
+
+
+def mean_error(state: stepping.TabularState) -> float:
+    """The mean absolute TD error of the environment steps since the last record."""
+    return float(state.error[0]) / max(int(state.error[1]), 1)
+
+
+def check_end(name: str, state: stepping.TabularState, length: int) -> None:
+    """Refuse an episode that does not end.
+
+    Raises:
+        EnvContractError: it has lasted `LONGEST_EPISODE` steps.
+    """
+    if length >= LONGEST_EPISODE:
+        raise EnvContractError(
+            f"{name}: episode {state.clock[stepping.ENDED] + 1:,} has lasted {length:,} steps and has not ended; give "
+            "it a time limit, such as env_kwargs={'max_episode_steps': 1000}, or steps in place of episodes"
+        )
