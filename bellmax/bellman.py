@@ -78,7 +78,7 @@ def huber_loss(error: Array, threshold: float = 1.0) -> Array:
 
 
 def squeeze(x: Array, epsilon: float = 1e-3) -> Array:
-    """The scale h(x) = sign(x) (√(|x| + 1) - 1) + εx in which large values are learnt. Pohlen et al. (2018)."""
+    """The scale h(x) = sign(x) (√(|x| + 1) - 1) + εx in which large values are learned. Pohlen et al. (2018)."""
     return jnp.sign(x) * (jnp.sqrt(jnp.abs(x) + 1.0) - 1.0) + epsilon * x
 
 

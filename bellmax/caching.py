@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def cache_directory(kind: str) -> Path | None:
-    """The folder for compiled code of one kind, made if need be; None if there is nowhere to write.
+    """The folder for compiled code of one kind, created if necessary; None if no folder is writable.
 
-    `BELLMAX_CACHE_DIR`, else the user's cache folder by the custom of the platform.
+    `BELLMAX_CACHE_DIR`, or else the user's cache folder on this platform.
     """
     if "BELLMAX_CACHE_DIR" in os.environ:
         base = Path(os.environ["BELLMAX_CACHE_DIR"])

@@ -54,7 +54,7 @@ OTHER_SPELLINGS = {
     "n-step": "n-step-sarsa", "td-lambda": "sarsa-lambda", "rainbow dqn": "rainbow", "discrete bcq": "bcq",
     "discrete cql": "cql", "tabular": "q-learning", "tabular q": "q-learning", "dyna": "dyna-q", "speedy": "speedy-q",
     "first-visit mc": "monte-carlo", "mc control": "monte-carlo", "delayed": "delayed-q",
-    "prioritised sweeping": "prioritized-sweeping", "implicit quantile network": "iqn",
+    "prioritized sweeping": "prioritized-sweeping", "implicit quantile network": "iqn",
 }  # fmt: skip
 _VALUES = "bellmax learns action values, not policies; use "
 _SOLVE = "a model is solved, not learned; use bellmax.solve(mdp, gamma), on the command line bellmax solve"
@@ -159,10 +159,10 @@ def agents_with(setting: str) -> list[str]:
 def make_agent(
     agent: str | type[AgentConfig] | AgentConfig, world: str, values: Mapping[str, Any], from_data: bool = False
 ) -> AgentConfig:
-    """The config of an agent for a world: class defaults, then the world's, then `values`.
+    """The config of an agent for an environment: class defaults, then the environment's, then `values`.
 
-    A class is what its name is; a config is used as it stands. `from_data` leaves out the world's `n_steps`: they suit
-    an agent's own actions, as n rewards of somebody else's are values of his policy, and data may be in any order.
+    A class is what its name is; a config is used as it stands. `from_data` leaves out the environment's `n_steps`:
+    n rewards of another policy's actions are values of that policy, and data may be in any order.
 
     Raises:
         ConfigError: an unknown agent or hyper-parameter, or values that do not fit; all in one message.

@@ -44,7 +44,7 @@ def main(debug: bool) -> None:
 
 
 @main.command(cls=TrainCommand, options_metavar="[OPTIONS]")
-@click.argument("world", metavar="ENVIRONMENT")
+@click.argument("world", metavar="ENV")
 @click.argument("hyper_parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
 @click.option(
@@ -52,7 +52,7 @@ def main(debug: bool) -> None:
 )
 @click.option("--episodes", type=WHOLE, help="Episodes per seed, not steps; only for tabular agents.")
 @click.option("--seeds", type=SEEDS, default=1, show_default=True, help="Number of seeds, or a list: 5, or 0,5,7.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run.  [default: runs/ENVIRONMENT-AGENT]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the run.  [default: runs/ENV-AGENT]")
 @click.option("--if-exists", metavar="WORD", help="If the folder exists: error, number, resume or replace.")
 @click.option("--loop", default="auto", show_default=True, help="compiled, host (steps through Gymnasium) or auto.")
 @click.option(
@@ -102,9 +102,9 @@ def train(
     out: Path | None, if_exists: str | None, loop: str, quiet: bool, env: tuple[str, ...], as_json: bool,
     show_settings: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Train an agent in ENVIRONMENT on several seeds, save the run and report confidence intervals.
+    """Train an agent in ENV on several seeds, save the run and report confidence intervals.
 
-    ENVIRONMENT is a Gymnasium id, a name of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), one of gymnax
+    ENV is a Gymnasium id, a name of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), one of gymnax
     (gymnax:Breakout-MinAtar), or your own: MODULE:CLASS or MODULE:FUNCTION.
     """
     from bellmax.files.existing_folders import numbered
@@ -159,7 +159,7 @@ def show(run: Any, as_json: bool) -> None:
 
 
 def folder_name(world: str, agent: str) -> Path:
-    """runs/WORLD-AGENT, where slashes and colons become dashes."""
+    """runs/ENV-AGENT, where slashes and colons become dashes."""
     name = f"{world}-{agent_name(agent)}"
     return Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
@@ -249,7 +249,7 @@ def evaluate(
 
 
 @main.command()
-@click.argument("world", metavar="ENVIRONMENT")
+@click.argument("world", metavar="ENV")
 @click.option("--gamma", type=float, help="Discount factor; 1 for episodes that end.  [default: 0.99]")
 @click.option(
     "--method", default="auto", show_default=True, help="Solver, such as policy-iteration; all give the same answer."
@@ -263,7 +263,7 @@ def evaluate(
 @env_option
 @as_json_option
 def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> None:
-    """Compute the exact optimal values and policy of a finite ENVIRONMENT, with a proven bound on the error.
+    """Compute the exact optimal values and policy of a finite ENV, with a proven bound on the error.
 
     Example: bellmax solve FrozenLake-v1 --gamma 0.99 --json
     """
@@ -287,13 +287,13 @@ def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> N
 
 
 @main.command("check-env")
-@click.argument("world", metavar="ENVIRONMENT")
+@click.argument("world", metavar="ENV")
 @click.option("--steps", type=WHOLE, default=1_000, show_default=True, help="Random steps.")
 @click.option("--seed", type=WHOLE, default=0, show_default=True, help="Seed of the environment and of the actions.")
 @env_option
 @as_json_option
 def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: bool) -> None:
-    """Play ENVIRONMENT at random and report each fault and how to fix it; the exit code is 1 if there are errors.
+    """Play ENV at random and report each fault and how to fix it; the exit code is 1 if there are errors.
 
     Example: bellmax check-env CartPole-v1 --steps 5000
     """

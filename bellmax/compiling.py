@@ -71,7 +71,7 @@ class KernelCache(_Cache):  # type: ignore[misc]
         self._enabled = True
 
     def disable(self) -> None:
-        """Leave the files alone."""
+        """Do not use the files."""
         self._enabled = False
 
     def flush(self) -> None:

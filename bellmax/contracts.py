@@ -22,9 +22,9 @@ PyTree: TypeAlias = Any
 class Transition(NamedTuple):
     """One step of experience; with a leading axis, a batch of them.
 
-    `discount` is γ (γ^n over n steps), or 0 where the world *terminated*. A time limit leaves it at γ, so a
+    `discount` is γ (γ^n over n steps), or 0 where the environment *terminated*. A time limit leaves it at γ, so a
     truncated episode bootstraps by construction. `next_obs` is the observation in which the step ended, also
-    when the world then reset itself.
+    when the environment then reset itself.
     """
 
     obs: Any
@@ -39,7 +39,7 @@ class Experience(NamedTuple):
 
     Attributes:
         transition: one step.
-        over: the episode ended with it, terminated or truncated; what the world's next row tells is another one.
+        over: the episode ended with it, terminated or truncated; the environment's next row belongs to another one.
         carry: what a recurrent network remembered before it, else ().
     """
 
@@ -101,11 +101,11 @@ class Memory(NamedTuple):
 
     Attributes:
         init: `init() -> state`, empty.
-        add: `add(state, experience, valid=None) -> state`, for one step of every world [N]; rows that are not
-            `valid` [N] are left out, and the step before in that world is over.
+        add: `add(state, experience, valid=None) -> state`, for one step of every environment [N]; rows that are not
+            `valid` [N] are left out, and the step before in that environment is over.
         sample: `sample(state, key, updates) -> (batch, weight [B], index [B])`, after so many gradient steps.
         update: `update(state, index, priority [B]) -> state`, after learning.
-        close: `close(state) -> state`, the newest step of every world being the last of its episode, which was cut off.
+        close: `close(state) -> state`, the newest step of every environment ends its episode, which was cut off.
     """
 
     init: Callable[[], Any]
@@ -120,8 +120,8 @@ class Agent(NamedTuple):
 
     Attributes:
         init: `init(key) -> state`; `state.updates` counts gradient steps.
-        begin: `begin(key, rank) -> carry`, at the start of an episode in the world of `rank` (0 for the first of
-            the worlds side by side, 1 for the last): what acting remembers within an episode, or ().
+        begin: `begin(key, rank) -> carry`, at the start of an episode in the environment of `rank` (0 for the first of
+            the environments side by side, 1 for the last): what acting remembers within an episode, or ().
         act: `act(state, carry, obs, key, t) -> (action, carry)`, exploring, for ONE observation.
         remembered: `remembered(carry)`, the part of a carry that learning needs, or ().
         learn: `learn(state, (batch, weight [B]), key) -> (state, learned)`, one gradient step.
@@ -146,27 +146,27 @@ class Agent(NamedTuple):
 
 
 class BellmaxError(Exception):
-    """The root of all errors that bellmax raises on purpose. `exit_code` is what the command line returns."""
+    """Base class of all errors that bellmax raises on purpose. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class ConfigError(BellmaxError):
-    """A name, type, range or combination that cannot run; all of them at once, before the first step."""
+    """A name, type, range or combination is invalid. One error reports all of them, before the first step."""
 
     exit_code = 2
 
 
 class ModelWarning(UserWarning):
-    """A finite MDP is legal, but looks like a slip: a state that is never entered, a reward without end."""
+    """A finite MDP is valid, but looks like a mistake: a state that is never entered, an endless reward."""
 
 
 class RunWarning(UserWarning):
-    """What was asked of a run has no effect, or another one than it seems."""
+    """An option of a run has no effect, or a different effect than it seems."""
 
 
 class EnvWarning(UserWarning):
-    """The environment does what is allowed, or can be put up with, but looks like a slip."""
+    """The environment does something that bellmax can handle, but that looks like a mistake."""
 
 
 class EnvContractError(BellmaxError):
@@ -202,7 +202,7 @@ class CorruptCheckpoint(CheckpointError):
 
 
 class IncompatibleCheckpoint(CheckpointError):
-    """A saved file is sound, but was made for another version, agent or world."""
+    """A saved file is sound, but was made for another version, agent or environment."""
 
 
 class UnsafeFile(CheckpointError):
@@ -213,7 +213,7 @@ MOST_LISTED = 10
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The valid name that `name` probably stands for, whatever its case; None if nothing is near.
+    """Return the valid name that `name` probably stands for, in any case; None if nothing is near.
 
     Two letters that changed places make the nearest name.
     """

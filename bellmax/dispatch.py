@@ -60,7 +60,7 @@ def _device() -> Any:
 def near(tree: Tree) -> Tree:
     """The same arrays, so placed that programs that are given them run in the calling thread.
 
-    NumPy's arrays may go with them; arrays that JAX keeps elsewhere may not.
+    They may be mixed with NumPy arrays, but not with arrays that JAX keeps elsewhere.
     """
     import jax
 

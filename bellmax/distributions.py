@@ -19,7 +19,7 @@ def support(v_min: float, v_max: float, n_atoms: int) -> Array:
 def project(z_p: Array, p: Array, z: Array) -> Array:
     """Probabilities [N] on the evenly spaced atoms z [N] of a distribution with atoms z_p [M] of probability p [M].
 
-    Each atom gives its mass to its two neighbours in proportion to nearness; what lies outside goes to the ends.
+    Each atom gives its mass to its two neighbors in proportion to nearness; what lies outside goes to the ends.
     Bellemare et al. (2017), equation 7.
     """
     n = z.shape[0]
@@ -58,7 +58,7 @@ def _quantile_loss(kappa: float, quantiles: Array, levels: Array, targets: Array
 def _loss_and_slope(kappa: float, quantiles: Array, levels: Array, targets: Array) -> tuple[Array, Array]:
     """The loss and its gradient [N] in one pass over the pairs [N, M].
 
-    Means are products with a vector, which XLA on a CPU does several times sooner than a sum along rows.
+    Means are products with a vector, which XLA on a CPU does several times faster than a sum along rows.
     """
     error = targets[None, :] - quantiles[:, None]
     slope = jnp.clip(error / kappa, -1.0, 1.0) if kappa else jnp.sign(error)

@@ -27,5 +27,5 @@ def boltzmann(q: Array, temperature: Array, key: Array) -> Array:
 
 
 def ladder(epsilon: Any, rank: Any, spread: float = 7.0) -> Any:
-    """ε^(1 + spread · rank): the ε of the world of `rank` in [0, 1]. Horgan et al. (2018), section 4."""
+    """ε^(1 + spread · rank): the ε of the environment of `rank` in [0, 1]. Horgan et al. (2018), section 4."""
     return epsilon ** (1.0 + spread * rank)

@@ -32,7 +32,7 @@ _first: WeakKeyDictionary[Any, tuple[str, list[Any]]] = WeakKeyDictionary()
 
 
 class UnknownIdentity(Exception):
-    """Something that is compiled in cannot be told from another of its kind in another process."""
+    """Something that is compiled in cannot be distinguished from another of its kind in another process."""
 
 
 def identify(*roots: Any) -> tuple[str, list[Any]]:
@@ -126,7 +126,7 @@ class _Description:
             return "built in", module, value.__qualname__, _version(module)
         elif isinstance(value, MethodType) and isinstance(value.__self__, type):
             return "method", _named(value.__self__), self._function(value.__func__)
-        raise UnknownIdentity(f"nothing tells {value!r} from another {type(value).__name__}")
+        raise UnknownIdentity(f"nothing distinguishes {value!r} from another {type(value).__name__}")
 
     def _kernel(self, kernel: Any) -> int:
         for i, known in enumerate(self.kernels):

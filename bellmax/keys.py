@@ -1,4 +1,4 @@
-"""JAX. Random keys for compiled loops: JAX's own Threefry numbers, several times sooner inside a `scan`.
+"""JAX. Random keys for compiled loops: JAX's own Threefry numbers, several times faster inside a `scan`.
 
 On a CPU, JAX lowers Threefry to a loop of small kernels, about 6 µs a draw when the draw stands in the body of a
 `scan`. Here its twenty rounds are written out, so that XLA fuses a draw with what uses it. The numbers are the
@@ -86,10 +86,10 @@ def make_key(seed: int) -> Any:
 
 
 def drawn(draw: Any, key: Array, shape: tuple[int, ...]) -> Array:
-    """`draw(key, shape)` where the numbers are used many times: they are made once, and stand in memory.
+    """`draw(key, shape)` where the numbers are used many times: they are computed once, and stored.
 
-    XLA on a CPU would make each number anew for every product that it stands in; what a loop puts out it cannot take
-    apart, so the two halves of the numbers are two turns of one.
+    XLA on a CPU would compute each number again for every product that uses it. It cannot do so with the output of a
+    loop, so the two halves of the numbers are two iterations of a loop.
     """
     half = -(-math.prod(shape) // 2)
     _, halves = jax.lax.scan(lambda _, k: (None, draw(k, (half,))), None, jax.random.split(key))

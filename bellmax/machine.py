@@ -1,4 +1,4 @@
-"""Plain Python. What this machine's memory holds, where the system tells it."""
+"""Plain Python. How much memory this process can use and does use, where the system reports it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_bytes() -> int | None:
-    """Memory that this process can still have, within the limits of its control groups; None if nothing tells."""
+    """Memory that this process can still have, within the limits of its control groups; None if unknown."""
     return min((told for told in (_system(), *_of_groups()) if told is not None), default=None)
 
 
@@ -62,7 +62,7 @@ def _given_back(group: Path) -> int:
 
 
 def resident_mb() -> float:
-    """Megabytes that this process holds; 0 where the system does not tell."""
+    """Megabytes that this process holds; 0 where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

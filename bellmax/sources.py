@@ -1,4 +1,4 @@
-"""NumPy. From whatever names or is a world to its forms: a model, a compiled world, a Gymnasium environment."""
+"""NumPy. Find the forms of an environment: a model, a compiled environment, a Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bellmax.words import OPTIONS, WORDS
 
 
 class Source(NamedTuple):
-    """A world in the forms that it has; a form that it has not is None.
+    """An environment in the forms that it has; a missing form is None.
 
     Attributes:
         name: what it is called.
@@ -28,15 +28,15 @@ class Source(NamedTuple):
         max_episode_steps: its time limit (steps), or None.
         mdp: its transition table.
         compiled: makes its compiled twin.
-        open: `open(n)` makes n of it as a host world, as an evaluation wants them.
+        open: `open(n)` makes n of it as a host environment, as an evaluation wants them.
         work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order; None if not known.
         wide_bounds: the same, where integers beyond int32 do not count as open.
-        coding: how the world counts its actions, if not from 0; for `spaces.to_native`.
+        coding: how the environment counts its actions, if not from 0; for `spaces.to_native`.
         reward_wrappers: the names of wrappers that change its rewards.
-        fixed: how many worlds an environment given as an object is; None for what can be made again and again.
+        fixed: how many environments an environment given as an object is; None for what can be created many times.
         is_model: whether the environment is its transition table, and not only described by it.
-        notes: what people should know of how it was read: why its transition table is not used, which states end.
+        notes: lines for people on how it was read: why its transition table is not used, which states end.
         without_twin: why the compiled twin of its name is not used, where there is one.
         arguments: with which it was made, where they are a run's.
     """
@@ -60,12 +60,12 @@ class Source(NamedTuple):
     arguments: Mapping[str, Any] = {}
 
     def open_worlds(self, n: int, *, training: bool = False) -> Any:
-        """`n` of it as a host world, or as many as it is."""
+        """`n` of it as a host environment, or as many as it is."""
         assert self.open is not None  # noqa: S101 - choose_loop has looked
         return (self.work if training and self.work is not None else self.open)(self.fixed or n)
 
     def compile(self) -> Any:
-        """The compiled world: the twin, or the table as one."""
+        """The compiled environment: the twin, or the table as one."""
         if self.compiled is not None:
             return self.compiled()
         assert self.mdp is not None  # noqa: S101 - choose_loop has looked
@@ -88,7 +88,7 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
 
     kwargs = keywords("env_kwargs", env_kwargs)
     if isinstance(world, str) and world.startswith("<"):
-        raise ConfigError(f"{world} was an object, not a name: pass the environment again: world=...")
+        raise ConfigError(f"{world} was an object, not a name; pass the environment again")
     if isinstance(world, str):
         if world in GALLERY:
             return from_mdp(_call(GALLERY[world], world, kwargs), world)
@@ -110,7 +110,7 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
         raise ConfigError(f"{describe(world)} is not an environment; give the one it is of, {world.world!r}")
     made = isinstance(world, FiniteMDP | World)
     if kwargs and (made or (kwargs.keys() != {"wrappers"} and not callable(world))):
-        raise ConfigError(f"env_kwargs={kwargs} go with an environment's name; build {world!r} with them instead")
+        raise ConfigError(f"env_kwargs={kwargs} need an environment's name; build {world!r} with them instead")
     if isinstance(world, FiniteMDP):
         return from_mdp(world, f"<{world.name or 'mdp'}>")
     if isinstance(world, World):
@@ -174,7 +174,7 @@ def _probe(name: str) -> Source:
     from bellmax.envs.probes import PROBES
 
     if name not in PROBES:
-        raise ConfigError(unknown("probe world", name, PROBES))
+        raise ConfigError(unknown("probe environment", name, PROBES))
     return _from_compiled(name, PROBES[name]().world)
 
 
@@ -236,12 +236,12 @@ def _read_table(env: Any, kwargs: dict[str, Any]) -> tuple[FiniteMDP | None, tup
 
 
 def _look_at_table(env: Any) -> tuple[None, tuple[str, ...]]:
-    """Why the table of an environment that was not given by a registered id alone is not used."""
+    """Why the table of an environment that was given by more than a registered id is not used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)
         _, notes = _read_table(env, {})
     ask = "give a registered id without wrappers, or bellmax.FiniteMDP.from_gymnasium(env)"
-    return None, notes or (f"its transition table `P` is not used, for it may not be all of the environment; {ask}",)
+    return None, notes or (f"its transition table `P` is not used, because it may not be complete; {ask}",)
 
 
 def _call(function: Callable[..., FiniteMDP], name: str, kwargs: dict[str, Any]) -> FiniteMDP:

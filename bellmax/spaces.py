@@ -22,7 +22,7 @@ def map_space(function: Callable[..., Any], space: Space, *values: Any) -> Any:
 
 
 def parts_of(space: Any) -> tuple[Space, ...]:
-    """The parts of a space that is no leaf."""
+    """The parts of a space that is not a leaf."""
     return space.parts if isinstance(space, Named) else tuple(space)
 
 
@@ -127,7 +127,7 @@ def read(space: Space, obs: Any) -> tuple[Any, bool]:
         try:
             array = np.asarray(value)
         except ValueError as error:
-            raise ConfigError(f"observation is no array: {error}") from error
+            raise ConfigError(f"the observation is not an array: {error}") from error
         if array.shape != shape and array.shape[1:] != shape:
             raise ConfigError(f"observation of shape {array.shape}; one is {shape}, a batch is [B, *{shape}]")
         if array.dtype.kind not in "biuf":
@@ -171,7 +171,7 @@ def read_mask(mask: Any, n: int, n_actions: int) -> Any:
 
 
 def survives(array: Any, dtype: str) -> bool:
-    """Whether numbers stay what they are as bytes or flags; 0.5 would be 0, and 256 too. Floats may be rounded."""
+    """Whether numbers stay what they are as bytes or flags; 0.5 would be 0, as would 256. Floats may be rounded."""
     if dtype == "float32" or array.dtype == dtype:
         return True
     with np.errstate(invalid="ignore"):
@@ -223,7 +223,7 @@ def from_json(card: dict[str, Any], *, network: bool = False) -> Space:
     """The inverse of `to_json`; for a `network` of an older version, integers far from 0 are numbers as they are.
 
     Raises:
-        KeyError, TypeError: it is no space.
+        KeyError, TypeError: it is not a space.
     """
     fields = dict(card)
     kind = fields.pop("kind")
@@ -254,7 +254,7 @@ def to_native(actions: Any, coding: Mapping[str, Any]) -> Any:
 
 
 def from_native(space: Space, obs: Any, coding: Mapping[str, Any]) -> Any:
-    """An observation (or a batch of them) as a world gives it, its integers counted from 0."""
+    """An observation (or a batch of them) as an environment gives it, its integers counted from 0."""
     if "observation_starts" not in coding:
         return obs
     starts = iter(coding["observation_starts"])

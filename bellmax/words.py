@@ -15,7 +15,7 @@ from bellmax.contracts import listed, nearest
 
 # the arguments of bx.train, and for each its option of `bellmax train`; None where there is none
 OPTIONS: dict[str, str | None] = {
-    "world": "ENVIRONMENT", "agent": "--agent", "steps": "--steps", "episodes": "--episodes", "seeds": "--seeds",
+    "world": "ENV", "agent": "--agent", "steps": "--steps", "episodes": "--episodes", "seeds": "--seeds",
     "out": "--out", "if_exists": "--if-exists", "loop": "--loop",
     "env_kwargs": "--env", "records": None, "eval_episodes": "--eval-episodes", "final_episodes": "--final-episodes",
     "keep_episodes": None, "data": "--data", "keep_experience": "--keep-experience", "wrappers": "--wrapper",
@@ -184,7 +184,7 @@ _same(
     "normalize_observations={0}",
 )
 _same(
-    "layer_norm layernorm use_layer_norm", "normalization='layer'", "a table has no layers to normalise: leave it out"
+    "layer_norm layernorm use_layer_norm", "normalization='layer'", "a table has no layers to normalize: leave it out"
 )
 _same("weight_decay_rate l2 l2_reg", "weight_decay={0}")
 _same("adam_eps optimizer_eps", "adam_epsilon={0}")

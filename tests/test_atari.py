@@ -218,7 +218,7 @@ def test_sticky_actions_and_frame_skips_are_arguments() -> None:
         (
             PONG,
             {"workers": 2, "num_envs": 2},
-            f"{PONG}: ale-py steps its games side by side in threads of its own: give no workers",
+            f"{PONG}: ale-py steps its games in its own threads; leave workers out",
         ),
         (PONG, {"on_nonfinite": "skip"}, f"{PONG}: on_nonfinite='skip' needs plain environments, each of which"),
         (PONG, {"env_kwargs": {"framskip": 3}}, f"{PONG}: cannot be made with env_kwargs {{'framskip': 3}}: "),

@@ -185,7 +185,7 @@ def test_rewards_that_are_no_finite_numbers(reward: Any, check: str, level: str,
 
 def test_large_and_constant_rewards() -> None:
     [large] = found(walk(reward=lambda self: 2e6 * (self.total == 9)), "rewards")
-    assert large == ("warning", "0 to 2e+06", "scale them: networks learn large numbers badly")
+    assert large == ("warning", "0 to 2e+06", "scale them down; large numbers are hard to learn")
     assert found(walk(reward=lambda self: 0), "rewards") == [("hint", "all 200 rewards are 0", judge.RARE)]
     assert found(walk(reward=lambda self: 1), "rewards") == [("ok", "1 to 1", "")]  # the length of an episode tells
 
@@ -194,12 +194,12 @@ def test_an_observation_that_is_overwritten() -> None:
     [(level, what, fix)] = found(lambda: Counter(reuse=True), "aliasing")
     assert level == "warning"
     assert what.startswith("episode 1, step 1, action ")
-    assert ": the observation before was overwritten: observation[1] is 0.0 and 1.0 (" in what
+    assert ": the previous observation was overwritten: observation[1] is 0.0 and 1.0 (" in what
     assert fix == COPY
     blank = np.zeros(2, np.float32)
     [(level, what, fix)] = found(walk(observe=lambda self: blank), "aliasing")
     assert level == "hint"
-    assert "the observation has the memory of the one before, unchanged so far (" in what
+    assert "it shares memory with the previous observation, unchanged so far (" in what
 
     def observe(self: Walk) -> Any:
         self.state = getattr(self, "state", {"a": np.zeros(1, np.float32)})
@@ -245,7 +245,7 @@ def test_seeds_that_make_no_difference_or_too_much() -> None:
         return Walk.reset(self, seed=self.first)
 
     [(level, what, _)] = found(walk(reset=reset), "seeds")
-    assert (level, what) == ("hint", "reset() without a seed begins each episode like the first")
+    assert (level, what) == ("hint", "reset() without a seed starts each episode like the first")
 
 
 def ended(terminated: Any, truncated: Any) -> Callable[[Walk, Any], Any]:
@@ -268,22 +268,22 @@ def test_time_limits_and_ends() -> None:
     assert first == ("warning", "all 20 episodes terminated after exactly 10 steps, as at a limit", judge.ENDS)
     both = found(walk(step=ended(lambda t: t % 7 == 6, lambda t: t % 7 == 6)), "episodes")
     said = "an episode was both terminated and truncated"
-    assert ("hint", said, "bellmax takes it as terminated; say which it is") in both
+    assert ("hint", said, "bellmax uses terminated; return only one") in both
     limited = env()
     limited.spec = gym.envs.registration.EnvSpec("Walk-v0", max_episode_steps=10)
     said = "an episode terminated at the time limit of 10 steps without truncated"
     assert ("error", said, judge.ENDS) in found(limited, "episodes")
     limited.spec = gym.envs.registration.EnvSpec("Walk-v0", max_episode_steps=5)
-    fix = "make it by gymnasium.make, or wrap it in gymnasium.wrappers.TimeLimit"
+    fix = "create it with gymnasium.make, or wrap it in gymnasium.wrappers.TimeLimit"
     assert found(limited, "episodes")[0] == ("error", "an episode had 10 steps, and the time limit is 5", fix)
     assert found(gym.wrappers.TimeLimit(env(), 10), "episodes")[0][0] != "error"
     [endless] = found(walk(step=ended(never, never)), "episodes")
     said = "no episode ended in 200 steps, and there is no limit"
-    assert endless == ("hint", said, "if not meant, give a TimeLimit")
+    assert endless == ("hint", said, "add a TimeLimit if it should end")
     [short] = found(lambda: Ends(resets=10**6), "episodes")
-    assert short == ("warning", "200 of 200 episodes had one step", "look at what ends them")
+    assert short == ("warning", "200 of 200 episodes had one step", "check what ends them")
     late = found(walk(step=ended(lambda t: t % 7 == 6, never)), "episodes")
-    assert late[-1][:2] == ("hint", "a step after the end, without reset, goes on as before")
+    assert late[-1][:2] == ("hint", "a step after the end, without reset, continues as before")
 
 
 @pytest.mark.parametrize(
@@ -340,9 +340,11 @@ def test_masks() -> None:
     ]
     assert check(lambda self: ~one & one if self.total == 3 else one) == [("error", f"{name} allows no action")]
     assert check(lambda self: None if self.total == 3 else one) == [
-        ("error", f"{name} is missing, though the first reset gave one")
+        ("error", f"{name} is missing, but the first reset had one")
     ]
-    assert check(lambda self: one if self.total == 3 else None) == [("error", f"{name} comes, though not at first")]
+    assert check(lambda self: one if self.total == 3 else None) == [
+        ("error", f"{name} appears after the first reset only")
+    ]
     assert check(lambda self: np.array([5, 0]) if self.total == 3 else one) == [
         ("warning", f"{name} is array([5, 0]) (ndarray of shape (2,) and dtype int64)")
     ]
@@ -384,7 +386,7 @@ def test_spaces_that_bellmax_cannot_use(observation: Any, action: Any, what: str
 def test_missing_spaces() -> None:
     env = type("Empty", (gym.Env,), {"observation_space": spaces.Discrete(2)})
     [one] = found(env, "spaces")
-    assert one == ("error", "no action_space", "set it in the constructor or the class")
+    assert one == ("error", "no action_space", "set it in the class or its constructor")
 
 
 def test_what_raises_is_told_in_one_line() -> None:
@@ -403,7 +405,7 @@ def test_what_raises_is_told_in_one_line() -> None:
     def broken() -> Any:
         raise RuntimeError("boom")
 
-    fix = "repair it: every world and evaluation makes one"
+    fix = "repair it; every run and evaluation calls it"
     assert found(broken, "constructor") == [("error", "broken: its constructor raised RuntimeError: boom", fix)]
     made = iter([Walk()])
     [(level, what, _)] = found(lambda: next(made), "constructor")
@@ -416,7 +418,7 @@ def test_what_cannot_be_made_is_a_config_error() -> None:
         check_env("CartPol-v1")
     with pytest.raises(ConfigError, match="come too late"):
         check_env(Walk(), env_kwargs={"a": 1})
-    with pytest.raises(ConfigError, match="a vector environment; give one of the plain"):
+    with pytest.raises(ConfigError, match="a vector environment; pass one of its plain"):
         check_env(gym.make_vec("CartPole-v1", 2))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="`steps` must be a positive integer; got 0"):
         check_env(Walk, steps=0)
@@ -440,7 +442,7 @@ def test_slow_and_leaking_environments() -> None:
         return 1.0
 
     [(level, what, fix)] = found(walk(reward=leak), "memory")
-    assert (level, fix) == ("warning", "look for what every step keeps")
+    assert (level, fix) == ("warning", "check whether it accumulates state")
     assert what.startswith("grew by 1")
 
 

@@ -283,7 +283,7 @@ BAD = {
     "no run": (["eval", "nowhere"], "no run in nowhere"),
     "folder that is no run": (["eval", "full"], "no run in full: it has no config.json"),
     "no verb": (["trane"], "No such command 'trane'"),
-    "no world": (["train"], "Missing argument 'ENVIRONMENT'"),
+    "no world": (["train"], "Missing argument 'ENV'"),
     "unknown option": (["train", "corridor", "--stepz", "3"], "--stepz"),
     "option of the wrong type": (["train", "corridor", "--steps", "many"], "'many' is not a valid integer"),
 }
@@ -344,7 +344,7 @@ def test_a_world_that_crashes_leaves_what_was_learnt(tmp_path: Path) -> None:
     *_, stopped, then, error = done.stderr.splitlines()
     assert stopped == "stopped; what was learned before is saved in run"
     assert then == "next: bellmax resume run --world fragile:Fragile-v0"
-    assert error.startswith("error: Fragile-v0: world 0, episode 167, step 13, action ")
+    assert error.startswith("error: Fragile-v0: environment 0, episode 167, step 13, action ")
     assert "step raised RuntimeError: motor burnt out; seed 0, last actions [" in error
     assert done.stderr.count("error") == 1
     run = bx.load(tmp_path / "run")

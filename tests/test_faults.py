@@ -47,7 +47,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 TRAIN: dict[str, Any] = {"loop": "host", "eval_episodes": 0, "final_episodes": 0, "records": 4, "progress": False}
 FINITE = ", not a finite float32; repair the environment, or bound "
-RETURN = "; return what Gymnasium's interface asks for"
+RETURN = "; return what Gymnasium's interface requires"
 AGREE = "; make the two agree"
 OLD = (
     "the interface before Gymnasium 0.26 was (obs, reward, done, info): return (obs, reward, terminated, "
@@ -112,12 +112,12 @@ def test_21_to_24_not_finite_is_an_error_at_its_step(field: str, wrong: float, m
         out = tmp_path / str(workers)
         with pytest.raises(NonFiniteError) as error:
             train(world, "dqn", 200, out=out, workers=workers)
-        says(error, f"Hiccup: world 0, episode 21, step 2, action ACTION: {message} in a wrapper")
+        says(error, f"Hiccup: environment 0, episode 21, step 2, action ACTION: {message} in a wrapper")
         policy = bx.load(out).policy()
         assert np.isfinite(policy.q_values(np.zeros(3, np.float32))).all()
     make = functools.partial(Hiccup, field, wrong, 2, episodes=[30], length=3)  # the second world begins with 10
     vector = SyncVectorEnv([make] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
-    with pytest.raises(NonFiniteError, match=r"^Hiccup: world 1, episode 21, step 2, action [01]: "):
+    with pytest.raises(NonFiniteError, match=r"^Hiccup: environment 1, episode 21, step 2, action [01]: "):
         train(vector, "dqn", 400, num_envs=2)
 
 
@@ -137,7 +137,7 @@ def test_21_the_message_names_what_the_info_has(mode: AutoresetMode | None) -> N
         train(world, "dqn", 200)
     keys = "_fuel, _wind, fuel, wind" if mode else "fuel, wind"
     message = "reward is nan, not a finite float32; repair the environment, or bound the reward in a wrapper"
-    says(error, f"Chatty: world 0, episode 1, step 2, action ACTION: {message}; its info has {keys}")
+    says(error, f"Chatty: environment 0, episode 1, step 2, action ACTION: {message}; its info has {keys}")
 
 
 def test_21_a_reset_is_told_with_its_own_info() -> None:
@@ -154,7 +154,7 @@ def test_21_a_reset_is_told_with_its_own_info() -> None:
     message = (
         "observation[0] is nan, not a finite float32; repair the environment, or bound the observation in a wrapper"
     )
-    says(error, f"Lost: world 0, episode 2, reset: {message}; its info has level")
+    says(error, f"Lost: environment 0, episode 2, reset: {message}; its info has level")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,8 @@ def test_22_a_huge_reward_is_remarked_once(mode: AutoresetMode | None) -> None:
     with pytest.warns(EnvWarning) as warned:
         step = world.step([1])
     assert [str(one.message) for one in warned] == [
-        "Hiccup: world 0, episode 1, step 2, action 1: reward is 1e+38, the largest so far, and networks hardly learn "
+        "Hiccup: environment 0, episode 1, step 2, action 1: reward is 1e+38, the largest so far, and "
+        "networks hardly learn "
         "from rewards above 1e+06; give reward_scale or reward_clip, or scale it in a wrapper (said once)"
     ]
     assert step.reward.tolist() == [np.float32(1e38)]
@@ -224,7 +225,8 @@ def test_25_a_state_outside_its_space_is_an_error_always(value: int) -> None:
             train(world, agent)
         says(
             error,
-            f"Bad: world 0, episode 1, step 3, action ACTION: observation {value} is outside Discrete(4); return 0 to "
+            f"Bad: environment 0, episode 1, step 3, action ACTION: observation {value} is outside "
+            "Discrete(4); return 0 to "
             "3, or declare a larger space",
         )
 
@@ -233,7 +235,8 @@ def test_25_an_observation_outside_its_box_is_remarked_once_or_an_error() -> Non
     wrong = np.array([0, 1.5], np.float32)
     world = functools.partial(Bad, "obs", wrong, 3, Box(-1, 1, (2,)))
     message = (
-        "Bad: world 0, episode 1, step 3, action ACTION: observation[1] is 1.5, outside -1 to 1; declare a larger "
+        "Bad: environment 0, episode 1, step 3, action ACTION: observation[1] is 1.5, outside -1 to 1; "
+        "declare a larger "
         "space, or clip in a wrapper"
     )
     with pytest.warns(EnvWarning, match=r"outside -1 to 1.*said once") as warned:
@@ -293,7 +296,7 @@ def test_26_a_lossless_cast_is_made_and_a_lossy_one_refused(
         if "dtype" in taken
         else f"observation holds {taken}, but the observation space is {shown}; return numbers from 0 to 255"
     )
-    says(error, f"Bad: world 0, episode 1, step 1, action 0: {what}")
+    says(error, f"Bad: environment 0, episode 1, step 1, action 0: {what}")
 
 
 # 27: reused arrays
@@ -314,7 +317,8 @@ def test_27_a_final_observation_that_was_overwritten_is_refused() -> None:
         train(lambda: SyncVectorEnv([make], autoreset_mode=AutoresetMode.SAME_STEP))
     says(
         error,
-        "Counter: world 0, episode 1, step 3, action ACTION: the world reuses its observation array, so in SAME_STEP "
+        "Counter: environment 0, episode 1, step 3, action ACTION: the environment reuses its observation "
+        "array, so in SAME_STEP "
         "mode its reset overwrote the final observation: return copies, or use AutoresetMode.NEXT_STEP",
     )
 
@@ -347,15 +351,15 @@ GOOD = np.zeros(2, np.float32)
 def test_28_a_broken_interface_is_an_error(field: str, wrong: Any, message: str) -> None:
     with pytest.raises(EnvContractError) as error:
         train(functools.partial(Bad, field, wrong), workers=int(field == "answer"))
-    says(error, f"Bad: world 0, episode 1, step 3, action ACTION: {message}")
+    says(error, f"Bad: environment 0, episode 1, step 3, action ACTION: {message}")
 
 
 @pytest.mark.parametrize("vector", [False, True])
 def test_28_a_reset_without_info_is_an_error(vector: bool) -> None:
     make = functools.partial(Bad, "reset", (GOOD, None), 0)
-    where, world = ("world 0, episode 1, reset", make)
+    where, world = ("environment 0, episode 1, reset", make)
     if vector:
-        where, world = "2 worlds, step 0 since reset(seed)", functools.partial(Told, "NextStep", None)
+        where, world = "2 environments, step 0 since reset(seed)", functools.partial(Told, "NextStep", None)
     with pytest.raises(EnvContractError) as error:
         train(world, num_envs=1 + vector)
     says(error, f"{'Told' if vector else 'Bad'}: {where}: info is None (NoneType), not a dict{RETURN}")
@@ -368,7 +372,7 @@ def test_28_scalars_of_numpy_are_taken() -> None:
     old = functools.partial(Bad, "reset", GOOD)
     with pytest.raises(EnvContractError) as error:
         train(old)
-    says(error, f"Bad: world 0, episode 1, reset: reset returned ndarray, not (obs, info); {OLD}")
+    says(error, f"Bad: environment 0, episode 1, reset: reset returned ndarray, not (obs, info); {OLD}")
 
 
 # 29: ends; what is learnt from them is in test_vector_modes.py
@@ -397,7 +401,7 @@ def test_29_an_unknown_way_to_reset_is_refused(mode: Any, shown: str) -> None:
         train(functools.partial(Told, mode), num_envs=2)
     says(
         error,
-        f"Told: metadata['autoreset_mode'] is {shown}; without the true one, ends of episodes would be learned "
+        f"Told: metadata['autoreset_mode'] is {shown}; with a wrong one, ends of episodes would be learned "
         "wrongly: set it to one of AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED",
     )
 
@@ -407,7 +411,7 @@ def test_29_a_missing_final_observation_is_refused() -> None:
         train(functools.partial(Told, AutoresetMode.SAME_STEP), num_envs=2)
     says(
         error,
-        "Told: world 1, episode 1, step 1, action ACTION: the episode ended, but info['final_obs'] has no "
+        "Told: environment 1, episode 1, step 1, action ACTION: the episode ended, but info['final_obs'] has no "
         "observation; SAME_STEP mode must give the final one there: use AutoresetMode.NEXT_STEP or DISABLED",
     )
 
@@ -474,7 +478,8 @@ def test_30_a_mask_that_forbids_everything_is_an_error() -> None:
         train(functools.partial(Acts, Discrete(3), np.zeros(3, bool)))
     says(
         error,
-        "Acts: world 0, episode 1, step 1, action ACTION: info['action_mask'] is array([False, False, False]) (ndarray "
+        "Acts: environment 0, episode 1, step 1, action ACTION: info['action_mask'] is array([False, "
+        "False, False]) (ndarray "
         f"of shape (3,) and dtype bool), not a mask that allows an action{RETURN}",
     )
 
@@ -490,7 +495,7 @@ def test_31_an_environment_that_raises(workers: int, tmp_path: Path) -> None:
         train(world, steps=400, num_envs=2, records=8, workers=workers, out=tmp_path / "run", seeds=[3])
     assert isinstance(error.value.__cause__, KeyError)
     assert re.fullmatch(
-        r"Hiccup: world 1, episode 21, step 2, action [01]: step raised KeyError: 'boom'; seed 4, last actions "
+        r"Hiccup: environment 1, episode 21, step 2, action [01]: step raised KeyError: 'boom'; seed 4, last actions "
         r"\[([01], ){19}[01]\]",
         str(error.value),
     )
@@ -507,9 +512,9 @@ def test_31_is_made_anew_where_that_is_allowed(workers: int) -> None:
     world = functools.partial(Hiccup, "raise", OSError("no\nmore"), 2, [4], length=3, spacing=0)
     with pytest.warns(EnvWarning) as warned:  # after 3 + 4 + 5 + 3 + 1 steps, again and again
         data, dropped = remember(world, 100, Handling(workers=workers, env_restarts=5))
-    where = "world 0: " if workers else ""
+    where = "environment 0: " if workers else ""
     assert [str(one.message) for one in warned] == [
-        f"Hiccup: world 0 was recreated: {where}step raised OSError: no more"
+        f"Hiccup: environment 0 was recreated: {where}step raised OSError: no more"
     ] * 5
     assert (data.steps, dropped) == (95, 5)
     follows_the_rule(data, 3)
@@ -550,15 +555,16 @@ def test_32_a_worker_that_is_killed_in_training(tmp_path: Path) -> None:
         train(world, steps=400, num_envs=2, workers=2, out=tmp_path / "run")
     assert time.time() - float(once.read_text()) < 5
     assert re.fullmatch(
-        r"Tells: 2 worlds, step \d+ since reset\(seed\): Tells: worker [01] \(world [01]\) was killed by SIGKILL in "
-        r"step of world [01]; give env_restarts=N to go on without it",
+        r"Tells: 2 environments, step \d+ since reset\(seed\): Tells: worker [01] \(environment [01]\) was "
+        r"killed by SIGKILL in "
+        r"step of environment [01]; env_restarts=N recreates it and continues",
         str(error.value),
     )
     assert orphans(pids) == []
     assert bx.load(tmp_path / "run").policies
 
     once.unlink()
-    with pytest.warns(EnvWarning, match=r"world [01] was recreated: Tells: worker [01] .* was killed by SIGKILL"):
+    with pytest.warns(EnvWarning, match=r"environment [01] was recreated: Tells: worker [01] .* was killed by SIGKILL"):
         run = train(world, steps=400, num_envs=2, workers=2, env_restarts=1)
     assert run.history.step[-1] == 400
     assert orphans(pids) == []
@@ -572,8 +578,9 @@ def test_33_a_worker_that_hangs(tmp_path: Path) -> None:
         train(world, steps=200, workers=1, env_timeout=0.5)
     assert 0.4 < time.time() - float(once.read_text()) < 5
     assert re.fullmatch(
-        r"Tells: 1 worlds, step \d+ since reset\(seed\): Tells: worker 0 \(world 0\) did not answer within 0.5 s in "
-        "step of world 0; give env_restarts=N to go on without it",
+        r"Tells: 1 environment, step \d+ since reset\(seed\): Tells: worker 0 \(environment 0\) did not "
+        r"answer within 0.5 s in "
+        "step of environment 0; env_restarts=N recreates it and continues",
         str(error.value),
     )
     assert orphans(pids) == []
@@ -628,7 +635,7 @@ def test_34_an_episode_without_an_end(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.warns(EnvWarning) as warned:
         run = train(endless, steps=400, out=tmp_path / "run")
     assert [str(one.message) for one in warned] == [
-        "Bad: no episode ended in 150 steps; if that is not meant, give max_episode_steps"
+        "Bad: no episode ended in 150 steps; if that is a mistake, give max_episode_steps"
     ]
     assert run.history.step == [100, 200, 300, 400]  # records and checkpoints go by steps
     assert run.history["rollout/episodes"].tolist() == [[0, 0, 0, 0]]
@@ -652,7 +659,7 @@ def test_34_a_time_limit_truncates() -> None:
 def test_35_episodes_of_one_step() -> None:
     with pytest.warns(EnvWarning) as warned:
         run = train(functools.partial(Ends, 10**9), steps=400, eval_episodes=3, final_episodes=3)
-    message = "Ends: 101 of the first 101 episodes had one step; look at its ends"
+    message = "Ends: 101 of the first 101 episodes had only one step; check what ends them"
     assert [str(one.message) for one in warned] == [message]
     assert run.history["rollout/ep_len_mean"][0].tolist() == [1, 1, 1, 1]
     assert run.scores == [0.5]
@@ -664,18 +671,20 @@ def test_35_episodes_of_one_step() -> None:
 def test_35_a_reset_that_raises_or_leaves_the_space() -> None:
     with pytest.raises(EnvCrashed) as error:
         train(functools.partial(Ends, 1))
-    says(error, "Ends: world 0, episode 2, reset: reset raised OSError: no more; seed 0, last actions [0]")
+    says(error, "Ends: environment 0, episode 2, reset: reset raised OSError: no more; seed 0, last actions [0]")
     with pytest.raises(EnvContractError) as broken:
         train(functools.partial(Bad, "reset", (4, {}), space=Discrete(4)))
     says(
         broken,
-        "Bad: world 0, episode 1, reset: observation 4 is outside Discrete(4); return 0 to 3, or declare a larger "
+        "Bad: environment 0, episode 1, reset: observation 4 is outside Discrete(4); return 0 to 3, or "
+        "declare a larger "
         "space",
     )
     with pytest.warns(EnvWarning) as warned:
         train(functools.partial(Bad, "reset", (np.full(2, 3, np.float32), {}), 0, Box(-1, 1, (2,))))
     assert {str(one.message) for one in warned} == {
-        "Bad: world 0, episode 1, reset: observation[0] is 3, outside -1 to 1; declare a larger space, or clip in a "
+        "Bad: environment 0, episode 1, reset: observation[0] is 3, outside -1 to 1; declare a larger "
+        "space, or clip in a "
         "wrapper (said once)"
     }
 
@@ -687,7 +696,7 @@ def test_35_a_reset_that_raises_is_made_anew_where_that_is_allowed() -> None:
         made.append(1)
         return Ends(50 if len(made) < 3 else 10**9)
 
-    with pytest.warns(EnvWarning, match=r"^Ends: world 0 was recreated: reset raised OSError: no more$"):
+    with pytest.warns(EnvWarning, match=r"^Ends: environment 0 was recreated: reset raised OSError: no more$"):
         data, _ = remember(make, 90, Handling(env_restarts=2))
     assert data.steps == 90
 

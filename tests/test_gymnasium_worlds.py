@@ -229,9 +229,9 @@ def test_the_entry_of_an_image_that_is_not_finite_is_named(vector: bool) -> None
 
 
 NAN, INF = float("nan"), float("inf")
-AT = "Bad: world 0, episode 1, step 3, action 2: "
+AT = "Bad: environment 0, episode 1, step 3, action 2: "
 FINITE = ", not a finite float32; repair the environment, or bound "
-RETURN = "; return what Gymnasium's interface asks for"
+RETURN = "; return what Gymnasium's interface requires"
 AGREE = "; make the two agree"
 BOX2 = "but the observation space is Box(-inf, inf, (2,), float32)"
 OLD = (
@@ -341,7 +341,7 @@ def test_a_fault_is_an_error_at_its_step(case: str) -> None:
 def test_the_world_at_fault_is_named() -> None:
     faults = iter([9, 9, 3])
     error = fail(open_world(lambda: Bad("reward", NAN, at=next(faults)), n=3))
-    assert str(error).startswith("Bad: world 2, episode 1, step 3, action 2: reward is nan")
+    assert str(error).startswith("Bad: environment 2, episode 1, step 3, action 2: reward is nan")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -352,15 +352,15 @@ def test_faults_in_vector_environments(mode: AutoresetMode) -> None:
 
     nan = error("reward", NAN)
     assert type(nan) is NonFiniteError
-    assert str(nan) == f"Bad: world 1, episode 1, step 3, action 2: reward is nan{FINITE}the reward in a wrapper"
+    assert str(nan) == f"Bad: environment 1, episode 1, step 3, action 2: reward is nan{FINITE}the reward in a wrapper"
     inf = error("obs", np.array([0, INF], np.float32))
     assert type(inf) is NonFiniteError
-    assert str(inf).startswith("Bad: world 1, episode 1, step 3, action 2: observation[1] is inf")
+    assert str(inf).startswith("Bad: environment 1, episode 1, step 3, action 2: observation[1] is inf")
     crash = error("raise", KeyError("boom"))
     assert type(crash) is EnvCrashed
     assert type(crash.__cause__) is KeyError
     assert str(crash) == (
-        "Bad: 2 worlds, step 3 since reset(seed): step raised KeyError: 'boom'; seed 7, "
+        "Bad: 2 environments, step 3 since reset(seed): step raised KeyError: 'boom'; seed 7, "
         "last actions [[0, 0], [1, 1], [2, 2]]"
     )
 
@@ -384,7 +384,7 @@ class Broken(gym.vector.VectorEnv):
         return tuple((answer | self.wrong).values())
 
 
-ALL = "Broken: 2 worlds, step 1 since reset(seed): "
+ALL = "Broken: 2 environments, step 1 since reset(seed): "
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ ALL = "Broken: 2 worlds, step 1 since reset(seed): "
         (
             {"obs": np.zeros(2)},
             f"{ALL}observation is ndarray of shape (2,) and dtype float64, but the observation space is "
-            "Box(-1.0, 1.0, (2,), float32) for each world; make the two agree",
+            "Box(-1.0, 1.0, (2,), float32) for each environment; make the two agree",
         ),
         ({"reward": 1.0}, f"{ALL}reward is 1.0 (float), not 2 numbers{RETURN}"),
         (
@@ -403,7 +403,7 @@ ALL = "Broken: 2 worlds, step 1 since reset(seed): "
         ),
         (
             {"mode": AutoresetMode.SAME_STEP, "terminated": np.array([False, True])},
-            "Broken: world 1, episode 1, step 1, action 0: the episode ended, but info['final_obs'] has no "
+            "Broken: environment 1, episode 1, step 1, action 0: the episode ended, but info['final_obs'] has no "
             "observation; SAME_STEP mode must give the final one there: use AutoresetMode.NEXT_STEP or DISABLED",
         ),
     ],
@@ -419,7 +419,7 @@ def test_an_unknown_autoreset_mode_is_refused(mode: Any, shown: str) -> None:
     with pytest.raises(EnvContractError) as caught:
         open_world(Broken(mode))
     assert str(caught.value) == (
-        f"Broken: metadata['autoreset_mode'] is {shown}; without the true one, ends of episodes would be learned "
+        f"Broken: metadata['autoreset_mode'] is {shown}; with a wrong one, ends of episodes would be learned "
         "wrongly: set it to one of AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED"
     )
 
@@ -428,7 +428,8 @@ def test_an_overwritten_final_observation_is_refused() -> None:
     make = functools.partial(Counter, reuse=True)
     error = fail(open_world(SyncVectorEnv([make] * 2, autoreset_mode=AutoresetMode.SAME_STEP)), 0, 1, 0, 1)
     assert str(error) == (
-        "Counter: world 0, episode 1, step 4, action 1: the world reuses its observation array, so in SAME_STEP "
+        "Counter: environment 0, episode 1, step 4, action 1: the environment reuses its observation "
+        "array, so in SAME_STEP "
         "mode its reset overwrote the final observation: return copies, or use AutoresetMode.NEXT_STEP"
     )
 
@@ -509,16 +510,16 @@ def test_faults_at_reset() -> None:
     world = open_world(Bad("reset", np.zeros(2)))
     with pytest.raises(EnvContractError) as caught:
         world.reset(7)
-    assert str(caught.value) == f"Bad: world 0, episode 1, reset: reset returned ndarray, not (obs, info); {OLD}"
+    assert str(caught.value) == f"Bad: environment 0, episode 1, reset: reset returned ndarray, not (obs, info); {OLD}"
     world = open_world(Bad("reset", (np.array([NAN, 0], np.float32), {})))
-    with pytest.raises(NonFiniteError, match=re.escape("world 0, episode 1, reset: observation[0] is nan")):
+    with pytest.raises(NonFiniteError, match=re.escape("environment 0, episode 1, reset: observation[0] is nan")):
         world.reset(7)
     world = open_world(Ends(), n=1)
     world.reset(7)
     with pytest.raises(EnvCrashed) as crashed:
         world.step([0])
     assert str(crashed.value) == (
-        "Ends: world 0, episode 2, reset: reset raised OSError: no more; seed 7, last actions [0]"
+        "Ends: environment 0, episode 2, reset: reset raised OSError: no more; seed 7, last actions [0]"
     )
 
 
@@ -530,7 +531,7 @@ def test_only_the_last_twenty_actions_are_shown() -> None:
 def test_actions_of_the_wrong_shape() -> None:
     world = open_world(Counter, n=2)
     world.reset(0)
-    with pytest.raises(ValueError, match=re.escape("Counter: actions of shape (1,) for 2 worlds")):
+    with pytest.raises(ValueError, match=re.escape("Counter: actions of shape (1,) for 2 environments")):
         world.step([0])
 
 
@@ -601,11 +602,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "one for many": (
         lambda: open_world(Counter(), n=2),
-        "Counter: one environment cannot be 2 worlds; give its class or its id",
+        "Counter: one environment cannot be 2 environments; pass its class or id",
     ),
     "other n": (
         lambda: open_world(SyncVectorEnv([Counter] * 2), n=3),
-        "Counter: n is 3, but this vector environment has 2 worlds",
+        "Counter: n is 3, but this vector has 2 environments",
     ),
     "n": (lambda: open_world(Counter, n=0), "n is 0; give at least one world"),
     "no world": (

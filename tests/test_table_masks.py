@@ -186,7 +186,7 @@ def test_a_mask_in_a_dictionary_is_pointed_to_the_info(agent: str) -> None:
 
 def test_masks_that_allow_nothing_say_where() -> None:
     with pytest.raises(
-        EnvContractError, match=r"world 0, episode 1, step 3, action .* not a mask that allows an action"
+        EnvContractError, match=r"environment 0, episode 1, step 3, action .* not a mask that allows an action"
     ):
         bx.train(functools.partial(Lane, empty_at=3), "q-learning", steps=100, **QUICK)
 

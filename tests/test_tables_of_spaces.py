@@ -226,7 +226,7 @@ def test_bins_of_each_dimension_are_saved_and_loaded(tmp_path: Path) -> None:
     policy = bx.load(tmp_path / "run").policy()
     assert (policy.config.bins, policy.arrays["q"].shape, run.scores) == ((4, 3), (12, 2), [5.0])
     assert bx.QLearning(bins=5).bins == (5,) == bx.QLearning(bins=np.int64(5)).bins
-    with pytest.raises(ConfigError, match="bins of 3 numbers; the Boxes of an observation have 2"):
+    with pytest.raises(ConfigError, match="bins: got 3 numbers, but the Boxes of an observation have 2"):
         bx.train(world, "q-learning", steps=400, bins=(4, 3, 2), **QUICK)
     with pytest.raises(ConfigError, match="bins"):
         bx.QLearning(bins=0)

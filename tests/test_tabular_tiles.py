@@ -294,7 +294,9 @@ def test_range_of_observations() -> None:
     half = box._replace(bounds=(np.array([-1.0, -np.inf]), np.array([1.0, np.inf])))
     with pytest.raises(ConfigError, match=r"no bounds in dimensions \[1\]"):
         table_setup.set_up(QLearning(), half)
-    with pytest.raises(ConfigError, match="obs_low and obs_high of 3 numbers; the Boxes of an observation have 2"):
+    with pytest.raises(
+        ConfigError, match="obs_low and obs_high: got 3 numbers, but the Boxes of an observation have 2"
+    ):
         table_setup.set_up(QLearning(obs_low=(0.0,) * 3, obs_high=(1.0,) * 3), half)
     with pytest.raises(ConfigError, match="obs_low has 1 and obs_high 2 numbers"):
         QLearning(obs_low=(0.0,), obs_high=(1.0, 1.0))

@@ -179,13 +179,13 @@ def test_the_environment_variables_are_those_of_now(monkeypatch: pytest.MonkeyPa
 def test_an_error_comes_back_with_its_world_and_its_traceback(open_workers: Open) -> None:
     workers, pids = open_workers()
     assert times(workers.step([0] * 4)) == [1, 1, 1, 1]
-    with pytest.raises(WorldFailed, match=r"^world 2: step raised KeyError: 'a wheel fell off'$") as caught:
+    with pytest.raises(WorldFailed, match=r"^environment 2: step raised KeyError: 'a wheel fell off'$") as caught:
         workers.step([0, 0, "raise", "raise"])
     assert (caught.value.i, caught.value.doing, caught.value.error.args) == (2, "step", ("a wheel fell off",))
     assert caught.value.__cause__ is caught.value.error
     assert "in step\n" in caught.value.error.__notes__[0]
     assert gone(pids)
-    with pytest.raises(RuntimeError, match="Trouble: the workers are closed; make new ones"):
+    with pytest.raises(RuntimeError, match="Trouble: the workers are closed; create new ones"):
         workers.step([0] * 4)
     with pytest.raises(RuntimeError, match="closed"):
         workers.reset([0] * 4)
@@ -201,7 +201,7 @@ def test_an_error_comes_back_with_its_world_and_its_traceback(open_workers: Open
 )
 def test_what_cannot_be_sent_or_caught_comes_back_in_words(open_workers: Open, action: str, words: str) -> None:
     workers, _ = open_workers()
-    with pytest.raises(WorldFailed, match=f"^world 3: step raised {words}$") as caught:
+    with pytest.raises(WorldFailed, match=f"^environment 3: step raised {words}$") as caught:
         workers.step([0, 0, 0, action])
     assert "in a worker process:\nTraceback" in caught.value.error.__notes__[0]
 
@@ -230,7 +230,7 @@ def test_a_constructor_that_raises_is_not_tried_again() -> None:
 
 def test_a_constructor_that_ends_the_process() -> None:
     with pytest.raises(
-        WorkerDied, match=r"^Trouble: worker 0 \(world 0\) exited with code 5 in constructor of world 0$"
+        WorkerDied, match=r"^Trouble: worker 0 \(environment 0\) exited with code 5 in constructor of environment 0$"
     ):
         Workers("Trouble", lambda: os._exit(5), 1, processes=1, timeout=30, restarts=9)
 
@@ -246,7 +246,7 @@ def test_a_worker_that_is_killed_between_steps_is_found_and_named(open_workers: 
     os.kill(pids[2], signal.SIGKILL)
     began = time.monotonic()
     with pytest.raises(
-        WorkerDied, match=r"^Trouble: worker 1 \(worlds 2 to 3\) was killed by SIGKILL in step$"
+        WorkerDied, match=r"^Trouble: worker 1 \(environments 2 to 3\) was killed by SIGKILL in step$"
     ) as caught:
         workers.step([0] * 4)
     assert time.monotonic() - began < 5
@@ -258,7 +258,7 @@ def test_a_worker_that_is_killed_while_another_is_slow_is_found_at_once(open_wor
     workers, pids = open_workers()
     threading.Timer(0.5, os.kill, (pids[3], signal.SIGKILL)).start()
     began = time.monotonic()
-    with pytest.raises(WorkerDied, match=r"worker 1 .* was killed by SIGKILL in step of world 3$"):
+    with pytest.raises(WorkerDied, match=r"worker 1 .* was killed by SIGKILL in step of environment 3$"):
         workers.step(["hang", 0, 0, "hang"])
     assert 0.4 < time.monotonic() - began < 10
     assert gone(pids)
@@ -275,7 +275,9 @@ def test_a_worker_that_is_killed_while_another_is_slow_is_found_at_once(open_wor
 )
 def test_a_world_that_ends_its_process_is_named(open_workers: Open, action: str, ending: str) -> None:
     workers, pids = open_workers()
-    with pytest.raises(WorkerDied, match=rf"^Trouble: worker 0 \(worlds 0 to 1\) {ending} in step of world 1$"):
+    with pytest.raises(
+        WorkerDied, match=rf"^Trouble: worker 0 \(environments 0 to 1\) {ending} in step of environment 1$"
+    ):
         workers.step([0, action, 0, 0])
     assert gone(pids)
 
@@ -285,7 +287,8 @@ def test_a_world_that_hangs_is_named_and_killed(open_workers: Open, action: str)
     workers, pids = open_workers(timeout=1.0)
     began = time.monotonic()
     with pytest.raises(
-        WorkerHung, match=r"^Trouble: worker 1 \(worlds 2 to 3\) did not answer within 1 s in step of world 3$"
+        WorkerHung,
+        match=r"^Trouble: worker 1 \(environments 2 to 3\) did not answer within 1 s in step of environment 3$",
     ):
         workers.step([0, 0, 0, action])
     assert 1 <= time.monotonic() - began < 5
@@ -305,7 +308,7 @@ def test_a_world_that_raises_is_made_anew_with_another_seed(open_workers: Open) 
     workers.step([0] * 4)
     answers = workers.step([0, "raise", 0, 0])
     assert [type(answer) for answer in answers] == [tuple, Restarted, tuple, tuple]
-    assert answers[1].why == "world 1: step raised KeyError: 'a wheel fell off'"
+    assert answers[1].why == "environment 1: step raised KeyError: 'a wheel fell off'"
     assert answers[1].info == {"pid": pids[0], "seed": 11 + 1_000_003}
     assert answers[1].obs.tolist() == [11 + 1_000_003, 0]
     assert times(workers.step([0] * 4)) == [3, 1, 3, 3]
@@ -322,7 +325,7 @@ def test_all_worlds_of_a_lost_worker_are_made_anew(open_workers: Open, action: s
     assert [type(answer) for answer in answers] == [tuple, tuple, Restarted, Restarted]
     assert [answer.info["seed"] for answer in answers[2:]] == [12 + 1_000_003, 13 + 1_000_003]
     assert answers[2].info["pid"] == answers[3].info["pid"] not in pids
-    assert "worker 1 (worlds 2 to 3)" in answers[3].why
+    assert "worker 1 (environments 2 to 3)" in answers[3].why
     assert "\n" not in answers[3].why
     assert times(workers.step([0] * 4)) == [2, 2, 1, 1]
     assert (workers.restarted, workers.restarts_left) == (1, 0)
@@ -345,7 +348,7 @@ def test_a_world_restarted_by_the_reset_of_another_is_told_in_the_next_step(open
     assert times(workers.step([0] * 4)) == [1, 1, 1, 1]
     (answer,) = workers.reset([None], [3])
     assert type(answer) is Restarted
-    assert answer.why == "Trouble: worker 1 (worlds 2 to 3) was killed by SIGKILL in reset of world 3"
+    assert answer.why == "Trouble: worker 1 (environments 2 to 3) was killed by SIGKILL in reset of environment 3"
     answers = workers.step([0] * 4)
     assert [type(answer) for answer in answers] == [tuple, tuple, Restarted, tuple]
     assert answers[2].info["seed"] == 12 + 1_000_003

@@ -1,4 +1,4 @@
-"""NumPy. Which actions an environment allows, in the ways that others tell it: methods, and masks of several parts."""
+"""NumPy. Which actions an environment allows, also by the conventions of other libraries: methods, masks with parts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """NumPy. Atari games on ale-py's own vector environment, by the protocol of Mnih et al. (2015).
 
-Grey frames of 84 x 84, four of them stacked, every action repeated four times, up to 30 no-ops at a game's start; in
-training a lost life ends an episode, though the game goes on. Rewards are the game's own: agents clip them.
+Gray frames of 84 x 84, four stacked; every action is repeated four times, and a game starts with up to 30 no-ops. In
+training a lost life ends an episode, though the game continues. Rewards are the game's own: agents clip them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def make_games(name: str, n: int, kwargs: dict[str, Any], *, training: bool) -> 
     lives = kwargs.pop("episodic_life", True)
     for taken in ("autoreset_mode", "life_loss_info", "batch_size"):
         if taken in kwargs:
-            raise ConfigError(f"bellmax sets {taken} itself; leave it away")
+            raise ConfigError(f"bellmax sets {taken} itself; leave it out")
     games: Any = gym.make_vec(name, n, "vector_entry_point", **{**PROTOCOL, **kwargs})
     return LifeLoss(games) if training and lives else games
 
@@ -49,7 +49,7 @@ class LifeLoss(VectorWrapper):  # type: ignore[misc,unused-ignore]
         self.lives = np.zeros(env.num_envs, np.int64)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """All games anew."""
+        """Restart all games."""
         obs, info = self.env.reset(**kwargs)
         self.lives = np.array(info["lives"])
         return obs, info

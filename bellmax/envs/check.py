@@ -1,6 +1,6 @@
-"""NumPy. What is wrong with a value that an environment returned, and the remedy; the report of all that was found.
+"""NumPy. Find what is wrong with a value that an environment returned, with the remedy; collect it in a report.
 
-`bellmax.report.checking` plays the environment and asks.
+`bellmax.report.checking` plays the environment and calls these functions.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from bellmax.contracts import counted
 from bellmax.envs.native_spaces import one_line
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.step_contract import LARGE
@@ -21,14 +22,14 @@ from bellmax.envs.step_contract import LARGE
 Level: TypeAlias = Literal["ok", "hint", "warning", "error"]
 
 AGREE = "make the observation and its space agree"
-CAST = "bellmax casts it, other libraries refuse or round it: return arrays of the space's dtype"
+CAST = "return arrays with the dtype of the space; bellmax casts them, other libraries fail or round"
 FINITE = "repair the environment, or bound the {} in a wrapper"
-BOUNDS = "widen the space to what the world can reach, or clip: what is scaled by the bounds goes wrong otherwise"
-MASKS = "give info['action_mask'] at every reset and step, one flag for each action, at least one of them true"
-ENDS = "say truncated=True at a time limit: what ends there has a future value, what terminates has none"
-RARE = "where rewards are rare, random steps may miss them; else there is nothing to learn"
-MASK_TYPE = "give bool, or int8 of 0 and 1, which Gymnasium's own sample(mask) asks for"
-PLAIN = "return plain numbers, arrays, dicts and tuples, as the spaces say"
+BOUNDS = "widen the space to what the environment can reach, or clip; scaling by the bounds is wrong otherwise"
+MASKS = "return info['action_mask'] at every reset and step: one flag for each action, at least one of them true"
+ENDS = "return truncated=True at a time limit; a truncated episode has a future value, a terminated one does not"
+RARE = "if rewards are rare, random steps may miss them; otherwise there is nothing to learn"
+MASK_TYPE = "return bool, or int8 with 0 and 1, as Gymnasium's own sample(mask) requires"
+PLAIN = "return plain numbers, arrays, dicts and tuples, as the spaces define"
 
 
 class Finding(NamedTuple):
@@ -36,10 +37,10 @@ class Finding(NamedTuple):
 
     Attributes:
         check: its name.
-        level: "error", bellmax refuses it or learns something wrong; "warning", it works here but looks like a fault;
-            "hint", to be known; "ok".
-        what: what, and where.
-        fix: what to do about it, or "" where all is well.
+        level: "error", bellmax cannot use it or learns something wrong; "warning", it works here but looks like a bug;
+            "hint", it may be right; "ok".
+        what: what was found, and where.
+        fix: what to do about it, or "" if the level is "ok".
     """
 
     check: str
@@ -49,7 +50,7 @@ class Finding(NamedTuple):
 
 
 class Flaw(NamedTuple):
-    """A fault of one value; of several with the same fix the first is told, or the one of the largest `size`."""
+    """A fault of one value; of several with the same fix the first is reported, or the one with the largest `size`."""
 
     check: str
     level: Level
@@ -76,7 +77,7 @@ class Findings:
         self._well[check] = what
 
     def guard(self, check: str, place: str, look: Callable[..., Any], *args: Any) -> None:
-        """`look(*args)`; if a strange value makes it raise, that is a finding too."""
+        """`look(*args)`; if a strange value makes it raise, that is also a finding."""
         try:
             look(*args)
         except Exception as error:
@@ -119,11 +120,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """No errors; warnings and hints may be."""
+        """Whether there are no errors; there may be warnings and hints."""
         return all(finding.level != "error" for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """For machines: what `json.dumps` takes."""
+        """Return the report as plain values for `json.dumps`."""
         findings = [finding._asdict() for finding in self.findings]
         return {"name": self.name, "ok": self.ok, "facts": self.facts, "findings": findings}
 
@@ -137,7 +138,7 @@ class Report:
         if fixes := [f"{check:<{width}}  {fix}" for check, _, _, fix in self.findings if fix]:
             lines += ["", "What to do", *fixes]
         counts = [(level, sum(finding.level == level for finding in self.findings)) for level in ("error", "warning")]
-        total = ", ".join(f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts)
+        total = ", ".join(counted(n, level) for level, n in counts)
         return "\n".join([*lines, "", f"{total}: {'bellmax can learn here' if self.ok else 'fix these first'}"])
 
 
@@ -243,7 +244,7 @@ def rewards(given: list[float], lengths: set[int], findings: Findings) -> None:
     low, high = min(given, default=0.0), max(given, default=0.0)
     findings.well("rewards", f"{low:g} to {high:g}")
     if max(-low, high) > LARGE:
-        findings.add("rewards", "warning", f"{low:g} to {high:g}", "scale them: networks learn large numbers badly")
+        findings.add("rewards", "warning", f"{low:g} to {high:g}", "scale them down; large numbers are hard to learn")
     if low == high and (low == 0 or len(lengths) < 2):  # else the length of an episode tells
         findings.add("rewards", "hint", f"all {len(given):,} rewards are {low:g}", RARE)
 
@@ -252,22 +253,23 @@ def ends(given: list[End], longest: int, limit: int | None, findings: Findings) 
     """The ends of the episodes of a whole play, and the time limit if there is one."""
     n, lengths = len(given), [end.length for end in given]
     terminated, truncated = sum(end.terminated for end in given), sum(end.truncated for end in given)
-    told = f"{n:,} of {min(lengths, default=0):,} to {max(lengths, default=0):,} steps"
+    told = f"{n:,} of {min(lengths, default=0):,} to {counted(max(lengths, default=0), 'step')}"
     findings.well("episodes", f"{told}, {terminated:,} terminated, {truncated:,} truncated; limit {limit or 'none'}")
     add = functools.partial(findings.add, "episodes")
     if limit and any(end.length == limit and not end.truncated for end in given):
-        add("error", f"an episode terminated at the time limit of {limit} steps without truncated", ENDS)
+        add("error", f"an episode terminated at the time limit of {counted(limit, 'step')} without truncated", ENDS)
     if limit and longest > limit:
-        fix = "make it by gymnasium.make, or wrap it in gymnasium.wrappers.TimeLimit"
-        add("error", f"an episode had {longest:,} steps, and the time limit is {limit:,}", fix)
+        fix = "create it with gymnasium.make, or wrap it in gymnasium.wrappers.TimeLimit"
+        add("error", f"an episode had {counted(longest, 'step')}, and the time limit is {limit:,}", fix)
     if n > 2 and len(set(lengths)) == 1 < lengths[0] and not truncated:
         add("warning", f"all {n:,} episodes terminated after exactly {lengths[0]:,} steps, as at a limit", ENDS)
     if n > 1 and 2 * lengths.count(1) > n:
-        add("warning", f"{lengths.count(1):,} of {n:,} episodes had one step", "look at what ends them")
+        add("warning", f"{lengths.count(1):,} of {n:,} episodes had one step", "check what ends them")
     if any(end.terminated and end.truncated and end.length != limit for end in given):
-        add("hint", "an episode was both terminated and truncated", "bellmax takes it as terminated; say which it is")
+        add("hint", "an episode was both terminated and truncated", "bellmax uses terminated; return only one")
     if not n and not limit:
-        add("hint", f"no episode ended in {longest:,} steps, and there is no limit", "if not meant, give a TimeLimit")
+        what = f"no episode ended in {counted(longest, 'step')}, and there is no limit"
+        add("hint", what, "add a TimeLimit if it should end")
 
 
 def pairs(a: Any, b: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

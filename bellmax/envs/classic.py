@@ -175,7 +175,7 @@ def _acrobot_observation(physics: Scalars) -> Scalars:
 
 
 def _acrobot_slope(physics: Scalars, torque: Array) -> Scalars:
-    """Time derivative of the physics: links of 1 m, 1 kg, inertia 1 kg·m², centres of mass half way.
+    """Time derivative of the physics: links of 1 m, 1 kg, inertia 1 kg·m², centers of mass half way.
 
     Gymnasium's "book" equations with these numbers put in, and cos(x - π/2) written sin(x).
     """

@@ -49,8 +49,8 @@ def as_world(env: Any, params: Any = None, name: str | None = None) -> World:
     """A gymnax environment with its parameters (its own defaults if None) as a compiled world.
 
     Raises:
-        ConfigError: it is no gymnax environment but a wrapper, or bellmax cannot learn in its spaces.
-        EnvContractError: its observations have not the shape of its space.
+        ConfigError: it is a wrapper and not a gymnax environment, or bellmax cannot learn in its spaces.
+        EnvContractError: its observations do not have the shape of its space.
     """
     _gymnax()
     from gymnax.environments import environment
@@ -80,7 +80,7 @@ def as_world(env: Any, params: Any = None, name: str | None = None) -> World:
     )
     shape = space.shape if isinstance(space, Box) else ()
     if getattr(first_obs, "shape", None) != shape:
-        raise EnvContractError(f"{name}: observations {first_obs} have not the shape {shape} of their space")
+        raise EnvContractError(f"{name}: observations {first_obs} do not have the shape {shape} of their space")
 
     def settle(state: Any) -> Any:
         return jax.tree.map(jnp.asarray, state, types)

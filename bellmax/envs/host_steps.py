@@ -1,4 +1,4 @@
-"""NumPy. What the two kinds of host worlds share: their spaces, checks, diary and masks; and what a step of them is."""
+"""NumPy. What both kinds of host environments share: spaces, checks, diary and masks; the result of a step."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from bellmax.envs.step_contract import Contract
 
 
 class HostStep(NamedTuple):
-    """One step of N worlds. The arrays never change afterwards; `obs` is `next_obs` where no episode ended.
+    """One step of N environments. The arrays never change afterwards; `obs` is `next_obs` where no episode ended.
 
     Attributes:
         obs: `[N, ...]`, the observation to act on next: a new episode's first one where an episode ended. A tuple of
             arrays where the space has parts; a `Masked` with the allowed actions [N, A], if masks are used.
         next_obs: `[N, ...]`, the true observation after this step, final where an episode ended.
         reward: `[N]` float32.
-        terminated: `[N]` bool, the world ended: no value follows.
+        terminated: `[N]` bool, the environment ended: no value follows.
         truncated: `[N]` bool, the time was up: the value of `next_obs` follows.
-        valid: `[N]` bool, False where there is no experience, reward 0, and both flags False: the world ignored the
-            action and reset itself (a vector environment in NEXT_STEP mode, one step after an end), or it was made
-            anew, or its answer was left out. What came before in that world goes no further.
+        valid: `[N]` bool, False where there is no experience, reward 0, and both flags False: the environment ignored
+            the action and reset itself (a vector environment in NEXT_STEP mode, one step after an end), or it was
+            recreated, or the step was left out. The sequence before it in that environment ends there.
         ended: `[N]` bool, where the score of an episode is complete: not where only a life was lost.
         begins: `[N]` bool, where `obs` is the first of an episode, though perhaps the one before was cut short.
     """
@@ -47,7 +47,7 @@ NONFINITE = ("raise", "truncate_episode", "skip")
 
 
 class Handling(NamedTuple):
-    """How a host world is run, and what it does about an environment that fails.
+    """How a host environment is run, and what it does about an environment that fails.
 
     Attributes:
         workers: worker processes for plain environments; 0 steps them in this process.
@@ -68,7 +68,7 @@ class Handling(NamedTuple):
 
 
 class Book:
-    """Of n worlds of one name: what is checked, where they are, and what was left out."""
+    """Of n environments of one name: what is checked, where they are, and what was left out."""
 
     def __init__(self, name: str, n: int, spaces: Spaces, handling: Handling) -> None:
         self.name, self.n, self.spaces, self.handling = name, n, spaces, handling
@@ -95,7 +95,7 @@ class Book:
             self.masks = np.ones((self.n, self.spaces.n_actions), np.bool_)
 
     def note_mask(self, info: Mapping[str, Any], i: int, ended: bool) -> None:
-        """Take the mask of world i."""
+        """Take the mask of environment i."""
         if self.masks is not None:
             self.masks[i] = self.contract.mask(info, self.spaces.n_actions, i, ended)
 

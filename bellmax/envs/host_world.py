@@ -1,4 +1,4 @@
-"""NumPy. Gymnasium's worlds as bellmax sees them: N in step, whatever they are made of.
+"""NumPy. Gymnasium environments as bellmax sees them: N of any kind, stepped together.
 
 Plain environments, in this process or in workers, are reset at once (`side_by_side.py`); a vector environment resets
 itself in one of three ways (`vectored.py`).
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
-from bellmax.contracts import ConfigError, NonFiniteError
+from bellmax.contracts import ConfigError, NonFiniteError, counted
 from bellmax.envs.action_masks import masks_in
 from bellmax.envs.host_steps import Book, Handling, HostStep
 from bellmax.envs.in_process import InProcess
@@ -32,21 +32,21 @@ __all__ = ["Handling", "HostStep", "HostWorld", "open_world"]
 
 @final
 class HostWorld:
-    """N worlds of Gymnasium in step; made by `open_world`.
+    """N environments of Gymnasium in step; made by `open_world`.
 
     Attributes:
-        name: Gymnasium's id, or the class of the world.
-        n: how many worlds.
+        name: Gymnasium's id, or the class of the environment.
+        n: how many environments.
         observation_space: in bellmax's words: float32 arrays (bytes and flags stay what they are), integers from 0,
             or a tuple of such.
-        n_actions: actions are the integers 0 to n_actions - 1, whatever they are in the world.
-        coding: how the world itself counts them, for `spaces.to_native`.
+        n_actions: actions are the integers 0 to n_actions - 1; `coding` maps them to those of the environment.
+        coding: how the environment itself counts them, for `spaces.to_native`.
         max_episode_steps: the time limit, if one is known.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order.
         reward_wrappers: the names of wrappers that change its rewards.
         native: the plain environments, or the vector, as they were made.
         mask_part: the name of a part of the observations that looks like a mask of the actions, or None.
-        seconds: that the last step took, with the checks of what the worlds answered.
+        seconds: that the last step took, with the checks of what the environments answered.
     """
 
     def __init__(self, made: Made, owned: bool = True, handling: Handling | None = None) -> None:
@@ -71,19 +71,19 @@ class HostWorld:
         self._worlds: SideBySide | Vectored
         if isinstance(world, VectorEnv):
             if handling.workers:
-                raise ConfigError(f"{made.name}: workers={handling.workers} go with plain environments; it is a vector")
+                raise ConfigError(f"{made.name}: workers={handling.workers} needs plain environments, not a vector")
             self._worlds = Vectored(self._book, world)
         elif handling.workers:
             self._worlds = SideBySide(self._book, _workers(made, world, n, handling))
         else:
             if handling.env_restarts and made.again is None:
-                raise ConfigError(f"{made.name}: env_restarts cannot make an object anew; give its class or id")
+                raise ConfigError(f"{made.name}: env_restarts cannot recreate an object; pass its class or id")
             crew = InProcess(made.name, world, made.again, handling.env_restarts)
             self._worlds = SideBySide(self._book, crew)
 
     @property
     def gives_masks(self) -> bool:
-        """Its last reset told info["action_mask"]."""
+        """Whether its last reset returned info["action_mask"]."""
         return self._book.gives_masks
 
     @property
@@ -111,7 +111,7 @@ class HostWorld:
         self._book.masks = None if if_given else np.ones((self.n, self.n_actions), np.bool_)
 
     def reset(self, seed: int) -> Any:
-        """Start anew: world i is seeded with seed + i, unless a vector environment has its own way.
+        """Restart all; environment i is seeded with seed + i, unless a vector environment seeds them itself.
 
         Later resets, at the ends of episodes, continue these random streams.
         """
@@ -122,14 +122,14 @@ class HostWorld:
         """`actions [N]`, integers 0 to n_actions - 1.
 
         Raises:
-            EnvCrashed: the world raised (the original is the cause), or its worker died.
+            EnvCrashed: the environment raised (the original is the cause), or its worker died.
             EnvTimeout: a worker did not answer in time.
-            EnvContractError: the world returned what its spaces or Gymnasium's interface exclude.
+            EnvContractError: the environment returned what its spaces or Gymnasium's interface exclude.
             NonFiniteError: a NaN or an infinity in a reward or an observation.
         """
         chosen = np.array(actions, np.int64)
         if chosen.shape != (self.n,):
-            raise ValueError(f"{self.name}: actions of shape {chosen.shape} for {self.n} worlds")
+            raise ValueError(f"{self.name}: actions of shape {chosen.shape} for {counted(self.n, 'environment')}")
         native = to_native(chosen, self.coding)
         self._book.diary.tick(native)
         begin = time.perf_counter()
@@ -144,22 +144,22 @@ class HostWorld:
         return step
 
     def close(self) -> None:
-        """Free what the worlds hold; an environment that was given as an object stays its owner's to close."""
+        """Free what the environments hold; an environment that was given as an object stays its owner's to close."""
         if self._owned:
             self._worlds.close()
         elif isinstance(self._worlds, SideBySide) and isinstance(self._worlds.crew, InProcess):
             self._worlds.crew.rest()
 
     def kill(self) -> None:
-        """End its worker processes at once, whatever they do; nothing can be done with it afterwards."""
+        """Kill its worker processes at once; it cannot be used afterwards."""
         if isinstance(self._worlds, SideBySide) and isinstance(self._worlds.crew, Workers):
             self._worlds.crew.kill()
 
 
 def _workers(made: Made, worlds: list[Env], n: int, handling: Handling) -> Workers:
-    """Worker processes that make their worlds themselves; those that were made to look at their spaces are closed."""
+    """Worker processes that create their environments; those created to read their spaces are closed."""
     if made.again is None:
-        raise ConfigError(f"{made.name}: one object cannot be sent to workers={handling.workers}; give its class or id")
+        raise ConfigError(f"{made.name}: one object cannot be sent to workers={handling.workers}; pass its class or id")
     for world in worlds:
         world.close()
     return Workers(
@@ -175,14 +175,14 @@ def open_world(
     env_kwargs: Mapping[str, Any] | None = None,
     handling: Handling | None = None,
 ) -> HostWorld:
-    """N worlds of an id, an environment class or another callable; or one environment, plain or vector.
+    """N environments of an id, an environment class or another callable; or one environment, plain or vector.
 
     An id with n > 1 takes the vector environment that is registered for it, if any; else n plain ones. Among
     `env_kwargs`, "wrappers" is a list of wrappers by name, from the innermost: "FlattenObservation",
     {"name": "FrameStackObservation", "stack_size": 4}, or "module:Class".
 
     Raises:
-        ConfigError: there is no such world, it cannot be made so, or bellmax cannot learn in its spaces.
+        ConfigError: there is no such environment, it cannot be made so, or bellmax cannot learn in its spaces.
         EnvContractError: a vector environment does not say how it resets itself.
         EnvCrashed: its constructor raised.
     """

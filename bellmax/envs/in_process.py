@@ -35,7 +35,7 @@ class InProcess:
         self._closed = threading.Event()
 
     def reset(self, seeds: Sequence[int | None], which: Sequence[int] | None = None) -> list[Any]:
-        """What `reset` of these worlds (by default of all) answers; `Restarted` from one that was made anew.
+        """Return what `reset` of these environments (by default all) returned; `Restarted` where one was recreated.
 
         Raises:
             WorldFailed: one raised, and no restart is left.
@@ -52,7 +52,7 @@ class InProcess:
         return answers
 
     def step(self, actions: Any) -> list[Any]:
-        """What `step` of every world answers; `Restarted` from one that raised and was made anew.
+        """Return what `step` of every environment returned; `Restarted` where one raised and was recreated.
 
         Raises:
             WorldFailed: one raised, and no restart is left.
@@ -68,13 +68,13 @@ class InProcess:
         return answers
 
     def close(self) -> None:
-        """Free what the worlds hold."""
+        """Free what the environments hold."""
         self._closed.set()
         for world in self.worlds:
             world.close()
 
     def rest(self) -> None:
-        """Stop watching; the worlds stay open."""
+        """Stop watching; the environments stay open."""
         self._closed.set()
 
     def _anew(self, i: int, doing: str, error: Exception) -> Restarted:
@@ -103,7 +103,7 @@ class InProcess:
 
 
 def _guard(worlds: weakref.ref[InProcess], name: str, closed: threading.Event, thread: int) -> None:
-    """Say where `thread` is while the worlds are silent; a strong reference would keep them alive."""
+    """Say where `thread` is while the environments are silent; a strong reference would keep them alive."""
     said = 0.0
     while not closed.wait(min(SILENCE / 4, 5.0)) and (watched := worlds()) is not None:
         since = watched._since
@@ -113,4 +113,4 @@ def _guard(worlds: weakref.ref[InProcess], name: str, closed: threading.Event, t
         said = time.monotonic()
         frame = sys._current_frames().get(thread)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-        say(f"{name}: no answer for {said - since:.0f} s; workers=1 would stop it. It is at:\n{stack}")
+        say(f"{name}: no answer for {said - since:.0f} s; workers=1 would stop it. The environment is at:\n{stack}")

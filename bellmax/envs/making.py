@@ -11,7 +11,7 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from bellmax.arguments import describe
-from bellmax.contracts import ConfigError, EnvCrashed, EnvWarning, nearest, unknown
+from bellmax.contracts import ConfigError, EnvCrashed, EnvWarning, counted, nearest, unknown
 from bellmax.envs import atari
 from bellmax.envs.action_masks import AsksMasks, asks_masks
 from bellmax.envs.functional import World
@@ -62,7 +62,7 @@ def make(
 ) -> Made:
     """See `bellmax.envs.host_world.open_world`; if `plain`, one environment to look at, n to be made by workers."""
     if n < 1:
-        raise ConfigError(f"n is {n}; give at least one world")
+        raise ConfigError(f"`n` must be a positive integer; got {n}")
     kwargs = dict(kwargs)
     wrap = read_wrappers(kwargs.pop("wrappers", ()))
     if isinstance(env, str):
@@ -70,9 +70,11 @@ def make(
     if isinstance(env, gym.Env | VectorEnv):
         name = _name(env)
         if kwargs:
-            raise ConfigError(f"{name}: is made already, so env_kwargs {sorted(kwargs)} come too late; give its class")
+            raise ConfigError(
+                f"{name}: it exists already, so env_kwargs {sorted(kwargs)} come too late; pass its class"
+            )
         if wrap and isinstance(env, VectorEnv):
-            raise ConfigError(f"{name}: wrappers go around plain environments, and this is a vector; wrap its parts")
+            raise ConfigError(f"{name}: wrappers need plain environments, and this is a vector; wrap its parts")
         made = _make(name, n, kwargs, lambda: _wrapped(env, wrap))
         return made._replace(again=None)
     if not callable(env):
@@ -92,7 +94,7 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
             imported = importlib.import_module(module or package[0])
         except ImportError as error:
             if not module:
-                raise ConfigError(f"{name}: missing dependency: pip install '{package[1]}'") from error
+                raise ConfigError(f"{name}: it needs pip install '{package[1]}'") from error
             write = module_meant(env_id)
             more = f"; write {write!r}" if write else ""
             raise ConfigError(f"{env_id!r}: cannot import {module!r}: {error}{more}") from error
@@ -130,7 +132,7 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
     remark_on_text(name, spec.entry_point, {**spec.kwargs, **kwargs})
     if atari.is_game(name) and not wrap:
         if plain:
-            raise ConfigError(f"{name}: ale-py steps its games side by side in threads of its own: give no workers")
+            raise ConfigError(f"{name}: ale-py steps its games in its own threads; leave workers out")
         made = _make(name, n, kwargs, lambda: atari.make_games(name, n, kwargs, training=training))
         return made._replace(name=name, limit=made.limit or 27_000)
     if n == 1 or plain or wrap or spec.vector_entry_point is None or spec.additional_wrappers:
@@ -149,7 +151,7 @@ def _make(
         raise Ready(name, first)
     if isinstance(first, VectorEnv):
         if n not in (1, first.num_envs):
-            raise ConfigError(f"{_name(first)}: n is {n}, but this vector environment has {first.num_envs} worlds")
+            raise ConfigError(f"{_name(first)}: n is {n}, but this vector has {counted(first.num_envs, 'environment')}")
         return Made(_name(first), first, _vector_limit(first))
     if not isinstance(first, gym.Env):
         raise ConfigError(
@@ -160,7 +162,7 @@ def _make(
         return Made(_name(first), [first], _limit(first), masking, n)
     worlds = [first, *(_call(name, kwargs, masking) for _ in range(n - 1))]
     if len({id(world.env if isinstance(world, AsksMasks) else world) for world in worlds}) < n:
-        raise ConfigError(f"{_name(first)}: one environment cannot be {n} worlds; give its class or its id")
+        raise ConfigError(f"{_name(first)}: one environment cannot be {n} environments; pass its class or id")
     return Made(_name(first), worlds, _limit(first), masking)
 
 
@@ -212,7 +214,7 @@ def read_wrappers(given: Any) -> Wrap:
 
 def _wrapped(env: Any, wrap: Wrap) -> Any:
     if wrap and isinstance(env, FiniteMDP | World):
-        raise ConfigError(f"wrappers go around environments of Gymnasium, and this makes a {type(env).__name__}")
+        raise ConfigError(f"wrappers need a Gymnasium environment, and this makes a {type(env).__name__}")
     for wrapper, arguments in wrap:
         try:
             env = wrapper(env, **arguments)

@@ -101,7 +101,7 @@ def meant(name: str) -> str:
 
 
 def module_meant(name: str) -> str | None:
-    """`module:Class`, where a name is `module.Class`, a module alone, or has the module's file; None if it is not."""
+    """`module:Class`, where a name is `module.Class`, only a module, or has the module's file; None if it is not."""
     path, colon, own = name.partition(":")
     path = path.removesuffix(".py").replace("/", ".").strip(".")
     if not colon and path == name and "." in name:

@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 
 class Spaces(NamedTuple):
-    """A world's spaces in bellmax's words, and in Gymnasium's for messages.
+    """An environment's spaces in bellmax's words, and in Gymnasium's for messages.
 
     Attributes:
         observation: what bellmax sees.
@@ -40,7 +40,7 @@ class Spaces(NamedTuple):
         parts: its leaves, in order.
         n_actions: actions are 0 to n_actions - 1 here.
         action: Gymnasium's action space.
-        coding: how the world counts them, as JSON; see `to_native`.
+        coding: how the environment counts them, as JSON; see `to_native`.
     """
 
     observation: Space
@@ -52,7 +52,7 @@ class Spaces(NamedTuple):
 
 
 def read_spaces(name: str, worlds: Sequence[Any], vector: bool) -> Spaces:
-    """The spaces of one of the worlds called `name`, which all have the same; or of one vector environment.
+    """The spaces of one of the environments called `name`, which all have the same; or of one vector environment.
 
     Raises:
         ConfigError: bellmax cannot learn in such spaces.
@@ -69,7 +69,7 @@ def read_spaces(name: str, worlds: Sequence[Any], vector: bool) -> Spaces:
     first, *others = (_spaces(name, env.observation_space, env.action_space) for env in worlds)
     for other in others:
         if (other.observation, other.action) != (first.observation, first.action):  # bounds may differ
-            raise ConfigError(f"{name}: worlds of different spaces; make all like the first, {one_line(first.native)}")
+            raise ConfigError(f"{name}: environments with different spaces; make all {one_line(first.native)}")
     return first
 
 
@@ -84,7 +84,7 @@ def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> S
 
 
 def _actions(name: str, space: gym.Space[Any]) -> tuple[int, dict[str, Any]]:
-    """How many actions, and what each is in the world; all combinations where an action has several parts."""
+    """How many actions, and what each is in the environment; all combinations where an action has several parts."""
     if isinstance(space, gym.spaces.Discrete):
         first: dict[str, Any] = {"start": int(space.start)} if space.start else {}
         return int(space.n), first if space.dtype == np.int64 else {**first, "dtype": str(space.dtype)}
@@ -125,7 +125,7 @@ def _space(name: str, whole: gym.Space[Any], space: gym.Space[Any], path: tuple[
         inner: Any = space.spaces
         items: list[tuple[Any, Any]] = list(inner.items()) if named else list(enumerate(inner))
         if not items:
-            raise ConfigError(f"{name}: observation space {one_line(whole)} has a part without parts; leave it out")
+            raise ConfigError(f"{name}: observation space {one_line(whole)} has an empty part; leave it out")
         seen = tuple(_space(name, whole, part, (*path, key), parts) for key, part in items)
         return Named(tuple(map(str, inner)), seen) if named else seen
     leaf, low = _leaf(name, whole, space)
@@ -191,6 +191,6 @@ def bounds(spaces: Spaces, *, wide: bool = False) -> tuple[Any, Any]:
 
 
 def one_line(value: object) -> str:
-    """One line, whatever the value."""
+    """Any value as one line of text."""
     text = " ".join((str(value) if isinstance(value, gym.Space) else repr(value)).split())
     return text if len(text) <= 120 else text[:117] + "..."

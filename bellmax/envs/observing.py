@@ -1,4 +1,4 @@
-"""NumPy. Observations of a Gymnasium world: checked part by part against its spaces, and copied on the way in."""
+"""NumPy. Observations of a Gymnasium environment: checked part by part against its spaces, and copied on the way in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 class Observations:
-    """All parts of the observations of one world; `place(i)` says in words where world i is, for messages only.
+    """All parts of the observations of one environment; `place(i)` describes the position of i, for messages.
 
     What comes out is an array, or a tuple of such, as the space in bellmax's words says.
     """
@@ -40,13 +40,13 @@ class Observations:
         return map_space(lambda leaf: np.zeros((n, *shape_of(leaf)), dtype_of(leaf)), self._space)
 
     def write(self, obs: Any, out: Any, i: int) -> None:
-        """Check the observation of world i and copy it to `out[i]`."""
+        """Check the observation of environment i and copy it to `out[i]`."""
         arrays = flat(out)
         for (path, leaf), array in zip(self._parts, arrays, strict=True):
             leaf.write(self._pluck(obs, path, i), array, i)
 
     def read(self, obs: Any, n: int) -> Any:
-        """A checked copy of the observations of n worlds, [n, ...] in each part."""
+        """A checked copy of the observations of n environments, [n, ...] in each part."""
         arrays = iter([leaf.read(self._pluck(obs, path, None), n) for path, leaf in self._parts])
         return map_space(lambda leaf: next(arrays), self._space)
 
@@ -92,7 +92,7 @@ class Leaf:
         self.outside = 0  # observations so far that were outside their Box
 
     def write(self, obs: Any, out: Values, i: int) -> None:
-        """Check the part of world i and copy it to `out[i]`."""
+        """Check the part of environment i and copy it to `out[i]`."""
         if self._last is not None:
             if type(obs) is not int and type(obs) is not np.int64:
                 obs = int(self._array(obs, (), i))
@@ -126,7 +126,7 @@ class Leaf:
                 break
 
     def read(self, obs: Any, n: int) -> Values:
-        """`[n, ...]`, a checked copy of this part of n worlds."""
+        """`[n, ...]`, a checked copy of this part of n environments."""
         if type(obs) is not np.ndarray or obs.dtype != self._accepted or obs.shape != (n, *self.shape):
             obs = self._array(obs, (n, *self.shape), None)
         if self._limits is not None:
@@ -152,7 +152,7 @@ class Leaf:
         except ValueError:  # rows of different lengths
             fits = False
         if not fits:
-            each = " for each world" if i is None else ""
+            each = " for each environment" if i is None else ""
             raise EnvContractError(
                 f"{self._place(i)}: {self.name} is {got}, but the {self._what} is "
                 f"{one_line(self._native)}{each}; make the two agree"
@@ -191,7 +191,7 @@ class Leaf:
         return "observation space" if self.name == "observation" else "space of this part"
 
     def _indices(self, obs: Values, first: int) -> Values:
-        """Integers from 0, of the worlds from `first`."""
+        """Integers from 0, of the environments from `first`."""
         index: Values = obs.astype(np.int64) - self._low
         bad = np.argwhere((index < 0) | (index >= self._limits))
         if len(bad):
@@ -207,7 +207,7 @@ class Leaf:
         )
 
     def _refuse_nonfinite(self, obs: Values, first: int) -> None:
-        """`obs [N, ...]` of the worlds from `first`; returns if all is finite (but large) after all."""
+        """`obs [N, ...]` of the environments from `first`; returns if all is finite (but large) after all."""
         bad = np.argwhere(~(np.abs(obs) <= LARGEST))
         if len(bad):
             row, *where = (int(index) for index in bad[0])
@@ -218,7 +218,7 @@ class Leaf:
             )
 
     def _remark(self, obs: Values, first: int) -> None:
-        """Numbers outside the Box, of the worlds from `first`: an error if strict, else one warning and a count."""
+        """Handle numbers outside the Box, in environments from `first`: an error if strict, else one warning."""
         assert self._bounds is not None  # noqa: S101 - the caller has looked
         low, high = self._bounds
         row, *where = (int(index) for index in np.argwhere((obs < low) | (obs > high))[0])
@@ -245,7 +245,7 @@ class Leaf:
 def _bounds(part: Part) -> tuple[Values, Values] | None:
     """Lowest and highest numbers of a Box with a finite one among them; None if there is nothing to break.
 
-    A rounding of float32 is no break.
+    Float32 rounding does not count as outside.
     """
     native: Any = part.native
     if not isinstance(part.leaf, Box):

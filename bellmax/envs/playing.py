@@ -1,4 +1,4 @@
-"""NumPy. A random play of one environment, whatever it does: what it returned, and what is wrong with that."""
+"""NumPy. Play one environment at random, also a broken one; record what it returned and what is wrong with that."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bellmax.envs.observing import LARGEST
 from bellmax.envs.positions import MIGRATION, is_old_step
 from bellmax.spaces import to_native
 
-COPY = "return a copy; others would remember one array many times, and SAME_STEP vectors lose the final observation"
-CRASH = "any action of the space, if its mask allows it, must be possible until the episode ends"
-RESET = "declare `def reset(self, *, seed=None, options=None)`, and begin it with `super().reset(seed=seed)`"
+COPY = "return a copy; other libraries store one array many times, and SAME_STEP vectors lose the final observation"
+CRASH = "accept every action of the space that the mask allows, until the episode ends"
+RESET = "define `def reset(self, *, seed=None, options=None)`, and begin it with `super().reset(seed=seed)`"
 
 
 class Event(NamedTuple):
@@ -69,7 +69,7 @@ class Player:
         except EnvContractError as error:
             self._note("interface", "error", str(error), MIGRATION)
         except Exception as error:
-            fix = CRASH if move == "step" else "repair reset: every episode begins there"
+            fix = CRASH if move == "step" else "repair reset; every episode starts there"
             fix = MIGRATION if is_old_step(error) else fix
             self._note("crashes", "error", f"{move} raised {judge.said(error)}", fix)
         self._crashes += 1
@@ -140,15 +140,15 @@ class Player:
     def _aliasing(self, obs: Any) -> None:
         last, copied = self._last
         if differs := judge.difference(copied, last, "observation"):
-            self._note("aliasing", "warning", f"the observation before was overwritten: {differs}", COPY)
+            self._note("aliasing", "warning", f"the previous observation was overwritten: {differs}", COPY)
         elif judge.shared_memory(last, obs):
-            self._note("aliasing", "hint", "the observation has the memory of the one before, unchanged so far", COPY)
+            self._note("aliasing", "hint", "it shares memory with the previous observation, unchanged so far", COPY)
 
     def _masks(self, given: Any, over: bool) -> None:
         self._mask = None
         self.gives_masks = given is not None if self.gives_masks is None else self.gives_masks
         if self.gives_masks != (given is not None):
-            which = "is missing, though the first reset gave one" if given is None else "comes, though not at first"
+            which = "is missing, but the first reset had one" if given is None else "appears after the first reset only"
             self._note("masks", "error", f"info['action_mask'] {which}", judge.MASKS)
         if given is not None and self._spaces is not None:
             flaws = list(judge.mask_flaws(given, self._spaces.n_actions, over))

@@ -1,4 +1,4 @@
-"""NumPy. Where each of a world's copies is, in words: for messages, and for hints about worlds that behave oddly."""
+"""NumPy. The position of each of N environments in words, for messages, and hints about odd behavior."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bellmax.contracts import BoolArray, EnvContractError, EnvCrashed, EnvWarning, IntArray
+from bellmax.contracts import BoolArray, EnvContractError, EnvCrashed, EnvWarning, IntArray, counted
 from bellmax.stderr import warn
 
 MIGRATION = (
     "the interface before Gymnasium 0.26 was (obs, reward, done, info): return "
-    "(obs, reward, terminated, truncated, info), or wrap the world with shimmy's GymV21CompatibilityV0"
+    "(obs, reward, terminated, truncated, info), or wrap the environment with shimmy's GymV21CompatibilityV0"
 )
 ENDLESS = 100_000  # steps without an end after which a hint is given
 SHORT = 100  # episodes after which many of length 1 are remarked
 
 
 class Diary:
-    """Where each of n worlds is, for messages only."""
+    """Where each of n environments is, for messages only."""
 
     def __init__(self, name: str, n: int) -> None:
         self.name, self.n = name, n
         self.start(None)
 
     def start(self, seed: int | None) -> None:
-        """All worlds were reset; world i with seed + i."""
+        """All environments were reset; environment i with seed + i."""
         self.seed, self.t = seed, 0  # an episode's own clock is t less the t at which it began
         self.info: Mapping[str, Any] = {}  # of the answer that is being looked at
         self.began: IntArray = np.zeros(self.n, np.int64)
@@ -36,37 +36,37 @@ class Diary:
         self.last_end, self.short, self.ends = 0, 0, 0
 
     def begin(self, worlds: int | IntArray | BoolArray) -> None:
-        """A new episode begins in these worlds, as the one before has ended."""
+        """A new episode begins in these environments, as the one before has ended."""
         lengths = self.t - self.began[worlds]
         self.began[worlds] = self.t
         self.episode[worlds] += 1
         if self.ends <= SHORT:
             self.ends, self.short = self.ends + np.size(lengths), self.short + int(np.sum(lengths <= 1))
             if self.ends > SHORT and 10 * self.short > 9 * self.ends:  # of Blackjack's 7 in 10 have one step
-                self.remark(f"{self.short} of the first {self.ends} episodes had one step; look at its ends")
+                self.remark(f"{self.short} of the first {self.ends} episodes had only one step; check what ends them")
         self.last_end = self.t
 
     def tick(self, actions: IntArray) -> None:
-        """One more step of all worlds."""
+        """One more step of all environments."""
         self.actions.append(actions)
         self.t += 1
         if self.t - self.last_end == ENDLESS:
-            self.remark(f"no episode ended in {ENDLESS:,} steps; if that is not meant, give max_episode_steps")
+            self.remark(f"no episode ended in {ENDLESS:,} steps; if that is a mistake, give max_episode_steps")
 
     def remark(self, text: str) -> None:
-        """A hint about this world, which goes on."""
+        """A hint about this environment, which goes on."""
         warn(f"{self.name}: {text}", EnvWarning, stacklevel=2)
 
     def place(self, i: int | None) -> str:
-        """Where world i is, in words; None: one or all of the worlds, not known which."""
+        """Where environment i is, in words; None: one or all of the environments, not known which."""
         if i is None:
-            return f"{self.name}: {self.n} worlds, step {self.t} since reset(seed)"
+            return f"{self.name}: {counted(self.n, 'environment')}, step {self.t} since reset(seed)"
         step = self.t - self.began[i]
         doing = f"step {step}, action {self.actions[-1][i]}" if step else "reset"
-        return f"{self.name}: world {i}, episode {self.episode[i]}, {doing}"
+        return f"{self.name}: environment {i}, episode {self.episode[i]}, {doing}"
 
     def crash(self, doing: str, error: Exception, i: int | None) -> NoReturn:
-        """Report what world i raised in its `reset` or `step`."""
+        """Report what environment i raised in its `reset` or `step`."""
         if is_old_step(error):
             raise EnvContractError(f"{self.place(i)}: step returned 4 values, not 5; {MIGRATION}") from error
         recent = [(actions if i is None else actions[i]).tolist() for actions in self.actions]

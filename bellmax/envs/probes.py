@@ -169,7 +169,7 @@ def _pay_match(cue: Array, time: Array, action: Array) -> Array:
 
 
 def recall() -> Probe:
-    """The cue -1 or 1 is shown at the start alone; in the third step action 0 or 1 must match it, for 1, else -1.
+    """The cue -1 or 1 is shown only at the start; in the third step action 0 or 1 must match it, for 1, else -1.
 
     The observation is (cue, steps taken). For agents that remember: its values are of histories, so none are listed.
     """
@@ -191,7 +191,7 @@ def recall() -> Probe:
         world._replace(reset=reset, step=step, observation_space=Box((2,))),
         np.zeros((0, 2), np.float32),
         lambda gamma: np.zeros((0, 2)),
-        "What was seen at an episode's start is remembered to its end, and not into the next.",
+        "An agent must remember what it saw at the start of an episode, and forget it in the next.",
     )
 
 

@@ -35,7 +35,7 @@ Opened: TypeAlias = tuple[list[Any], "_Replay"]  # wrappers from the innermost
 
 
 class _Replay:
-    """Answers from a tape, whatever the actions are, and notes these in `got`."""
+    """Replays a tape for any actions, and records these in `got`."""
 
     def __init__(self, base: Any, tape: Tape, ask: bool) -> None:
         self.tape, self.asked = tape, base if ask else None
@@ -157,7 +157,7 @@ def _record(base: Any) -> Tape:
 
 
 def _sampled(base: Any, tape: Tape) -> Tape:
-    """A tape and, at its end, observations from the space: others than it may have, such as a new highest one."""
+    """A tape and, at its end, observations from the space that the tape may not have, such as a new highest one."""
     space, rng = copy.deepcopy(base.observation_space), np.random.default_rng(0)
     space.seed(0)
     n = base.num_envs if isinstance(base, VectorEnv) else None
@@ -219,7 +219,7 @@ def _copied(env: Any, tape: Tape) -> Opened:
 
 
 def _carries(opened: Callable[[], Opened], layer: int) -> bool | None:
-    """Whether a second pass shows something else; None where a first pass of another instance does so, too."""
+    """Whether a second pass shows something else; None where a first pass of another instance also does."""
     wrappers, replay = opened()
     dice = [(one, copy.deepcopy(_state(one))) for one in _dice(wrappers[layer])]
     first = _pass(wrappers[layer], replay)

@@ -14,7 +14,7 @@ from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, W
 
 
 class SideBySide:
-    """N environments that are stepped one by one; made anew, left out or cut short as the book's handling says."""
+    """N environments that are stepped one by one; recreated, left out or cut short as the book's handling says."""
 
     def __init__(self, book: Book, crew: InProcess | Workers) -> None:
         self.book, self.crew = book, crew
@@ -30,7 +30,7 @@ class SideBySide:
         return self.book.masked(obs)
 
     def step(self, actions: Any) -> HostStep:
-        """`actions [N, ...]` as the worlds count them."""
+        """`actions [N, ...]` as the environments count them."""
         book, contract, see = self.book, self.book.contract, self.book.see
         try:
             answers = self.crew.step(actions)
@@ -86,13 +86,13 @@ class SideBySide:
         return self._with_ends(next_obs, rewards, ended, lost, fresh)
 
     def close(self) -> None:
-        """Free what the worlds hold."""
+        """Free what the environments hold."""
         self.crew.close()
 
     def _with_ends(
         self, next_obs: Any, rewards: Any, ended: list[tuple[int, bool, bool]], lost: list[int], fresh: dict[int, Any]
     ) -> HostStep:
-        """The step of worlds of which some ended, or have nothing to tell."""
+        """The step of environments, some of which ended or returned nothing usable."""
         book = self.book
         last = book.masked(next_obs)
         obs, terminated, truncated, valid = book.copy(next_obs), book.none.copy(), book.none.copy(), book.all.copy()
@@ -137,11 +137,11 @@ class SideBySide:
             book.note_mask(answer[1], i, False)
 
     def _note_restart(self, i: int, answer: Restarted) -> None:
-        self.book.diary.remark(f"world {i} was recreated: {answer.why}")
+        self.book.diary.remark(f"environment {i} was recreated: {answer.why}")
 
     def _fail(self, error: WorldFailed | WorkerFailed) -> NoReturn:
         diary = self.book.diary
         if isinstance(error, WorldFailed):
             diary.crash(error.doing, error.error, error.i)
         kind = EnvTimeout if isinstance(error, WorkerHung) else EnvCrashed
-        raise kind(f"{diary.place(None)}: {error}; give env_restarts=N to go on without it") from error
+        raise kind(f"{diary.place(None)}: {error}; env_restarts=N recreates it and continues") from error

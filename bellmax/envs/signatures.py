@@ -21,7 +21,7 @@ def parameters_of(constructor: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def arguments_of(world: Any) -> set[str]:
-    """The names of the arguments of a world given by a registered id, "module:Class", a class or a function."""
+    """The names of the arguments of an environment given by a registered id, "module:Class", a class or a function."""
     named = {"max_episode_steps", "render_mode"} if isinstance(world, str) and world in gym.registry else set()
     if isinstance(world, str):
         if world in gym.registry:

@@ -101,7 +101,7 @@ def refuse_carrying(name: str, world: Any, again: Callable[[], Any] | None) -> N
     Args:
         name: of the environment.
         world: an environment, a vector, or a list of environments.
-        again: makes such a world again; None where it is the user's own.
+        again: makes such an environment again; None where it is the user's own.
 
     Raises:
         ConfigError: names the wrapper and what to do instead.

@@ -1,4 +1,4 @@
-"""NumPy. What a Gymnasium world promises to answer, and the checks that hold it to that on every step.
+"""NumPy. What a Gymnasium environment promises to answer, and the checks that hold it to that on every step.
 
 A broken promise is an error at the step where it is broken, before it becomes experience.
 """
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import EnvContractError, EnvWarning, NonFiniteError
+from bellmax.contracts import EnvContractError, EnvWarning, NonFiniteError, counted
 from bellmax.envs.action_masks import combine
 from bellmax.envs.native_spaces import one_line
 from bellmax.envs.observing import LARGEST
@@ -22,7 +22,7 @@ LARGE = 1e6  # a reward that a network will hardly learn from
 
 
 class Contract:
-    """The checks of rewards, flags and infos; `place(i)` says in words where world i is, for messages only.
+    """The checks of rewards, flags and infos; `place(i)` describes the position of i, for messages.
 
     Attributes:
         usual: rewards within ± this are not worth a look: up to a large one all that are less, then all.
@@ -32,7 +32,7 @@ class Contract:
         self._place, self.usual = place, LARGE
 
     def reward(self, value: Any, i: int) -> float:
-        """The reward of world i."""
+        """The reward of environment i."""
         if not isinstance(value, float | int | np.floating | np.integer | np.bool_):
             array = value if isinstance(value, np.ndarray) else np.array(None)
             if array.shape != () or array.dtype.kind not in "biuf":
@@ -43,10 +43,10 @@ class Contract:
         return number
 
     def rewards(self, values: Any, n: int) -> npt.NDArray[np.float32]:
-        """`[n]`, a checked copy of the rewards of n worlds."""
+        """`[n]`, a checked copy of the rewards of n environments."""
         array = np.asarray(values)
         if array.shape != (n,) or array.dtype.kind not in "biuf":
-            self._refuse("reward", values, f"{n} numbers", None)
+            self._refuse("reward", values, counted(n, "number"), None)
         array = array.astype(np.float64)
         if not np.vdot(array, array) <= self.usual**2:
             for i in np.flatnonzero(~(np.abs(array) <= self.usual)):
@@ -54,7 +54,7 @@ class Contract:
         return array.astype(np.float32)
 
     def _judge_reward(self, value: float, i: int) -> None:
-        """An error if it is no finite float32, else a remark, once."""
+        """Raise an error if it is not a finite float32; otherwise warn once."""
         if not -LARGEST <= value <= LARGEST:
             raise NonFiniteError(
                 f"{self._place(i)}: reward is {value}, not a finite float32; repair the environment, or bound "
@@ -70,7 +70,7 @@ class Contract:
             )
 
     def flag(self, name: str, value: Any, i: int) -> bool:
-        """`terminated` or `truncated` of world i."""
+        """`terminated` or `truncated` of environment i."""
         if not isinstance(value, bool | np.bool_):
             array = value if isinstance(value, np.ndarray) else np.array(None)
             if array.shape != () or array.dtype != np.bool_:
@@ -78,16 +78,16 @@ class Contract:
         return bool(value)
 
     def flags(self, name: str, values: Any, n: int) -> npt.NDArray[np.bool_]:
-        """`[n]`, a checked copy of `terminated` or `truncated` of n worlds."""
+        """`[n]`, a checked copy of `terminated` or `truncated` of n environments."""
         array = np.asarray(values)
         if array.shape != (n,) or array.dtype != np.bool_:
-            self._refuse(name, values, f"{n} times True or False", None)
+            self._refuse(name, values, f"{counted(n, 'flag')} (True or False)", None)
         return array.copy()
 
     def five(self, answer: Any, i: int | None) -> tuple[Any, Any, Any, Any, Any]:
         """What `step` returned, if it is (obs, reward, terminated, truncated, info)."""
         if not isinstance(answer, tuple) or len(answer) != 5:
-            got = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
+            got = counted(len(answer), "value") if isinstance(answer, tuple) else type(answer).__name__
             raise EnvContractError(f"{self._place(i)}: step returned {got}, not 5; {MIGRATION}")
         if not isinstance(answer[4], Mapping):
             self._refuse("info", answer[4], "a dict", i)
@@ -111,7 +111,7 @@ class Contract:
         except (TypeError, ValueError):
             mask = np.zeros(0, np.bool_)
         if given is None or mask.shape != (n_actions,):
-            self._refuse("info['action_mask']", given, f"one flag for each of {n_actions} actions", i)
+            self._refuse("info['action_mask']", given, f"one flag for each of {counted(n_actions, 'action')}", i)
         if ended:
             return np.ones(n_actions, np.bool_) if not mask.any() else mask
         if not mask.any():
@@ -122,5 +122,5 @@ class Contract:
         shape = f" of shape {value.shape} and dtype {value.dtype}" if isinstance(value, np.ndarray) else ""
         raise EnvContractError(
             f"{self._place(i)}: {name} is {one_line(value)} ({type(value).__name__}{shape}), not {wanted}; "
-            "return what Gymnasium's interface asks for"
+            "return what Gymnasium's interface requires"
         )

@@ -17,7 +17,7 @@ from bellmax.envs.observing import each
 
 
 class Vectored:
-    """N worlds of one vector environment."""
+    """N environments of one vector environment."""
 
     def __init__(self, book: Book, env: Vector) -> None:
         self.book, self.env = book, env
@@ -28,17 +28,17 @@ class Vectored:
                 "be reset; a vector environment resets itself: give its id or class instead"
             )
         if book.handling.env_restarts:
-            raise ConfigError(f"{book.name}: env_restarts make plain environments anew, and this is a vector")
+            raise ConfigError(f"{book.name}: env_restarts needs plain environments, not a vector")
         self._waiting: BoolArray = np.zeros(book.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
         self._masks = asked_of_vector(env)
 
     def reset(self, seed: int) -> Any:
-        """All worlds anew, seeded as the vector environment does."""
+        """Restart all environments, seeded as the vector environment does."""
         self._waiting = np.zeros(self.book.n, np.bool_)
         return self.book.masked(self.book.see.read(self._reset(seed=seed), self.book.n))
 
     def step(self, actions: Any) -> HostStep:
-        """`actions [N, ...]` as the worlds count them."""
+        """`actions [N, ...]` as the environments count them."""
         book, contract, n, waiting = self.book, self.book.contract, self.book.n, self._waiting
         if self.mode is AutoresetMode.NEXT_STEP and waiting.any():
             book.diary.begin(waiting)  # this step is their reset
@@ -89,7 +89,7 @@ class Vectored:
         return HostStep(obs, next_obs, reward, terminated, truncated, valid, ended, begins)
 
     def close(self) -> None:
-        """Free what the worlds hold."""
+        """Free what the environments hold."""
         self.env.close()
 
     def _reset(self, **kwargs: Any) -> Any:
@@ -107,10 +107,10 @@ class Vectored:
         return obs
 
     def _ask_masks(self, info: Mapping[str, Any], over: BoolArray, cut: BoolArray) -> Mapping[str, Any]:
-        """`info`, with the masks that a method tells; of worlds that were `over` and have reset they are of the next.
+        """`info`, with the masks that a method returns; of those that were `over` and have reset they are of the next.
 
         Raises:
-            EnvContractError: an episode was `cut`, so that its end counts, and nothing tells what was allowed there.
+            EnvContractError: an episode was `cut`, so that its end counts, and there is no mask for it.
         """
         if self._masks is None or "action_mask" in info:
             return info
@@ -119,7 +119,7 @@ class Vectored:
             if self.book.masks is not None and cut.any():
                 raise EnvContractError(
                     f"{self.book.diary.place(int(np.flatnonzero(cut)[0]))}: the episode was truncated, and in "
-                    "SAME_STEP mode action_masks() tells of the next one: use AutoresetMode.NEXT_STEP, or give "
+                    "SAME_STEP mode action_masks() is that of the next one: use AutoresetMode.NEXT_STEP, or give "
                     "info['action_mask']"
                 )
             everything = np.ones_like(info["action_mask"], np.bool_)
@@ -127,7 +127,7 @@ class Vectored:
         return info
 
     def _note_masks(self, info: Mapping[str, Any], rows: BoolArray, over: BoolArray) -> None:
-        """Take the masks [N, A] of a vector environment's info for some of its worlds."""
+        """Take the masks [N, A] of a vector environment's info for some of its environments."""
         if self.book.masks is not None:
             given = info.get("action_mask")
             for i in np.flatnonzero(rows).tolist():
@@ -148,7 +148,7 @@ class Vectored:
             reset_obs = row_of(present, i)
             if reset_obs is not None and book.see.share_memory(final_obs, reset_obs):
                 raise EnvContractError(
-                    f"{book.diary.place(i)}: the world reuses its observation array, so in SAME_STEP mode "
+                    f"{book.diary.place(i)}: the environment reuses its observation array, so in SAME_STEP mode "
                     "its reset overwrote the final observation: return copies, or use AutoresetMode.NEXT_STEP"
                 )
             book.see.write(final_obs, finals, i)
@@ -169,6 +169,6 @@ def autoreset_mode(name: str, env: Vector) -> AutoresetMode:
         return AutoresetMode(given)
     except ValueError:
         raise EnvContractError(
-            f"{name}: metadata['autoreset_mode'] is {given!r}; without the true one, ends of episodes would "
+            f"{name}: metadata['autoreset_mode'] is {given!r}; with a wrong one, ends of episodes would "
             f"be learned wrongly: set it to one of {', '.join(map(str, AutoresetMode))}"
         ) from None

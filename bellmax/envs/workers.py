@@ -1,4 +1,4 @@
-"""NumPy. Plain Gymnasium environments in worker processes, which may raise, die or hang without harm to the caller.
+"""NumPy. Plain Gymnasium environments in worker processes, which may raise, die or hang; the caller survives.
 
 The parent asks all workers, then waits for answers, deaths and the time limit at once. The end of the pipe is the
 request to stop, so that a worker also ends when its parent was killed.
@@ -45,12 +45,12 @@ class WorldFailed(Exception):
     error: Exception
 
     def __str__(self) -> str:
-        return f"world {self.i}: {self.doing} raised {type(self.error).__name__}: {self.error}"
+        return f"environment {self.i}: {self.doing} raised {type(self.error).__name__}: {self.error}"
 
 
 @dataclass(eq=False)
 class WorkerFailed(Exception):
-    """Number `worker`, which held `worlds`, is gone: as `how` tells, in "constructor", "reset" or "step" (`doing`)."""
+    """Number `worker`, which held `worlds`, is gone; `how` says why, in "constructor", "reset" or "step" (`doing`)."""
 
     name: str
     worker: int
@@ -61,8 +61,8 @@ class WorkerFailed(Exception):
 
     def __str__(self) -> str:
         first, last = self.worlds[0], self.worlds[-1]
-        held = f"world {first}" if first == last else f"worlds {first} to {last}"
-        at = "" if self.i is None else f" of world {self.i}"
+        held = f"environment {first}" if first == last else f"environments {first} to {last}"
+        at = "" if self.i is None else f" of environment {self.i}"
         return f"{self.name}: worker {self.worker} ({held}) {self.how} in {self.doing}{at}"
 
 
@@ -78,7 +78,7 @@ Failure: TypeAlias = WorldFailed | WorkerFailed
 
 
 class Restarted(NamedTuple):
-    """The answer of a world that was made anew: its episode was cut and a new one began. `why` is one line."""
+    """The result of an environment that was recreated: its episode was cut and a new one began. `why` is one line."""
 
     obs: Any
     info: Any
@@ -94,24 +94,24 @@ class _Worker(NamedTuple):
 
 @final
 class Workers:
-    """N worlds in worker processes, each of which holds a contiguous share.
+    """N environments in worker processes, each of which holds a contiguous share.
 
     Whatever `reset` and `step` raise, a KeyboardInterrupt too, closes all: no stale answer can be read.
 
     Attributes:
-        n: how many worlds.
-        restarted: how many times a worker or a world was replaced so far.
+        n: how many environments.
+        restarted: how many times a worker or an environment was replaced so far.
         restarts_left: how many replacements are still allowed.
     """
 
     def __init__(
         self, name: str, make: Callable[[], gym.Env[Any, Any]], n: int, *, processes: int, timeout: float, restarts: int
     ) -> None:
-        """Make `n` worlds by `make()`, in at most so many processes; `name` is for messages.
+        """Make `n` environments by `make()`, in at most so many processes; `name` is for messages.
 
         The main script is not run in the workers. `make` may be a lambda or a local class, but an id that only the
         script registers has to come as its `EnvSpec`. A worker has `timeout` seconds to answer. `restarts` is how
-        often in all a dead or hung worker or a raising world may be replaced, after the start.
+        often in all a dead or hung worker or a raising environment may be replaced, after the start.
 
         Raises:
             ConfigError: `make` cannot be sent to another process.
@@ -139,12 +139,12 @@ class Workers:
         self.restarts_left = restarts
 
     def reset(self, seeds: Sequence[int | None], which: Sequence[int] | None = None) -> list[Any]:
-        """What `env.reset(seed=seed)` of the worlds `which` (None: all) returned, in that order, or `Restarted`.
+        """What `env.reset(seed=seed)` of the environments `which` (None: all) returned, in that order, or `Restarted`.
 
         Raises:
-            WorldFailed: a world raised, and no restart is left; the original is the cause.
+            WorldFailed: an environment raised, and no restart is left; the original is the cause.
             WorkerDied: a worker died, and no restart is left.
-            WorkerHung: a worker did not answer for all its worlds in time, and no restart is left.
+            WorkerHung: a worker did not answer for all its environments in time, and no restart is left.
         """
         given = dict(zip(range(self.n) if which is None else which, seeds, strict=True))
         self._seeds |= {i: seed for i, seed in given.items() if seed is not None}
@@ -153,14 +153,14 @@ class Workers:
         return [answers[i] for i in given]
 
     def step(self, actions: Sequence[Any]) -> list[Any]:
-        """What `env.step(action)` of every world returned, or `Restarted`; raises what `reset` does."""
+        """What `env.step(action)` of every environment returned, or `Restarted`; raises what `reset` does."""
         given = dict(zip(range(self.n), actions, strict=True))
         told, self._untold = self._untold, {}
         answers = told | self._ask("step", {i: given[i] for i in given if i not in told} if told else given)
         return [answers[i] for i in given]
 
     def close(self) -> None:
-        """Close all worlds and end all processes, by force if need be; again is harmless."""
+        """Close all environments and end all processes, by force if necessary; safe to call twice."""
         _end(self._workers, os.getpid())
 
     def kill(self) -> None:
@@ -181,9 +181,9 @@ class Workers:
         return _Worker(worlds, process, ours, at)
 
     def _ask(self, doing: str, given: Mapping[int, Any]) -> dict[int, Any]:
-        """The answers of these worlds, and `Restarted` for all that had to be made anew, asked or not."""
+        """The results of these environments, and `Restarted` for all that had to be recreated, asked or not."""
         if not self._workers:
-            raise RuntimeError(f"{self.name}: the workers are closed; make new ones")
+            raise RuntimeError(f"{self.name}: the workers are closed; create new ones")
         try:
             answers, failures = self._exchange(doing, given)
             while failures:
@@ -207,7 +207,7 @@ class Workers:
         return answers
 
     def _exchange(self, doing: str, given: Mapping[int, Any]) -> tuple[dict[int, Any], list[Failure]]:
-        """Ask these worlds, all workers at once: the answers, and the failures, one only if no restart is left."""
+        """Ask these environments, all workers at once; return results and failures, one if no restart is left."""
         asked: dict[int, list[int]] = {}
         for k, worker in enumerate(self._workers):
             if tasks := [(i, given[i]) for i in worker.worlds if i in given]:

@@ -25,7 +25,7 @@ class Transitions(NamedTuple):
         pair: [E] int64 `s * A + a`.
         successor: [E] int64.
         probability: [E] float64.
-        square: the layout of arrays whose shape does not tell it.
+        square: the layout of arrays whose shape does not decide it.
         rows: [L] the pair of each row, where P is a matrix of rows; else None.
         row: [E] the row of each entry, where P is a matrix of rows; else zeros.
     """
@@ -89,7 +89,7 @@ def gather(
 
 
 def read_transitions(P: Any, layout: str | None, s_indices: Any, a_indices: Any) -> tuple[Transitions, list[str]]:
-    """P in any of its forms, and a remark where its shape does not tell its layout.
+    """P in any of its forms, and a remark where its shape does not decide its layout.
 
     Raises:
         ConfigError: it is in none of them; the message says which shape it has and how to turn it.
@@ -101,7 +101,7 @@ def read_transitions(P: Any, layout: str | None, s_indices: Any, a_indices: Any)
             raise ConfigError(f"P has shape {cube.shape}, expected {EXPECTED}; for a single action, give P[:, None]")
         return _of_rows(cube, layout, s_indices, a_indices), []
     if indexed:
-        raise ConfigError(f"s_indices and a_indices go with P [L, S], a row for each pair; P has shape {cube.shape}")
+        raise ConfigError(f"s_indices and a_indices need P [L, S], with a row for each pair; P has shape {cube.shape}")
     if len(cube.shape) != 3:
         raise ConfigError(f"P has shape {cube.shape}, expected {EXPECTED}")
     found, notes = _find_layout(cube, layout, listed)

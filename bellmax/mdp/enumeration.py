@@ -60,7 +60,7 @@ def _start_distribution(starts: Any) -> dict[Any, float]:
 
 
 def _number(state: Any, number: dict[Any, int], max_states: int) -> int:
-    """The number of a state, a new one if need be."""
+    """The number of a state, a new one if necessary."""
     _check_hashable(state)
     if state not in number and len(number) >= max_states:
         raise ConfigError(f"more than max_states={max_states} states, the next is {state!r}; raise it if so many are")

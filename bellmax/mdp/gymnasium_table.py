@@ -1,4 +1,4 @@
-"""NumPy and SciPy sparse. The transition table of a Gymnasium world, if it has one that is true."""
+"""NumPy and SciPy sparse. The transition table of a Gymnasium environment, if it has one that is true."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_table(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Labels]:
     """`(P, start distribution [S], labels)` of an environment, or of what an id or a class makes with `kwargs`.
 
     Raises:
-        ConfigError: the world cannot be made, has no table, or behaves otherwise than its table.
+        ConfigError: the environment cannot be made, has no table, or does not behave as its table says.
     """
     import gymnasium
 
@@ -70,7 +70,7 @@ def _refuse_untrue_table(env: Any, name: str) -> None:
         if isinstance(layer, changing):
             raise ConfigError(
                 f"{name!r} is wrapped in {type(layer).__name__}, which its transition table does not show; "
-                "pass env.unwrapped to read the world below"
+                "pass env.unwrapped to read the environment below"
             )
         layer = layer.env
 

@@ -1,4 +1,4 @@
-"""NumPy. `FiniteMDP`: a world small enough to write down, as flat lists of successors."""
+"""NumPy. `FiniteMDP`: an environment small enough to write down, as flat lists of successors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bellmax import stderr
 from bellmax.arguments import integer
-from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning, counted
 from bellmax.mdp.arrays import gather
 from bellmax.mdp.enumeration import explore
 from bellmax.mdp.gymnasium_table import read_table
@@ -53,10 +53,10 @@ class FiniteMDP:
         terminated: [E] bool, the episode ends here: the value of the next state counts 0.
         start: [S] float64, the distribution of the first state.
         reward_std: [E] float64, the standard deviation of Gaussian noise on the reward; left out, zeros. Loops
-            sample it; exact values depend on the mean alone.
+            sample it; exact values depend only on the mean.
         allowed: [S, A] bool, whether the state has the action; left out, every state has all A.
-        max_episode_steps: the world's time limit (steps) or None; solving ignores it, as it is no end.
-        name: what the world is called.
+        max_episode_steps: the environment's time limit (steps) or None; solving ignores it.
+        name: what the environment is called.
         action_names: [A] words for people, or empty.
         state_names: [S] what each state is called: words, the states of `from_function` themselves, or empty.
 
@@ -100,7 +100,8 @@ class FiniteMDP:
         validate(self)
 
     def __repr__(self) -> str:
-        return f"FiniteMDP({self.name or 'unnamed'}: {self.n_states:,} states, {self.n_actions} actions)"
+        size = f"{counted(self.n_states, 'state')}, {counted(self.n_actions, 'action')}"
+        return f"FiniteMDP({self.name or 'unnamed'}: {size})"
 
     @property
     def pair(self) -> IntArray:
@@ -214,12 +215,12 @@ class FiniteMDP:
         Args:
             step: lists the outcomes of (state, action); a fifth number is the noise of the reward, as above.
             starts: one state, a list of states that are equally likely, or a dict from state to probability.
-            n_actions: A, or a function that tells how many actions a state has.
+            n_actions: A, or a function from a state to its number of actions.
             max_states: refuse to list more.
             labels: name, action_names, state_names instead of the states, max_episode_steps.
 
         Raises:
-            ConfigError: more than max_states states, an outcome that is none, or numbers that are no model.
+            ConfigError: more than max_states states, an invalid outcome, or numbers that are not a model.
         """
         columns, first, states = explore(step, starts, n_actions, max_states)
         return cls._of_columns(columns, first, Labels(state_names=states) | labels, warn=True)
@@ -228,8 +229,8 @@ class FiniteMDP:
     def from_gymnasium(cls, env: Any, **kwargs: Any) -> FiniteMDP:
         """The table `P` of a Gymnasium environment, or of what an id or a class makes with `kwargs`.
 
-        Works for FrozenLake, CliffWalking, Taxi and any world with `unwrapped.P` and `initial_state_distrib`.
-        Raises ConfigError where the world is unknown, has no table, or does not behave as its table says.
+        Works for FrozenLake, CliffWalking, Taxi and any environment with `unwrapped.P` and `initial_state_distrib`.
+        Raises ConfigError where the environment is unknown, has no table, or does not behave as its table says.
         """
         table, start, labels = read_table(env, kwargs)
         return cls._of_columns(flatten(table), start, labels, warn=False)

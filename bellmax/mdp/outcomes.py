@@ -113,7 +113,7 @@ def continuation(mdp: Outcomes) -> sp.csr_array[np.float64]:
 def reachable(mdp: Outcomes) -> BoolArray:
     """[S]: whether some policy ever has to *act* in the state, from the start distribution.
 
-    A state that is only entered by terminating, such as a goal, is not: its values are never learnt or used.
+    A state that is only entered by terminating, such as a goal, is not: its values are never learned or used.
     """
     matrix, first = continuation(mdp), np.flatnonzero(mdp.start)
     edges = np.concatenate([matrix.indices, first])  # one node more, with an edge to every start state

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, counted
 
 ROUNDING_SEEN = 1e-12  # how far from one the sum of a row may be without a word
 FLOAT32_ROUNDING = 2.0**-24  # the relative error of one number
@@ -118,7 +118,7 @@ def read_mask(mask: Any, n_allowed: Any, n_states: int, n_actions: int) -> BoolA
     if count.shape != (n_states,):
         raise ConfigError(f"n_allowed has shape {count.shape}, expected {(n_states,)}")
     for s in np.flatnonzero((count < 1) | (count > n_actions))[:1]:
-        raise ConfigError(f"n_allowed: state {s} has {count[s]} actions, expected 1 to {n_actions}")
+        raise ConfigError(f"n_allowed: state {s} has {counted(int(count[s]), 'action')}, expected 1 to {n_actions}")
     return np.asarray(np.arange(n_actions) < count[:, None])
 
 

@@ -57,7 +57,7 @@ def stand_in(mdp: FiniteMDP) -> IntArray:
 def in_front(mdp: FiniteMDP) -> tuple[FiniteMDP, IntArray | None]:
     """`(model, order [S, A])` in which each state's actions are its first: its action k is `order[s, k]` of `mdp`.
 
-    The order is None where it is so already. A loop over actions then needs their number alone, not a mask.
+    The order is None where it is so already. A loop over actions then needs only their number, not a mask.
     """
     if not (mdp.allowed[:, 1:] & ~mdp.allowed[:, :-1]).any():
         return mdp, None

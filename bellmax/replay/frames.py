@@ -19,7 +19,7 @@ from bellmax.replay.sampling import Sampler
 
 
 class Frames(NamedTuple):
-    """Frames [T N, words]; of each world [N] the place of its newest, and whether its next step begins an episode."""
+    """Frames [T N, words]; for each environment [N] the newest, and whether its next step begins an episode."""
 
     rows: Array
     newest: Array
@@ -42,7 +42,7 @@ class FrameStore(NamedTuple):
         ring: for the steps, with as many slots as there are frames; their observations are slots.
         init: `init() -> frames`, empty.
         add: `add(frames, experience [N], valid [N]) -> (frames, experience with slots for observations [N], new [N])`,
-            of each world so many frames newer than before.
+            of each environment so many frames newer than before.
         stacks: `stacks(frames, slots) -> observations [..., k, *frame]`, of any shape of slots.
     """
 
@@ -57,11 +57,11 @@ def make_store(example: Experience, capacity: int, n_worlds: int) -> FrameStore:
     """Room for `capacity` frames, rounded down to a multiple of `n_worlds`; see `frame_replay`.
 
     Raises:
-        ConfigError: a world has room for less than one step's two stacks.
+        ConfigError: an environment has room for less than one step's two stacks.
     """
     length, depth = capacity // n_worlds, jnp.shape(example.transition.obs)[0]
     if length < 2 * depth:
-        raise ConfigError(f"{length} frames of each world are too few for stacks of {depth}: at least {2 * depth}")
+        raise ConfigError(f"{length} frames per environment are too few for stacks of {depth}: at least {2 * depth}")
     pack, unpack, width = row_codec(example.transition.obs[0])
     slot = jnp.int32(0)
     ring = make_ring(with_observations(example, slot, slot), capacity, n_worlds)
@@ -112,7 +112,7 @@ def frame_replay(
 
     `capacity` counts frames. A step takes one, its next observation's newest, and an episode's first step takes k more,
     its observation's; a step after which the stack has not moved on by exactly one frame takes k. So what is sampled is
-    what `replay` would give, bit for bit, however worlds pad their stacks, and even if they do not stack frames at all.
+    what `replay` would give, bit for bit, for any padding of the stacks, and even if they are not stacks at all.
     The oldest steps go as their frames are overwritten.
 
     Within an episode a step's observation must be the next observation of the step before, as in both loops; after a
@@ -139,7 +139,7 @@ def frame_replay(
         return FrameState(rows, sampler.added(state.sampler, rows, slots, lost), frames)
 
     def overwritten(rows: RingState, newest: Array, new: Array) -> tuple[Array, Array]:
-        """How many steps of each world [N] are still whole, and the slots of those no longer so, else `NOWHERE`."""
+        """How many steps of each environment [N] are still whole; the slots of those that are not, else `NOWHERE`."""
         age = jnp.arange(2 * depth)[None, :]  # from the oldest; so many frames are new at most
         places = jnp.mod((rows.position - rows.size)[:, None] + age, length)
         slots = places * n_worlds + jnp.arange(n_worlds)[:, None]
@@ -177,13 +177,13 @@ def with_observations(experience: Experience, obs: Any, next_obs: Any) -> Experi
 def shares_frames(obs: Any) -> bool:
     """Whether observations look like stacks of byte images [k, H, W], which then are kept frame by frame.
 
-    Where they are something else, colours first, say, that costs no more than to keep them whole.
+    Where they are something else, channels first, for example, this costs no more than storing them whole.
     """
     return getattr(obs, "dtype", None) == jnp.uint8 and len(obs.shape) == 3 and obs.shape[0] < min(obs.shape[1:])
 
 
 def room_for(obs: Any, next_obs: Any, over: Any) -> int:
-    """How many slots a memory of all these steps [n] in one world needs: steps, or frames where it keeps those."""
+    """How many slots a memory of these steps [n] of one environment needs: steps, or frames if it stores those."""
     n = len(over)
     if not n or isinstance(obs, tuple) or not shares_frames(obs[0]):
         return n

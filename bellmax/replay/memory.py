@@ -37,7 +37,7 @@ def replay(
 
     A sample is a transition of up to `window` steps: fewer where an episode or the memory ends, bootstrapped there.
     With `horizon` n and γ change with the gradient steps, n up to the window. Or, if `sequences`, it is the experience
-    of `window` steps on end, [B, window, ...], which may belong to more than one episode.
+    of `window` steps in a row, [B, window, ...], which may belong to more than one episode.
     """
     ring = make_ring(example, capacity, n_worlds)
     sampler = make_sampler(ring)
@@ -86,7 +86,7 @@ def pick(tree: Any, index: Array) -> Any:
 
 
 def rollout(example: Experience, length: int, n_worlds: int) -> Memory:
-    """No memory: what the worlds did since the last round of learning, [length, N, ...], all of it, once."""
+    """No memory: what the environments did since the last round of learning, [length, N, ...], all of it, once."""
 
     def init() -> tuple[Any, Array]:
         blank = jax.tree.map(lambda x: jnp.zeros((length, n_worlds, *jnp.shape(x)), jnp.result_type(x)), example)

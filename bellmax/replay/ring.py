@@ -1,6 +1,6 @@
-"""JAX. A ring of experience on the device: N worlds side by side, the newest T steps of each. Lin (1992).
+"""JAX. A ring of experience on the device: N environments side by side, the newest T steps of each. Lin (1992).
 
-A slot is one row. The rows of one world are N apart, so that the step after slot s is in slot s + N.
+A slot is one row. The rows of one environment are N apart, so that the step after slot s is in slot s + N.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NOWHERE = 2**31 - 1  # a slot beyond every ring: nothing is written there
 
 
 class RingState(NamedTuple):
-    """Rows of 32-bit words [T N, width]; of each world [N] the next step to write and how many hold something."""
+    """Rows of 32-bit words [T N, width]; of each environment [N] the next step to write and how many hold something."""
 
     rows: Array
     position: Array
@@ -33,14 +33,14 @@ class Ring(NamedTuple):
         capacity: slots, T N.
         init: `init() -> state`, empty.
         add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`, `NOWHERE` where not valid: nothing
-            is kept there, and the newest step of that world is over, as what comes next does not follow it.
+            is kept there, and the newest step of that environment is over, as what comes next does not follow it.
         read: `read(state, slots) -> experience`, of any shape of slots.
         draw: `draw(state, u [B], window=1) -> slots [B]`, from numbers in [0, 1): every slot as likely that has
-            `window` steps of its world from it on.
-        after: `after(slots, k) -> slots`, k steps on in the same world.
-        following: `following(state, slots) -> counts`, steps of that world from this slot on to the newest.
+            `window` steps of its environment from it on.
+        after: `after(slots, k) -> slots`, k steps on in the same environment.
+        following: `following(state, slots) -> counts`, steps of that environment from this slot on to the newest.
         filled: `filled(state) -> n`, filled slots.
-        close: `close(state) -> state`, the newest step of each world being over.
+        close: `close(state) -> state`, the newest step of each environment being over.
     """
 
     capacity: int
@@ -62,7 +62,7 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
     over = row_codec(example.transition)[2]  # the column after the transition's
 
     def newest(state: RingState) -> Array:
-        """The slot of the newest step of each world."""
+        """The slot of the newest step of each environment."""
         return jnp.where(state.position > 0, state.position - 1, length - 1) * n_worlds + jnp.arange(n_worlds)
 
     def init() -> RingState:

@@ -1,4 +1,4 @@
-"""JAX. Which slots of a ring are learnt from: all alike, or those with large errors more often."""
+"""JAX. Which slots of a ring are sampled: all equally often, or those with large errors more often."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def uniform(ring: Ring, batch_size: int, window: int = 1) -> Sampler:
 
 
 class Priorities(NamedTuple):
-    """The tree of p^α, the largest p^α so far, and steps added, in all worlds."""
+    """The tree of p^α, the largest p^α so far, and steps added, in all environments."""
 
     levels: tuple[Array, ...]
     largest: Array

@@ -1,7 +1,7 @@
 """JAX. A tree of sums: draws leaves in proportion to their weights. Schaul et al. (2016), appendix B.2.1.
 
-Every inner node is the sum of its children, made anew whenever one of them changes: an error never adds up, however
-many updates there were.
+Every inner node is the sum of its children, computed again whenever one of them changes: errors never
+add up, however many updates there were.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""NumPy. Is an environment sound? It is played at random, compared with itself, and judged, whatever it does."""
+"""NumPy. Check an environment: play it at random, repeat the episodes, and report what is wrong with any of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMPARED = 1_000  # steps of which two plays are compared
 SLOWER, NOTICED = 3.0, 5e-5  # steps that take so many times as long as at first, and so many seconds longer
 USABLE: gym.Space[Any] = gym.spaces.Discrete(1)
 LEAK = 50.0  # MB that a short check should not cost
-SEED = "draw all chance from self.np_random after super().reset(seed=seed), and let reset set every part of the state"
+SEED = "draw all random numbers from self.np_random after super().reset(seed=seed), and set the whole state in reset"
 
 
 def check_env(
@@ -40,13 +40,12 @@ def check_env(
     env_kwargs: Mapping[str, Any] | None = None,
     **unknown: Any,
 ) -> Report:
-    """Play an environment for so many random steps; tell what is wrong with it, and what to do about it.
+    """Play `steps` random steps in an environment; return a report of what is wrong with it and how to fix it.
 
-    `env` is an id, a class, another callable, or an environment, which is then reset, but not closed. Other arguments
-    than these are refused, with what to write.
+    `env` is an id, a class, another callable, or an environment, which is reset but not closed.
 
     Raises:
-        ConfigError: there is no such environment, or it cannot be made so.
+        ConfigError: an argument is unknown, or there is no such environment, or it cannot be created.
     """
     check_call("check_env", "steps", misplaced, unknown, {"n_steps": "steps"}, "one argument without a name, env")
     steps, seed = integer("steps", steps), integer("seed", seed, 0)
@@ -57,26 +56,26 @@ def check_env(
     for warning in warned:
         if not issubclass(warning.category, DeprecationWarning):
             what = f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"
-            findings.add("warnings", "hint", re.sub(r"\x1b\[\d*m", "", what), "see what the environment warns of")
+            findings.add("warnings", "hint", re.sub(r"\x1b\[\d*m", "", what), "read the warning")
     return Report(name, findings.all(), facts)
 
 
 def _check(env: Source, steps: int, seed: int, kwargs: Any, findings: Findings) -> tuple[str, dict[str, Any]]:
     """The environment's name, and the facts."""
     name, limit, worlds, owned = "", None, list[Env](), not isinstance(env, gym.Env)
-    findings.well("constructor", "called twice" if owned else "not called: the environment was made before")
+    findings.well("constructor", "called twice" if owned else "not called: the environment exists already")
     for times in ("", "the second time: ") if owned else ("",):
         try:
             name, made, limit, *_ = make(env, 1, kwargs)
         except EnvCrashed as error:
             name = name or str(error).partition(":")[0]
-            findings.add("constructor", "error", f"{times}{error}", "repair it: every world and evaluation makes one")
+            findings.add("constructor", "error", f"{times}{error}", "repair it; every run and evaluation calls it")
             break
         if isinstance(made, VectorEnv):
-            raise ConfigError(f"{name}: a vector environment; give one of the plain environments that it is made of")
+            raise ConfigError(f"{name}: a vector environment; pass one of its plain environments")
         worlds += made
     if missing := [which for which in SPACES if worlds and not isinstance(getattr(worlds[0], which, None), gym.Space)]:
-        findings.add("spaces", "error", f"no {' and no '.join(missing)}", "set it in the constructor or the class")
+        findings.add("spaces", "error", f"no {' and no '.join(missing)}", "set it in the class or its constructor")
     if missing or not worlds:
         return name, {}
     again = (lambda: make(env, 1, kwargs).world) if owned else None
@@ -84,12 +83,12 @@ def _check(env: Source, steps: int, seed: int, kwargs: Any, findings: Findings) 
     player = Player(worlds[0], _spaces(name, worlds[0], findings), findings, seed)
     facts = _play(player, steps, seed)
     if player.step_seconds:
-        findings.well("interface", "reset and step return what Gymnasium asks for")
-        findings.well("observations", "all in their space, and finite")
+        findings.well("interface", "reset and step return what Gymnasium requires")
+        findings.well("observations", "all in their space and finite")
         judge.rewards(player.rewards, {end.length for end in player.ends}, findings)
         judge.ends(player.ends, player.longest, limit, findings)
         findings.well("masks", "one at every reset and step" if player.gives_masks else "none")
-        findings.well("aliasing", "no observation is changed by a later step")
+        findings.well("aliasing", "no later step changes an observation")
         looks = (("determinism", _determinism), ("seeds", _seeds), ("episodes", _after_end))
         for check, look in looks if player.takes_seed else ():
             findings.guard(check, "played again", look, player, worlds, min(steps, COMPARED), seed)
@@ -100,12 +99,12 @@ def _check(env: Source, steps: int, seed: int, kwargs: Any, findings: Findings) 
             world.close()
         except Exception as error:
             what = f"close raised {judge.said(error)}{' when called again' if i == 1 else ''}"
-            findings.add("close", "hint" if i == 1 else "error", what, "let it free what there is, if any")
+            findings.add("close", "hint" if i == 1 else "error", what, "release only what exists")
     return name, facts
 
 
 def _spaces(name: str, env: Env, findings: Findings) -> Spaces | None:
-    """Its actions as bellmax sees them, None where it cannot use them; each of its two spaces is judged alone."""
+    """Its actions as bellmax sees them, None where it cannot use them; each of its two spaces is judged separately."""
     findings.well("spaces", f"observation {one_line(env.observation_space)}, action {one_line(env.action_space)}")
     for both in ((env.observation_space, USABLE), (USABLE, env.action_space)):
         try:
@@ -144,7 +143,7 @@ def _play(player: Player, steps: int, seed: int) -> dict[str, Any]:
 
 def _determinism(player: Player, worlds: list[Env], steps: int, seed: int) -> None:
     """The same seed and the same actions, twice: in one environment, and in two."""
-    player.findings.well("determinism", f"seed {seed} and the same actions give the same {steps:,} steps again")
+    player.findings.well("determinism", f"seed {seed} and the same actions give the same {steps:,} steps")
     once = list(player.twin().walk(steps, seed))
     for where, world in zip(("in one environment", "in two environments"), worlds, strict=False):
         if found := _differs(once, player.twin(world).walk(steps, seed)):
@@ -158,14 +157,14 @@ def _seeds(player: Player, worlds: list[Env], steps: int, seed: int) -> None:
     player.findings.well("seeds", "different seeds give different episodes")
     first, *others = (list(player.twin().walk(min(steps, 50), seed + i)) for i in range(3))
     if not any(_differs(first, other) for other in others):
-        fix = "right in a world without chance; else call super().reset(seed=seed) and draw from self.np_random"
+        fix = "fine if deterministic; otherwise call super().reset(seed=seed) and draw from self.np_random"
         player.findings.add("seeds", "hint", f"{seed}, {seed + 1} and {seed + 2} give the same steps", fix)
     elif any(_differs(first[:1], other) for other in others):
         again = player.twin()
         starts = [again.go("reset", one) for one in (seed, None, None, None)]
         if all(start and not _differs(first[:1], [start]) for start in starts):
-            fix = "create random numbers only where a seed is given, as super().reset(seed=seed) does"
-            player.findings.add("seeds", "hint", "reset() without a seed begins each episode like the first", fix)
+            fix = "create the generator only if a seed is given, as super().reset(seed=seed) does"
+            player.findings.add("seeds", "hint", "reset() without a seed starts each episode like the first", fix)
 
 
 def _differs(events: Iterable[Event], others: Iterable[Event]) -> str | None:
@@ -184,8 +183,8 @@ def _after_end(player: Player, worlds: list[Env], steps: int, seed: int) -> None
         with warnings.catch_warnings(action="ignore"):
             event = late.go("step")
         if event is not None and not event.values["terminated"] and not event.values["truncated"]:
-            fix = "bellmax always resets; where others forget to, an exception in step would tell them"
-            player.findings.add("episodes", "hint", "a step after the end, without reset, goes on as before", fix)
+            fix = "raise an exception there, for callers that forget to reset; bellmax always does"
+            player.findings.add("episodes", "hint", "a step after the end, without reset, continues as before", fix)
 
 
 def _costs(player: Player, facts: dict[str, Any], findings: Findings) -> None:
@@ -196,9 +195,9 @@ def _costs(player: Player, facts: dict[str, Any], findings: Findings) -> None:
     first, last = np.median(player.step_seconds[:few]), np.median(player.step_seconds[-few:])
     if few > 4 and last > SLOWER * first and last - first > NOTICED:
         what = f"steps get slower: {1e3 * first:.3g} ms at the beginning, {1e3 * last:.3g} ms at the end"
-        findings.add("time", "warning", what, "look for a list that grows and is gone through at each step")
+        findings.add("time", "warning", what, "check whether a list grows and every step reads all of it")
     findings.well("memory", f"grew by {facts['memory_growth_mb']:.1f} MB")
     if facts["memory_growth_mb"] > LEAK:
         findings.add(
-            "memory", "warning", f"grew by {facts['memory_growth_mb']:.0f} MB", "look for what every step keeps"
+            "memory", "warning", f"grew by {facts['memory_growth_mb']:.0f} MB", "check whether it accumulates state"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import ConfigError
+from bellmax.contracts import ConfigError, counted
 from bellmax.mdp.model import FiniteMDP
 from bellmax.report.text import describe_solution, describe_values
 from bellmax.solving.solve import Progress
@@ -26,7 +26,7 @@ def answer(
     mdp: FiniteMDP, world: str, *, gamma: float | None, method: str, tolerance: float,
     horizon: int | None, epsilon: float | None, average: bool,
 ) -> Answer:  # fmt: skip
-    """`(result, arrays, words)`: numbers for machines, the tables that go with them, and a function to say it all.
+    """`(result, arrays, words)`: numbers for machines, their tables, and a function that returns the text.
 
     γ is 0.99 where it is not given, and 1 with a horizon.
 
@@ -87,10 +87,10 @@ def _horizon(mdp: FiniteMDP, facts: dict[str, Any], horizon: int, gamma: float) 
     def words() -> str:
         return describe_values(
             mdp,
-            f"{facts['world']}, γ = {gamma}, with {horizon} steps to go",
+            f"{facts['world']}, γ = {gamma}, with {counted(horizon, 'step')} to go",
             {"v": v[0]},
             first,
-            f"best expected return of {horizon} steps from the start {start_value:.7f}, within {bound:.1e}",
+            f"best expected return of {counted(horizon, 'step')} from the start {start_value:.7f}, within {bound:.1e}",
         )
 
     return result, {"policy": policy, "v": v}, words

@@ -95,7 +95,8 @@ def describe_optimality(found: Any, unit: str = "step") -> str:
         return f"policy optimal from {unit} {found.median:,.0f}"
     low, high = ("never" if np.isinf(figure) else f"{figure:,.0f}" for figure in (found.low, found.high))
     between = "" if np.isnan(found.low) else f" [{low}, {high}]"
-    return f"policy optimal from {unit} {found.median:,.0f}{between}, median over seeds; {reached:,} of {n:,} seeds"
+    median = f"policy optimal from {unit} {found.median:,.0f}{between}, median over seeds"
+    return f"{median}; {reached:,} of {n:,} seeds"
 
 
 def describe_evaluation(run: Any, which: str, results: list[Any], summary: Summary) -> str:
@@ -117,7 +118,8 @@ def describe_solution(mdp: FiniteMDP, solution: Solution, result: dict[str, Any]
     said = [f"value of the start {solution.start_value:.7f}, every value within {solution.bound:.1e}"]
     if result["return_within_limit"] is not None:
         kind, limit = "ε-soft" if soft else "greedy", result["max_episode_steps"]
-        said.append(f"expected return of the {kind} policy within {limit} steps {result['return_within_limit']:.6f}")
+        within = f"within {counted(limit, 'step')} {result['return_within_limit']:.6f}"
+        said.append(f"expected return of the {kind} policy {within}")
     title = f"{result['world']}, γ = {result['gamma']}{soft}"
     return describe_values(mdp, title, columns, solution.policy, *said)
 

@@ -57,7 +57,7 @@ def solve_average(mdp: FiniteMDP) -> Average:
     by more than rounding. The gain is the best possible within `bound`: with T the backup of h at γ = 1, no policy
     earns more than max (T h - h) per step, and this one no less than min (T_π h - h) (Theorem 8.5.5).
 
-    Linear systems of all states are factorised, so it is for some ten thousand states.
+    Linear systems of all states are factorized, so it is for some ten thousand states.
     """
     mdp = check_model(mdp)
     problem = make_problem(mdp, 1.0)
@@ -104,7 +104,7 @@ def occupancy(mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float) -> FloatArray
 
     Raises:
         ConfigError: gamma is outside [0, 1], the policy is not one for this model, or it may stay in some states
-            for ever and γ = 1.
+            forever and γ = 1.
     """
     mdp, gamma = check_model(mdp), check_gamma(gamma)
     chain = make_chain(mdp, policy)

@@ -1,12 +1,12 @@
 """NumPy and SciPy sparse. γ = 1: episodes that end, and what is undiscounted about those that need not.
 
 What is solved. The value of a policy is its expected total reward. An optimal policy must end the episode, or stay
-for ever where staying is free: in a set of states that it need not leave and in which every step has an expected
+forever where staying is free: in a set of states that it need not leave and in which every step has an expected
 reward of 0 (a goal that loops on itself; the safe corner of FrozenLake). There the rest is worth 0, or more if a way
 out is worth more. So such a set counts as one state, which has all ways out and one row more, "stay", worth 0. What
 is left is a stochastic shortest path problem. Where every loop of it loses, V* is the one solution of Bellman's
 equation, and is reached by policy iteration from a policy that ends (Bertsekas and Tsitsiklis 1991). A loop that
-gains, or a state from which nothing ends, is refused: there is no finite answer. Of a loop of nonzero rewards that
+gains, or a state from which nothing ends, is an error: there is no finite answer. Of a loop of nonzero rewards that
 sum to 0, V* is the best value among the policies that leave it, and the bound is infinite.
 """
 

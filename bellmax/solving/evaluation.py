@@ -38,7 +38,7 @@ def evaluate_policy(
         gamma: the discount per step, in [0, 1]; must be given.
         *misplaced: refused, with what to write.
         **unknown_names: refused, with what to write.
-        method: direct (LU factorisation) or iterative (sweeps, raised by their sure gain; at γ = 1 BiCGSTAB).
+        method: direct (LU factorization) or iterative (sweeps, raised by their sure gain; at γ = 1 BiCGSTAB).
         tolerance: of the iterative method with γ < 1: how far a value may be from the exact one, but for rounding.
 
     Raises:
@@ -81,7 +81,7 @@ def _sweep_to_the_end(chain: Chain, gamma: float, tolerance: float) -> FloatArra
 
 
 def total_reward(chain: Chain, *, direct: bool = True) -> FloatArray:
-    """V [S] at γ = 1; infinite from where the chain may get into a loop that pays or costs for ever.
+    """V [S] at γ = 1; infinite from where the chain may get into a loop that pays or costs forever.
 
     nan where the steps of such a loop sum to 0 but are not 0, or loops of both kinds can be reached.
     """

@@ -40,7 +40,7 @@ def policy_gap(mdp: FiniteMDP, q: npt.ArrayLike, gamma: float, solution: Solutio
 
     Singh and Yee (1994): with γ < 1 the gap is at most 2 γ ‖q - Q*‖∞ / (1 - γ), and often far less. A gap smaller
     than the solution's `bound` says nothing. At γ = 1 the greedy policy of Q* itself may have a gap: where a free
-    loop is as good as the way to the goal, a table does not tell which of them ends.
+    loop is as good as the way to the goal, a table does not show which of them ends.
 
     Args:
         mdp: the model.

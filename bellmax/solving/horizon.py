@@ -42,7 +42,7 @@ def solve_horizon(
     """Finite-horizon dynamic programming, backwards from the last step (Puterman 1994, section 4.5).
 
     With γ = 1 on FrozenLake, `start_value` is the best probability of success within the time limit. The policy
-    needs the clock: no policy of the state alone does as well. The bound adds up the rounding errors of the
+    needs the clock: no policy that sees only the state does as well. The bound adds up the rounding errors of the
     backups, e + β e + β² e + ... with e and β as in `solve`.
 
     Args:

@@ -54,7 +54,7 @@ def occurring(mdp: FiniteMDP) -> Occurring:
 def start_values(model: Occurring, policies: IntArray, gamma: float) -> FloatArray:
     """[m]: the value from the start of each of m policies [m, R], discounted by γ in [0, 1].
 
-    With γ = 1 it is the expected sum of all rewards. A policy that may be caught for ever among states whose
+    With γ = 1 it is the expected sum of all rewards. A policy that may be caught forever among states whose
     rewards are not all 0 has the value -inf: where a model can be solved with γ = 1, such a sum has no better limit.
     """
 

@@ -30,7 +30,7 @@ def accelerated(problem: Problem) -> Advance:
     """Value iteration, sped up: values are raised by their sure gain, then the greedy policy is evaluated.
 
     Roughly by sweeps (modified policy iteration, Puterman 1994, section 6.5) or, in small models, once by a
-    linear solve. Not while many states still change their minds and backups alone come on quickly: then the next
+    linear solve. Not while many states still change their minds and plain backups progress quickly: then the next
     policy is worth more than this one's values. If that takes many backups, policy iteration takes over: greedy
     policies may alternate without end where two are as good up to what sweeps leave, and sweeps may settle nothing
     where γ is close to 1 and the chain is periodic.
@@ -160,7 +160,7 @@ def evaluate_directly(problem: Problem, policy: IntArray) -> FloatArray:
 
 
 def linear_solve(system: sp.sparray, right: FloatArray) -> FloatArray:
-    """The solution [n] of a square sparse system, by LU factorisation."""
+    """The solution [n] of a square sparse system, by LU factorization."""
     return np.asarray(spsolve(sp.csc_array(system), right), np.float64).reshape(right.shape)
 
 

@@ -1,4 +1,4 @@
-"""NumPy. An answer in a few lines, whatever its size."""
+"""NumPy. An answer of any size in a few lines."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ def solve_soft(
     """The best ε-soft policy: what ε-greedy learners such as SARSA tend to while ε stays as it is.
 
     Each action has a probability of at least ε / (number of actions). Then the best policy is ε-greedy, and it is
-    the best policy of a world with the exploration moved inside (Sutton and Barto 2018, section 5.4): to choose a
-    there means a with probability 1 - ε, else any action. That world is solved by `solve`.
+    the best policy of an environment with the exploration moved inside (Sutton and Barto 2018, section 5.4): to choose
+    a there means a with probability 1 - ε, else any action. That environment is solved by `solve`.
 
     Returns:
         A Solution: `v [S]` of the best ε-soft policy, `q [S, A]` of truly taking an action and being ε-soft after

@@ -52,7 +52,7 @@ def reaching(chain: Matrix, owner: IntArray, goal: BoolArray, n: int) -> IntArra
 
 
 def free_loops(onward: Matrix, owner: IntArray, candidates: BoolArray) -> tuple[IntArray, BoolArray]:
-    """Sets of states in which one can stay for ever by `candidates [rows]`: the maximal end components.
+    """Sets of states in which one can stay forever by `candidates [rows]`: the maximal end components.
 
     Returns:
         group: [S], the states of one set share a number, every other state has its own; 0, 1, ...

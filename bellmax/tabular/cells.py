@@ -13,7 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax import spaces
-from bellmax.contracts import Box, ConfigError, Discrete, EnvWarning, FloatArray, IntArray, Leaf, ResourceError, Space
+from bellmax.contracts import (
+    Box,
+    ConfigError,
+    Discrete,
+    EnvWarning,
+    FloatArray,
+    IntArray,
+    Leaf,
+    ResourceError,
+    Space,
+    counted,
+)
 from bellmax.stderr import warn
 from bellmax.tabular.tiles import Coder, encode
 
@@ -121,7 +132,7 @@ def check_length(name: str, given: Any, n: int) -> None:
         ConfigError: there are more or fewer.
     """
     if len(given) != n:
-        raise ConfigError(f"{name} of {len(given)} numbers; the Boxes of an observation have {n}: give one for each")
+        raise ConfigError(f"{name}: got {counted(len(given), 'number')}, but the Boxes of an observation have {n}")
 
 
 def _shifted(plan: Plan, config: Any) -> list[int]:
@@ -141,7 +152,8 @@ def _check_size(plan: Plan, config: Any, n_actions: int) -> None:
         else f"({', '.join(map(str, plan.bins[:6]))}{', ...' * (len(width) > 6)})"
     )
     raise ResourceError(
-        f"bins={bins} along {len(width)} dimensions in tilings={config.tilings} make {rows} rows of a table for "
+        f"bins={bins} along {counted(len(width), 'dimension')} in tilings={config.tilings} make {rows} "
+        "rows of a table for "
         f"each of {n_actions} actions, and {MOST_TILES:,} values are the most; give fewer bins, or use dqn"
     )
 
@@ -175,7 +187,7 @@ def states_of(space: Space) -> Any:
     space = spaces.visible(space)
     numbers = numbers_of(space)
     if not np.isfinite(numbers.low).all():
-        raise ConfigError(f"observations of {space} are no finite list of states; ask for q_values(obs) instead")
+        raise ConfigError(f"observations of {space} are not a finite list of states; use q_values(obs) instead")
     count = (numbers.high - numbers.low).astype(np.int64) + 1
     columns = iter(
         np.stack(np.unravel_index(np.arange(math.prod(count.tolist())), count), axis=1).T + numbers.low[:, None]

@@ -136,7 +136,7 @@ def _draw_acrobot(place: Any, generator: Any) -> Any:
 
 @kernel
 def _acrobot_slope(theta1: Any, theta2: Any, omega1: Any, omega2: Any, torque: Any) -> Any:
-    """Accelerations: links of 1 m, 1 kg, inertia 1 kg·m², centres of mass half way."""
+    """Accelerations: links of 1 m, 1 kg, inertia 1 kg·m², centers of mass half way."""
     d1 = 0.25 + (1.0 + 0.25 + math.cos(theta2)) + 2.0
     d2 = 0.25 + 0.5 * math.cos(theta2) + 1.0
     phi2 = 0.5 * 9.8 * math.cos(theta1 + theta2 - PI / 2.0)

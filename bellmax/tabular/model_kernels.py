@@ -52,7 +52,7 @@ class Model(NamedTuple):
 
 @kernel
 def begin(world: Any, place: Any, q: Any, generator: Any) -> Any:
-    """Draw a start state by inverting the cumulative distribution; one alone is no draw."""
+    """Draw a start state by inverting the cumulative distribution; if there is only one, no number is drawn."""
     low, high = 0, world.starts.shape[0] - 1
     if high > 0:
         draw = uniform(generator)

@@ -1,4 +1,4 @@
-"""Numba. Learners with a model of their own: Dyna-Q, Dyna-Q+, prioritised sweeping."""
+"""Numba. Learners with a model of their own: Dyna-Q, Dyna-Q+, prioritized sweeping."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Threshold(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PrioritizedSweeping(ModelConfig):
-    """Prioritised sweeping: Moore and Atkeson (1993). Sutton and Barto (2018), section 8.4.
+    """Prioritized sweeping: Moore and Atkeson (1993). Sutton and Barto (2018), section 8.4.
 
     Differs from Dyna-Q in what it plans: the pairs whose values would change most, each by its expected target, then
     the pairs that lead there.

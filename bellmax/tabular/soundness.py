@@ -4,7 +4,7 @@ Kernels check no index: a state 17 of 16 would be read, and written, outside of 
 integers declares beside it what it may hold: a method `ranges(sizes)` of its NamedTuple, {field: (lowest, highest)},
 each end a number or an array of the field's shape; None stands for "as in a fresh run". What must hold between arrays
 comes from a method `faults()`, one sentence each. Numbers of other arrays must be finite, but -inf where a fresh run
-has it too: the value of an action that a state does not have.
+also has it: the value of an action that a state does not have.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def observe(
 ) -> Any:  # fmt: skip
     """The host loop's step: learn from one transition of every world [N], then choose `chosen` [N], in place.
 
-    Rows that are not `valid` are no experience; before the first step there are none. `acting_obs` differs from
+    Rows that are not `valid` are not experience; before the first step there are none. `acting_obs` differs from
     `next_obs` where a world has reset. `masks [3, N, A]` are the actions that were allowed in `obs`, `next_obs` and
     `acting_obs`, if masks are used. Returns the sum of absolute TD errors.
     """

@@ -1,6 +1,6 @@
 """Numba. Tile coding: numbers as the indices of a few tiles, one in each of several shifted grids.
 
-Sutton and Barto (2018), section 9.5.4. With one grid this is a discretiser: an observation is a cell of a table. How an
+Sutton and Barto (2018), section 9.5.4. With one grid this is a discretizer: an observation is a cell of a table. How an
 environment's observations are cut is planned in `cells.py`.
 """
 

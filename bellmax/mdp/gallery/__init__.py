@@ -1,4 +1,4 @@
-"""NumPy. Worlds from the literature, with known answers; each is a function that returns a `FiniteMDP`."""
+"""NumPy. Environments from the literature, with known answers; each is a function that returns a `FiniteMDP`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumPy. How the worlds of the gallery are written: a list of states and a step function."""
+"""NumPy. How the environments of the gallery are written: a list of states and a step function."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tabulate(
 
 
 def world(function: Callable[P, FiniteMDP]) -> Callable[P, FiniteMDP]:
-    """Check the numbers, flags and words of a world's arguments against their annotations before it is built."""
+    """Check the numbers, flags and words of an environment's arguments against their annotations before it is built."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)

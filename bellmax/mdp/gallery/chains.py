@@ -1,4 +1,4 @@
-"""NumPy. Worlds in a line: the corridor, random walks, the chain, RiverSwim, and a fork with a trap."""
+"""NumPy. Environments in a line: the corridor, random walks, the chain, RiverSwim, and a fork with a trap."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def corridor(n_states: int = 6) -> FiniteMDP:
 
 @world
 def random_walk(n_states: int = 5, left_reward: float = 0.0, right_reward: float = 1.0) -> FiniteMDP:
-    """A drunkard between two ends: a world without choices, to learn values in.
+    """A drunkard between two ends: an environment without choices, to learn values in.
 
     ::
 
@@ -81,7 +81,7 @@ def chain(n_states: int = 5, slip: float = 0.2) -> FiniteMDP:
     It never ends. Always going on is optimal for γ near 1, and then earns 3677 in 1,000 steps on average.
 
     Source: Dearden, Friedman and Russell (1998), Bayesian Q-learning, AAAI; Strens (2000), A Bayesian framework
-    for reinforcement learning, ICML, Table 1. Raises ConfigError for no states, or a slip that is no probability.
+    for reinforcement learning, ICML, Table 1. Raises ConfigError for no states, or a slip that is not a probability.
     """
     if n_states < 1 or not 0 <= slip <= 1:
         raise ConfigError(f"chain of n_states={n_states} with slip={slip}: it needs a state and a probability")

@@ -1,4 +1,4 @@
-"""NumPy. Worlds on a grid: any map drawn in letters, the cliff, the windy gridworld, four rooms, the deep sea."""
+"""NumPy. Environments on a grid: any map drawn in letters, the cliff, the windy gridworld, four rooms, the deep sea."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def gridworld(
     name: str = "gridworld",
     max_episode_steps: int | None = None,
 ) -> FiniteMDP:
-    """A world from its map. Left out, everything is as in Russell and Norvig's 4 x 3 world.
+    """An environment from its map. Left out, everything is as in Russell and Norvig's map of 4 x 3 cells.
 
     ::
 
@@ -76,18 +76,18 @@ def gridworld(
 
     Args:
         text: rows of letters, blanks around them ignored.
-        slip: the probability of moving otherwise than meant.
+        slip: the probability of moving in another direction than chosen.
         slip_to: "sides", half to each side of the direction meant, or "others", a third to each other one.
         step_reward: of every step, also the last.
         goal_reward: on top, on entering a goal.
         pit_reward: on top, on entering a pit.
         number_walls: count walls as states, so that mazes of one shape number their cells alike. Else states are
             the free cells in reading order; `state_names` are their (row, column).
-        name: what the world is called.
+        name: what the environment is called.
         max_episode_steps: its time limit, or None.
 
     Source: Russell and Norvig, Artificial Intelligence: A Modern Approach, section 17.1 (4th edition), Figure 17.1.
-    Raises ConfigError for a map that cannot be read, naming the cell, and for a slip that is no probability.
+    Raises ConfigError for a map that cannot be read, naming the cell, and for a slip that is not a probability.
     """
     if slip_to not in ("sides", "others") or not 0 <= slip <= 1:
         raise ConfigError(f"slip={slip} must be a probability and slip_to={slip_to!r} either 'sides' or 'others'")

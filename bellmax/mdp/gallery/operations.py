@@ -22,7 +22,7 @@ def gamblers_problem(goal: int = 100, p_heads: float = 0.4) -> FiniteMDP:
     is optimal (Dubins and Savage 1965): V(50) = p, V(25) = p^2, V(75) = p + (1 - p) p. So are other policies.
     The start is any capital but the ends.
 
-    Source: Sutton and Barto (2018), Example 4.3. Raises ConfigError for goal < 2 or p_heads that is no probability.
+    Source: Sutton and Barto (2018), Example 4.3. Raises ConfigError for goal < 2 or p_heads that is not a probability.
     """
     if goal < 2 or not 0 <= p_heads <= 1:
         raise ConfigError(f"goal={goal} must be at least 2 and p_heads={p_heads} a probability")
@@ -132,7 +132,7 @@ def admission_control(
         --arrival--> (0 reject | 1 admit: +6) --> [ | | | n | server ] --service-->     state n, in the system
                                                    costs n per unit of time
 
-    The M/M/1 queue, uniformised: a step lasts until the next event, which is an arrival with probability
+    The M/M/1 queue, uniformized: a step lasts until the next event, which is an arrival with probability
     arrival_rate / (arrival_rate + service_rate), else the end of a service, if there is one. The action is what to do
     with an arrival, if that comes. It never ends. In the long run it is best to admit while n is under a limit that
     Naor gives in closed form, and selfish customers would join beyond it.
@@ -142,7 +142,7 @@ def admission_control(
     """
     if capacity < 1 or arrival_rate <= 0 or service_rate <= 0:
         raise ConfigError(
-            f"capacity={capacity}, arrival_rate={arrival_rate} and service_rate={service_rate} are no queue"
+            f"capacity={capacity}, arrival_rate={arrival_rate} and service_rate={service_rate} do not define a queue"
         )
     rate = arrival_rate + service_rate
 
