@@ -27,18 +27,9 @@ BOUND = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(\[.*\])?>=(?P<low>[0-9.]+)")
 def lowest_versions() -> list[str]:
     """One pip constraint for each lower bound in pyproject.toml, without those of the developer's tools."""
     extras = PROJECT["optional-dependencies"]
-    others = [line for name, lines in extras.items() if name not in ("box2d", "dev") for line in lines]
+    others = [line for name, lines in extras.items() if name != "dev" for line in lines]
     found = [BOUND.fullmatch(line) for line in [*PROJECT["dependencies"], *others]]
     return [f"{match['name']}=={match['low']}" for match in found if match]
-
-
-def wanted(lowest: bool) -> list[str]:
-    """What to install: bellmax with all extras; `lowest`: without box2d, which needs a newer Gymnasium."""
-    if not lowest:
-        return ["-e", ".[dev]"]
-    bellmax, *tools = PROJECT["optional-dependencies"]["dev"]
-    extras = bellmax.partition("[")[2].removesuffix("]").split(",")
-    return [*tools, "-e", f".[{','.join(extra for extra in extras if extra != 'box2d')}]"]
 
 
 def find_python(minor: int) -> str | None:
@@ -64,7 +55,7 @@ def install(folder: Path, python: str, constraints: list[str]) -> str:
     command = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(pins)]
     if not constraints:
         command += ["--upgrade", "--upgrade-strategy", "eager"]
-    subprocess.run([*command, *wanted(bool(constraints))], cwd=ROOT, check=True)
+    subprocess.run([*command, "-e", ".[dev]"], cwd=ROOT, check=True)
     return inside
 
 

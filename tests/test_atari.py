@@ -213,7 +213,7 @@ def test_sticky_actions_and_frame_skips_are_arguments() -> None:
         (
             PONG,
             {"env_kwargs": {"autoreset_mode": "NextStep"}},
-            f"{PONG}: bellmax sets autoreset_mode itself; leave it away",
+            f"{PONG}: bellmax sets autoreset_mode itself; leave it out",
         ),
         (
             PONG,

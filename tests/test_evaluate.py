@@ -206,7 +206,7 @@ def test_observations_of_another_shape_are_refused(shape: tuple[int, ...], netwo
 
 
 def test_a_network_has_no_table(network: Policy) -> None:
-    with pytest.raises(bx.ConfigError, match="no finite list of states"):
+    with pytest.raises(bx.ConfigError, match="not a finite list of states"):
         network.table()
 
 

@@ -592,7 +592,7 @@ def test_33_an_environment_of_this_process_that_hangs_is_shown(
     monkeypatch.setattr(in_process, "SILENCE", 0.2)
     train(functools.partial(Hiccup, "hang", 0.7, 2, [5], str(tmp_path / "once")))
     said = capfd.readouterr().err
-    assert "Hiccup: no answer for 0 s; workers=1 would stop it. It is at:\n" in said
+    assert "Hiccup: no answer for 0 s; workers=1 would stop it. The environment is at:\n" in said
     assert "time.sleep(self.wrong)" in said
     assert 2 <= said.count("no answer for") <= 3
 

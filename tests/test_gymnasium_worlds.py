@@ -598,7 +598,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "arguments too late": (
         lambda: open_world(Counter(), env_kwargs={"length": 3}),
-        "Counter: is made already, so env_kwargs ['length'] come too late; give its class",
+        "Counter: it exists already, so env_kwargs ['length'] come too late; pass its class",
     ),
     "one for many": (
         lambda: open_world(Counter(), n=2),
@@ -608,7 +608,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: open_world(SyncVectorEnv([Counter] * 2), n=3),
         "Counter: n is 3, but this vector has 2 environments",
     ),
-    "n": (lambda: open_world(Counter, n=0), "n is 0; give at least one world"),
+    "n": (lambda: open_world(Counter, n=0), "`n` must be a positive integer; got 0"),
     "no world": (
         lambda: open_world(7),  # type: ignore[arg-type]
         "7 is not an environment; give a Gymnasium id, a gymnasium.Env, a gymnasium.vector.VectorEnv, or a callable "
@@ -621,7 +621,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "different worlds": (
         lambda: open_world(iter([Counter(), Counter(start=2)]).__next__, n=2),
-        "Counter: worlds of different spaces; make all like the first, Box(-inf, inf, (3,), float32)",
+        "Counter: environments with different spaces; make all Box(-inf, inf, (3,), float32)",
     ),
 }
 

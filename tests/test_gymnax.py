@@ -246,7 +246,7 @@ def narrow(env: Any) -> Any:
         ("gymnax:DiscountingChain-bsuite", {"reward_timestep": [1, 2]}, r"shape \(2,\), not \(5,\)"),
         ("gymnax:DiscountingChain-bsuite", {"reward_timestep": "soon"}, "is not an array of numbers"),
         ("gymnax:FrozenLake-misc", {"map_name": "5x5"}, "cannot be made with .*5x5"),
-        (gymnax.make("CartPole-v1")[0], {"gravity": 1.0}, "go with an environment's name"),
+        (gymnax.make("CartPole-v1")[0], {"gravity": 1.0}, "need an environment's name"),
         (
             FlattenObservationWrapper(gymnax.make("Catch-bsuite")[0]),
             {},
@@ -262,7 +262,7 @@ def test_what_is_no_world_is_refused(world: Any, kwargs: dict, message: str) -> 
 
 
 def test_observations_of_another_shape_than_their_space_are_refused() -> None:
-    with pytest.raises(bx.EnvContractError, match=r"have not the shape \(2,\)"):
+    with pytest.raises(bx.EnvContractError, match=r"do not have the shape \(2,\)"):
         find_world(narrow(Flags(3)))
 
 

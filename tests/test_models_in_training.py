@@ -71,7 +71,7 @@ def test_a_transition_table_that_cannot_be_used_says_why(fault: str, loop: str) 
 def test_a_table_that_is_none_or_not_given_by_an_id_says_so_and_a_sound_one_is_used() -> None:
     assert "its transition table `P` is not used" in lines_of("Tabled-v0", env_kwargs={"table": False})[1]
     for world in (Tabled, Tabled(), lambda: Tabled()):
-        assert "it may not be all of the environment; give a registered id" in lines_of(world)[1]
+        assert "it may not be complete; give a registered id" in lines_of(world)[1]
     row, reason = FAULTS["sums"]
     for world in (Tabled(row), lambda: Tabled(row)):
         assert reason in lines_of(world)[1]

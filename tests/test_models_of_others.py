@@ -156,7 +156,7 @@ def test_layouts_that_the_shape_does_not_tell() -> None:
         (P.reshape(S * A, S), {"s_indices": [0], "a_indices": [0]}, r"s_indices has shape \(1,\), expected \(15,\)"),
         (P.reshape(S * A, S), {"s_indices": [0] * 15, "a_indices": [0] * 15}, "state 0, action 0 has two rows"),
         (P.reshape(S * A, S), {"s_indices": [9] * 15, "a_indices": range(15)}, "s_indices runs from 9 to 9"),
-        (P, {"s_indices": PAIRS // A, "a_indices": PAIRS % A}, r"go with P \[L, S\]"),
+        (P, {"s_indices": PAIRS // A, "a_indices": PAIRS % A}, r"need P \[L, S\]"),
         ([sp.eye_array(3), sp.eye_array(4)], {}, "P lists matrices of shapes"),
         ([["0.5", "0.5"]], {}, "P has dtype <U3, expected float64"),
         (np.array([[[Fraction(1, 2), "1/2"]]], object), {}, "it holds '1/2'"),

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -23,6 +25,7 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
+from bellmax.training.train import train
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -35,7 +38,7 @@ SMALL = (
     (r"--episodes \d+", "--episodes 2"),
     (r"--seeds \d+", "--seeds 2"),
 )
-TRAIN = ("--steps 300", "--eval-episodes 1", "--final-episodes 1")  # added to `bellmax train` where they are not given
+MISSING = {"steps": 300, "eval_episodes": 1, "final_episodes": 1}  # for `bx.train` and `bellmax train`, if not given
 PACKAGE = """
 import gymnasium as gym
 import numpy as np
@@ -60,6 +63,10 @@ class Drone(gym.Env):
 class Shaped(gym.RewardWrapper):
     def reward(self, reward):
         return 0.1 * reward
+
+def make_model():
+    import bellmax
+    return bellmax.corridor()
 
 gym.register("Drone-v0", Drone)
 gym.register("Slow-v0", Drone)
@@ -93,16 +100,23 @@ def command(line: str) -> list[str]:
     """The words of a command line, with a short run."""
     words = shlex.split(small(line), comments=True)[1:]
     if words[0] == "train" and "--help" not in words:
-        for option in TRAIN:
-            if option.split()[0] not in words:
-                words += option.split()
+        for name, value in MISSING.items():
+            option = "--" + name.replace("_", "-")
+            if option not in words and not (name == "steps" and "--episodes" in words):
+                words += [option, str(value)]
     return words
+
+
+def short_train(*args: Any, **kwargs: Any) -> Any:
+    """`bellmax.train`, with a short run where the document gives no length."""
+    missing = {name: value for name, value in MISSING.items() if name != "steps" or "episodes" not in kwargs}
+    return train(*args, **{**missing, **kwargs})
 
 
 def run(block: Block, document: str, names: dict[str, object]) -> None:
     if block.language == "python":
         padding = "\n" * (block.line - 1)  # so that a traceback shows the line of the document
-        exec(compile(padding + small(block.code), document, "exec"), names)  # noqa: S102
+        exec(compile(padding + small(block.code), document, "exec", dont_inherit=True), names)  # noqa: S102
         return
     for line in block.code.replace("\\\n", " ").splitlines():
         if line.startswith("bellmax "):
@@ -118,10 +132,13 @@ def test_code_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text(PACKAGE)
     (tmp_path / "package" / "module.py").write_text(PACKAGE.partition("gym.register")[0])
-    names: dict[str, object] = {"__name__": "__main__", "bx": bx, "np": np}
+    monkeypatch.setattr(bx, "train", short_train)
+    module = ModuleType("document")
+    monkeypatch.setitem(sys.modules, "document", module)  # where the classes of the document are looked up
+    vars(module).update(bx=bx, np=np)
     for block in blocks_of(path):
         with warnings.catch_warnings(action="ignore"):  # short runs have remarks
-            run(block, path.name, names)
+            run(block, path.name, vars(module))
 
 
 def test_documents_have_code() -> None:

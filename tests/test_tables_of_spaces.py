@@ -106,7 +106,7 @@ def test_a_state_is_found_at_its_row() -> None:
     for case in CASES:
         policy_space = open_world(cue(case)).observation_space
         if not np.isfinite(numbers_of(policy_space).low).all():
-            with pytest.raises(ConfigError, match="no finite list of states"):
+            with pytest.raises(ConfigError, match="not a finite list of states"):
                 states_of(policy_space)
             continue
         numbers = numbers_of(policy_space)

@@ -322,7 +322,7 @@ def test_functions_that_make_models_and_compiled_worlds(own: str, tmp_path: Path
     assert bx.train(bx.cliff, "q-learning", steps=500, final_episodes=0).world == "<cliff>"
     assert find_world(own_worlds.model, {"n_states": 9}).mdp.n_states == 9
     assert find_world(own_worlds.pole).compiled is not None
-    with pytest.raises(bx.ConfigError, match="wrappers go around environments of Gymnasium"):
+    with pytest.raises(bx.ConfigError, match="wrappers need a Gymnasium environment"):
         bx.train(own_worlds.model, "q-learning", steps=500, wrappers=["FlattenObservation"])
 
 

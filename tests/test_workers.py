@@ -224,7 +224,7 @@ def test_a_constructor_that_raises_is_not_tried_again() -> None:
     def make() -> Trouble:
         raise OSError("no display")
 
-    with pytest.raises(WorldFailed, match=r"^world [02]: constructor raised OSError: no display$"):
+    with pytest.raises(WorldFailed, match=r"^environment [02]: constructor raised OSError: no display$"):
         Workers("Trouble", make, 4, processes=2, timeout=30, restarts=9)
 
 
