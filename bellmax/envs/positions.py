@@ -43,7 +43,7 @@ class Diary:
         if self.ends <= SHORT:
             self.ends, self.short = self.ends + np.size(lengths), self.short + int(np.sum(lengths <= 1))
             if self.ends > SHORT and 10 * self.short > 9 * self.ends:  # of Blackjack's 7 in 10 have one step
-                self.remark(f"{self.short} of the first {self.ends} episodes had only one step; check what ends them")
+                self.remark(f"{self.short} of the first {self.ends} episodes had one step; check what ends them")
         self.last_end = self.t
 
     def tick(self, actions: IntArray) -> None:
