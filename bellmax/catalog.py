@@ -206,7 +206,7 @@ def class_and_settings(agent: Any) -> tuple[type[AgentConfig], dict[str, Any]]:
 
 
 def show_settings(agent: Any, world: str, values: Mapping[str, Any], from_data: bool = False) -> list[Origin]:
-    """Every setting that an agent would train with in a world, with where its value comes from.
+    """Every setting that an agent would use in an environment, and where its value comes from.
 
     Raises:
         ConfigError: as `make_agent`.
