@@ -251,9 +251,7 @@ def test_a_world_given_as_an_object_is_not_taken_for_its_name(tmp_path: Path) ->
     mdp = bx.FiniteMDP.from_gymnasium("FrozenLake-v1", is_slippery=False)
     run = bx.train(mdp, "q-learning", steps=20_000, exploration_final_eps=0.5, out=tmp_path / "run")
     assert run.scores == [1.0]
-    with pytest.raises(
-        bx.ConfigError, match="<FrozenLake-v1> was an object, not a name; pass the environment again"
-    ):
+    with pytest.raises(bx.ConfigError, match="<FrozenLake-v1> was an object, not a name; pass the environment again"):
         bx.evaluate(bx.load(tmp_path / "run").policy(0))
     assert bx.evaluate(run.policy(0), mdp, episodes=5).returns.tolist() == [1.0] * 5
 
