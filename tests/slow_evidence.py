@@ -21,7 +21,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SLOW = HERE / "slow.txt"
-CHEAP, DEAR = 1.0, 4.0
+CHEAP, DEAR = 0.6, 2.5
 
 
 @pytest.hookimpl(wrapper=True)

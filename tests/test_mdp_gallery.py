@@ -379,7 +379,7 @@ def test_gallery_names_what_it_holds() -> None:
     [
         (lambda: corridor("6"), "corridor(n_states=)` must be an integer; got '6'"),
         (lambda: corridor(6.5), "corridor(n_states=)` must be an integer; got 6.5"),
-        (lambda: corridor(n=3), "corridor: got an unexpected keyword argument 'n'; it has n_states"),
+        (lambda: corridor(n=3), "corridor: unknown argument 'n'; known: n_states"),
         (lambda: gridworld(slip="a"), "gridworld(slip=)` must be a number; got 'a'"),
         (lambda: gridworld(slip=math.nan), "gridworld(slip=)=nan is outside"),
         (lambda: gridworld(3), "gridworld(text=)` must be a string; got 3"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, Unpack
 
 from bellmax.arguments import describe, is_integer, real
-from bellmax.contracts import ConfigError
+from bellmax.contracts import ConfigError, unknown
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.reading import Labels, flatten
 
@@ -46,10 +46,10 @@ def world(function: Callable[P, FiniteMDP]) -> Callable[P, FiniteMDP]:
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> FiniteMDP:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise ConfigError(f"{function.__name__}: {error}; it has {', '.join(signature.parameters)}") from error
+        for name in kwargs:
+            if name not in signature.parameters:
+                raise ConfigError(f"{function.__name__}: {unknown('argument', name, signature.parameters)}")
+        bound = signature.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             kind = str(signature.parameters[name].annotation)
             bound.arguments[name] = _check(f"{function.__name__}({name}=)", kind, value)
