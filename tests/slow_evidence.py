@@ -3,8 +3,8 @@
     python tests/slow_evidence.py            measure the whole suite with empty caches, then write slow.txt
     python tests/slow_evidence.py COSTS      write slow.txt from costs measured before
 
-A cost is processor time, that of child processes included. A test stays quick if it costs at most `CHEAP` seconds; of a test
-function whose cases all cost more, the cheapest stays if it costs at most `DEAR`. `conftest.py` marks the rest as slow.
+A cost is processor time, that of child processes included. A test stays quick if it costs at most `CHEAP` seconds; of a
+test function whose cases all cost more, the cheapest stays if it costs at most `DEAR`. `conftest.py` marks the rest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(costs: Path) -> None:
         places = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
         environ = {**os.environ, "TEST_COSTS": str(costs), "BELLMAX_CACHE_DIR": cache, "PYTHONPATH": places}
         command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-p", "slow_evidence"]
-        subprocess.run(command, cwd=HERE.parent, env=environ, check=True)  # noqa: S603
+        subprocess.run(command, cwd=HERE.parent, env=environ, check=True)
 
 
 def choose(cost: dict[str, float]) -> list[str]:
@@ -67,7 +67,9 @@ def main() -> None:
     slow = choose(cost)
     SLOW.write_text("".join(f"{name}\n" for name in slow), encoding="utf-8")
     left = sum(cost.values()) - sum(cost[name] for name in slow)
-    print(f"{len(cost)} tests, {sum(cost.values()):.0f} s of processor time; quick: {len(cost) - len(slow)}, {left:.0f} s")
+    print(
+        f"{len(cost)} tests, {sum(cost.values()):.0f} s of processor time; quick: {len(cost) - len(slow)}, {left:.0f} s"
+    )
 
 
 if __name__ == "__main__":
