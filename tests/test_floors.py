@@ -80,6 +80,24 @@ def test_a_file_is_one_sitting_and_says_its_number_world(path: Path) -> None:
         assert docstring.startswith(worlds), "the first line says Numba, JAX, NumPy or plain Python"
 
 
+def test_no_circle_of_files_and_no_room_imports_one_that_imports_it() -> None:
+    sys.path.insert(0, str(ROOT.parent / "tools"))
+    import rooms
+
+    assert rooms.circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+    assert rooms.circles(rooms.graph()) == []
+    assert not any("bellmax" in others for others in rooms.graph().values()), "the package's face imports everything"
+    level = rooms.floors(rooms.rooms())
+    assert level["words"] < level["files"] < level["loops"] < level["training"] < level["command line"]
+
+
+def test_a_file_has_a_name_of_its_own() -> None:
+    names = [path.stem for path in FILES if not path.stem.startswith("__")]
+    others = {"gymnasium", "gymnax", "jax", "numba", "numpy", "scipy", "equinox", "optax", "pandas", "rich", "click"}
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+    assert sorted(set(names) & (sys.stdlib_module_names | others)) == []
+
+
 def test_only_networks_imports_equinox() -> None:
     users = {room(p) for p in FILES if "import equinox" in p.read_text()}
     assert users == {"networks"}

@@ -28,7 +28,7 @@ from bellmax.loops.loop import Loop, guarded, mean_metrics
 from bellmax.loops.network_blocks import make_block, make_vector_actor
 from bellmax.loops.network_learning import ranks
 from bellmax.loops.parts import Part
-from bellmax.loops.profile import Profile
+from bellmax.loops.step_times import Profile
 from bellmax.loops.stopping import Pool
 from bellmax.sources import Source
 

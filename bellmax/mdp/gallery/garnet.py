@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bellmax.contracts import ConfigError, IntArray
-from bellmax.mdp.gallery.building import world
+from bellmax.mdp.gallery.assembling import world
 from bellmax.mdp.model import FiniteMDP
 
 

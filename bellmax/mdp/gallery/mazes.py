@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bellmax.mdp.gallery.building import world
+from bellmax.mdp.gallery.assembling import world
 from bellmax.mdp.gallery.grids import gridworld
 from bellmax.mdp.model import FiniteMDP
 

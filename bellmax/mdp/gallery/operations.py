@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bellmax.contracts import ConfigError
-from bellmax.mdp.gallery.building import Outcomes, rest, tabulate, world
+from bellmax.mdp.gallery.assembling import Outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
 
 

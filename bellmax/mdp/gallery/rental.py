@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from bellmax.contracts import ConfigError, FloatArray
-from bellmax.mdp.gallery.building import world
+from bellmax.mdp.gallery.assembling import world
 from bellmax.mdp.model import FiniteMDP
 
 
