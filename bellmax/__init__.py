@@ -37,12 +37,13 @@ if TYPE_CHECKING:
     from bellmax.deep.bcq import BCQ
     from bellmax.deep.bootstrapped import BootstrappedDQN
     from bellmax.deep.c51 import C51
-    from bellmax.deep.dqn import CQL, DQN, MunchausenDQN
+    from bellmax.deep.dqn import DQN
     from bellmax.deep.iqn import IQN
     from bellmax.deep.pqn import PQN
     from bellmax.deep.qr_dqn import QRDQN
     from bellmax.deep.r2d2 import R2D2
     from bellmax.deep.rainbow import Rainbow
+    from bellmax.deep.variants import CQL, MunchausenDQN
     from bellmax.envs.functional import World
     from bellmax.envs.tabulated import TabulatedEnv
     from bellmax.files.dataset import Dataset
@@ -97,7 +98,7 @@ _HOME = {
     "BCQ": "bellmax.deep.bcq",
     "BootstrappedDQN": "bellmax.deep.bootstrapped",
     "C51": "bellmax.deep.c51",
-    "CQL": "bellmax.deep.dqn",
+    "CQL": "bellmax.deep.variants",
     "DQN": "bellmax.deep.dqn",
     "Dataset": "bellmax.files.dataset",
     "DelayedQ": "bellmax.tabular.pac",
@@ -110,7 +111,7 @@ _HOME = {
     "HorizonSolution": "bellmax.solving.horizon",
     "IQN": "bellmax.deep.iqn",
     "MonteCarlo": "bellmax.tabular.multistep",
-    "MunchausenDQN": "bellmax.deep.dqn",
+    "MunchausenDQN": "bellmax.deep.variants",
     "NStepSarsa": "bellmax.tabular.multistep",
     "PQN": "bellmax.deep.pqn",
     "PengQ": "bellmax.tabular.traces",

@@ -37,12 +37,12 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "c51": ("bellmax.deep.c51", "C51", {}),
     "qr-dqn": ("bellmax.deep.qr_dqn", "QRDQN", {}),
     "iqn": ("bellmax.deep.iqn", "IQN", {}),
-    "munchausen-dqn": ("bellmax.deep.dqn", "MunchausenDQN", {}),
+    "munchausen-dqn": ("bellmax.deep.variants", "MunchausenDQN", {}),
     "rainbow": ("bellmax.deep.rainbow", "Rainbow", {}),
     "bootstrapped-dqn": ("bellmax.deep.bootstrapped", "BootstrappedDQN", {}),
     "r2d2": ("bellmax.deep.r2d2", "R2D2", {}),
     "pqn": ("bellmax.deep.pqn", "PQN", {}),
-    "cql": ("bellmax.deep.dqn", "CQL", {}),
+    "cql": ("bellmax.deep.variants", "CQL", {}),
     "bcq": ("bellmax.deep.bcq", "BCQ", {}),
 }
 

@@ -22,7 +22,10 @@ from bellmax.keys import make_key
 from bellmax.sources import find_world
 
 STEPS = 1_000
-CONFIG = bx.DQN(net_arch=(16,), learning_starts=50, batch_size=8, buffer_size=500, weight_averaging=False)
+CONFIG = bx.DQN(
+    net_arch=(16,), learning_starts=50, batch_size=8, buffer_size=500, weight_averaging=False,
+    exploration_initial_eps=0.2, exploration_final_eps=0.2,
+)  # fmt: skip
 PARTS = ("params", "target", "moments", "memory", "env", "obs", "updates")
 State = NamedTuple("State", [(name, Any) for name in PARTS])
 
@@ -43,7 +46,7 @@ def act_and_store(world, config, parts, state, t, key):
     keys = jax.random.split(jax.random.split(jax.random.split(key)[0], 1)[0], 3)
     act_key, env_key, reset_key = (jax.random.split(k, 1)[0] for k in keys)
     # act
-    action = epsilon_greedy(network(state.params, None)(state.obs).mean(), config.epsilon(t, STEPS), act_key)
+    action = epsilon_greedy(network(state.params, None)(state.obs).mean(), config.exploration_final_eps, act_key)
     # step
     env, next_obs, reward, terminated, truncated = world.step(state.env, action, env_key)
     over = terminated | truncated

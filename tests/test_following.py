@@ -11,8 +11,10 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import Box
+from bellmax.deep.averaging import policy_average
 from bellmax.deep.building import build
-from bellmax.deep.following import Part, chained, copied, mean_of_copies, policy_average, polyak, resetting
+from bellmax.deep.following import Part, chained, copied, mean_of_copies, polyak
+from bellmax.deep.resets import resetting
 from bellmax.envs.probes import PROBES
 from bellmax.keys import make_key
 

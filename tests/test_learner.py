@@ -10,11 +10,12 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import Box, Discrete, Masked, Transition
+from bellmax.deep.averaging import LONGEST_AVERAGE, averaged
 from bellmax.deep.building import build
-from bellmax.deep.following import LONGEST_AVERAGE, averaged, is_schedule
 from bellmax.deep.memories import horizon
 from bellmax.deep.optax_names import optimizers
 from bellmax.deep.optimiser import make_optimiser
+from bellmax.deep.resets import is_schedule
 from bellmax.keys import APART, make_key
 from bellmax.networks.packing import from_named, to_named
 

@@ -13,8 +13,9 @@ from bellmax.contracts import ConfigError, Experience, Memory, Transition
 from bellmax.keys import make_key
 from bellmax.replay.frames import frame_replay
 from bellmax.replay.memory import replay
+from bellmax.replay.prioritized import prioritized
 from bellmax.replay.ring import Ring
-from bellmax.replay.sampling import Sampler, prioritized, uniform
+from bellmax.replay.sampling import Sampler, uniform
 
 FRAME = (2, 3)
 GAMMA = 0.5  # with whole rewards every sum of a few steps is exact

@@ -10,9 +10,11 @@ import pytest
 
 from bellmax.contracts import Experience, Memory, Transition
 from bellmax.keys import make_key
-from bellmax.replay.memory import pick, replay, rollout
+from bellmax.replay.memory import pick, replay
+from bellmax.replay.prioritized import prioritized
 from bellmax.replay.ring import make_ring
-from bellmax.replay.sampling import prioritized, uniform
+from bellmax.replay.rollout import rollout
+from bellmax.replay.sampling import uniform
 
 N_WORLDS, LENGTH = 3, 8
 GAMMA = 0.9

@@ -14,8 +14,9 @@ from scipy.stats import chisquare
 
 from bellmax.contracts import Experience, Transition
 from bellmax.keys import make_key
+from bellmax.replay.prioritized import prioritized
 from bellmax.replay.ring import NOWHERE, make_ring
-from bellmax.replay.sampling import prioritized, uniform
+from bellmax.replay.sampling import uniform
 from bellmax.replay.tree import FAN, Tree, make_tree
 
 

@@ -14,7 +14,7 @@ from bellmax.deep.config import DeepConfig
 from bellmax.deep.method import Method, Network, Output
 from bellmax.deep.optax_names import BY_LAYERS
 from bellmax.networks import packing
-from bellmax.networks.network import Spec, make_network, shapes, skeleton, with_noise, with_standardizer
+from bellmax.networks.network import Spec, make_network, shapes, skeleton, with_noise
 from bellmax.spaces import visible, zeros
 
 
@@ -98,21 +98,6 @@ def build(config: DeepConfig, method: Method, space: Space, n_actions: int) -> B
         pack,
         lambda params: {name: np.asarray(leaf) for name, leaf in packing.to_named(unpack(params)).items()},
     )
-
-
-def read_statistics(built: Built) -> Callable[[Any], Any]:
-    """`read(params)`, the running mean and variance of observations in them."""
-    return lambda params: built.module(params).standardizer
-
-
-def write_statistics(built: Built) -> Callable[[Any, Any], Any]:
-    """`write(params, statistics) -> params`."""
-    return lambda params, new: built.pack(with_standardizer(built.module(params), new))
-
-
-def as_rows(obs: Any, space: Space) -> Any:
-    """What networks see of observations [..., ...], as a batch [B, ...]."""
-    return jax.tree.map(lambda x, one: x.reshape(-1, *one.shape), visible(obs), zeros(visible(space)))
 
 
 def blank_cell(config: DeepConfig, space: Space) -> Any:

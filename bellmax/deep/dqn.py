@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 
 from bellmax import bellman
-from bellmax.agent_config import setting, with_default
+from bellmax.agent_config import setting
 from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.method import Method, Metrics, Net
@@ -67,25 +67,3 @@ class DQN(ReplayAlgorithm):
             return weight * loss_of(error), jnp.abs(error), {"q": q}
 
         return Method(lambda numbers: ActionValues(numbers, scale), loss)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MunchausenDQN(DQN):
-    """Munchausen DQN: soft targets and a log-policy bonus. Vieillard et al. (2020)."""
-
-    name: ClassVar[str] = "munchausen-dqn"
-
-    munchausen: bool = with_default(DQN, "munchausen", True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CQL(DQN):
-    """CQL: DQN that trusts only what the data shows. Kumar et al. (2020).
-
-    Differs from the paper in: a plain double DQN below it, not QR-DQN (which has the same setting).
-    """
-
-    name: ClassVar[str] = "cql"
-
-    double: bool = with_default(DQN, "double", True)
-    conservative_weight: float = with_default(DQN, "conservative_weight", 1.0)

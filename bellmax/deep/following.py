@@ -1,7 +1,7 @@
 """JAX. What happens after a gradient: parts in a chain, each with a state, as Optax has transformations before it.
 
-A part sees the new parameters after each gradient step, and may change them. Target networks, the averaged policy, the
-running statistics of observations and resets are parts; `chained` puts them in order, and `resetting` around them.
+A part sees the new parameters after each gradient step, and may change them. Target networks are here; the averaged
+policy is in averaging.py, the running statistics of observations in standardizing.py, resets in resets.py.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from bellmax.contracts import Array
 from bellmax.deep.method import Network
 from bellmax.deep.several import Several
 
-LONGEST_AVERAGE = 2_500  # gradient steps
 Mix = Callable[[Any], Any]  # parameters before a reset to parameters after it
 
 
@@ -74,7 +72,8 @@ def _chosen(condition: Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), new, old)
 
 
-def _copy(params: Any) -> Any:
+def own_copy(params: Any) -> Any:
+    """Parameters in buffers of their own."""
     return jax.tree.map(jnp.copy, params)
 
 
@@ -90,7 +89,7 @@ def polyak(period: int, tau: float) -> Part:
         del key, obs
         return _chosen(updates % period == 0, mixed(tau, params, target), target), params
 
-    return Part(_copy, update, lambda target, params, mix: mix(target))
+    return Part(own_copy, update, lambda target, params, mix: mix(target))
 
 
 def mean_of_copies(k: int, period: int) -> Part:
@@ -111,82 +110,3 @@ def mean_of_copies(k: int, period: int) -> Part:
         return Several(tuple(make(jax.tree.map(lambda x, i=i: x[i], copies)) for i in range(k)))
 
     return Part(init, update, lambda copies, params, mix: jax.vmap(mix)(copies), network)
-
-
-def averaged(average: Any, params: Any, count: Any) -> Any:
-    """Return the average after `count` gradient steps, in which step k weighs about k^3 at first.
-
-    Polynomial-decay averaging with η = 3: Shamir and Zhang (2013), equation 4. A greedy policy jumps between
-    near-equal actions while its values settle; their average does not. The window of that average is a share of the
-    run, and networks too far apart have no average that is a good network, so from `4 LONGEST_AVERAGE` gradient steps
-    on it is an exponential average of the last `LONGEST_AVERAGE` (decision 38).
-    """
-    share = jnp.maximum(4.0 / (count + 3.0), 1.0 / LONGEST_AVERAGE)
-    return jax.tree.map(lambda mean, x: mean + (x - mean) * share, average, params)
-
-
-def policy_average(reset_interval: int = 0) -> Part:
-    """The average of the parameters since the last reset, for the policy."""
-
-    def update(average: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
-        del key, obs
-        age = (updates - 1) % reset_interval + 1 if reset_interval else updates
-        return averaged(average, params, age), params
-
-    return Part(_copy, update, lambda average, params, mix: params)
-
-
-def statistics(read: Callable[[Any], Any], write: Callable[[Any, Any], Any]) -> Part:
-    """The running mean and variance of observations, which are parameters without a gradient.
-
-    `read(params)` gives them, `write(params, them)` puts them back: no optimiser moves them.
-    """
-
-    def update(running: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
-        del updates, key
-        running = running.seen(obs)
-        return running, write(params, running)
-
-    return Part(lambda params: _copy(read(params)), update)
-
-
-def moments(optimiser: optax.GradientTransformation) -> Part:
-    """The optimiser's state, which a reset begins anew; only the step size goes on falling."""
-
-    def anew(state: Any, params: Any, mix: Mix) -> Any:
-        del mix
-        return jax.tree.map(
-            lambda begin, now: now if is_schedule(now) else begin,
-            optimiser.init(params), state, is_leaf=is_schedule,
-        )  # fmt: skip
-
-    return Part(optimiser.init, lambda state, params, updates, key, obs: (state, params), anew)
-
-
-def is_schedule(state: Any) -> bool:
-    """Whether a part of an optimiser's state is the clock of its step size."""
-    return isinstance(state, optax.ScaleByScheduleState)
-
-
-def resetting(part: Part, interval: int, last: float, fresh: Callable[[Array], Any], share: Any) -> Part:
-    """Around other parts: every `interval` gradient steps, before `last`, parameters move to fresh ones by `share`.
-
-    `fresh(key) -> params`; D'Oro et al. (2023) reset all, Schwarzer et al. (2023), section 3, shrink and perturb.
-    """
-
-    def update(state: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
-        state, params = part.update(state, params, updates, key, obs)
-
-        def anew(state: Any, params: Any) -> tuple[Any, Any]:
-            new = fresh(key)
-
-            def mix(old: Any) -> Any:
-                return jax.tree.map(mixed, share, new, old)
-
-            params = mix(params)
-            return part.anew(state, params, mix), params
-
-        due = (updates % interval == 0) & (updates < last)
-        return jax.lax.cond(due, anew, lambda state, params: (state, params), state, params)  # type: ignore[no-any-return]
-
-    return part._replace(update=update)

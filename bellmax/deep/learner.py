@@ -11,21 +11,16 @@ import optax
 
 from bellmax.contracts import Agent, Array, Experience, Memory, Space, Transition
 from bellmax.deep.acting import make_actor, remembered
-from bellmax.deep.building import (
-    Built,
-    as_rows,
-    build,
-    make_experience,
-    read_statistics,
-    spec_of,
-    write_statistics,
-)  # fmt: skip
+from bellmax.deep.averaging import policy_average
+from bellmax.deep.building import Built, build, make_experience, spec_of
 from bellmax.deep.config import DeepConfig, ReplayConfig
-from bellmax.deep.following import Part, chained, moments, policy_average, resetting, statistics
+from bellmax.deep.following import Part, chained
 from bellmax.deep.memories import shaped
 from bellmax.deep.method import Method
 from bellmax.deep.optimiser import make_optimiser
+from bellmax.deep.resets import moments, resetting
 from bellmax.deep.sequences import batch_of_sequences
+from bellmax.deep.standardizing import as_rows, read_statistics, statistics, write_statistics
 from bellmax.keys import APART, drawn
 from bellmax.networks.network import share_of_fresh, skeleton
 

@@ -10,8 +10,9 @@ from bellmax.contracts import Experience, Memory
 from bellmax.deep.config import DeepConfig, ReplayConfig
 from bellmax.replay.frames import frame_replay, shares_frames
 from bellmax.replay.memory import replay
+from bellmax.replay.prioritized import prioritized
 from bellmax.replay.ring import Ring
-from bellmax.replay.sampling import Sampler, prioritized, uniform
+from bellmax.replay.sampling import Sampler, uniform
 
 
 def make_memory(config: ReplayConfig, example: Experience, steps: int) -> Memory:

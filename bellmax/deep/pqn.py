@@ -23,16 +23,18 @@ from bellmax import bellman
 from bellmax.agent_config import setting, with_default
 from bellmax.contracts import Agent, Array, Experience, Space, Transition
 from bellmax.deep.acting import make_actor, remembered
-from bellmax.deep.building import as_rows, build, make_experience
+from bellmax.deep.building import build, make_experience
 from bellmax.deep.config import DeepConfig
 from bellmax.deep.dqn import ActionValues
-from bellmax.deep.following import chained, moments
+from bellmax.deep.following import chained
 from bellmax.deep.learner import Learned, LearnerState, actor, averaging, namer, running, starter, stepped
 from bellmax.deep.memories import shaped
 from bellmax.deep.method import Method, Metrics, Net, allowed, mask_of
 from bellmax.deep.optimiser import make_optimiser
+from bellmax.deep.resets import moments
+from bellmax.deep.standardizing import as_rows
 from bellmax.deep.targets import SAME
-from bellmax.replay.memory import rollout
+from bellmax.replay.rollout import rollout
 
 
 @dataclass(frozen=True, kw_only=True)

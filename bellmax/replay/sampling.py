@@ -1,4 +1,4 @@
-"""JAX. Which slots of a ring are sampled: all equally often, or those with large errors more often."""
+"""JAX. Which slots of a ring are sampled: all equally often. Those with large errors more often: prioritized.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from bellmax.contracts import Array
-from bellmax.replay.ring import NOWHERE, Ring, RingState
-from bellmax.replay.tree import make_tree
+from bellmax.replay.ring import Ring, RingState
 
 
 class Sampler(NamedTuple):
@@ -38,65 +37,3 @@ def uniform(ring: Ring, batch_size: int, window: int = 1) -> Sampler:
         return ring.draw(rows, jax.random.uniform(key, (batch_size,)), window), jnp.ones(batch_size)
 
     return Sampler(tuple, lambda state, rows, slots, lost=(): state, sample, lambda state, slots, priority: state)
-
-
-class Priorities(NamedTuple):
-    """The tree of p^α, the largest p^α so far, and steps added, in all environments."""
-
-    levels: tuple[Array, ...]
-    largest: Array
-    added: Array
-
-
-def prioritized(
-    ring: Ring,
-    batch_size: int,
-    *,
-    alpha: float,
-    beta: tuple[float, float],
-    epsilon: float,
-    steps: int,
-    window: int = 1,
-) -> Sampler:
-    """In proportion to p^α, p = |δ| + ε, one draw from each of `batch_size` equal parts of the sum.
-
-    New slots have the largest priority so far. The weight of a draw is (n P)^-β over the largest in the batch; β moves
-    from its first to its last value over `steps` environment steps. Schaul et al. (2016), section 3.3 and 3.4.
-
-    With `window` > 1 a slot stands for so many steps from it on: it can be drawn once they are all there.
-    """
-    tree = make_tree(ring.capacity)
-
-    def init() -> Priorities:
-        return Priorities(tree.init(), jnp.float32(1.0), jnp.int32(0))
-
-    def added(state: Priorities, rows: RingState, slots: Array, lost: Any = ()) -> Priorities:
-        n, lost = slots.shape[0], jnp.asarray(lost, jnp.int32)
-        fresh, nothing = jnp.full(n, state.largest), jnp.zeros(lost.shape)
-        if window == 1:
-            # at once: between two writes XLA would copy the tree
-            levels = tree.set(state.levels, jnp.concatenate([slots, lost]), jnp.concatenate([fresh, nothing]))
-        else:
-            valid = slots < ring.capacity
-            first = ring.after(slots, ring.capacity // n - window + 1)  # a window back is the rest of the ring on
-            complete = valid & (rows.size >= window)
-            levels = tree.set(state.levels, jnp.concatenate([slots, lost]), jnp.zeros(n + lost.size))
-            levels = tree.set(levels, jnp.where(complete, first, NOWHERE), fresh)
-        count = jnp.sum(slots < ring.capacity, dtype=jnp.int32)
-        return Priorities(levels, state.largest, state.added + count)
-
-    def sample(state: Priorities, rows: RingState, key: Array) -> tuple[Array, Array]:
-        total = tree.total(state.levels)
-        part = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
-        slots, found = tree.find(state.levels, part * total)
-        probability = found / total
-        progress = jnp.minimum(state.added / steps, 1.0)
-        weight = (ring.filled(rows) * probability) ** -(beta[0] + (beta[1] - beta[0]) * progress)
-        return slots, weight / jnp.max(weight)
-
-    def update(state: Priorities, slots: Array, priority: Array) -> Priorities:
-        powered = (priority + epsilon) ** alpha
-        largest = jnp.maximum(state.largest, jnp.max(powered))
-        return Priorities(tree.set(state.levels, slots, powered), largest, state.added)
-
-    return Sampler(init, added, sample, update)
