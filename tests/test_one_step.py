@@ -1,5 +1,6 @@
 """The steps by hand in examples/ are what the loops do, bit by bit."""
 
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,9 @@ def test_q_learning_by_hand_is_the_compiled_loop() -> None:
     assert np.abs(looped.q).max() > 1.0
     np.testing.assert_array_equal(state.table.q, looped.q)
     np.testing.assert_array_equal(state.table.visits, looped.visits)
+
+
+def test_a_step_of_dqn_is_read_in_one_sitting() -> None:
+    files = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "step_files.py"))["files_of_a_step"]()
+    assert len(files) <= 10
+    assert sum(files.values()) <= 900
