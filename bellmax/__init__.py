@@ -33,6 +33,7 @@ from bellmax.contracts import (
 from bellmax.version import __version__
 
 if TYPE_CHECKING:
+    from bellmax import extend
     from bellmax.caching import store_compiled_programs
     from bellmax.deep.bcq import BCQ
     from bellmax.deep.bootstrapped import BootstrappedDQN
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from bellmax.deep.r2d2 import R2D2
     from bellmax.deep.rainbow import Rainbow
     from bellmax.deep.variants import CQL, MunchausenDQN
+    from bellmax.envs.compiled_gymnasium import as_gymnasium
     from bellmax.envs.functional import World
     from bellmax.envs.tabulated import TabulatedEnv
     from bellmax.files.dataset import Dataset
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from bellmax.mdp.model import FiniteMDP
     from bellmax.networks.torsos import register_torso
     from bellmax.report.checking import check_env
+    from bellmax.report.checking_worlds import check_world
     from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
     from bellmax.solving.gap import PolicyGap, policy_gap, regret
     from bellmax.solving.horizon import HorizonSolution, solve_horizon
@@ -138,10 +141,12 @@ _HOME = {
     "World": "bellmax.envs.functional",
     "admission_control": "bellmax.mdp.gallery",
     "blocking_maze": "bellmax.mdp.gallery",
+    "as_gymnasium": "bellmax.envs.compiled_gymnasium",
     "bellman_operator": "bellmax.solving.operators",
     "car_rental": "bellmax.mdp.gallery",
     "chain": "bellmax.mdp.gallery",
     "check_env": "bellmax.report.checking",
+    "check_world": "bellmax.report.checking_worlds",
     "cliff": "bellmax.mdp.gallery",
     "collect": "bellmax.training.collect",
     "corridor": "bellmax.mdp.gallery",
@@ -184,6 +189,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "extend":
+        return importlib.import_module("bellmax.extend")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     message = f"module 'bellmax' has no attribute {name!r}"
@@ -199,7 +206,8 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
-    "train", "evaluate", "load", "load_policy", "resume", "check_env", "collect", "Dataset", "solve", "FiniteMDP",
+    "train", "evaluate", "load", "load_policy", "resume", "check_env", "check_world", "as_gymnasium", "collect",
+    "Dataset", "solve", "FiniteMDP",
     "World", "TabulatedEnv", "Run", "RunOptions", "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
@@ -208,7 +216,7 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "corridor", "cliff", "random_garnet", "admission_control",
     "blocking_maze", "car_rental", "chain", "deep_sea", "dyna_maze", "four_rooms", "gamblers_problem", "gridworld",
     "inventory", "machine_replacement", "maximization_bias", "random_walk", "river_swim", "shortcut_maze",
-    "windy_gridworld", "evaluate_policy", "bellman_operator", "q_values", "greedy_policy",
+    "windy_gridworld", "extend", "evaluate_policy", "bellman_operator", "q_values", "greedy_policy",
     "horizon_return", "horizon_length", "solve_horizon",
     "solve_soft", "soften", "solve_average", "evaluate_average", "occupancy", "stationary_distribution", "policy_gap",
     "register_torso", "store_compiled_programs", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError",

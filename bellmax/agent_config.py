@@ -97,6 +97,10 @@ class AgentConfig:
     exploration_initial_eps: float = setting(1.0, "ε at the first step", low=0.0, high=1.0, group="exploration")
     exploration_final_eps: float = setting(0.05, "ε at the end of the schedule", low=0.0, high=1.0, group="exploration")
 
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls) and cls.__module__.partition(".")[0] != "bellmax":
+            cls.name = cls.__name__  # of its own, so that nobody takes it for the agent that it is derived from
+
     def __new__(cls, *values: Any, **settings: Any) -> Any:  # noqa: D102 - before __init__, which knows names only
         if values:
             raise ConfigError(

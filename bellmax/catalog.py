@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from bellmax.agent_config import AgentConfig, build, fold
+from bellmax.arguments import describe
 from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.recipes import Origin, origins, recipe_for
+from bellmax.registry import Registry, or_own
 from bellmax.words import explain
 
-# name: (module, class, settings that make the name); modules are imported when asked for, as JAX takes a second
-AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "q-learning": ("bellmax.tabular.td", "QLearning", {}),
-    "sarsa": ("bellmax.tabular.td", "Sarsa", {}),
-    "expected-sarsa": ("bellmax.tabular.td", "ExpectedSarsa", {}),
-    "double-q": ("bellmax.tabular.td", "DoubleQ", {}),
-    "speedy-q": ("bellmax.tabular.td", "SpeedyQ", {}),
-    "n-step-sarsa": ("bellmax.tabular.multistep", "NStepSarsa", {}),
-    "tree-backup": ("bellmax.tabular.multistep", "TreeBackup", {}),
-    "q-sigma": ("bellmax.tabular.multistep", "QSigma", {}),
-    "monte-carlo": ("bellmax.tabular.multistep", "MonteCarlo", {}),
-    "sarsa-lambda": ("bellmax.tabular.traces", "SarsaLambda", {}),
-    "true-online-sarsa": ("bellmax.tabular.traces", "TrueOnlineSarsa", {}),
-    "watkins-q": ("bellmax.tabular.traces", "WatkinsQ", {}),
-    "peng-q": ("bellmax.tabular.traces", "PengQ", {}),
-    "dyna-q": ("bellmax.tabular.planning", "DynaQ", {}),
-    "dyna-q-plus": ("bellmax.tabular.planning", "DynaQPlus", {}),
-    "prioritized-sweeping": ("bellmax.tabular.planning", "PrioritizedSweeping", {}),
-    "r-max": ("bellmax.tabular.pac", "RMax", {}),
-    "delayed-q": ("bellmax.tabular.pac", "DelayedQ", {}),
-    "dqn": ("bellmax.deep.dqn", "DQN", {}),
-    "double-dqn": ("bellmax.deep.dqn", "DQN", {"double": True}),
-    "c51": ("bellmax.deep.c51", "C51", {}),
-    "qr-dqn": ("bellmax.deep.qr_dqn", "QRDQN", {}),
-    "iqn": ("bellmax.deep.iqn", "IQN", {}),
-    "munchausen-dqn": ("bellmax.deep.variants", "MunchausenDQN", {}),
-    "rainbow": ("bellmax.deep.rainbow", "Rainbow", {}),
-    "bootstrapped-dqn": ("bellmax.deep.bootstrapped", "BootstrappedDQN", {}),
-    "r2d2": ("bellmax.deep.r2d2", "R2D2", {}),
-    "pqn": ("bellmax.deep.pqn", "PQN", {}),
-    "cql": ("bellmax.deep.variants", "CQL", {}),
-    "bcq": ("bellmax.deep.bcq", "BCQ", {}),
-}
+# modules are imported when asked for, as JAX takes a second
+AGENTS: Registry[type[AgentConfig]] = Registry(
+    "agent",
+    {
+        "q-learning": "bellmax.tabular.td:QLearning",
+        "sarsa": "bellmax.tabular.td:Sarsa",
+        "expected-sarsa": "bellmax.tabular.td:ExpectedSarsa",
+        "double-q": "bellmax.tabular.td:DoubleQ",
+        "speedy-q": "bellmax.tabular.td:SpeedyQ",
+        "n-step-sarsa": "bellmax.tabular.multistep:NStepSarsa",
+        "tree-backup": "bellmax.tabular.multistep:TreeBackup",
+        "q-sigma": "bellmax.tabular.multistep:QSigma",
+        "monte-carlo": "bellmax.tabular.multistep:MonteCarlo",
+        "sarsa-lambda": "bellmax.tabular.traces:SarsaLambda",
+        "true-online-sarsa": "bellmax.tabular.traces:TrueOnlineSarsa",
+        "watkins-q": "bellmax.tabular.traces:WatkinsQ",
+        "peng-q": "bellmax.tabular.traces:PengQ",
+        "dyna-q": "bellmax.tabular.planning:DynaQ",
+        "dyna-q-plus": "bellmax.tabular.planning:DynaQPlus",
+        "prioritized-sweeping": "bellmax.tabular.planning:PrioritizedSweeping",
+        "r-max": "bellmax.tabular.pac:RMax",
+        "delayed-q": "bellmax.tabular.pac:DelayedQ",
+        "dqn": "bellmax.deep.dqn:DQN",
+        "double-dqn": "bellmax.deep.dqn:DQN",
+        "c51": "bellmax.deep.c51:C51",
+        "qr-dqn": "bellmax.deep.qr_dqn:QRDQN",
+        "iqn": "bellmax.deep.iqn:IQN",
+        "munchausen-dqn": "bellmax.deep.variants:MunchausenDQN",
+        "rainbow": "bellmax.deep.rainbow:Rainbow",
+        "bootstrapped-dqn": "bellmax.deep.bootstrapped:BootstrappedDQN",
+        "r2d2": "bellmax.deep.r2d2:R2D2",
+        "pqn": "bellmax.deep.pqn:PQN",
+        "cql": "bellmax.deep.variants:CQL",
+        "bcq": "bellmax.deep.bcq:BCQ",
+    },
+)
+PRESETS: dict[str, dict[str, Any]] = {"double-dqn": {"double": True}}
+"""Names of agents that are a class with these settings."""
 
 
 OTHER_SPELLINGS = {
@@ -88,12 +94,14 @@ NOT_HERE = {
 def agent_name(name: str) -> str:
     """The agent's name in `AGENTS`, from any case and spelling: "Q-Learning", "q_learning", "QLearning".
 
+    `module:Class` stays as it is, and is not looked at.
+
     Raises:
         ConfigError: no agent has this name; the message offers the nearest.
     """
-    if name in AGENTS:
+    if name in AGENTS or ":" in name or own_class(name) is not None:
         return name
-    spelled = {fold(cls): known for known, (_, cls, settings) in AGENTS.items() if not settings}
+    spelled = {fold(AGENTS.place(known).rpartition(":")[2]): known for known in AGENTS if known not in PRESETS}
     spelled |= {fold(other): known for other, known in OTHER_SPELLINGS.items()} | {fold(each): each for each in AGENTS}
     if fold(name) in spelled:
         return spelled[fold(name)]
@@ -102,21 +110,65 @@ def agent_name(name: str) -> str:
             raise ConfigError(f"unknown agent {name!r}: {instead}")
     near = nearest(name, [*AGENTS, *OTHER_SPELLINGS], 0.6)
     remedy = (
-        f"known: {listed(sorted(AGENTS))}" if near is None else f"did you mean {OTHER_SPELLINGS.get(near, near)!r}?"
+        f"known: {listed(sorted(AGENTS))}{or_own('agent')}"
+        if near is None
+        else f"did you mean {OTHER_SPELLINGS.get(near, near)!r}?"
     )
     raise ConfigError(f"unknown agent {name!r}; {remedy}")
 
 
 def agent_class(name: str) -> type[AgentConfig]:
-    """The config class behind an agent's name, in any spelling.
+    """The config class behind an agent's name, in any spelling, or at `module:Class`.
 
     Raises:
         ConfigError: no agent has this name; the message offers the nearest.
     """
+    name = agent_name(name)
     if name not in AGENTS and (own := own_class(name)) is not None:
         return own
-    module, cls, _ = AGENTS[agent_name(name)]
-    return getattr(importlib.import_module(module), cls)  # type: ignore[no-any-return]
+    cls = AGENTS.find(name)
+    if ":" in name:
+        check_class(cls, name)
+    return cls
+
+
+def check_class(cls: Any, what: str) -> None:
+    """Refuse what is not the class of an agent, or has settings that nobody would see.
+
+    Raises:
+        ConfigError: it is not one.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, AgentConfig)):
+        raise ConfigError(
+            f"{what} is {describe(cls)}, not the class of an agent; derive a class from bx.QLearning, bx.DQN or "
+            "another agent"
+        )
+    known = {field.name for field in dataclasses.fields(cls)}
+    lost = [
+        name
+        for base in cls.__mro__
+        for name, kind in vars(base).get("__annotations__", {}).items()
+        if name not in known and not name.startswith("_") and "ClassVar" not in str(kind)
+    ]
+    if lost:
+        raise ConfigError(
+            f"{what}: {listed(lost)} would not be settings, because the class is not a dataclass; write "
+            "@dataclass(frozen=True, kw_only=True) above it"
+        )
+
+
+def register_agent(name: str, cls: type[AgentConfig]) -> None:
+    """Let `agent=name` stand for an agent of your own, in Python and, with `--import`, on the command line.
+
+    Raises:
+        ConfigError: `cls` is not the class of an agent; or the name is empty, or taken in any spelling.
+    """
+    check_class(cls, "`cls`")
+    if isinstance(name, str) and fold(name) not in map(fold, AGENTS):
+        classes = [AGENTS.place(known).rpartition(":")[2] for known in AGENTS.built_in]
+        if fold(name) in map(fold, [*OTHER_SPELLINGS, *NOT_HERE, *classes]):
+            raise ConfigError(f"{name!r} is another name of an agent that bellmax knows; give yours another name")
+    AGENTS.register(name, cls)
 
 
 def own_class(name: str) -> type[AgentConfig] | None:
@@ -130,20 +182,10 @@ def own_class(name: str) -> type[AgentConfig] | None:
     return found
 
 
-def saved_class(name: str) -> type[AgentConfig]:
-    """The config class of an agent that a file names.
-
-    Raises:
-        ConfigError: no agent has this name.
-    """
-    try:
-        return agent_class(name)
-    except ConfigError as error:
-        raise ConfigError(f"{error} If it is a class of your own, import its module before.") from error
-
-
 def is_agent(name: str) -> bool:
-    """Whether an agent has this name, in any spelling."""
+    """Whether an agent has this name, in any spelling; `module:Class` is not looked at, and may be anything."""
+    if ":" in name:
+        return False
     try:
         agent_name(name)
     except ConfigError:
@@ -192,16 +234,15 @@ def class_and_settings(agent: Any) -> tuple[type[AgentConfig], dict[str, Any]]:
     Raises:
         ConfigError: it is neither, or there is no agent of this name.
     """
-    if isinstance(agent, str) and agent not in AGENTS and (own_agent := own_class(agent)) is not None:
-        return own_agent, {}
     if isinstance(agent, str):
         name = agent_name(agent)
-        return agent_class(name), AGENTS[name][2]
+        return agent_class(name), PRESETS.get(name, {})
     if isinstance(agent, type) and issubclass(agent, AgentConfig) and agent.name:
+        check_class(agent, agent.__name__)
         return agent, {}
     raise ConfigError(
         f"agent={agent!r} is not an agent; give a name such as 'dqn' or 'q-learning', or a config such as "
-        "bx.QLearning(gamma=0.9)"
+        "bx.QLearning(gamma=0.9), or your own as 'module:Class'"
     )
 
 

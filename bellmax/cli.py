@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bellmax.catalog import agent_name, is_agent
+from bellmax.catalog import is_agent
 from bellmax.command import (
     SEEDS,
     WHOLE,
@@ -17,6 +17,7 @@ from bellmax.command import (
     TrainCommand,
     as_json_option,
     env_option,
+    folder_name,
     import_from_here,
     read_env,
     read_wrapper,
@@ -46,7 +47,9 @@ def main(debug: bool) -> None:
 @main.command(cls=TrainCommand, options_metavar="[OPTIONS]")
 @click.argument("world", metavar="ENV")
 @click.argument("hyper_parameters", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent.")
+@click.option(
+    "--agent", "-a", required=False, default="dqn", show_default=True, help="Name of the agent, or MODULE:CLASS."
+)
 @click.option(
     "--steps", type=WHOLE, help="Environment steps per seed, or gradient steps with --data.  [default: 100000]"
 )
@@ -119,7 +122,7 @@ def train(
         raise ConfigError("; ".join(explain(name, settings[name], ()) for name in sorted(misplaced)))
     env_kwargs = read_env(env)
     options["wrappers"] = [read_wrapper(text) for text in options["wrappers"]]
-    import_from_here(world, *map(str, options["wrappers"]), str(env_kwargs.get("wrappers", "")))
+    import_from_here(world, agent, str(options["wrappers"]), str(env_kwargs.get("wrappers")), str(settings))
     if show_settings:
         from bellmax.report.settings import explain_settings
 
@@ -156,12 +159,6 @@ def show(run: Any, as_json: bool) -> None:
 
     click.echo(describe_run(run))
     click.echo(str(run.verdict()))
-
-
-def folder_name(world: str, agent: str) -> Path:
-    """runs/ENV-AGENT, where slashes and colons become dashes."""
-    name = f"{world}-{agent_name(agent)}"
-    return Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
 def numbers(run: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,11 +10,13 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from bellmax.caching import store_compiled_programs
+from bellmax.catalog import agent_name
 from bellmax.contracts import BellmaxError, ConfigError, EnvWarning, ModelWarning, RunWarning
 from bellmax.loops.stopping import busy_threads, end_on_second_signal
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
@@ -88,14 +91,24 @@ def as_json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def env_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The option --env."""
-    return click.option(
+    """The options --env, and --import, whose modules are imported before the verb runs."""
+    own = click.option(
+        "--import",
+        "modules",
+        multiple=True,
+        metavar="MODULE",
+        expose_value=False,
+        callback=lambda ctx, option, modules: import_own(modules),
+        help="Import this module first, with your own agents, networks or environments; repeat for more.",
+    )
+    env = click.option(
         "--env",
         "env",
         multiple=True,
         metavar="KEY=VALUE",
         help="Argument of the environment, such as is_slippery=false; repeat for more.",
-    )(function)
+    )
+    return env(own(function))
 
 
 def say_json(value: Any) -> None:
@@ -103,6 +116,20 @@ def say_json(value: Any) -> None:
     from bellmax.files.storage import finite
 
     click.echo(json.dumps(finite(value)))
+
+
+def import_own(modules: tuple[str, ...]) -> None:
+    """Import modules by name, also from the current folder.
+
+    Raises:
+        ConfigError: one cannot be imported.
+    """
+    for module in modules:
+        import_from_here(f"{module}:it")
+        try:
+            importlib.import_module(module)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"--import {module}: {error}; give the name of a module, such as mymodule") from error
 
 
 def import_from_here(*words: str) -> None:
@@ -114,6 +141,12 @@ def import_from_here(*words: str) -> None:
     named = any(re.search(r"\w:\w", word) and not word.startswith(("probe:", "gymnax:")) for word in words)
     if named and here not in sys.path:
         sys.path.append(here)
+
+
+def folder_name(world: str, agent: str) -> Path:
+    """runs/ENV-AGENT, where slashes and colons become dashes."""
+    name = f"{world}-{agent_name(agent)}"
+    return Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
 def read_whole(text: str) -> Any:
@@ -163,7 +196,8 @@ class TrainCommand(click.Command):
 
         words = dict(zip(sys.argv, sys.argv[1:], strict=False))
         name = words.get("--agent", words.get("-a", ""))
-        if is_agent(name):
+        if is_agent(name) or re.fullmatch(r"[\w.]+:[\w.]+", name):
+            import_from_here(name)
             name = agent_name(name)
             with formatter.section(f"Hyper-parameters of {name}"):
                 for group, settings in grouped(agent_class(name)).items():

@@ -65,8 +65,8 @@ class Box(NamedTuple):
     """Arrays of one shape and dtype: "float32", whose bounds are left to the environment, "bool" or integers.
 
     Attributes:
-        low, high: the bounds of integers, a number for all entries or a tuple of one for each (flat); None for bytes
-            from 0 to 255, and for what is not an integer.
+        low, high: the bounds, a number for all entries or a tuple of one for each (flat); None for bytes from 0 to 255,
+            and for real numbers, whose bounds only a compiled world of your own says here, for tables and tiles.
     """
 
     shape: tuple[int, ...]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from bellmax.agent_config import AgentConfig, hints
+from bellmax.agent_config import AgentConfig, fold, hints
 from bellmax.arguments import describe, keywords
 from bellmax.catalog import agent_class, agents_with, is_agent
-from bellmax.contracts import ConfigError, Discrete, ModelWarning, Space, unknown
+from bellmax.contracts import ConfigError, Discrete, Masked, ModelWarning, Space, unknown
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import with_ends
+from bellmax.registry import WORLDS
 from bellmax.solving.chain import name_states
+from bellmax.spaces import box_bounds, unbounded
 from bellmax.values import read_value
 from bellmax.words import OPTIONS, WORDS
 
@@ -30,6 +33,7 @@ class Source(NamedTuple):
         compiled: makes its compiled twin.
         open: `open(n)` makes n of it as a host environment, as an evaluation wants them.
         work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
+        adapt: the same as `open` of a compiled world that exists nowhere else, for those who need a host world.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order; None if not known.
         wide_bounds: the same, where integers beyond int32 do not count as open.
         coding: how the environment counts its actions, if not from 0; for `spaces.to_native`.
@@ -49,6 +53,7 @@ class Source(NamedTuple):
     compiled: Callable[[], Any] | None = None
     open: Callable[[int], Any] | None = None
     work: Callable[[int], Any] | None = None
+    adapt: Callable[[int], Any] | None = None
     bounds: tuple[Any, Any] | None = None
     wide_bounds: tuple[Any, Any] | None = None
     fixed: int | None = None
@@ -61,8 +66,9 @@ class Source(NamedTuple):
 
     def open_worlds(self, n: int, *, training: bool = False) -> Any:
         """`n` of it as a host environment, or as many as it is."""
-        assert self.open is not None  # noqa: S101 - choose_loop has looked
-        return (self.work if training and self.work is not None else self.open)(self.fixed or n)
+        make = self.work if training and self.work is not None else self.open or self.adapt
+        assert make is not None  # noqa: S101 - each has one of them
+        return make(self.fixed or n)
 
     def compile(self) -> Any:
         """The compiled environment: the twin, or the table as one."""
@@ -100,6 +106,8 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
             from bellmax.envs import gymnax_worlds
 
             return _from_compiled(world, gymnax_worlds.make(world, kwargs))
+        if world in WORLDS:
+            return _from_gymnasium(WORLDS[world], kwargs, handling)._replace(name=world)
         if is_agent(world):
             raise ConfigError(f"{world!r} is an agent; the environment comes first: train('CartPole-v1', {world!r})")
         return _from_gymnasium(world, kwargs, handling)
@@ -114,7 +122,7 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
     if isinstance(world, FiniteMDP):
         return from_mdp(world, f"<{world.name or 'mdp'}>")
     if isinstance(world, World):
-        return _from_compiled(f"<{world.name}>", world)
+        return _from_compiled(f"<{world.name}>", world, own=True)
     env, *params = world if isinstance(world, tuple) and len(world) == 2 else (world,)
     if any(base.__module__.partition(".")[0] == "gymnax" for base in type(env).__mro__):
         from bellmax.envs import gymnax_worlds
@@ -124,9 +132,32 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
     return _from_gymnasium(world, kwargs, handling)
 
 
+def register_world(name: str, make: Callable[..., Any]) -> None:
+    """Let `name` stand for an environment of your own, wherever one is named.
+
+    `make(**env_kwargs)` returns a FiniteMDP, a compiled World or a Gymnasium environment.
+
+    Raises:
+        ConfigError: the name is empty, or taken in any spelling; or `make` cannot be called.
+    """
+    from bellmax.envs.probes import PROBES
+
+    WORLDS.check_name(name, make)
+    given: Any = make
+    if not callable(given):
+        raise ConfigError(f"`make` must be a function that returns an environment; got {describe(make)}")
+    taken = {fold(each.removeprefix("probe:")) for each in (*GALLERY, *PROBES)}
+    if fold(name) in taken or is_agent(name):
+        raise ConfigError(f"{name!r} is a name of bellmax's own; give yours another name")
+    if re.search(r"-v\d+$", name):
+        raise ConfigError(f"{name!r} ends like Gymnasium's ids; leave {name[name.rindex('-v') :]!r} out, or use "
+                          "gymnasium.register")  # fmt: skip
+    WORLDS.register(name, make)
+
+
 def split_arguments(world: Any, agent: Any, settings: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """The settings that are an agent's; to `problems`, for each argument of the environment, what to write instead."""
-    cls = agent_class(agent) if isinstance(agent, str) and is_agent(agent) else agent
+    cls = agent_class(agent) if isinstance(agent, str) and (":" in agent or is_agent(agent)) else agent
     own = hints(cls) if isinstance(cls, type) and issubclass(cls, AgentConfig) else {}
     strange = {name for name in settings.keys() - own.keys() if name not in WORDS and name not in OPTIONS}
     if not strange:
@@ -139,7 +170,7 @@ def split_arguments(world: Any, agent: Any, settings: Mapping[str, Any], problem
         except ValueError:
             return value
 
-    strange &= arguments_of(GALLERY.get(world, world) if isinstance(world, str) else world)
+    strange &= arguments_of({**GALLERY, **WORLDS}.get(world, world) if isinstance(world, str) else world)
     theirs = [name for name in settings if name in strange and not agents_with(name)]
     problems += [
         f"{name!r} is an argument of the environment: write env_kwargs={{{name!r}: {as_given(settings[name])!r}}}, or "
@@ -166,8 +197,27 @@ def from_mdp(mdp: FiniteMDP, name: str) -> Source:
     )  # fmt: skip
 
 
-def _from_compiled(name: str, world: Any) -> Source:
-    return Source(name, world.observation_space, world.n_actions, world.max_episode_steps, compiled=lambda: world)
+def _from_compiled(name: str, world: Any, *, own: bool = False) -> Source:
+    """A compiled world; one of the user's `own` is checked first."""
+    if own:
+        from bellmax.envs.world_contract import check_contract
+
+        check_contract(world)
+
+    def adapt(n: int) -> Any:
+        from bellmax.envs.compiled_gymnasium import CompiledEnv
+        from bellmax.envs.host_world import open_world
+
+        opened = open_world(lambda: CompiledEnv(world), n=n)
+        if isinstance(world.observation_space, Masked):
+            opened.use_masks()
+        return opened
+
+    seen = world._replace(observation_space=unbounded(world.observation_space))
+    return Source(
+        name, seen.observation_space, world.n_actions, world.max_episode_steps, compiled=lambda: seen, adapt=adapt,
+        bounds=box_bounds(world.observation_space),
+    )  # fmt: skip
 
 
 def _probe(name: str) -> Source:
@@ -199,7 +249,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     except Ready as ready:  # a function that makes a model or a compiled world
         made = ready.made
         title = env if isinstance(env, str) else f"<{made.name or 'mdp'}>"
-        return from_mdp(made, title) if isinstance(made, FiniteMDP) else _from_compiled(title, made)
+        return from_mdp(made, title) if isinstance(made, FiniteMDP) else _from_compiled(title, made, own=True)
     fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) or first.n > 1 else None
     try:
         given = isinstance(env, gym.Env | gym.vector.VectorEnv)

@@ -101,6 +101,29 @@ def fits(known: Space, space: Space) -> bool:
     return same_names and len(parts[0]) == len(parts[1]) and all(map(fits, *parts))
 
 
+def unbounded(space: Space) -> Space:
+    """The space without the bounds of real numbers, which are no part of what an agent learns of."""
+    if isinstance(space, LEAVES):
+        return Box(space.shape, space.dtype) if isinstance(space, Box) and bounds_of(space) is None else space
+    parts = [unbounded(part) for part in parts_of(space)]
+    if isinstance(space, Named):
+        return Named(space.names, tuple(parts))
+    return Masked(*parts) if isinstance(space, Masked) else tuple(parts)
+
+
+def box_bounds(space: Space) -> tuple[Any, Any]:
+    """(low, high) [k] of all numbers of the Boxes in an observation, in order; infinite where open. Flags have none."""
+    ends: tuple[list[Any], list[Any]] = ([np.zeros(0)], [np.zeros(0)])
+    for leaf in leaves_of(visible(space)):
+        if isinstance(leaf, Box) and leaf.dtype != "bool":
+            given = bounds_of(leaf) or tuple(
+                end if own is None else own for own, end in zip((leaf.low, leaf.high), (-np.inf, np.inf), strict=True)
+            )
+            for end, numbers in zip(ends, given, strict=True):
+                end.append(np.broadcast_to(np.ravel(np.asarray(numbers, np.float64)), math.prod(leaf.shape)))
+    return np.concatenate(ends[0]), np.concatenate(ends[1])
+
+
 def n_features(leaf: Leaf) -> int:
     """How many numbers a flat network sees of one observation: integers are one-hot."""
     return math.prod(leaf.shape) if isinstance(leaf, Box) else int(limits_of(leaf).sum())

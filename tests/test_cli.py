@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 import bellmax as bx
-from bellmax.cli import folder_name
-from bellmax.command import read_env
+from bellmax.command import folder_name, read_env
 from bellmax.contracts import Discrete
 from bellmax.files.existing_folders import numbered
 from bellmax.values import read_pairs

@@ -14,6 +14,7 @@ FLOORS = [
         "arguments",
         "spaces",
         "agent_config",
+        "registry",
         "values",
         "stderr",
         "names",
@@ -38,7 +39,7 @@ FLOORS = [
     ["files"],
     ["loops"],
     ["training"],
-    ["report", "doctor", "command", "cli", "__main__"],
+    ["report", "doctor", "extend", "command", "cli", "__main__"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

@@ -21,7 +21,7 @@ from bellmax.sources import find_world
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 4, "records": 2, "progress": False}
 OFFLINE = ["q-learning", "double-q", "speedy-q", "dyna-q", "prioritized-sweeping", "r-max", "delayed-q"]
-TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]
+TABULAR = [name for name in AGENTS if AGENTS.place(name).startswith("bellmax.tabular")]
 
 
 @functools.cache

@@ -30,7 +30,7 @@ def test_where_its_module_is_not_imported_that_is_said(tmp_path: Path) -> None:
     bx.train("corridor", Careful, steps=200, final_episodes=0, out=tmp_path / "run")
     script = f"import bellmax as bx\nbx.load({str(tmp_path / 'run')!r})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "CorruptCheckpoint" in done.stderr
-    assert "import its module before" in done.stderr
+    assert "UnsafeFile: refusing to import 'test_own_agents'" in done.stderr
+    assert "import test_own_agents before you load the file" in done.stderr
     with pytest.raises(bx.ConfigError, match="unknown agent 'careful-p'"):
         agent_class("careful-p")

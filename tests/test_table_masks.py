@@ -26,7 +26,7 @@ from bellmax.tabular.kernel import new_generator
 from bellmax.tabular.representation import MaskedTable, greedy, largest, mean_value
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 3, "records": 2, "progress": False}
-TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]
+TABULAR = [name for name in AGENTS if AGENTS.place(name).startswith("bellmax.tabular")]
 
 
 class Lane(gym.Env[Any, Any]):

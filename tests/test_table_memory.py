@@ -21,7 +21,7 @@ from bellmax.loops import table_memory
 from bellmax.tabular.agent import Shape
 from bellmax.tabular.stepping import init_state
 
-TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]
+TABULAR = [name for name in AGENTS if AGENTS.place(name).startswith("bellmax.tabular")]
 
 
 class Big(gym.Env[Any, Any]):

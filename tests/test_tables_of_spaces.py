@@ -34,7 +34,7 @@ from bellmax.envs.host_world import open_world
 from bellmax.tabular.cells import make_coder, numbers_of, plan_cells, rows_of, states_of
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 6, "records": 2, "progress": False}
-TABULAR = [name for name, (module, _, _) in AGENTS.items() if module.startswith("bellmax.tabular")]
+TABULAR = [name for name in AGENTS if AGENTS.place(name).startswith("bellmax.tabular")]
 
 # name: (the space, two observations that call for other actions, rows of the table)
 CASES: dict[str, tuple[native.Space[Any], tuple[Any, Any], int]] = {

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.agent_config import hints
-from bellmax.catalog import AGENTS, agent_class, agent_name, make_agent
+from bellmax.catalog import AGENTS, PRESETS, agent_class, agent_name, make_agent
 from bellmax.cli import main
 from bellmax.contracts import MOST_LISTED, nearest, unknown
 from bellmax.envs.naming import ATARI, MINATAR, meant
@@ -150,8 +150,8 @@ def test_words_on_the_command_line() -> None:
 def test_an_agent_in_any_spelling(name: str) -> None:
     for written in (name.upper(), name.title(), name.replace("-", "_"), name.replace("-", " "), name.replace("-", "")):
         assert agent_name(written) == name
-    if not AGENTS[name][2]:
-        assert agent_name(AGENTS[name][1]) == name
+    if name not in PRESETS:
+        assert agent_name(AGENTS[name].__name__) == name
         cls = agent_class(name)
         assert make_agent(cls, "MountainCar-v0", {}) == make_agent(name, "MountainCar-v0", {})
 

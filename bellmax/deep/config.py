@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bellmax.agent_config import AgentConfig, Limits, as_spelled, setting
-from bellmax.contracts import Agent, Space, unknown
+from bellmax.contracts import Agent, ConfigError, Space, unknown
 from bellmax.deep.method import Method
 from bellmax.deep.optax_names import arguments, optimizers
 from bellmax.networks.network import CELLS
-from bellmax.networks.torsos import TORSOS
+from bellmax.networks.torsos import find_torso
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +101,11 @@ class DeepConfig(AgentConfig):
     def conflicts(self) -> list[str]:
         """Rules between fields."""
         problems = []
-        if self.network not in ("auto", *TORSOS):
-            problems.append(unknown("network", self.network, ["auto", *TORSOS]))
+        if self.network != "auto":
+            try:
+                find_torso(self.network)
+            except ConfigError as error:
+                problems.append(str(error))
         if "learning_rate" not in arguments(self.optimizer):
             problems.append(unknown("optimizer", self.optimizer, optimizers()))
         if self.exploration == "ladder" and self.num_envs == 1:

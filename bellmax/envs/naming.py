@@ -11,6 +11,7 @@ from types import ModuleType
 import gymnasium as gym
 
 from bellmax.contracts import listed, nearest
+from bellmax.registry import WORLDS
 
 # ids that appear once a package is imported: how they begin, its module, how it is installed
 PACKAGES = {
@@ -65,7 +66,7 @@ def meant(name: str) -> str:
     from bellmax.envs.probes import PROBES
     from bellmax.mdp.gallery import GALLERY
 
-    own = [*GALLERY, *PROBES]
+    own = [*GALLERY, *PROBES, *WORLDS]
     if (write := module_meant(name)) and name not in own:
         return f"did you mean {write!r}?"
     registered = {known for known in gym.registry if not known.startswith(("GymV21", "GymV26")) and not game_of(known)}

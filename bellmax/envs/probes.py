@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from bellmax.contracts import Array, Box, FloatArray, Masked
 from bellmax.envs.functional import World
+from bellmax.registry import Registry
 
 
 class Probe(NamedTuple):
@@ -199,18 +200,21 @@ def _pay_recall(cue: Array, time: Array, action: Array) -> Array:
     return jnp.where(time == 2, cue * (2 * action - 1), 0.0)
 
 
-PROBES: dict[str, Callable[[], Probe]] = {
-    "probe:constant": constant,
-    "probe:observation": observation,
-    "probe:delay": delay,
-    "probe:action": action,
-    "probe:match": match,
-    "probe:termination": termination,
-    "probe:time-limit": time_limit,
-    "probe:autoreset": autoreset,
-    "probe:mask": mask,
-    "probe:recall": recall,
-}
+PROBES: Registry[Callable[[], Probe]] = Registry(
+    "probe",
+    {
+        "probe:constant": constant,
+        "probe:observation": observation,
+        "probe:delay": delay,
+        "probe:action": action,
+        "probe:match": match,
+        "probe:termination": termination,
+        "probe:time-limit": time_limit,
+        "probe:autoreset": autoreset,
+        "probe:mask": mask,
+        "probe:recall": recall,
+    },
+)
 
 
 def _world(

@@ -15,9 +15,9 @@ from safetensors.numpy import save as to_bytes
 from bellmax import spaces
 from bellmax.agent_config import AgentConfig, build, is_tabular
 from bellmax.arguments import path_of
-from bellmax.catalog import saved_class
 from bellmax.contracts import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space, listed
 from bellmax.files import storage
+from bellmax.files.saved_parts import saved_class
 from bellmax.files.storage import fingerprint
 
 SUFFIXES = (".safetensors", ".json")
@@ -118,7 +118,7 @@ def read_files(stem: Path, lead: tuple[int, ...] = ()) -> PolicyParts:
         if fingerprint(card, arrays) != recorded:
             raise ValueError("their content is not what was written")
         check_named(card)
-        config = build(saved_class(card["agent"]), card["hyper_parameters"])
+        config = build(saved_class(card), card["hyper_parameters"])
         space = spaces.from_json(card["space"], network=not is_tabular(config))
         coding = card.get("action_coding", {})
         policy = PolicyParts(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"], coding)
@@ -167,6 +167,9 @@ def check_named(card: Mapping[str, Any]) -> None:
     for name, kind in kinds.items():
         if type(card[name]) is not kind:
             raise TypeError(f"{name}={card[name]!r} is not of type {kind.__name__}")
+    parts = card.get("parts", {})
+    if type(parts) is not dict or not all(type(path) is str and ":" in path for path in parts.values()):
+        raise TypeError(f"parts={parts!r} is not a dictionary of module:name")
 
 
 def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tuple[int, ...]]:

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bellmax.arguments import keywords
-from bellmax.contracts import ConfigError, UnsafeFile
+from bellmax.contracts import ConfigError, IncompatibleCheckpoint, UnsafeFile
 from bellmax.envs.making import normal_wrappers
+from bellmax.mdp.gallery import GALLERY
+from bellmax.registry import WORLDS
 from bellmax.sources import Source, find_world
 
 # Gymnasium's wrappers that only compute: nothing on disk, no window, no function that a string could name
@@ -114,6 +116,7 @@ def find_saved_world(
         say: called with a line on what differs from training.
 
     Raises:
+        IncompatibleCheckpoint: it has a name that its owner registers, and nobody has.
         UnsafeFile: only a file asks for something that imports, writes or opens a window.
         ConfigError: as `find_world`.
     """
@@ -123,6 +126,8 @@ def find_saved_world(
             f"refusing to import {name.partition(':')[0]!r}, because only the saved file names it; to allow it, pass "
             f"world={name!r} (--world {name})"
         )
+    if world is None and not name.startswith("<"):
+        _check_known(name)
     if world is None or (isinstance(world, str) and world == name):
         return _make(name, _merged(given, name, saved, trusted, say), handling)
     if not isinstance(world, str) and name.startswith("<") and saved:  # an object, given again: that, or another one
@@ -137,6 +142,24 @@ def find_saved_world(
         lost = f"; its env_kwargs {dict(saved)} do not apply" if saved else ""
         say(f"{source.name} is not the environment of training, {name}{lost}")
     return source
+
+
+def _check_known(name: str) -> None:
+    """Refuse the name of an environment that its owner registers, where nobody has.
+
+    Raises:
+        IncompatibleCheckpoint: it is not registered.
+    """
+    own = re.fullmatch(r"[^:/]+(?<!-v\d)(?<!-v\d\d)", name)
+    if own and name not in WORLDS and name not in GALLERY:
+        import gymnasium as gym
+
+        if name not in gym.registry:
+            raise IncompatibleCheckpoint(
+                f"the file was saved with the environment {name!r}, and {name!r} is not known here: import the module "
+                "that registers it before you use the file (on the command line: --import MODULE), or give the "
+                "environment again"
+            )
 
 
 def _make(world: Any, env_kwargs: dict[str, Any], handling: Any) -> Source:

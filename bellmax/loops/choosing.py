@@ -25,8 +25,6 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
         from bellmax.loops.table_setup import is_compiled
 
         possible = is_compiled(source)
-    if asked == "host" and source.open is None:
-        raise ConfigError(f"{source.name} exists only as a compiled world; use loop='compiled' or 'auto'")
     if asked == "compiled" and not possible:
         raise ConfigError(
             f"loop='compiled' needs a transition table or a compiled twin, which {source.name} has not; "
@@ -38,7 +36,7 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
     if possible:
         return "compiled", f"{source.name} has " + ("a transition table" if model else "a compiled twin")
     if source.open is None:
-        raise ConfigError(f"{config.name} keeps a table, and {source.name} is a world for networks; use dqn")
+        return "host", f"a table steps {source.name} through Gymnasium"
     if isinstance(source.space, Masked):
         return "host", f"through Gymnasium, with the action masks of {source.name}"
     why = source.without_twin or f"{source.name} has no compiled twin"

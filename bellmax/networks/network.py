@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bellmax.contracts import Array, ConfigError, Space, unknown
+from bellmax.contracts import Array, Space
 from bellmax.keys import drawn, make_key
 from bellmax.networks.layers import GRU, LSTM, Dense, NoisyDense, Norm, SpectralDense, Standardizer
 from bellmax.networks.packing import is_real, outline
-from bellmax.networks.torsos import TORSOS, choose_torso
+from bellmax.networks.torsos import choose_torso, find_torso
 from bellmax.spaces import visible, zeros
 
 CELLS: dict[str, Any] = {"none": None, "lstm": LSTM, "gru": GRU}
@@ -151,10 +151,8 @@ class TorsoAndHead(eqx.Module):
         k_torso, k_cell, k_head = jax.random.split(key, 3)
         seen = visible(space)
         name = choose_torso(spec.torso, seen)
-        if name not in TORSOS:
-            raise ConfigError(unknown("network", name, ["auto", *TORSOS]))
         self.standardizer = Standardizer(seen) if spec.standardize else None
-        self.torso = TORSOS[name](seen, spec.widths[:-1], spec.normalization, k_torso)
+        self.torso = find_torso(name)(seen, spec.widths[:-1], spec.normalization, k_torso)
         (n,) = jax.eval_shape(self.torso, zeros(seen)).shape
         cell = CELLS[spec.cell]
         self.cell = None if cell is None else cell(n, (spec.widths or (n,))[-1], k_cell)

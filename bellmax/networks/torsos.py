@@ -1,4 +1,4 @@
-"""JAX and Equinox. Torsos: from ONE observation to features [F]. To add one, add its class to `TORSOS`."""
+"""JAX and Equinox. Torsos: from ONE observation to features [F]. To add one here, add it to `TORSOS`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from bellmax.agent_config import fold
 from bellmax.arguments import describe
 from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Space
 from bellmax.networks.convolution import Conv
 from bellmax.networks.images import channels_last, height_axis, image_of, image_shape, scaled
 from bellmax.networks.layers import Dense, Norm, SpectralDense
+from bellmax.registry import Registry
 from bellmax.spaces import LEAVES, leaves_of, map_space, n_features
 
 
@@ -184,34 +184,49 @@ NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # (width, size, stride): Mnih et 
 EFFICIENT = ((32, 5, 5), (64, 5, 5))  # van Hasselt et al. (2019), data-efficient Rainbow: a sixth of the arithmetic
 MINATAR = ((16, 3, 1),)  # Young and Tian (2019), section 4
 
-TORSOS: dict[str, Make] = {
-    "mlp": _mlp,
-    "minatar": _image(lambda space, norm, key: Convolutions(space, MINATAR, norm, key)),
-    "nature": _image(lambda space, norm, key: Convolutions(space, NATURE, norm, key)),
-    "efficient": _image(lambda space, norm, key: Convolutions(space, EFFICIENT, norm, key)),
-    "impala": _image(lambda space, norm, key: Impala(space, 1, norm, key)),
-    "combined": Combined,
-}
-BUILT_IN = ("auto", *TORSOS)
+TORSOS: Registry[Make] = Registry(
+    "network",
+    {
+        "mlp": _mlp,
+        "minatar": _image(lambda space, norm, key: Convolutions(space, MINATAR, norm, key)),
+        "nature": _image(lambda space, norm, key: Convolutions(space, NATURE, norm, key)),
+        "efficient": _image(lambda space, norm, key: Convolutions(space, EFFICIENT, norm, key)),
+        "impala": _image(lambda space, norm, key: Impala(space, 1, norm, key)),
+        "combined": Combined,
+    },
+    reserved=("auto",),
+)
+BUILT_IN = TORSOS.built_in
 
 
 def register_torso(name: str, make: Make) -> None:
-    """Let `network=name` stand for a torso of your own.
+    """Let `network=name` stand for a network of your own; also called `bellmax.extend.register_network`.
 
     `make(space, widths, normalization, key)` returns an Equinox module of arrays that maps ONE observation to features
-    [F]; widths are those of `net_arch` but for the last, which belongs to the head. A name of your own may be given
-    again.
+    [F]; widths are those of `net_arch` but for the last, which belongs to the head.
 
     Raises:
-        ConfigError: the name is empty, or one of bellmax's own in any spelling; or `make` cannot be called.
+        ConfigError: the name is empty, or taken in any spelling; or `make` cannot be called.
     """
-    if not isinstance(name, str) or not fold(name):
-        raise ConfigError(f"`name` must be a string with letters or digits; got {describe(name)}")
-    if fold(name) in map(fold, BUILT_IN):
-        raise ConfigError(f"{name!r} is a network of bellmax; give yours another name than {', '.join(BUILT_IN)}")
-    if not callable(make):
+    given: Any = make
+    if not callable(given):
+        TORSOS.check_name(name, make)
         raise ConfigError(f"`make` must be a function of (space, widths, normalization, key); got {describe(make)}")
-    TORSOS[name] = make
+    TORSOS.register(name, make)
+
+
+def find_torso(name: str) -> Make:
+    """What makes the network of this name, or that at `module:name`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    make: Any = TORSOS.find(name)
+    if not callable(make):
+        raise ConfigError(
+            f"network {name!r} is {describe(make)}; give a class or a function of (space, widths, normalization, key)"
+        )
+    return make  # type: ignore[no-any-return]
 
 
 def choose_torso(name: str, space: Space) -> str:

@@ -16,13 +16,16 @@ from bellmax.arguments import check_call, integer, keywords
 from bellmax.contracts import ConfigError, EnvCrashed
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Level, Report
-from bellmax.envs.making import Env, make
+from bellmax.envs.functional import World
+from bellmax.envs.making import Env, Ready, make
 from bellmax.envs.native_spaces import Spaces, one_line, read_spaces
 from bellmax.envs.playing import Event, Player
 from bellmax.envs.stateful import refuse_carrying, refuse_learning
 from bellmax.machine import resident_mb
+from bellmax.registry import WORLDS
+from bellmax.report.checking_worlds import check_world
 
-Source: TypeAlias = "str | Env | Callable[..., Env]"
+Source: TypeAlias = "str | Env | World | Callable[..., Env | World]"
 
 SPACES = "observation_space", "action_space"
 COMPARED = 1_000  # steps of which two plays are compared
@@ -42,17 +45,26 @@ def check_env(
 ) -> Report:
     """Play `steps` random steps in an environment; return a report of what is wrong with it and how to fix it.
 
-    `env` is an id, a class, another callable, or an environment, which is reset but not closed.
+    `env` is an id, a class, another callable, or an environment, which is reset but not closed. What is a
+    compiled World, or creates one, is checked by `check_world`.
 
     Raises:
         ConfigError: an argument is unknown, or there is no such environment, or it cannot be created.
     """
     check_call("check_env", "steps", misplaced, unknown, {"n_steps": "steps"}, "one argument without a name, env")
     steps, seed = integer("steps", steps), integer("seed", seed, 0)
+    if isinstance(env, World):
+        return check_world(env, steps=steps, seed=seed)
     findings = Findings()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("default")
-        name, facts = _check(env, steps, seed, keywords("env_kwargs", env_kwargs), findings)
+        try:
+            env = WORLDS[env] if isinstance(env, str) and env in WORLDS else env
+            name, facts = _check(env, steps, seed, keywords("env_kwargs", env_kwargs), findings)
+        except Ready as ready:
+            if isinstance(ready.made, World):
+                return check_world(ready.made, steps=steps, seed=seed)
+            raise
     for warning in warned:
         if not issubclass(warning.category, DeprecationWarning):
             what = f"{warning.category.__name__}: {' '.join(str(warning.message).split())}"
@@ -60,7 +72,7 @@ def check_env(
     return Report(name, findings.all(), facts)
 
 
-def _check(env: Source, steps: int, seed: int, kwargs: Any, findings: Findings) -> tuple[str, dict[str, Any]]:
+def _check(env: Any, steps: int, seed: int, kwargs: Any, findings: Findings) -> tuple[str, dict[str, Any]]:
     """The environment's name, and the facts."""
     name, limit, worlds, owned = "", None, list[Env](), not isinstance(env, gym.Env)
     findings.well("constructor", "called twice" if owned else "not called: the environment exists already")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import EnvWarning, FloatArray, IntArray
+from bellmax.contracts import EnvWarning, FloatArray, IntArray, Masked
 from bellmax.dispatch import in_32_bits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
@@ -62,7 +62,8 @@ def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[
     by_table = getattr(actor.config, "recurrent", "none") == "none"
     if by_table and source.is_model and source.mdp is not None and _is_listed(actor, source.mdp):
         return play_table(source.mdp, actor.table(), episodes, seed)
-    if source.open is None:
+    by_hand = actor.config_is_tabular and ("low" in actor.arrays or isinstance(actor.space, Masked))
+    if source.open is None and not by_hand:
         return play_compiled(actor, source, episodes, seed)
     return play_host(actor, source, episodes, seed, stop)
 

@@ -14,6 +14,7 @@ from bellmax.agent_config import AgentConfig, is_tabular
 from bellmax.contracts import ConfigError, Masked, RunWarning, Space, counted
 from bellmax.files import storage
 from bellmax.files.policy_files import PolicyParts, find_policy, read_files, save_policy
+from bellmax.files.saved_parts import agent_of
 from bellmax.names import POLICY, meant
 from bellmax.stderr import warn
 from bellmax.training.policy_values import Look, blank_carry, make_look
@@ -161,7 +162,7 @@ class Policy:
             "format": storage.FORMAT,
             "world": self.world,
             "env_kwargs": self.env_kwargs,
-            "agent": self.config.name,
+            **agent_of(self.config),
             "hyper_parameters": asdict(self.config),
             "space": spaces.to_json(self.space),
             "n_actions": self.n_actions,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bellmax.contracts import ConfigError
+from bellmax.files.saved_parts import agent_of
 from bellmax.training.options import FIXED
 from bellmax.training.run import Run
 from bellmax.training.saved_runs import load
@@ -20,8 +21,9 @@ def find_differences(asked: Run, saved: Run) -> list[str]:
         (name, getattr(asked, name), getattr(saved, name)) for name in ("world", "steps", "seeds", "loop")
     ]
     pairs.append(("env_kwargs", json.loads(json.dumps(asked.env_kwargs)), saved.env_kwargs))  # a tuple comes as a list
-    pairs.append(("agent", asked.config.name, saved.config.name))
-    if asked.config.name == saved.config.name:
+    agents = agent_of(asked.config)["agent"], agent_of(saved.config)["agent"]
+    pairs.append(("agent", *agents))
+    if agents[0] == agents[1]:
         pairs += _unlike(asdict(asked.config), asdict(saved.config))
     pairs += [pair for pair in _unlike(asdict(asked.options), asdict(saved.options)) if pair[0] in (*FIXED, "data")]
     return [f"{name}={mine!r} (saved: {theirs!r})" for name, mine, theirs in pairs if mine != theirs]

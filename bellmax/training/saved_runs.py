@@ -11,10 +11,10 @@ import numpy as np
 
 from bellmax.agent_config import build
 from bellmax.arguments import path_of
-from bellmax.catalog import saved_class
 from bellmax.contracts import ConfigError, CorruptCheckpoint
 from bellmax.files import run_files, storage
 from bellmax.files.dataset import Dataset
+from bellmax.files.saved_parts import agent_of, saved_class
 from bellmax.loops.parts import Episodes
 from bellmax.training.history import History
 from bellmax.training.options import read_options
@@ -41,7 +41,7 @@ def _card(run: Run) -> dict[str, Any]:
     return {
         "world": run.world,
         "env_kwargs": run.env_kwargs,
-        "agent": run.config.name,
+        **agent_of(run.config),
         "hyper_parameters": asdict(run.config),
         "steps": run.steps,
         "seeds": run.seeds,
@@ -105,12 +105,13 @@ def load(folder: str | os.PathLike[str]) -> Run:
     Raises:
         ConfigError: there is no run in this folder.
         CorruptCheckpoint: a file of it is missing or damaged.
+        IncompatibleCheckpoint, UnsafeFile: it is of an agent or network of your own whose module is not imported.
     """
     path = path_of("folder", folder)
     card = run_files.read_card(path)
     try:
         run_files.check_plan(card)
-        config = build(saved_class(card["agent"]), card["hyper_parameters"])
+        config = build(saved_class(card), card["hyper_parameters"])
         history = (path / "history.csv").read_text()
         run = Run(
             card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],

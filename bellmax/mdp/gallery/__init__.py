@@ -11,28 +11,32 @@ from bellmax.mdp.gallery.mazes import blocking_maze, dyna_maze, shortcut_maze
 from bellmax.mdp.gallery.operations import admission_control, gamblers_problem, inventory, machine_replacement
 from bellmax.mdp.gallery.rental import car_rental
 from bellmax.mdp.model import FiniteMDP
+from bellmax.registry import Registry
 
-GALLERY: dict[str, Callable[..., FiniteMDP]] = {
-    "corridor": corridor,
-    "random-walk": random_walk,
-    "chain": chain,
-    "river-swim": river_swim,
-    "maximization-bias": maximization_bias,
-    "gridworld": gridworld,
-    "cliff": cliff,
-    "windy-gridworld": windy_gridworld,
-    "four-rooms": four_rooms,
-    "deep-sea": deep_sea,
-    "dyna-maze": dyna_maze,
-    "blocking-maze": blocking_maze,
-    "shortcut-maze": shortcut_maze,
-    "gamblers-problem": gamblers_problem,
-    "car-rental": car_rental,
-    "inventory": inventory,
-    "machine-replacement": machine_replacement,
-    "admission-control": admission_control,
-    "garnet": random_garnet,
-}
+GALLERY: Registry[Callable[..., FiniteMDP]] = Registry(
+    "model",
+    {
+        "corridor": corridor,
+        "random-walk": random_walk,
+        "chain": chain,
+        "river-swim": river_swim,
+        "maximization-bias": maximization_bias,
+        "gridworld": gridworld,
+        "cliff": cliff,
+        "windy-gridworld": windy_gridworld,
+        "four-rooms": four_rooms,
+        "deep-sea": deep_sea,
+        "dyna-maze": dyna_maze,
+        "blocking-maze": blocking_maze,
+        "shortcut-maze": shortcut_maze,
+        "gamblers-problem": gamblers_problem,
+        "car-rental": car_rental,
+        "inventory": inventory,
+        "machine-replacement": machine_replacement,
+        "admission-control": admission_control,
+        "garnet": random_garnet,
+    },
+)
 """The name on the command line -> the function."""
 
 __all__ = [

@@ -1,0 +1,156 @@
+"""Plain Python. What your own agents, networks and environments are made of: one page of names that stay as they are.
+
+    from bellmax import extend
+
+What stands here is public: it changes only with a deprecation, and `bellmax`'s other modules may change at any time.
+
+**An agent with a table** is a config class and a Numba kernel (docs/own-algorithm.md):
+
+    @kernel
+    def update(q, memory, options, step, behaviour, now):
+        error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
+        change(q, step.obs, step.action, step.step_size * error)
+        return error
+
+    @dataclass(frozen=True, kw_only=True)
+    class Mine(LearningConfig):
+        name: ClassVar[str] = "mine"
+        patience: float = setting(0.5, "a sentence on it", low=0.0)
+
+        def make(self, shape: Shape) -> TabularAgent:
+            return TabularAgent(update, find_behaviour(self))
+
+**An agent with a network** is a config class and the loss of ONE transition: a `Method`, made of `bellman` and
+`distributions`; what the loss measures is in the history (docs/own-algorithm.md). `copied`, `polyak` and
+`mean_of_copies` are targets.
+
+**A network** is a function `make(space, widths, normalization, key)` that returns any Equinox module from ONE
+observation to features; `flat` turns any observation into numbers (docs/own-network.md).
+
+**An environment** that compiles is a `World` of two functions (docs/own-world.md). `check_world` checks it, and
+`as_gymnasium` opens it as a Gymnasium environment. Other environments need nothing from here.
+
+Wherever a name is accepted, `module:name` is too; `register_agent`, `register_network` and `register_world` give short
+names. A saved run stores both, and no file makes bellmax import a module: import yours before you load the run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bellmax import bellman, distributions
+    from bellmax.agent_config import AgentConfig, setting, with_default
+    from bellmax.catalog import register_agent
+    from bellmax.contracts import (
+        Agent,
+        Array,
+        Box,
+        Discrete,
+        Experience,
+        Masked,
+        Memory,
+        MultiDiscrete,
+        Named,
+        Space,
+        Transition,
+    )
+    from bellmax.deep.algorithm import ReplayAlgorithm
+    from bellmax.deep.following import Part, copied, mean_of_copies, polyak
+    from bellmax.deep.method import Bootstrap, Look, Method, Metrics, Net, Network, Output, allowed
+    from bellmax.envs.compiled_gymnasium import as_gymnasium
+    from bellmax.envs.functional import World
+    from bellmax.networks.torsos import flat, flat_size
+    from bellmax.networks.torsos import register_torso as register_network
+    from bellmax.report.checking_worlds import check_world
+    from bellmax.sources import register_world
+    from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig
+    from bellmax.tabular.behaviour import find_behaviour
+    from bellmax.tabular.kernel import kernel, uniform
+    from bellmax.tabular.representation import change, greedy, largest, mean_value, value
+
+_HOME = {
+    "Agent": "bellmax.contracts",
+    "AgentConfig": "bellmax.agent_config",
+    "Array": "bellmax.contracts",
+    "Bootstrap": "bellmax.deep.method",
+    "Box": "bellmax.contracts",
+    "Discrete": "bellmax.contracts",
+    "Experience": "bellmax.contracts",
+    "LearningConfig": "bellmax.tabular.agent",
+    "Look": "bellmax.deep.method",
+    "Masked": "bellmax.contracts",
+    "Memory": "bellmax.contracts",
+    "Method": "bellmax.deep.method",
+    "Metrics": "bellmax.deep.method",
+    "MultiDiscrete": "bellmax.contracts",
+    "Named": "bellmax.contracts",
+    "Net": "bellmax.deep.method",
+    "Network": "bellmax.deep.method",
+    "Now": "bellmax.tabular.agent",
+    "Output": "bellmax.deep.method",
+    "Part": "bellmax.deep.following",
+    "ReplayAlgorithm": "bellmax.deep.algorithm",
+    "Shape": "bellmax.tabular.agent",
+    "Space": "bellmax.contracts",
+    "Step": "bellmax.tabular.agent",
+    "TabularAgent": "bellmax.tabular.agent",
+    "TabularConfig": "bellmax.tabular.agent",
+    "Transition": "bellmax.contracts",
+    "World": "bellmax.envs.functional",
+    "allowed": "bellmax.deep.method",
+    "as_gymnasium": "bellmax.envs.compiled_gymnasium",
+    "bellman": "bellmax",
+    "change": "bellmax.tabular.representation",
+    "check_world": "bellmax.report.checking_worlds",
+    "copied": "bellmax.deep.following",
+    "distributions": "bellmax",
+    "find_behaviour": "bellmax.tabular.behaviour",
+    "flat": "bellmax.networks.torsos",
+    "flat_size": "bellmax.networks.torsos",
+    "greedy": "bellmax.tabular.representation",
+    "kernel": "bellmax.tabular.kernel",
+    "largest": "bellmax.tabular.representation",
+    "mean_of_copies": "bellmax.deep.following",
+    "mean_value": "bellmax.tabular.representation",
+    "polyak": "bellmax.deep.following",
+    "register_agent": "bellmax.catalog",
+    "register_network": "bellmax.networks.torsos",
+    "register_world": "bellmax.sources",
+    "setting": "bellmax.agent_config",
+    "uniform": "bellmax.tabular.kernel",
+    "value": "bellmax.tabular.representation",
+    "with_default": "bellmax.agent_config",
+}
+_ELSEWHERE = {"register_network": "register_torso"}  # the name there
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home == "bellmax":
+        return importlib.import_module(f"bellmax.{name}")
+    if home is not None:
+        return getattr(importlib.import_module(home), _ELSEWHERE.get(name, name))
+    message = f"module 'bellmax.extend' has no attribute {name!r}"
+    if not name.startswith("_"):
+        from bellmax.names import meant
+
+        message += meant(name, _HOME)
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+__all__ = [  # noqa: RUF022 - what belongs together stands together
+    "register_agent", "register_network", "register_world",
+    "AgentConfig", "setting", "with_default",
+    "TabularAgent", "TabularConfig", "LearningConfig", "Shape", "Step", "Now", "kernel", "find_behaviour", "value",
+    "change", "largest", "greedy", "mean_value", "uniform",
+    "ReplayAlgorithm", "Method", "Output", "Net", "Metrics", "Look", "Bootstrap", "allowed", "bellman", "distributions",
+    "Part", "copied", "polyak", "mean_of_copies", "Agent", "Memory", "Experience", "Transition",
+    "Network", "flat", "flat_size",
+    "World", "Box", "Discrete", "MultiDiscrete", "Named", "Masked", "Space", "Array", "check_world", "as_gymnasium",
+]  # fmt: skip

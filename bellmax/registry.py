@@ -1,0 +1,191 @@
+"""Plain Python. Names of agents, networks, models and environments: a registry for each kind, open to your own.
+
+A thing of your own has two names: the one it is registered under in this process, and `module:name`, where it stands.
+A saved file holds both, and makes bellmax import neither: see `present`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from bellmax.agent_config import fold
+from bellmax.arguments import describe
+from bellmax.contracts import ConfigError, IncompatibleCheckpoint, UnsafeFile, listed, nearest, unknown
+
+T = TypeVar("T")
+
+
+class Registry(MutableMapping[str, T]):
+    """Things of one kind by name. A value may be "module:name" and is then imported when it is asked for.
+
+    Args:
+        kind: what the things are called in messages, such as "agent".
+        known: bellmax's own.
+        reserved: names that cannot be given to anything else.
+    """
+
+    def __init__(self, kind: str, known: Mapping[str, T | str], reserved: Sequence[str] = ()) -> None:
+        self.kind, self._known = kind, dict(known)
+        self.built_in = (*reserved, *known)
+
+    def __getitem__(self, name: str) -> T:
+        thing = self._known[name]
+        if isinstance(thing, str):
+            thing = self._known[name] = locate(self.kind, thing)
+        return thing
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        self._known[name] = thing
+
+    def __delitem__(self, name: str) -> None:
+        del self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def place(self, name: str) -> str:
+        """Where the thing of this name stands, "module:name"; imports nothing."""
+        thing = self._known[name]
+        return thing if isinstance(thing, str) else place_of(thing)
+
+    def name_of(self, thing: T) -> str | None:
+        """The first name of `thing`, or None; imports nothing."""
+        place = place_of(thing)
+        return next((name for name, held in self._known.items() if held is thing or held == place), None)
+
+    def find(self, name: str) -> T:
+        """The thing of this name, or that which stands at `module:name`.
+
+        Raises:
+            ConfigError: there is no such thing; the message offers the nearest.
+        """
+        if name in self._known:
+            return self[name]
+        if ":" in name:
+            return locate(self.kind, name)  # type: ignore[no-any-return]
+        raise ConfigError(f"{unknown(self.kind, name, {*self.built_in, *self._known})}{or_own(self.kind)}")
+
+    def register(self, name: str, thing: T) -> None:
+        """Let `name` stand for `thing`. What was registered from the same place may be registered again.
+
+        Raises:
+            ConfigError: the name is empty, has a colon, or is taken, in any spelling.
+        """
+        self.check_name(name, thing)
+        self._known[name] = thing
+
+    def check_name(self, name: str, thing: Any) -> None:
+        """Refuse a name that `register` would refuse. Raises: as `register`."""
+        if not isinstance(name, str) or not fold(name):
+            raise ConfigError(f"`name` must be a string with letters or digits; got {describe(name)}")
+        if ":" in name or "/" in name:
+            raise ConfigError(f"`name` {name!r} has a colon or a slash, which stand for modules; leave it out")
+        if fold(name) in map(fold, self.built_in):
+            raise ConfigError(
+                f"{name!r} is {article(self.kind)} of bellmax; give yours another name than {listed(self.built_in)}"
+            )
+        for other, held in self._known.items():
+            if fold(other) == fold(name) and held is not None and (other != name or place_of(held) != place_of(thing)):
+                raise ConfigError(
+                    f"{name!r} is taken: {other!r} is {article(self.kind)} registered from {place_of(held)}; give "
+                    "yours another name"
+                )
+
+
+def article(kind: str) -> str:
+    """A kind with its article: "an agent"."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def or_own(kind: str) -> str:
+    """What else may be written where a name of this kind is not known."""
+    return f"; one of your own is module:{'Class' if kind == 'agent' else 'name'}, or registered by bellmax.extend"
+
+
+def locate(kind: str, path: str) -> Any:
+    """Import the module of "module:name" and return what stands there.
+
+    Raises:
+        ConfigError: there is no such module, or nothing of this name in it.
+    """
+    module, _, name = path.partition(":")
+    found = _imported(module)
+    if found is None:
+        try:
+            found = importlib.import_module(module)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(
+                f"{kind} {path!r}: cannot import {module!r}: {error}; check the spelling, and that its folder is on "
+                "Python's path (the command line also looks in the current folder)"
+            ) from error
+    try:
+        thing: Any = found
+        for part in name.split("."):
+            thing = getattr(thing, part)
+    except AttributeError as error:
+        near = nearest(name, [each for each in vars(found) if not each.startswith("_")])
+        remedy = f"; did you mean '{module}:{near}'?" if near else ""
+        raise ConfigError(f"{kind} {path!r}: module {module!r} has no {name!r}{remedy}") from error
+    return thing
+
+
+def place_of(thing: Any) -> str:
+    """Where a class or function stands, as "module:name"; of a script that was run, by the name of its file."""
+    if isinstance(thing, str):
+        return thing
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{_module_name(kind.__module__)}:{kind.__qualname__}"
+
+
+def present(kind: str, path: str, suits: Callable[[Any], bool]) -> Any:
+    """What stands at "module:name", which only a file says; imports nothing and runs no code of the module.
+
+    Raises:
+        UnsafeFile: the module is not imported; the message says how to allow it.
+        IncompatibleCheckpoint: the module has no such thing.
+    """
+    module, _, name = path.partition(":")
+    found = _imported(module)
+    if found is None:
+        raise UnsafeFile(
+            f"refusing to import {module!r}, because only the saved file names it, for its {kind} {path!r}; to allow "
+            f"it, import {module} before you load the file (on the command line: --import {module})"
+        )
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise UnsafeFile(f"the saved file says that its {kind} is {path!r}, of Python's own library; it is not used")
+    thing: Any = found
+    for part in name.split("."):
+        thing = vars(thing).get(part) if isinstance(thing, ModuleType | type) else None
+    if thing is None or not suits(thing):
+        what = f"has no {name!r}" if thing is None else f"has a {name!r} that is not {article(kind)}"
+        raise IncompatibleCheckpoint(
+            f"the file was saved with the {kind} {path!r}, and module {module!r} {what}; restore it there"
+        )
+    return thing
+
+
+def _imported(module: str) -> ModuleType | None:
+    """A module that is imported already; also the script that runs, by the name of its file."""
+    if module not in sys.modules and module == _module_name("__main__"):
+        return sys.modules.get("__main__")
+    return sys.modules.get(module)
+
+
+def _module_name(module: str) -> str:
+    if module != "__main__":
+        return module
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return str(spec.name) if spec is not None else Path(file).stem if file else module
+
+
+WORLDS: Registry[Callable[..., Any]] = Registry("environment", {})
+"""Environments of your own: functions that return a FiniteMDP, a compiled World or a Gymnasium environment."""
