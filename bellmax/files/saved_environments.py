@@ -12,9 +12,11 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bellmax.agent_config import AgentConfig
 from bellmax.arguments import keywords
 from bellmax.contracts import ConfigError, IncompatibleCheckpoint, UnsafeFile
 from bellmax.envs.making import normal_wrappers
+from bellmax.files.saved_parts import agent_of
 from bellmax.mdp.gallery import GALLERY
 from bellmax.registry import WORLDS
 from bellmax.sources import Source, find_world
@@ -40,10 +42,12 @@ def imports_module(world: Any) -> bool:
     return isinstance(world, str) and ":" in world and not world.startswith(("probe:", "gymnax:"))
 
 
-def typed_again(world: str, env_kwargs: Mapping[str, Any]) -> str:
+def typed_again(world: str, env_kwargs: Mapping[str, Any], config: AgentConfig) -> str:
     """The options of the command line without which a saved run imports nothing; each after a space."""
     words = dict.fromkeys(key for key, _ in find_risks(env_kwargs))
     named = f" --world {shlex.quote(world)}" if imports_module(world) else ""
+    modules = dict.fromkeys(path.partition(":")[0] for path in agent_of(config).get("parts", {}).values())
+    named += "".join(f" --import {shlex.quote(module)}" for module in modules)
     return named + "".join(f" --env {shlex.quote(f'{key}={json.dumps(env_kwargs[key])}')}" for key in words)
 
 

@@ -58,7 +58,7 @@ def describe_run(run: Any) -> str:
         parts.append(describe_optimality(run.steps_to_optimal(), run.unit.removesuffix("s")))
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
-        named = typed_again(run.world, run.env_kwargs)  # what only a file says is not done
+        named = typed_again(run.world, run.env_kwargs, run.config)  # what only a file says is not done
         parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
     return render(*parts)
 

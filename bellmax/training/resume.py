@@ -167,6 +167,8 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
         if run.folder is not None and run.policies:
             say(f"stopped; what was learned before is saved in {run.folder}")
             if (run.folder / checkpoint.MANIFEST).is_file():
-                say(f"next: bellmax resume {shlex.quote(str(run.folder))}{typed_again(run.world, run.env_kwargs)}")
+                say(
+                    f"next: bellmax resume {shlex.quote(str(run.folder))}{typed_again(run.world, run.env_kwargs, run.config)}"
+                )
         raise
     return run
