@@ -358,7 +358,12 @@ def test_what_keeps_from_the_compiled_twin_is_said() -> None:
 def test_what_a_saved_run_imports_is_typed_again() -> None:
     from bellmax.files.saved_environments import typed_again
 
-    assert typed_again("CartPole-v1", {}) == ""
-    assert typed_again("envs:Walk", {"wrappers": ["mine:Around"]}) == (
+    assert typed_again("CartPole-v1", {}, bx.QLearning()) == ""
+    assert typed_again("envs:Walk", {"wrappers": ["mine:Around"]}, bx.QLearning()) == (
         """ --world envs:Walk --env 'wrappers=["mine:Around"]'"""
     )
+
+    class Own(bx.QLearning):
+        """Of this module."""
+
+    assert typed_again("corridor", {}, Own()) == f" --import {__name__}"

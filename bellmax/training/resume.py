@@ -167,8 +167,7 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
         if run.folder is not None and run.policies:
             say(f"stopped; what was learned before is saved in {run.folder}")
             if (run.folder / checkpoint.MANIFEST).is_file():
-                say(
-                    f"next: bellmax resume {shlex.quote(str(run.folder))}{typed_again(run.world, run.env_kwargs, run.config)}"
-                )
+                again = typed_again(run.world, run.env_kwargs, run.config)
+                say(f"next: bellmax resume {shlex.quote(str(run.folder))}{again}")
         raise
     return run
