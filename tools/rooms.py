@@ -95,7 +95,7 @@ def rooms() -> dict[str, set[str]]:
         return (
             part
             if part in folders
-            else {"catalog": "catalog", "recipes": "catalog", "sources": "catalog"}.get(
+            else {"catalog": "catalog", "recipes": "catalog", "sources": "catalog", "extend": "extend"}.get(
                 part, "command line" if part in ("cli", "command", "doctor", "__main__") else "words"
             )
         )
