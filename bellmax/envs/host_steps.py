@@ -1,4 +1,4 @@
-"""NumPy. What both kinds of host environments share: spaces, checks, diary and masks; the result of a step."""
+"""NumPy. What both kinds of host environments share: spaces, checks, positions and masks; the result of a step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bellmax.contracts import BoolArray, Masked
 from bellmax.envs.action_masks import misnamed_mask
 from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import Observations, each
-from bellmax.envs.positions import Diary
+from bellmax.envs.positions import Positions
 from bellmax.envs.step_contract import Contract
 
 
@@ -67,14 +67,14 @@ class Handling(NamedTuple):
     training: bool = False
 
 
-class Book:
+class Checks:
     """Of n environments of one name: what is checked, where they are, and what was left out."""
 
     def __init__(self, name: str, n: int, spaces: Spaces, handling: Handling) -> None:
         self.name, self.n, self.spaces, self.handling = name, n, spaces, handling
-        self.diary = Diary(name, n)
-        self.see = Observations(spaces, self.diary.place, handling.strict)
-        self.contract = Contract(self.diary.place)
+        self.positions = Positions(name, n)
+        self.see = Observations(spaces, self.positions.place, handling.strict)
+        self.contract = Contract(self.positions.place)
         self.masks: BoolArray | None = None  # the allowed actions [N, A] of the present observations, if used
         self.gives_masks, self.may_mask = False, False  # whether resets do; whether masks are used if they do
         self.misnamed: str | None = None  # what in the info of a reset is a mask by another name

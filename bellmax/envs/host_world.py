@@ -17,7 +17,7 @@ from gymnasium.vector import VectorEnv
 
 from bellmax.contracts import ConfigError, NonFiniteError, counted
 from bellmax.envs.action_masks import masks_in
-from bellmax.envs.host_steps import Book, Handling, HostStep
+from bellmax.envs.host_steps import Checks, Handling, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.making import Env, Made, Vector, make
 from bellmax.envs.native_spaces import bounds, read_spaces
@@ -62,7 +62,7 @@ class HostWorld:
         self.reward_wrappers, self.native = reward_wrappers(world), world
         n = made.n or (world.num_envs if isinstance(world, VectorEnv) else len(world))
         spaces = read_spaces(made.name, worlds, isinstance(world, VectorEnv))
-        self._owned, self._book = owned, Book(made.name, n, spaces, handling)
+        self._owned, self._checks = owned, Checks(made.name, n, spaces, handling)
         self.name, self.max_episode_steps, self.n = made.name, made.limit, n
         self.observation_space, self.n_actions, self.coding = spaces.observation, spaces.n_actions, spaces.coding
         self.bounds, self.wide_bounds = bounds(spaces), bounds(spaces, wide=True)
@@ -72,50 +72,50 @@ class HostWorld:
         if isinstance(world, VectorEnv):
             if handling.workers:
                 raise ConfigError(f"{made.name}: workers={handling.workers} needs plain environments, not a vector")
-            self._worlds = Vectored(self._book, world)
+            self._worlds = Vectored(self._checks, world)
         elif handling.workers:
-            self._worlds = SideBySide(self._book, _workers(made, world, n, handling))
+            self._worlds = SideBySide(self._checks, _workers(made, world, n, handling))
         else:
             if handling.env_restarts and made.again is None:
                 raise ConfigError(f"{made.name}: env_restarts cannot recreate an object; pass its class or id")
-            crew = InProcess(made.name, world, made.again, handling.env_restarts)
-            self._worlds = SideBySide(self._book, crew)
+            stepper = InProcess(made.name, world, made.again, handling.env_restarts)
+            self._worlds = SideBySide(self._checks, stepper)
 
     @property
     def gives_masks(self) -> bool:
         """Whether its last reset returned info["action_mask"]."""
-        return self._book.gives_masks
+        return self._checks.gives_masks
 
     @property
     def misnamed_mask(self) -> str | None:
         """The entry of its last reset's info that looks like a mask by another name, or None."""
-        return self._book.misnamed
+        return self._checks.misnamed
 
     @property
     def innermost(self) -> Any:
         """The first of its plain environments in this process, without its wrappers; None if there is none."""
-        crew = getattr(self._worlds, "crew", None)
-        return crew.worlds[0].unwrapped if isinstance(crew, InProcess) else None
+        stepper = getattr(self._worlds, "stepper", None)
+        return stepper.worlds[0].unwrapped if isinstance(stepper, InProcess) else None
 
     @property
     def dropped(self) -> int:
         """Steps that were left out because of a failure, so far."""
-        return self._book.dropped
+        return self._checks.dropped
 
     def use_masks(self, *, if_given: bool = False) -> None:
         """From the next reset on, observations are `Masked`: they come with info["action_mask"].
 
         `if_given`: only if that reset gives any.
         """
-        self._book.may_mask = if_given
-        self._book.masks = None if if_given else np.ones((self.n, self.n_actions), np.bool_)
+        self._checks.may_mask = if_given
+        self._checks.masks = None if if_given else np.ones((self.n, self.n_actions), np.bool_)
 
     def reset(self, seed: int) -> Any:
         """Restart all; environment i is seeded with seed + i, unless a vector environment seeds them itself.
 
         Later resets, at the ends of episodes, continue these random streams.
         """
-        self._book.diary.start(seed)
+        self._checks.positions.start(seed)
         return self._worlds.reset(seed)
 
     def step(self, actions: npt.ArrayLike) -> HostStep:
@@ -131,12 +131,12 @@ class HostWorld:
         if chosen.shape != (self.n,):
             raise ValueError(f"{self.name}: actions of shape {chosen.shape} for {counted(self.n, 'environment')}")
         native = to_native(chosen, self.coding)
-        self._book.diary.tick(native)
+        self._checks.positions.tick(native)
         begin = time.perf_counter()
         try:
             step = self._worlds.step(native)
         except NonFiniteError as error:
-            keys = ", ".join(sorted(map(str, self._book.diary.info)))
+            keys = ", ".join(sorted(map(str, self._checks.positions.info)))
             if not keys:
                 raise
             raise NonFiniteError(f"{error}; its info has {keys}") from None
@@ -147,13 +147,13 @@ class HostWorld:
         """Free what the environments hold; an environment that was given as an object stays its owner's to close."""
         if self._owned:
             self._worlds.close()
-        elif isinstance(self._worlds, SideBySide) and isinstance(self._worlds.crew, InProcess):
-            self._worlds.crew.rest()
+        elif isinstance(self._worlds, SideBySide) and isinstance(self._worlds.stepper, InProcess):
+            self._worlds.stepper.rest()
 
     def kill(self) -> None:
         """Kill its worker processes at once; it cannot be used afterwards."""
-        if isinstance(self._worlds, SideBySide) and isinstance(self._worlds.crew, Workers):
-            self._worlds.crew.kill()
+        if isinstance(self._worlds, SideBySide) and isinstance(self._worlds.stepper, Workers):
+            self._worlds.stepper.kill()
 
 
 def _workers(made: Made, worlds: list[Env], n: int, handling: Handling) -> Workers:

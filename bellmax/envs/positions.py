@@ -19,7 +19,7 @@ ENDLESS = 100_000  # steps without an end after which a hint is given
 SHORT = 100  # episodes after which many of length 1 are remarked
 
 
-class Diary:
+class Positions:
     """Where each of n environments is, for messages only."""
 
     def __init__(self, name: str, n: int) -> None:

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from bellmax.contracts import BoolArray, ConfigError, EnvContractError
 from bellmax.envs.action_masks import asked_of_vector
 from bellmax.envs.atari import GOES_ON
-from bellmax.envs.host_steps import Book, HostStep
+from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.making import Vector
 from bellmax.envs.observing import each
 
@@ -19,69 +19,69 @@ from bellmax.envs.observing import each
 class Vectored:
     """N environments of one vector environment."""
 
-    def __init__(self, book: Book, env: Vector) -> None:
-        self.book, self.env = book, env
-        self.mode = autoreset_mode(book.name, env)
-        if book.handling.on_nonfinite != "raise":
+    def __init__(self, checks: Checks, env: Vector) -> None:
+        self.checks, self.env = checks, env
+        self.mode = autoreset_mode(checks.name, env)
+        if checks.handling.on_nonfinite != "raise":
             raise ConfigError(
-                f"{book.name}: on_nonfinite={book.handling.on_nonfinite!r} needs plain environments, each of which can "
-                "be reset; a vector environment resets itself: give its id or class instead"
+                f"{checks.name}: on_nonfinite={checks.handling.on_nonfinite!r} needs plain environments, each of which "
+                "can be reset; a vector environment resets itself: give its id or class instead"
             )
-        if book.handling.env_restarts:
-            raise ConfigError(f"{book.name}: env_restarts needs plain environments, not a vector")
-        self._waiting: BoolArray = np.zeros(book.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
+        if checks.handling.env_restarts:
+            raise ConfigError(f"{checks.name}: env_restarts needs plain environments, not a vector")
+        self._waiting: BoolArray = np.zeros(checks.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
         self._masks = asked_of_vector(env)
 
     def reset(self, seed: int) -> Any:
         """Restart all environments, seeded as the vector environment does."""
-        self._waiting = np.zeros(self.book.n, np.bool_)
-        return self.book.masked(self.book.see.read(self._reset(seed=seed), self.book.n))
+        self._waiting = np.zeros(self.checks.n, np.bool_)
+        return self.checks.masked(self.checks.see.read(self._reset(seed=seed), self.checks.n))
 
     def step(self, actions: Any) -> HostStep:
         """`actions [N, ...]` as the environments count them."""
-        book, contract, n, waiting = self.book, self.book.contract, self.book.n, self._waiting
+        checks, contract, n, waiting = self.checks, self.checks.contract, self.checks.n, self._waiting
         if self.mode is AutoresetMode.NEXT_STEP and waiting.any():
-            book.diary.begin(waiting)  # this step is their reset
+            checks.positions.begin(waiting)  # this step is their reset
         try:
             answer: Any = self.env.step(actions)
         except Exception as error:
-            book.diary.crash("step", error, None)
+            checks.positions.crash("step", error, None)
         raw, reward, terminated, truncated, info = contract.five(answer, None)
-        book.diary.info = info
+        checks.positions.info = info
         reward = contract.rewards(reward, n)
         terminated = contract.flags("terminated", terminated, n)
         truncated = contract.flags("truncated", truncated, n)
         over = terminated | truncated
         info = self._ask_masks(info, over, truncated & ~terminated)
-        valid = book.all
+        valid = checks.all
         if self.mode is AutoresetMode.NEXT_STEP:
-            self._note_masks(info, book.all, over)
-            obs = next_obs = book.masked(book.see.read(raw, n))
+            self._note_masks(info, checks.all, over)
+            obs = next_obs = checks.masked(checks.see.read(raw, n))
             self._waiting = over
             if waiting.any():
                 valid = ~waiting
                 reward[waiting], terminated[waiting], truncated[waiting] = 0, False, False
         elif not over.any():
-            self._note_masks(info, book.all, over)
-            obs = next_obs = book.masked(book.see.read(raw, n))
+            self._note_masks(info, checks.all, over)
+            obs = next_obs = checks.masked(checks.see.read(raw, n))
         elif self.mode is AutoresetMode.SAME_STEP:
             finals = self._finals(info, over)
-            book.diary.begin(over)
-            read = book.see.read(raw, n)
+            checks.positions.begin(over)
+            read = checks.see.read(raw, n)
             self._note_masks(info.get("final_info", {}), over, over)
             self._note_masks(info, ~over, over)
-            next_obs = book.masked(each(lambda end, now: np.where(over.reshape(n, *[1] * (now.ndim - 1)), end, now),
+            next_obs = checks.masked(each(lambda end, now: np.where(over.reshape(n, *[1] * (now.ndim - 1)), end, now),
                                         finals, read))  # fmt: skip
-            self._note_masks(info, over, book.none)
-            obs = book.masked(read)
+            self._note_masks(info, over, checks.none)
+            obs = checks.masked(read)
         else:
-            read = book.see.read(raw, n)
-            self._note_masks(info, book.all, over)
-            next_obs = book.masked(book.copy(read))
-            book.diary.begin(over)
-            fresh = book.see.read(self._reset(options={"reset_mask": over.copy()}), n)
+            read = checks.see.read(raw, n)
+            self._note_masks(info, checks.all, over)
+            next_obs = checks.masked(checks.copy(read))
+            checks.positions.begin(over)
+            fresh = checks.see.read(self._reset(options={"reset_mask": over.copy()}), n)
             each(lambda now, new: now.__setitem__(over, new[over]), read, fresh)
-            obs = book.masked(read)
+            obs = checks.masked(read)
         ended = terminated | truncated
         if GOES_ON in info:
             ended &= ~info[GOES_ON]
@@ -93,17 +93,17 @@ class Vectored:
         self.env.close()
 
     def _reset(self, **kwargs: Any) -> Any:
-        book = self.book
-        rows = kwargs["options"]["reset_mask"].copy() if "options" in kwargs else book.all  # Gymnasium takes it out
+        checks = self.checks
+        rows = kwargs["options"]["reset_mask"].copy() if "options" in kwargs else checks.all  # Gymnasium takes it out
         try:
             answer: Any = self.env.reset(**kwargs)
         except Exception as error:
-            book.diary.crash("reset", error, None)
-        obs = book.contract.two(answer, None)
-        book.diary.info = answer[1]
-        info = self._ask_masks(answer[1], book.none, book.none)
-        book.begin_masks(info)
-        self._note_masks(info, rows, book.none)
+            checks.positions.crash("reset", error, None)
+        obs = checks.contract.two(answer, None)
+        checks.positions.info = answer[1]
+        info = self._ask_masks(answer[1], checks.none, checks.none)
+        checks.begin_masks(info)
+        self._note_masks(info, rows, checks.none)
         return obs
 
     def _ask_masks(self, info: Mapping[str, Any], over: BoolArray, cut: BoolArray) -> Mapping[str, Any]:
@@ -116,9 +116,9 @@ class Vectored:
             return info
         info = {**info, "action_mask": np.array(self._masks())}
         if self.mode is AutoresetMode.SAME_STEP and over.any():
-            if self.book.masks is not None and cut.any():
+            if self.checks.masks is not None and cut.any():
                 raise EnvContractError(
-                    f"{self.book.diary.place(int(np.flatnonzero(cut)[0]))}: the episode was truncated, and in "
+                    f"{self.checks.positions.place(int(np.flatnonzero(cut)[0]))}: the episode was truncated, and in "
                     "SAME_STEP mode action_masks() is that of the next one: use AutoresetMode.NEXT_STEP, or give "
                     "info['action_mask']"
                 )
@@ -128,30 +128,30 @@ class Vectored:
 
     def _note_masks(self, info: Mapping[str, Any], rows: BoolArray, over: BoolArray) -> None:
         """Take the masks [N, A] of a vector environment's info for some of its environments."""
-        if self.book.masks is not None:
+        if self.checks.masks is not None:
             given = info.get("action_mask")
             for i in np.flatnonzero(rows).tolist():
-                self.book.note_mask({} if given is None else {"action_mask": given[i]}, i, bool(over[i]))
+                self.checks.note_mask({} if given is None else {"action_mask": given[i]}, i, bool(over[i]))
 
     def _finals(self, info: Mapping[str, Any], over: BoolArray) -> Any:
         """`[N, ...]`, the final observations in SAME_STEP mode; zeros where no episode ended."""
-        book = self.book
-        finals = book.see.empty(book.n)
+        checks = self.checks
+        finals = checks.see.empty(checks.n)
         given, present = info.get("final_obs"), getattr(self.env.unwrapped, "_env_obs", None)
         for i in np.flatnonzero(over).tolist():
             final_obs = row_of(given, i)
             if final_obs is None:
                 raise EnvContractError(
-                    f"{book.diary.place(i)}: the episode ended, but info['final_obs'] has no observation; "
+                    f"{checks.positions.place(i)}: the episode ended, but info['final_obs'] has no observation; "
                     "SAME_STEP mode must give the final one there: use AutoresetMode.NEXT_STEP or DISABLED"
                 )
             reset_obs = row_of(present, i)
-            if reset_obs is not None and book.see.share_memory(final_obs, reset_obs):
+            if reset_obs is not None and checks.see.share_memory(final_obs, reset_obs):
                 raise EnvContractError(
-                    f"{book.diary.place(i)}: the environment reuses its observation array, so in SAME_STEP mode "
+                    f"{checks.positions.place(i)}: the environment reuses its observation array, so in SAME_STEP mode "
                     "its reset overwrote the final observation: return copies, or use AutoresetMode.NEXT_STEP"
                 )
-            book.see.write(final_obs, finals, i)
+            checks.see.write(final_obs, finals, i)
         return finals
 
 
