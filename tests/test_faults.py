@@ -51,7 +51,7 @@ RETURN = "; return what Gymnasium's interface requires"
 AGREE = "; make the two agree"
 OLD = (
     "the interface before Gymnasium 0.26 was (obs, reward, done, info): return (obs, reward, terminated, "
-    "truncated, info), or wrap the world with shimmy's GymV21CompatibilityV0"
+    "truncated, info), or wrap the environment with shimmy's GymV21CompatibilityV0"
 )
 
 

@@ -236,7 +236,7 @@ AGREE = "; make the two agree"
 BOX2 = "but the observation space is Box(-inf, inf, (2,), float32)"
 OLD = (
     "the interface before Gymnasium 0.26 was (obs, reward, done, info): return (obs, reward, terminated, "
-    "truncated, info), or wrap the world with shimmy's GymV21CompatibilityV0"
+    "truncated, info), or wrap the environment with shimmy's GymV21CompatibilityV0"
 )
 FAULTS: dict[str, tuple[str, Any, type[Exception], str]] = {
     "NaN reward": ("reward", NAN, NonFiniteError, f"reward is nan{FINITE}the reward in a wrapper"),
@@ -594,7 +594,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "bad arguments": (
         lambda: open_world(Counter, env_kwargs={"lenght": 3}),
         "Counter: cannot be made with env_kwargs {'lenght': 3}: TypeError: Counter.__init__() got an unexpected "
-        "keyword argument 'lenght'",
+        "keyword argument 'lenght'; did you mean 'length'?",
     ),
     "arguments too late": (
         lambda: open_world(Counter(), env_kwargs={"length": 3}),
