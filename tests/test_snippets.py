@@ -39,6 +39,7 @@ SMALL = (
     (r"--seeds \d+", "--seeds 2"),
 )
 MISSING = {"steps": 300, "eval_episodes": 1, "final_episodes": 1}  # for `bx.train` and `bellmax train`, if not given
+ROUND = {"pqn": "5000"}  # agents whose first round of learning needs more steps than that
 PACKAGE = """
 import gymnasium as gym
 import numpy as np
@@ -104,6 +105,9 @@ def command(line: str) -> list[str]:
             option = "--" + name.replace("_", "-")
             if option not in words and not (name == "steps" and "--episodes" in words):
                 words += [option, str(value)]
+        for agent, steps in ROUND.items():
+            if agent in words and "--steps" in words:
+                words[words.index("--steps") + 1] = steps
     return words
 
 
