@@ -66,7 +66,7 @@ class Box(NamedTuple):
 
     Attributes:
         low, high: the bounds, a number for all entries or a tuple of one for each (flat); None for bytes from 0 to 255,
-            and for real numbers, whose bounds only a compiled world of your own says here, for tables and tiles.
+            and for real numbers, whose bounds only a compiled `World` of your own gives here, for tables and tiles.
     """
 
     shape: tuple[int, ...]

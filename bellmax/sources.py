@@ -33,7 +33,7 @@ class Source(NamedTuple):
         compiled: makes its compiled twin.
         open: `open(n)` makes n of it as a host environment, as an evaluation wants them.
         work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
-        adapt: the same as `open` of a compiled world that exists nowhere else, for those who need a host world.
+        adapt: the same as `open` of what exists only compiled, for those who need a host environment.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order; None if not known.
         wide_bounds: the same, where integers beyond int32 do not count as open.
         coding: how the environment counts its actions, if not from 0; for `spaces.to_native`.
@@ -198,7 +198,7 @@ def from_mdp(mdp: FiniteMDP, name: str) -> Source:
 
 
 def _from_compiled(name: str, world: Any, *, own: bool = False) -> Source:
-    """A compiled world; one of the user's `own` is checked first."""
+    """A compiled environment; one of the user's `own` is checked first."""
     if own:
         from bellmax.envs.world_contract import check_contract
 

@@ -102,7 +102,7 @@ def fits(known: Space, space: Space) -> bool:
 
 
 def unbounded(space: Space) -> Space:
-    """The space without the bounds of real numbers, which are no part of what an agent learns of."""
+    """The space without the bounds of real numbers, which an agent does not store."""
     if isinstance(space, LEAVES):
         return Box(space.shape, space.dtype) if isinstance(space, Box) and bounds_of(space) is None else space
     parts = [unbounded(part) for part in parts_of(space)]

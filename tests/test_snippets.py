@@ -3,7 +3,7 @@
 Each document is run from top to bottom in a temporary folder: its ```python blocks in one namespace that has `bx` and
 `np`, and each line of its console blocks that begins with `bellmax` through the command line. Runs are short: `SMALL`
 cuts down the numbers, and nothing else is changed. The folder has the module `package` (`PACKAGE`) that the documents
-use as an example of the reader's own.
+use as an example of the reader's own, and the examples of extending.
 
 A block that cannot run is marked in the Markdown by a comment before it: <!-- not run: why -->
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -24,7 +25,10 @@ import pytest
 from click.testing import CliRunner
 
 import bellmax as bx
+from bellmax.catalog import AGENTS
 from bellmax.cli import main
+from bellmax.networks.torsos import TORSOS
+from bellmax.registry import WORLDS
 from bellmax.training.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +140,10 @@ def test_code_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text(PACKAGE)
     (tmp_path / "package" / "module.py").write_text(PACKAGE.partition("gym.register")[0])
+    for example in (ROOT / "examples" / "extending").glob("*.py"):
+        shutil.copy(example, tmp_path)
+    for registry in (AGENTS, TORSOS, WORLDS):  # what a document registers is gone afterwards
+        monkeypatch.setattr(registry, "_known", dict(registry._known))
     monkeypatch.setattr(bx, "train", short_train)
     module = ModuleType("document")
     monkeypatch.setitem(sys.modules, "document", module)  # where the classes of the document are looked up
