@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bellmax.contracts import Agent, Experience, Memory, Space
 from bellmax.deep import munchausen, targets
 from bellmax.deep.config import ReplayConfig
+from bellmax.deep.cql import conservative
 from bellmax.deep.following import Part, copied, polyak
 from bellmax.deep.learner import make_agent
 from bellmax.deep.memories import make_memory
@@ -39,4 +40,7 @@ class ReplayAlgorithm(ReplayConfig):
 
     def make(self, space: Space, n_actions: int, steps: int) -> Agent:
         """The agent for these spaces, on a run of `steps` environment steps."""
-        return make_agent(self, self.method(), self.target(), self.memory, space, n_actions, steps)
+        method = self.method()
+        if self.conservative_weight:
+            method = conservative(method, self.conservative_weight)
+        return make_agent(self, method, self.target(), self.memory, space, n_actions, steps)
