@@ -24,7 +24,7 @@ MODULE = {
 }  # fmt: skip
 POLICY = {
     **dict.fromkeys(("predict", "get_action", "select_action", "choose_action", "action", "compute_action",
-                     "compute_single_action", "sample"), "write policy.act(obs)"),
+                     "compute_single_action", "sample", "world_action"), "write policy.act(obs)"),
     "evaluate": "write bellmax.evaluate(policy, environment)", "load": "write bellmax.load_policy(path)",
     "learn": TRAIN, "train": TRAIN, "predict_values": "write policy.q_values(obs)", "q_table": "write policy.table()",
     "q": "write policy.table(), or policy.q_values(obs)", "env": "its id is policy.world",

@@ -278,12 +278,21 @@ def to_native(actions: Any, coding: Mapping[str, Any]) -> Any:
 
 def from_native(space: Space, obs: Any, coding: Mapping[str, Any]) -> Any:
     """An observation (or a batch of them) as an environment gives it, its integers counted from 0."""
+    return _shifted(space, obs, coding, -1)
+
+
+def from_zero(space: Space, obs: Any, coding: Mapping[str, Any]) -> Any:
+    """The opposite of `from_native`."""
+    return _shifted(space, obs, coding, 1)
+
+
+def _shifted(space: Space, obs: Any, coding: Mapping[str, Any], sign: int) -> Any:
     if "observation_starts" not in coding:
         return obs
     starts = iter(coding["observation_starts"])
 
     def leaf(kind: Leaf, value: Any) -> Any:
         start = next(starts, 0)  # a mask, which comes last, has none
-        return value if isinstance(kind, Box) else np.asarray(value) - np.asarray(start)
+        return value if isinstance(kind, Box) else np.asarray(value) + sign * np.asarray(start)
 
     return map_space(leaf, space, unnamed(space, obs))

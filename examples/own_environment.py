@@ -53,7 +53,7 @@ def main() -> None:
     print(f"mean return {np.mean(run.scores):.3f}, best possible {Lift.BEST:.3f}")
     policy = run.policy(0)
     call = {"height": np.array([0.25], np.float32), "called": 4, "doors": np.zeros(2, np.int8)}
-    motor, up = policy.world_action(call)
+    motor, up = policy.act(call)
     print(f"on floor 1, called to floor 4: motor {'on' if motor else 'off'}, {'up' if up else 'down'}")
 
 

@@ -224,7 +224,6 @@ def test_acting_with_a_mask() -> None:
     assert policy.act(36, mask) == np.argmax(np.where(mask, policy.q_values(36), -np.inf))
     assert np.isneginf(policy.q_values(36, mask=mask)).tolist() == (~mask).tolist()
     assert policy.act([36, 24], mask=np.stack([mask, mask])).shape == (2,)
-    assert policy.world_action(36, mask) == policy.act(36, mask)
     with pytest.raises(ConfigError, match=r"`mask` must have one flag for each of 4 actions; got shape \(3,\)"):
         policy.act(36, mask[:3])
     with pytest.raises(ConfigError, match="`mask` allows no action in row 1"):

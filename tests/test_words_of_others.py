@@ -230,11 +230,11 @@ class Shifted(Misnamed):
         return self.observation_space.sample(), 1.0, False, self.t >= 9, {}
 
 
-def test_observations_of_the_environment_in_place_of_ours() -> None:
+def test_observations_are_the_environments_own() -> None:
     policy = bx.train(Shifted, "q-learning", steps=100, final_episodes=0).policy()
-    with pytest.raises(bx.ConfigError, match=r"is outside the integers from 0 to 3; .* world_action\(obs\) accepts"):
-        policy.act({"ace": 1, "sum": 6})
-    assert Shifted.action_space.contains(policy.world_action({"ace": 1, "sum": 6}))
+    with pytest.raises(bx.ConfigError, match="is outside the integers from 0 to 3, counted from the start of"):
+        policy.act({"ace": 1, "sum": 7})
+    assert Shifted.action_space.contains(policy.act({"ace": 1, "sum": 6}))
     assert policy.act({"ace": True, "sum": 3}) == policy.act({"ace": 1, "sum": 3}), "a flag is 0 or 1"
-    with pytest.raises(bx.ConfigError, match="observation True is outside"):
+    with pytest.raises(bx.ConfigError, match=r"observation np.int64\(-2\) is outside"):
         policy.act({"ace": 1, "sum": True})

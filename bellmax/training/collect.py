@@ -82,7 +82,7 @@ def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilo
             if policy is not None:
                 if over.any() and carry != ():
                     carry = _begun_anew(policy.begin(n), carry, over)
-                q, carry = policy.look(carry, obs)
+                q, carry = policy.look_from_zero(carry, obs)
             mask = obs.mask if isinstance(obs, Masked) else np.ones(q.shape, np.bool_)
             explored = np.argmax(np.where(mask, rng.random(q.shape), -1.0), axis=1)
             random = rng.random(n) < (1.0 if policy is None else epsilon)

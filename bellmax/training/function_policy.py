@@ -28,7 +28,7 @@ class FunctionPolicy:
         del n
         return ()
 
-    def look(self, carry: Any, obs: Any) -> tuple[Any, Any]:
+    def look_from_zero(self, carry: Any, obs: Any) -> tuple[Any, Any]:
         """(values [n, A], carry) of a batch of observations.
 
         Raises:

@@ -117,7 +117,7 @@ def play_host(
             obs, carry = worlds.reset(seed + first), policy.begin(n)
             while playing.any():
                 stop()
-                q, carry = policy.look(carry, obs)  # worlds that begin anew are no longer counted
+                q, carry = policy.look_from_zero(carry, obs)  # worlds that begin anew are no longer counted
                 step = worlds.step(np.argmax(q, axis=1))
                 total += step.reward * playing
                 length += playing

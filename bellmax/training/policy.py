@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -53,6 +54,8 @@ class Policy:
     def q_values(self, obs: Any, mask: Any = None) -> Any:
         """Action values of one observation [A], or of a batch [B, A]; -inf where an action is not allowed.
 
+        Observations are as the environment returns them. Value i is that of the environment's action number i, counted
+        from 0, whatever its `start`; of several parts, in the order of `numpy.ndindex`.
         `mask` says which actions are allowed, [A] or [B, A], as info["action_mask"] does; None: all. A `Masked`
         observation has its own.
 
@@ -67,22 +70,18 @@ class Policy:
         return self.look(None, obs, mask)[0]
 
     def act(self, obs: Any, mask: Any = None) -> Any:
-        """The greedy action (int) of one observation, or actions [B] of a batch; lowest index among equals.
+        """The greedy action of one observation, or actions [B] of a batch; lowest index among equals.
 
-        The first call prepares the network, which costs up to seconds; one observation then costs tens of microseconds.
+        Observations are as the environment returns them, actions as its `step` accepts them, with its `start` and
+        dtype: int where that is Discrete from 0. The first call prepares the network, which costs up to seconds; one
+        observation then costs tens of microseconds.
         `mask` as in `q_values`; a policy that learned with masks warns once where there is none. Raises: as `q_values`.
         """
         if mask is None and isinstance(self.space, Masked) and not isinstance(obs, Masked):
             self._remark_mask()
         q = self.q_values(obs, mask)
-        return int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
-
-    def world_action(self, obs: Any, mask: Any = None) -> Any:
-        """What `act` chooses, for an observation as the world gives it, as its `step` wants it: each with its start."""
-        if isinstance(obs, Masked):
-            obs, mask = obs.obs, obs.mask if mask is None else mask
-        obs = spaces.from_native(spaces.visible(self.space), obs, self.coding)
-        return spaces.to_native(self.act(obs, mask), self.coding)
+        index = int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
+        return spaces.to_native(index, self.coding) if self.coding else index
 
     def _remark_mask(self) -> None:
         if not self.__dict__.setdefault("_remarked", False):
@@ -97,17 +96,24 @@ class Policy:
     def look(self, carry: Any, obs: Any, mask: Any = None) -> tuple[Any, Any]:
         """(action values, carry) of a batch of n observations, one step after another; without a memory cell, of any.
 
-        `mask` as in `q_values`. Raises: as `q_values`.
+        `obs` and `mask` as in `q_values`. Raises: as `q_values`.
         """
         if isinstance(obs, Masked):
             obs, mask = obs.obs, obs.mask if mask is None else mask
+        if "observation_starts" not in self.coding:
+            return self.look_from_zero(carry, obs, mask)
+        with contextlib.suppress(TypeError, ValueError, LookupError, ConfigError):  # what is wrong is said below
+            obs = spaces.from_native(spaces.visible(self.space), obs, self.coding)
         try:
-            batch, single = spaces.read(spaces.visible(self.space), obs)
+            return self.look_from_zero(carry, obs, mask)
         except ConfigError as error:
-            if not self.coding:
-                raise
-            own = "integers count from 0 here; world_action(obs) accepts an observation as the environment returns it"
-            raise ConfigError(f"{error}; {own}") from None
+            raise ConfigError(f"{error}, counted from the start of the environment's space") from None
+
+    def look_from_zero(self, carry: Any, obs: Any, mask: Any = None) -> tuple[Any, Any]:
+        """`look` for observations whose integers count from 0, as a HostWorld has them."""
+        if isinstance(obs, Masked):
+            obs, mask = obs.obs, obs.mask if mask is None else mask
+        batch, single = spaces.read(spaces.visible(self.space), obs)
         n = len(spaces.leaf_arrays(batch)[0])
         allowed = None if mask is None else spaces.read_mask(mask, n, self.n_actions)
         if isinstance(self.space, Masked) and not self.config_is_tabular:
@@ -142,19 +148,23 @@ class Policy:
         Raises:
             ConfigError: there are real numbers in the observations.
         """
-        return self.q_values(self.states())
+        return self.look_from_zero(None, self._all_states())[0]
 
     def states(self) -> Any:
         """All observations, where they are made of integers, as one batch [S, ...] in the order of `table`.
 
-        Integers count from 0, as in `q_values`; parts are tuples, and dictionaries where they have names.
+        Integers are as the environment counts them; parts are tuples, and dictionaries where they have names.
 
         Raises:
             ConfigError: there are real numbers in the observations.
         """
+        seen = spaces.visible(self.space)
+        return spaces.named(seen, spaces.from_zero(seen, self._all_states(), self.coding))
+
+    def _all_states(self) -> Any:
         from bellmax.tabular.cells import states_of
 
-        return spaces.named(spaces.visible(self.space), states_of(self.space))
+        return states_of(self.space)
 
     def card(self) -> dict[str, Any]:
         """All but the arrays, as JSON: the same at every save of a run."""
