@@ -220,7 +220,7 @@ def test_too_many_integers_for_a_cell_each_are_told_once_and_cut() -> None:
     assert run.policy().arrays["q"].shape == (64, 2)
     asked = bx.train(functools.partial(Grid, 10_000), "q-learning", steps=20, bins=(100, 50), **QUICK)
     assert asked.policy().arrays["q"].shape == (5_000, 2)
-    with pytest.raises(ResourceError, match=r"bins=256 along 28224 dimensions .* about 10\^67970 rows .* use dqn"):
+    with pytest.raises(ResourceError, match=r"bins=256 along 28,224 dimensions .* about 10\^67970 rows .* use dqn"):
         bx.train(functools.partial(Grid, 256, 28224, np.uint8), "q-learning", steps=20, **QUICK)
 
 
