@@ -216,6 +216,8 @@ def find_problems(config: Any) -> list[str]:
         if not _fits(value, kind):
             wanted = getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
             choose = f"; choose {listed(meta['choices'])}" if meta["choices"] else ""
+            if kind is str and hasattr(value, "__qualname__"):  # a class or function of the user's own
+                choose = f"; give where it stands, {value.__module__ + ':' + value.__qualname__!r}"
             problems.append(f"{field.name}={value!r} is not of type {wanted}{choose}")
         elif meta["choices"] and value not in meta["choices"]:
             problems.append(unknown(field.name, value, meta["choices"]))

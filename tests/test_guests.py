@@ -171,6 +171,11 @@ def test_an_agent_that_is_not_there(mine: Path, agent: str, said: str) -> None:
         bx.train("corridor", agent, steps=400)
 
 
+def test_an_object_where_a_name_belongs() -> None:
+    with pytest.raises(bx.ConfigError, match=r"is not of type str; give where it stands, 'test_guests:line'"):
+        bx.train("CartPole-v1", "dqn", steps=400, network=line)
+
+
 def test_settings_need_a_dataclass() -> None:
     class Forgot(bx.QLearning):
         patience: int = 3
@@ -243,6 +248,8 @@ def test_an_example_by_the_command_line(guest: str, tmp_path: Path) -> None:
     assert again[0] in refused
     evaluated = third_party(tmp_path, "-m", "bellmax", "eval", "run", "--episodes", "2", "--json", *again)
     assert len(json.loads(evaluated.stdout)["returns"]["0"]) == 2
+    if ":" in world:
+        assert json.loads(line(tmp_path, "check-env", world, "--steps", "200", "--json"))["ok"]
 
 
 @pytest.mark.parametrize("guest", GUESTS)
