@@ -1,5 +1,6 @@
 """Agents, networks and environments from outside the package, as an installed third party would bring them."""
 
+import importlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, agent_class, register_agent
+from bellmax.networks.torsos import TORSOS
 from bellmax.registry import Registry
 
 MINE = '''
@@ -144,6 +146,30 @@ def test_a_name_that_is_taken(name: str, said: str) -> None:
     assert Other.name == "Other"
     with pytest.raises(bx.ConfigError, match=re.escape(said)):
         register_agent(name, Other)
+
+
+def test_a_registered_network_is_found_where_its_module_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr(TORSOS, "_known", dict(TORSOS._known))
+    bx.extend.register_network("waves", importlib.import_module("my_network").Waves)
+    run = bx.train("CartPole-v1", "dqn", steps=300, records=1, eval_episodes=0, final_episodes=1, out=tmp_path / "run",
+                   network="waves", progress=False, **NET)  # fmt: skip
+    card = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (card["agent"], card["parts"]) == ("dqn", {"network": "my_network:Waves"})
+    del TORSOS["waves"]
+    assert bx.load(tmp_path / "run").policy().q_values([0.0] * 4).tolist() == run.policy().q_values([0.0] * 4).tolist()
+    del TORSOS["waves"]
+    monkeypatch.delitem(sys.modules, "my_network")
+    with pytest.raises(bx.UnsafeFile, match=r"refusing to import 'my_network'.* for its network 'my_network:Waves'"):
+        bx.load(tmp_path / "run")
+    assert "my_network" not in sys.modules
+    path = tmp_path / "run" / "config.json"
+    for place in ("os:system", "shutil:rmtree"):
+        path.write_text(json.dumps({**card, "hyper_parameters": {**card["hyper_parameters"], "network": place}}))
+        with pytest.raises(bx.UnsafeFile, match="of Python's own library"):
+            bx.load(tmp_path / "run")
 
 
 def test_an_own_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
