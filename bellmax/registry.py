@@ -71,7 +71,9 @@ class Registry(MutableMapping[str, T]):
             return self[name]
         if ":" in name:
             return locate(self.kind, name)  # type: ignore[no-any-return]
-        raise ConfigError(f"{unknown(self.kind, name, {*self.built_in, *self._known})}{or_own(self.kind)}")
+        known = {*self.built_in, *self._known}
+        more = "" if nearest(name, known) else or_own(self.kind)
+        raise ConfigError(f"{unknown(self.kind, name, known)}{more}")
 
     def register(self, name: str, thing: T) -> None:
         """Let `name` stand for `thing`. What was registered from the same place may be registered again.

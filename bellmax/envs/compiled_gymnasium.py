@@ -13,7 +13,7 @@ import numpy as np
 from bellmax import spaces
 from bellmax.arguments import describe
 from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, Masked, MultiDiscrete, Named, Space
-from bellmax.dispatch import in_32_bits
+from bellmax.dispatch import in_32_bits, near
 from bellmax.envs.functional import World
 from bellmax.keys import make_key
 
@@ -57,7 +57,7 @@ class CompiledEnv(gym.Env[Any, Any]):
         """Begin an episode."""
         super().reset(seed=seed, options=options)
         if seed is not None or self._key is None:
-            self._key = make_key(int(self.np_random.integers(2**31)))
+            self._key = near(make_key(int(self.np_random.integers(2**31))))
         self._key, self._state, obs = self._reset(self._key)
         return self._seen(obs)
 
