@@ -261,7 +261,6 @@ def change_card(stem: Path, **changes) -> None:
 
 
 WRONG_CARDS = {
-    "unknown agent": {"agent": "q-lerning"},
     "agent of the other kind": {"agent": "dqn", "hyper_parameters": {}},
     "unknown hyper-parameter": {"hyper_parameters": {"learnig_rate": 1}},
     "range": {"hyper_parameters": {"gamma": 1.5}},
@@ -286,6 +285,13 @@ def test_a_card_that_does_not_fit_is_refused(case: str, tmp_path: Path) -> None:
     assert load_policy(tmp_path / "p").config == TABLE.config
     change_card(tmp_path / "p", **WRONG_CARDS[case])
     refused(tmp_path / "p")
+
+
+def test_an_agent_that_nobody_has_here_is_somebody_elses(tmp_path: Path) -> None:
+    TABLE.save(tmp_path / "p")
+    change_card(tmp_path / "p", agent="q-lerning")
+    with pytest.raises(bx.IncompatibleCheckpoint, match="'q-lerning', which is not registered here: import the module"):
+        load_policy(tmp_path / "p")
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", "{}", '"x"', "[" * 100_000, "\udce4", '{"a": 1', ""])
