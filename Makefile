@@ -55,6 +55,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python mutants/run.py --check
+	$(BIN)/python tests/slow_evidence.py --check
 
 bench: $(STAMP) $(PEERS)/.installed
 	$(BIN)/python bench/speed.py

@@ -2,6 +2,7 @@
 
     python tests/slow_evidence.py            measure the whole suite with empty caches, then write slow.txt
     python tests/slow_evidence.py COSTS      write slow.txt from costs measured before
+    python tests/slow_evidence.py --check    only whether each name in slow.txt is that of a test
 
 A cost is processor time, that of child processes included. A test stays quick if it costs at most `CHEAP` seconds; of a
 test function whose cases all cost more, the cheapest stays if it costs at most `DEAR`. `conftest.py` marks the rest.
@@ -57,7 +58,20 @@ def choose(cost: dict[str, float]) -> list[str]:
     return sorted(slow)
 
 
+def check() -> int:
+    """0 if slow.txt names only tests that there are, else 1."""
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only"]
+    collected = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True)  # noqa: S603
+    gone = set(SLOW.read_text(encoding="utf-8").splitlines()) - set(collected.stdout.splitlines())
+    for name in sorted(gone):
+        print(f"slow.txt: there is no test {name}")
+    print(f"{len(gone)} names in slow.txt are of no test")
+    return int(bool(gone))
+
+
 def main() -> None:
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(check())
     if sys.argv[1:]:
         costs = Path(sys.argv[1])
     else:
