@@ -50,7 +50,7 @@ class RandomPlayer:
         del n
         return ()
 
-    def look(self, carry: Any, obs: Any) -> tuple[Any, Any]:
+    def look_from_zero(self, carry: Any, obs: Any) -> tuple[Any, Any]:
         """Random values [n, A], -inf where an action is not allowed."""
         if time.monotonic() > self._end:
             raise _TooSlow
