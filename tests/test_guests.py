@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -259,7 +260,12 @@ begin() if sys.argv[1] == "begin" else go_on()
 """
 
 
-@pytest.mark.parametrize("guest", GUESTS)
+def guests(quick: str) -> list[Any]:
+    """Every example; all but one are left to the slow tests."""
+    return [pytest.param(guest, marks=() if guest == quick else pytest.mark.slow) for guest in GUESTS]
+
+
+@pytest.mark.parametrize("guest", guests("my_table"))
 def test_an_example_by_the_command_line(guest: str, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / f"{guest}.py", tmp_path)
     world, agent, settings, steps, again = GUESTS[guest]
@@ -278,7 +284,7 @@ def test_an_example_by_the_command_line(guest: str, tmp_path: Path) -> None:
         assert json.loads(line(tmp_path, "check-env", world, "--steps", "200", "--json"))["ok"]
 
 
-@pytest.mark.parametrize("guest", GUESTS)
+@pytest.mark.parametrize("guest", guests("my_loss"))
 def test_an_example_in_python(guest: str, tmp_path: Path) -> None:
     shutil.copy(EXAMPLES / f"{guest}.py", tmp_path)
     world, agent, settings, steps, _ = GUESTS[guest]
