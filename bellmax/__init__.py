@@ -188,17 +188,19 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name == "extend":
-        return importlib.import_module("bellmax.extend")
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    message = f"module 'bellmax' has no attribute {name!r}"
-    if not name.startswith("_"):  # others look for such names, and expect nothing
-        from bellmax.names import meant
+if not TYPE_CHECKING:  # a type checker knows the names
 
-        message += meant(name, [*_HOME, *globals()])
-    raise AttributeError(message)
+    def __getattr__(name: str) -> Any:
+        if name == "extend":
+            return importlib.import_module("bellmax.extend")
+        if name in _HOME:
+            return getattr(importlib.import_module(_HOME[name]), name)
+        message = f"module 'bellmax' has no attribute {name!r}"
+        if not name.startswith("_"):  # others look for such names, and expect nothing
+            from bellmax.names import meant
+
+            message += meant(name, [*_HOME, *globals()])
+        raise AttributeError(message)
 
 
 def __dir__() -> list[str]:

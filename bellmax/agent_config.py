@@ -8,7 +8,7 @@ import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from bellmax import schedules
 from bellmax.arguments import describe as describe_value
@@ -21,6 +21,7 @@ from bellmax.words import explain
 T = TypeVar("T")
 
 _HINTS: dict[type, dict[str, Any]] = {}  # evaluating annotations takes a millisecond
+_CHOICES: dict[type, dict[str, tuple[str, ...]]] = {}
 
 
 def setting(
@@ -29,28 +30,23 @@ def setting(
     *,
     low: float = -math.inf,
     high: float = math.inf,
-    choices: Sequence[str] = (),
     zero: str = "",
     needs: Sequence[str] = (),
     group: str = "method",
 ) -> Any:
-    """A dataclass field.
+    """A dataclass field; a name that is one of a few is annotated with `Literal` and has these as its `choices`.
 
     Args:
         default: its value.
         text: a sentence on it.
         low: the least value, valid itself.
         high: the greatest.
-        choices: of a name, the valid ones.
         zero: what 0 would do and what to write instead, where 0 is outside the range.
         needs: the switch without which it has no effect, and the values of the switch that give it one, where these
             are not all but False, 0 and "none".
         group: what it is about, for people: "replay", say; a method's own settings are "method".
     """
-    meta = {
-        "text": text, "low": low, "high": high, "choices": tuple(choices), "zero": zero, "needs": tuple(needs),
-        "group": group,
-    }  # fmt: skip
+    meta = {"text": text, "low": low, "high": high, "zero": zero, "needs": tuple(needs), "group": group}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -81,11 +77,8 @@ class AgentConfig:
     name: ClassVar[str] = ""
 
     gamma: float = setting(0.99, "discount factor γ per step", low=0.0, high=1.0, group="returns")
-    exploration_schedule: str = setting(
-        "linear",
-        "how ε falls from its initial to its final value",
-        choices=("linear", "exponential"),
-        group="exploration",
+    exploration_schedule: Literal["linear", "exponential"] = setting(
+        "linear", "how ε falls from its initial to its final value", group="exploration"
     )
     exploration_fraction: float = setting(
         0.1,
@@ -101,25 +94,13 @@ class AgentConfig:
         if "name" not in vars(cls) and cls.__module__.partition(".")[0] != "bellmax":
             cls.name = cls.__name__  # of its own, so that nobody takes it for the agent that it is derived from
 
-    def __new__(cls, *values: Any, **settings: Any) -> Any:  # noqa: D102 - before __init__, which knows names only
-        if values:
-            raise ConfigError(
-                f"{cls.__name__} has no argument without a name, and got {describe_value(values[0])}; give settings by "
-                f"name, such as {cls.__name__}(gamma=0.99), and the environment to bellmax.train(environment, agent)"
-            )
-        known = {field.name for field in dataclasses.fields(cls)}
-        problems = [explain(key, value, known, cls.name) for key, value in settings.items() if key not in known]
-        if problems:
-            raise ConfigError("; ".join(problems))
-        return super().__new__(cls)
-
     def __post_init__(self) -> None:
-        kinds = hints(type(self))
+        kinds, names = hints(type(self)), choices(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             with contextlib.suppress(ValueError):  # find_problems says what is wrong
                 if isinstance(value, str):
-                    value = as_spelled(value, field.metadata["choices"])
+                    value = as_spelled(value, names[field.name])
                 else:
                     value = read_as(value, kinds[field.name])  # NumPy's numbers, 1e5 for an integer, lists
                 object.__setattr__(self, field.name, value)
@@ -128,6 +109,19 @@ class AgentConfig:
             raise ConfigError("; ".join(problems))
 
     if not TYPE_CHECKING:  # a type checker knows the names
+
+        def __new__(cls, *values: Any, **settings: Any) -> Any:  # noqa: D102 - before __init__, which knows names only
+            if values:
+                raise ConfigError(
+                    f"{cls.__name__} has no argument without a name, and got {describe_value(values[0])}; give "
+                    f"settings by name, such as {cls.__name__}(gamma=0.99), and the environment to "
+                    "bellmax.train(environment, agent)"
+                )
+            known = {field.name for field in dataclasses.fields(cls)}
+            problems = [explain(key, value, known, cls.name) for key, value in settings.items() if key not in known]
+            if problems:
+                raise ConfigError("; ".join(problems))
+            return super().__new__(cls)
 
         def __getattr__(self, name: str) -> Any:
             """Only for names that there are not."""
@@ -188,11 +182,34 @@ def fold(name: str) -> str:
 
 
 def hints(cls: type) -> dict[str, Any]:
-    """Field name -> type, with the annotations evaluated."""
+    """Field name -> type, with the annotations evaluated; of a `Literal` str."""
     if cls not in _HINTS:
         types = typing.get_type_hints(cls)
-        _HINTS[cls] = {field.name: types[field.name] for field in dataclasses.fields(cls)}
+        kinds = {field.name: types[field.name] for field in dataclasses.fields(cls)}
+        found = {name: typing.get_args(kind) if _is_literal(kind) else () for name, kind in kinds.items()}
+        _CHOICES[cls] = {name: names or _inherited(cls, name) for name, names in found.items()}
+        _HINTS[cls] = {name: str if _is_literal(kind) else kind for name, kind in kinds.items()}
     return _HINTS[cls]
+
+
+def choices(cls: type) -> dict[str, tuple[str, ...]]:
+    """Field name -> the names that it may have, by its `Literal`; () for any."""
+    hints(cls)
+    return _CHOICES[cls]
+
+
+def _is_literal(kind: Any) -> bool:
+    return typing.get_origin(kind) is Literal
+
+
+def _inherited(cls: type, name: str) -> tuple[str, ...]:
+    """The choices of a setting that `cls` annotates with str and takes over from a parent, see `with_default`."""
+    rules = {field.name: field.metadata for field in dataclasses.fields(cls)}[name]
+    for parent in cls.__mro__[1:]:
+        known = dataclasses.fields(parent) if dataclasses.is_dataclass(parent) else ()
+        if any(field.name == name and field.metadata == rules for field in known):
+            return choices(parent)[name]
+    return ()
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -210,17 +227,18 @@ def _fits(value: Any, kind: Any) -> bool:
 def find_problems(config: Any) -> list[str]:
     """Every wrong type, range or name of a config, each as one line with the field, the value and the remedy."""
     problems = []
-    types = hints(type(config))
+    types, names = hints(type(config)), choices(type(config))
     for field in dataclasses.fields(config):
         value, kind, meta = getattr(config, field.name), types[field.name], field.metadata
+        valid = names[field.name]
         if not _fits(value, kind):
             wanted = getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
-            choose = f"; choose {listed(meta['choices'])}" if meta["choices"] else ""
+            choose = f"; choose {listed(valid)}" if valid else ""
             if kind is str and hasattr(value, "__qualname__"):  # a class or function of the user's own
                 choose = f"; give where it stands, {value.__module__ + ':' + value.__qualname__!r}"
             problems.append(f"{field.name}={value!r} is not of type {wanted}{choose}")
-        elif meta["choices"] and value not in meta["choices"]:
-            problems.append(unknown(field.name, value, meta["choices"]))
+        elif valid and value not in valid:
+            problems.append(unknown(field.name, value, valid))
         else:
             low, high = meta["low"], meta["high"]
             for number in value if isinstance(value, tuple) else (value,):

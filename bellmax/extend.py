@@ -126,18 +126,20 @@ _HOME = {
 _ELSEWHERE = {"register_network": "register_torso"}  # the name there
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home == "bellmax":
-        return importlib.import_module(f"bellmax.{name}")
-    if home is not None:
-        return getattr(importlib.import_module(home), _ELSEWHERE.get(name, name))
-    message = f"module 'bellmax.extend' has no attribute {name!r}"
-    if not name.startswith("_"):
-        from bellmax.names import meant
+if not TYPE_CHECKING:  # a type checker knows the names
 
-        message += meant(name, _HOME)
-    raise AttributeError(message)
+    def __getattr__(name: str) -> Any:
+        home = _HOME.get(name)
+        if home == "bellmax":
+            return importlib.import_module(f"bellmax.{name}")
+        if home is not None:
+            return getattr(importlib.import_module(home), _ELSEWHERE.get(name, name))
+        message = f"module 'bellmax.extend' has no attribute {name!r}"
+        if not name.startswith("_"):
+            from bellmax.names import meant
+
+            message += meant(name, _HOME)
+        raise AttributeError(message)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ import re
 import pytest
 
 import bellmax as bx
-from bellmax.agent_config import AgentConfig, build, describe, hints
+from bellmax.agent_config import AgentConfig, build, choices, describe, hints
 from bellmax.catalog import AGENTS, agent_class, make_agent
 
 CLASSES = {name: agent_class(name) for name in AGENTS}
@@ -38,8 +38,8 @@ FIELDS = declared()
 def other_value(cls: type, field: dataclasses.Field) -> object:
     """A valid value that is not the default."""
     kind, meta = hints(cls)[field.name], field.metadata
-    if meta["choices"]:
-        return next(choice for choice in meta["choices"] if choice != field.default)
+    if names := choices(cls)[field.name]:
+        return next(name for name in names if name != field.default)
     if kind is bool:
         return not field.default
     if kind is str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import bellmax as bx
+from bellmax.agent_config import choices
 from bellmax.catalog import AGENTS, agent_class
 
 NOTHING = ("learning_rate", "max_grad_norm", "reward_scale", "tau")
@@ -72,8 +73,7 @@ def test_every_switch_that_a_setting_needs_exists(name: str) -> None:
     for field in dataclasses.fields(CLASSES[name]):
         switch, *values = field.metadata["needs"] or ("",)
         assert not switch or switch in names
-        choices = next((f.metadata["choices"] for f in dataclasses.fields(CLASSES[name]) if f.name == switch), ())
-        assert set(values) <= set(choices)
+        assert set(values) <= set(choices(CLASSES[name]).get(switch, ()))
         assert np.isfinite(field.metadata["low"]) or field.metadata["zero"] == ""
 
 

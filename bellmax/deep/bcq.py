@@ -22,7 +22,7 @@ from bellmax import bellman
 from bellmax.agent_config import setting, with_default
 from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
-from bellmax.deep.dqn import LOSSES
+from bellmax.deep.dqn import LOSSES, Loss
 from bellmax.deep.method import Method, Metrics, Net, mask_of
 from bellmax.deep.targets import Scale
 
@@ -55,7 +55,7 @@ class BCQ(ReplayAlgorithm):
     name: ClassVar[str] = "bcq"
 
     double: bool = with_default(ReplayAlgorithm, "double", True)
-    loss: str = setting("huber", "what is done to the TD error", choices=tuple(LOSSES))
+    loss: Loss = setting("huber", "what is done to the TD error")
     bcq_threshold: float = setting(
         0.3, "τ, least probability of an action relative to the likeliest", low=0.0, high=1.0
     )

@@ -26,7 +26,7 @@ from bellmax import bellman
 from bellmax.agent_config import setting, with_default
 from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
-from bellmax.deep.dqn import LOSSES, ActionValues
+from bellmax.deep.dqn import LOSSES, ActionValues, Loss
 from bellmax.deep.method import Method, Metrics, Net
 from bellmax.deep.targets import Scale
 
@@ -60,7 +60,7 @@ class BootstrappedDQN(ReplayAlgorithm):
 
     exploration_initial_eps: float = with_default(ReplayAlgorithm, "exploration_initial_eps", 0.0)
     exploration_final_eps: float = with_default(ReplayAlgorithm, "exploration_final_eps", 0.0)
-    loss: str = setting("squared", "what is done to the TD error", choices=tuple(LOSSES))
+    loss: Loss = setting("squared", "what is done to the TD error")
     n_members: int = setting(10, "networks of the ensemble", low=1)
     prior_scale: float = setting(3.0, "β, what the fixed networks are multiplied by", low=0.0)
 

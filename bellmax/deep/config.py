@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from bellmax.agent_config import AgentConfig, Limits, as_spelled, setting
 from bellmax.contracts import Agent, ConfigError, Space, unknown
 from bellmax.deep.method import Method
 from bellmax.deep.optax_names import arguments, optimizers
-from bellmax.networks.network import CELLS
+from bellmax.networks.network import Cell
 from bellmax.networks.torsos import find_torso
+
+Explore: TypeAlias = Literal["epsilon-greedy", "ladder", "boltzmann"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +29,8 @@ class DeepConfig(AgentConfig):
     net_arch: tuple[int, ...] = setting(
         (64, 64), "widths of the hidden layers; for images only the last counts", low=1, group="network"
     )
-    normalization: str = setting(
-        "layer", "what keeps hidden layers in bounds", choices=("none", "layer", "spectral"), group="network"
+    normalization: Literal["none", "layer", "spectral"] = setting(
+        "layer", "what keeps hidden layers in bounds", group="network"
     )
     normalize_observations: bool = setting(
         False,
@@ -43,17 +45,14 @@ class DeepConfig(AgentConfig):
     reward_clip: float = setting(0.0, "rewards are then clipped to ± this; 0: not at all", low=0.0, group="returns")
     dueling: bool = setting(False, "state value and advantages in two streams", group="network")
     noisy: bool = setting(False, "learned noise in the head's layers, for exploration", group="network")
-    recurrent: str = setting("none", "memory cell between torso and head", choices=tuple(CELLS), group="network")
+    recurrent: Cell = setting("none", "memory cell between torso and head", group="network")
 
     optimizer: str = setting("adam", "any optimiser of Optax, by its name", group="optimizer")
     learning_rate: float = setting(
         2.5e-4, "step size of the optimiser", low=1e-12, zero="nothing would be learned", group="optimizer"
     )
-    learning_rate_schedule: str = setting(
-        "linear",
-        "how the step size falls to 0 over the run",
-        choices=("constant", "linear", "cosine"),
-        group="optimizer",
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = setting(
+        "linear", "how the step size falls to 0 over the run", group="optimizer"
     )
     adam_epsilon: float = setting(
         1e-5, "the optimiser's ε; larger ones calm it where gradients are small", low=0.0, group="optimizer"
@@ -75,10 +74,9 @@ class DeepConfig(AgentConfig):
         group="network",
     )
 
-    exploration: str = setting(
+    exploration: Explore = setting(
         "epsilon-greedy",
         "how it explores; ladder: each world has an ε of its own; boltzmann: by the values",
-        choices=("epsilon-greedy", "ladder", "boltzmann"),
         group="exploration",
     )
     temperature: float = setting(

@@ -11,8 +11,9 @@ falling step size and an averaged policy, see `DeepConfig`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 
@@ -23,7 +24,8 @@ from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.method import Method, Metrics, Net
 from bellmax.deep.targets import Scale
 
-LOSSES = {"huber": bellman.huber_loss, "squared": bellman.squared_loss}
+Loss: TypeAlias = Literal["huber", "squared"]
+LOSSES: dict[Loss, Callable[[Array], Array]] = {"huber": bellman.huber_loss, "squared": bellman.squared_loss}
 
 
 class ActionValues(NamedTuple):
@@ -48,7 +50,7 @@ class DQN(ReplayAlgorithm):
 
     name: ClassVar[str] = "dqn"
 
-    loss: str = setting("squared", "what is done to the TD error", choices=tuple(LOSSES))
+    loss: Loss = setting("squared", "what is done to the TD error")
 
     def method(self) -> Method:
         """What the network gives for an action is its value."""

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bellmax.agent_config import with_default
+from bellmax.deep.config import Explore
 from bellmax.deep.dqn import DQN
+from bellmax.networks.network import Cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class R2D2(DQN):
 
     name: ClassVar[str] = "r2d2"
 
-    recurrent: str = with_default(DQN, "recurrent", "lstm")
+    recurrent: Cell = with_default(DQN, "recurrent", "lstm")
     double: bool = with_default(DQN, "double", True)
     dueling: bool = with_default(DQN, "dueling", True)
     value_rescaling: bool = with_default(DQN, "value_rescaling", True)
@@ -33,7 +35,7 @@ class R2D2(DQN):
     priority_alpha: float = with_default(DQN, "priority_alpha", 0.9)
     priority_beta: float = with_default(DQN, "priority_beta", 0.6)
     priority_beta_final: float = with_default(DQN, "priority_beta_final", 0.6)
-    exploration: str = with_default(DQN, "exploration", "ladder")
+    exploration: Explore = with_default(DQN, "exploration", "ladder")
     exploration_initial_eps: float = with_default(DQN, "exploration_initial_eps", 0.4)
     exploration_final_eps: float = with_default(DQN, "exploration_final_eps", 0.4)
     num_envs: int = with_default(DQN, "num_envs", 8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ class HostStep(NamedTuple):
     begins: BoolArray
 
 
-NONFINITE = ("raise", "truncate_episode", "skip")
+NonFinite: TypeAlias = Literal["raise", "truncate_episode", "skip"]
 
 
 class Handling(NamedTuple):
@@ -62,7 +62,7 @@ class Handling(NamedTuple):
     workers: int = 0
     env_timeout: float = 60.0
     env_restarts: int = 0
-    on_nonfinite: str = "raise"
+    on_nonfinite: NonFinite = "raise"
     strict: bool = False
     training: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -18,7 +18,8 @@ from bellmax.networks.packing import is_real, outline
 from bellmax.networks.torsos import choose_torso, find_torso
 from bellmax.spaces import visible, zeros
 
-CELLS: dict[str, Any] = {"none": None, "lstm": LSTM, "gru": GRU}
+Cell: TypeAlias = Literal["none", "lstm", "gru"]
+CELLS: dict[Cell, Any] = {"none": None, "lstm": LSTM, "gru": GRU}
 
 GRID = 1024  # levels τ are told apart to 1/1024: their cosines are a table, as a cosine costs as much as ten products
 
@@ -44,7 +45,7 @@ class Spec(NamedTuple):
     normalization: str
     dueling: bool
     noisy: bool
-    cell: str
+    cell: Cell
     n_outputs: int
     n_cosines: int
     n_members: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -19,7 +19,8 @@ _exponential = kernel(schedules.exponential)
 _inverse = kernel(schedules.inverse)
 
 NO_LIMIT = np.iinfo(np.int64).max
-FALLS = ("linear", "exponential", "inverse", "per-episode")
+Fall: TypeAlias = Literal["linear", "exponential", "inverse", "per-episode"]
+FALLS = get_args(Fall)
 
 
 class Step(NamedTuple):
@@ -120,10 +121,9 @@ class TabularAgent(NamedTuple):
 class TabularConfig(AgentConfig):
     """What every learner with a table, or with tile-coded weights, has."""
 
-    exploration: str = setting(
+    exploration: Literal["epsilon-greedy", "boltzmann", "ucb"] = setting(
         "epsilon-greedy",
         "how it acts; boltzmann and ucb scale exploration_scale with the schedule that is ε for epsilon-greedy",
-        choices=("epsilon-greedy", "boltzmann", "ucb"),
     )
     exploration_scale: float = setting(
         1.0,
@@ -131,7 +131,7 @@ class TabularConfig(AgentConfig):
         low=0.0,
         needs=("exploration", "boltzmann", "ucb"),
     )
-    exploration_schedule: str = setting("linear", "how ε falls from its initial to its final value", choices=FALLS)
+    exploration_schedule: Fall = setting("linear", "how ε falls from its initial to its final value")  # type: ignore[assignment]
     exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
     exploration_decay: float = setting(
         1.0, "what ε is multiplied by after each episode, on the schedule per-episode", low=0.0, high=1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -130,7 +130,7 @@ class QSigma(LearningConfig):
 
     n_steps: int = setting(4, "rewards before the bootstrap", low=1, high=10_000)
     sigma: float = setting(0.5, "degree of sampling σ: 0 is tree backup, 1 importance sampling", low=0.0, high=1.0)
-    target_policy: str = setting("greedy", "the policy whose values are learned", choices=("greedy", "behaviour"))
+    target_policy: Literal["greedy", "behaviour"] = setting("greedy", "the policy whose values are learned")
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
@@ -151,7 +151,7 @@ class TreeBackup(LearningConfig):
     name: ClassVar[str] = "tree-backup"
 
     n_steps: int = setting(4, "rewards before the bootstrap", low=1, high=10_000)
-    target_policy: str = setting("greedy", "the policy whose values are learned", choices=("greedy", "behaviour"))
+    target_policy: Literal["greedy", "behaviour"] = setting("greedy", "the policy whose values are learned")
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""

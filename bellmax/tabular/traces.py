@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -145,7 +145,7 @@ class SarsaLambda(LambdaConfig):
 
     name: ClassVar[str] = "sarsa-lambda"
 
-    trace: str = setting("replacing", "what a visit does to a trace", choices=("replacing", "accumulating"))
+    trace: Literal["replacing", "accumulating"] = setting("replacing", "what a visit does to a trace")
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
@@ -217,7 +217,7 @@ class WatkinsQ(LambdaConfig):
 
     name: ClassVar[str] = "watkins-q"
 
-    trace: str = setting("replacing", "what a visit does to a trace", choices=("replacing", "accumulating"))
+    trace: Literal["replacing", "accumulating"] = setting("replacing", "what a visit does to a trace")
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bellmax.agent_config import build, setting
+from bellmax.agent_config import build, choices, setting
 from bellmax.arguments import integer, real
 from bellmax.contracts import ConfigError, unknown
-from bellmax.envs.host_steps import NONFINITE, Handling
+from bellmax.envs.host_steps import Handling, NonFinite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,9 @@ class RunOptions:
     workers: int = setting(0, "processes for the environments of a seed", low=0, high=100_000)
     env_timeout: float = setting(60.0, "seconds after which a silent worker is stopped", low=0.0)
     env_restarts: int = setting(0, "how often an environment that fails is recreated", low=0)
-    on_nonfinite: str = setting("raise", "what a NaN or an infinity of the environment does", choices=NONFINITE)
+    on_nonfinite: NonFinite = setting("raise", "what a NaN or an infinity of the environment does")
     strict: bool = setting(False, "stop where an observation is outside its Box")
-    data: DataCard | None = setting(None, "the data set of an offline run")  # noqa: RUF009 - a field
+    data: DataCard | None = setting(None, "the data set of an offline run")
 
     def __post_init__(self) -> None:
         problems = []
@@ -77,8 +77,9 @@ def _read(field: dataclasses.Field[Any], value: Any) -> Any:
         return number
     if kind == "bool" and not isinstance(value, bool):
         raise ConfigError(f"{name}={value!r} is not True or False")
-    if kind == "str" and value not in meta["choices"]:
-        raise ConfigError(unknown(name, value, meta["choices"]))
+    valid = choices(RunOptions)[name]
+    if valid and value not in valid:
+        raise ConfigError(unknown(name, value, valid))
     return value
 
 
