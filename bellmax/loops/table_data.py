@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import ConfigError, Masked
+from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, Masked
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset
 from bellmax.loops.experience import as_experience, find_faults
@@ -115,7 +115,19 @@ def as_seen(source: Source, data: Dataset) -> Dataset:
     return data
 
 
-def read_rows(setup: Setup, source: Source, data: Dataset) -> tuple[Any, ...]:
+class Rows(NamedTuple):
+    """The data as the kernel wants them: n transitions, and masks [2, n, A] of their two observations."""
+
+    obs: IntArray
+    action: IntArray
+    reward: FloatArray
+    continues: FloatArray
+    over: BoolArray
+    next_obs: IntArray
+    masks: BoolArray
+
+
+def read_rows(setup: Setup, source: Source, data: Dataset) -> Rows:
     """The data as the kernel wants them: obs, action, reward, continues, over, next_obs [n], and masks [2, n, A]."""
     whole = as_experience(data, source.space, 1.0)
     step, n = whole.transition, data.steps
@@ -135,4 +147,4 @@ def read_rows(setup: Setup, source: Source, data: Dataset) -> tuple[Any, ...]:
         obs, next_obs = np.arange(n), np.arange(n, 2 * n)
     over = np.asarray(whole.over) > 0
     reward, continues = (np.asarray(part, np.float64) for part in (step.reward, step.discount))
-    return obs, action, reward, continues, over, next_obs, masks
+    return Rows(obs, action, reward, continues, over, next_obs, masks)

@@ -12,7 +12,7 @@ import numpy as np
 from bellmax import schedules
 from bellmax.agent_config import AgentConfig, setting
 from bellmax.contracts import IntArray
-from bellmax.tabular.kernel import kernel
+from bellmax.tabular.kernel import Generator, Index, kernel
 
 _linear = kernel(schedules.linear)
 _exponential = kernel(schedules.exponential)
@@ -34,23 +34,23 @@ class Step(NamedTuple):
         step_size: α of this visit of the pair.
     """
 
-    obs: Any
-    action: Any
-    reward: Any
-    discount: Any
-    next_obs: Any
-    next_action: Any
-    over: Any
-    step_size: Any
+    obs: Index
+    action: Index
+    reward: float
+    discount: float
+    next_obs: Index
+    next_action: Index
+    over: bool
+    step_size: float
 
 
 class Now(NamedTuple):
     """The moment: level of exploration of the next action, visits of each pair [F, A], schedules, randomness."""
 
-    level: Any
-    visits: Any
-    rates: Any
-    generator: Any
+    level: float
+    visits: IntArray
+    rates: Rates
+    generator: Generator
 
 
 class Rates(NamedTuple):

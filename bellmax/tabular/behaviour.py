@@ -11,11 +11,13 @@ A behaviour is four kernels; `now.level` is ε, the temperature or the width of 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-from bellmax.tabular.agent import TabularConfig
-from bellmax.tabular.kernel import coin_and_choice, kernel, uniform
+from bellmax.tabular.agent import Now, TabularConfig
+from bellmax.tabular.kernel import Index, coin_and_choice, kernel, uniform
 from bellmax.tabular.representation import (
+    Representation,
     choice_of,
     feature,
     greedy,
@@ -31,20 +33,20 @@ from bellmax.tabular.representation import (
 class Behaviour(NamedTuple):
     """The four kernels."""
 
-    act: Any
-    best: Any
-    probability: Any
-    expected: Any
+    act: Callable[[Representation, Index, Now], int]
+    best: Callable[[Representation, Index, Now], int]
+    probability: Callable[[Representation, Index, Index, Now], float]
+    expected: Callable[[Representation, Index, Now], float]
 
 
 @kernel
-def first_best(q: Any, obs: Any, now: Any) -> Any:
+def first_best(q: Representation, obs: Index, now: Now) -> int:
     """The action of highest value; the lowest index among equals."""
     return greedy(q, obs)
 
 
 @kernel
-def random_best(q: Any, obs: Any, now: Any) -> Any:
+def random_best(q: Representation, obs: Index, now: Now) -> int:
     """An action of highest value, each of equals with the same probability."""
     highest, tied, chosen = largest(q, obs), 0, choice_of(q, obs, 0)
     for action in range(n_actions(q, obs)):
@@ -62,7 +64,7 @@ def random_best(q: Any, obs: Any, now: Any) -> Any:
 
 
 @kernel
-def epsilon_greedy(q: Any, obs: Any, now: Any) -> Any:
+def epsilon_greedy(q: Representation, obs: Index, now: Now) -> int:
     """With probability ε uniform over all actions, else greedy. Sutton and Barto (2018), section 2.2."""
     coin, choice = coin_and_choice(now.generator, n_choices(q, obs))
     if coin < now.level:
@@ -71,7 +73,7 @@ def epsilon_greedy(q: Any, obs: Any, now: Any) -> Any:
 
 
 @kernel
-def epsilon_greedy_random(q: Any, obs: Any, now: Any) -> Any:
+def epsilon_greedy_random(q: Representation, obs: Index, now: Now) -> int:
     """The same with random ties."""
     coin, choice = coin_and_choice(now.generator, n_choices(q, obs))
     if coin < now.level:
@@ -80,13 +82,13 @@ def epsilon_greedy_random(q: Any, obs: Any, now: Any) -> Any:
 
 
 @kernel
-def epsilon_probability(q: Any, obs: Any, action: Any, now: Any) -> Any:
+def epsilon_probability(q: Representation, obs: Index, action: Index, now: Now) -> float:
     """ε/n, and 1 - ε more for the greedy one; 0 where it is not allowed."""
     return now.level / n_choices(q, obs) * is_allowed(q, obs, action) + (1.0 - now.level) * (action == greedy(q, obs))
 
 
 @kernel
-def epsilon_probability_random(q: Any, obs: Any, action: Any, now: Any) -> Any:
+def epsilon_probability_random(q: Representation, obs: Index, action: Index, now: Now) -> float:
     """ε/n, and 1 - ε shared by the greedy ones."""
     highest, tied = largest(q, obs), 0
     for other in range(n_actions(q, obs)):
@@ -96,20 +98,20 @@ def epsilon_probability_random(q: Any, obs: Any, action: Any, now: Any) -> Any:
 
 
 @kernel
-def epsilon_expected(q: Any, obs: Any, now: Any) -> Any:
+def epsilon_expected(q: Representation, obs: Index, now: Now) -> float:
     """(1 - ε) max + ε mean, however ties are broken."""
     return (1.0 - now.level) * largest(q, obs) + now.level * mean_value(q, obs)
 
 
 @kernel
-def _weight(q: Any, obs: Any, action: Any, highest: Any, now: Any) -> Any:
+def _weight(q: Representation, obs: Index, action: Index, highest: float, now: Now) -> float:
     if not is_allowed(q, obs, action):
         return 0.0
     return math.exp((value(q, obs, action) - highest) / max(now.level, 1e-300))
 
 
 @kernel
-def _total_weight(q: Any, obs: Any, highest: Any, now: Any) -> Any:
+def _total_weight(q: Representation, obs: Index, highest: float, now: Now) -> float:
     total = 0.0
     for action in range(n_actions(q, obs)):
         total += _weight(q, obs, action, highest, now)
@@ -117,7 +119,7 @@ def _total_weight(q: Any, obs: Any, highest: Any, now: Any) -> Any:
 
 
 @kernel
-def boltzmann(q: Any, obs: Any, now: Any) -> Any:
+def boltzmann(q: Representation, obs: Index, now: Now) -> int:
     """Proportionally to exp(Q(s, a) / τ). Sutton and Barto (2018), equation 2.11; Watkins (1989)."""
     highest = largest(q, obs)
     left = uniform(now.generator) * _total_weight(q, obs, highest, now)
@@ -129,14 +131,14 @@ def boltzmann(q: Any, obs: Any, now: Any) -> Any:
 
 
 @kernel
-def boltzmann_probability(q: Any, obs: Any, action: Any, now: Any) -> Any:
+def boltzmann_probability(q: Representation, obs: Index, action: Index, now: Now) -> float:
     """exp(Q(s, a) / τ) / Σ_b exp(Q(s, b) / τ)."""
     highest = largest(q, obs)
     return _weight(q, obs, action, highest, now) / _total_weight(q, obs, highest, now)
 
 
 @kernel
-def boltzmann_expected(q: Any, obs: Any, now: Any) -> Any:
+def boltzmann_expected(q: Representation, obs: Index, now: Now) -> float:
     """Σ_a π(a | s) Q(s, a)."""
     highest, total = largest(q, obs), 0.0
     for action in range(n_actions(q, obs)):
@@ -145,7 +147,7 @@ def boltzmann_expected(q: Any, obs: Any, now: Any) -> Any:
 
 
 @kernel
-def ucb(q: Any, obs: Any, now: Any) -> Any:
+def ucb(q: Representation, obs: Index, now: Now) -> int:
     """Argmax Q(s, a) + c √(ln N(s) / N(s, a)), untried ones first. Auer et al. (2002); Sutton and Barto, eq. 2.10."""
     row, n, total = feature(q, obs, 0), n_actions(q, obs), 0
     for action in range(n):
@@ -163,13 +165,13 @@ def ucb(q: Any, obs: Any, now: Any) -> Any:
 
 
 @kernel
-def ucb_probability(q: Any, obs: Any, action: Any, now: Any) -> Any:
+def ucb_probability(q: Representation, obs: Index, action: Index, now: Now) -> float:
     """1 for its choice."""
     return 1.0 * (action == ucb(q, obs, now))
 
 
 @kernel
-def ucb_expected(q: Any, obs: Any, now: Any) -> Any:
+def ucb_expected(q: Representation, obs: Index, now: Now) -> float:
     """The value of its choice."""
     return value(q, obs, ucb(q, obs, now))
 

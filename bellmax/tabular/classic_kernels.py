@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from bellmax.tabular.kernel import OPTIONS, kernel, uniform
-from bellmax.tabular.representation import Tiles
+from bellmax.tabular.kernel import OPTIONS, Generator, Index, kernel, uniform
+from bellmax.tabular.representation import MaskedTiles, Representation, Tiles
 from bellmax.tabular.tiles import Coder, tile
 
 PI = math.pi
@@ -40,7 +40,7 @@ class Classic(NamedTuple):
     time_limit: int
 
 
-def see(world: Any, place: Any, q: Any, slot: Any) -> Any:
+def see(world: Any, place: Any, q: Representation, slot: Any) -> Any:
     """Observe through the tiles: a cell of a table, or a slot in which the active tiles are noted."""
     raise NotImplementedError
 
@@ -53,11 +53,11 @@ def _tile_now(world: Any, place: Any, tiling: Any) -> Any:
     return index
 
 
-def _see_cell(world: Any, place: Any, q: Any, slot: Any) -> Any:
+def _see_cell(world: Any, place: Any, q: Representation, slot: Any) -> Any:
     return _tile_now(world, place, 0)
 
 
-def _see_tiles(world: Any, place: Any, q: Any, slot: Any) -> Any:
+def _see_tiles(world: Any, place: Any, q: Tiles | MaskedTiles, slot: Any) -> Any:
     free = (slot + 1) % q.active.shape[0]
     for tiling in range(q.active.shape[1]):
         q.active[free, tiling] = _tile_now(world, place, tiling)
@@ -65,19 +65,19 @@ def _see_tiles(world: Any, place: Any, q: Any, slot: Any) -> Any:
 
 
 @overload(see, jit_options=OPTIONS, strict=False)
-def _see(world: Any, place: Any, q: Any, slot: Any) -> Any:
+def _see(world: Any, place: Any, q: Representation, slot: Any) -> Any:
     return _see_tiles if getattr(q, "instance_class", None) is Tiles else _see_cell
 
 
 @kernel
-def begin(world: Any, place: Any, q: Any, generator: Any) -> Any:
+def begin(world: Any, place: Any, q: Representation, generator: Generator) -> Any:
     """A new episode."""
     world.draw(place, generator)
     return see(world, place, q, np.int64(place[-1]))
 
 
 @kernel
-def step(world: Any, place: Any, q: Any, obs: Any, action: Any, generator: Any) -> Any:
+def step(world: Any, place: Any, q: Representation, obs: Any, action: Index, generator: Generator) -> Any:
     """One step of the world, observed."""
     reward, terminated = world.move(place, action)
     following = see(world, place, q, obs)
@@ -86,14 +86,14 @@ def step(world: Any, place: Any, q: Any, obs: Any, action: Any, generator: Any) 
 
 
 @kernel
-def _draw_cartpole(place: Any, generator: Any) -> Any:
+def _draw_cartpole(place: Any, generator: Generator) -> Any:
     for i in range(4):
         place[i] = -0.05 + 0.1 * uniform(generator)
     return 0
 
 
 @kernel
-def _move_cartpole(place: Any, action: Any) -> Any:
+def _move_cartpole(place: Any, action: Index) -> Any:
     x, x_dot, theta, theta_dot = place[0], place[1], place[2], place[3]
     force = 10.0 if action == 1 else -10.0
     cos, sin = math.cos(theta), math.sin(theta)
@@ -111,13 +111,13 @@ def _sense_directly(place: Any, d: Any) -> Any:
 
 
 @kernel
-def _draw_mountain_car(place: Any, generator: Any) -> Any:
+def _draw_mountain_car(place: Any, generator: Generator) -> Any:
     place[0], place[1] = -0.6 + 0.2 * uniform(generator), 0.0
     return 0
 
 
 @kernel
-def _move_mountain_car(place: Any, action: Any) -> Any:
+def _move_mountain_car(place: Any, action: Index) -> Any:
     velocity = place[1] + (action - 1) * 0.001 + math.cos(3.0 * place[0]) * -0.0025
     velocity = min(max(velocity, -0.07), 0.07)
     position = min(max(place[0] + velocity, -1.2), 0.6)
@@ -128,14 +128,14 @@ def _move_mountain_car(place: Any, action: Any) -> Any:
 
 
 @kernel
-def _draw_acrobot(place: Any, generator: Any) -> Any:
+def _draw_acrobot(place: Any, generator: Generator) -> Any:
     for i in range(4):
         place[i] = -0.1 + 0.2 * uniform(generator)
     return 0
 
 
 @kernel
-def _acrobot_slope(theta1: Any, theta2: Any, omega1: Any, omega2: Any, torque: Any) -> Any:
+def _acrobot_slope(theta1: float, theta2: float, omega1: float, omega2: float, torque: float) -> Any:
     """Accelerations: links of 1 m, 1 kg, inertia 1 kg·m², centers of mass half way."""
     d1 = 0.25 + (1.0 + 0.25 + math.cos(theta2)) + 2.0
     d2 = 0.25 + 0.5 * math.cos(theta2) + 1.0
@@ -157,7 +157,7 @@ def _wrapped(angle: Any) -> Any:
 
 
 @kernel
-def _move_acrobot(place: Any, action: Any) -> Any:
+def _move_acrobot(place: Any, action: Index) -> Any:
     """One classical Runge-Kutta step of 0.2 s."""
     a, b, c, d, h, torque = place[0], place[1], place[2], place[3], 0.2, action - 1.0
     u1, v1 = _acrobot_slope(a, b, c, d, torque)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numba
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.extending import intrinsic
 
@@ -18,12 +19,16 @@ from bellmax.compiling import compiled, source_digest
 _HERE = Path(__file__).parent
 _FOLDER = f"numba/{source_digest(*_HERE.glob('*.py'), Path(schedules.__file__))}"
 
+Generator: TypeAlias = npt.NDArray[np.uint64]  # the state [1] of one SplitMix64
+Index: TypeAlias = "int | np.integer[Any]"  # a state, a slot of tiles, an action
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 # No reference counts, always inlined, IEEE division; also for the functions that numba.extending makes.
 OPTIONS: Any = {"_nrt": False, "forceinline": True, "error_model": "numpy"}
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: F) -> F:
     """Compile for the inner loop: no Python objects, no GIL, no reference counts, IEEE division, kept on disk.
 
     A kernel is inlined where it is called, always: left to the compiler's judgement, a kernel a few lines longer
@@ -32,7 +37,8 @@ def kernel(function: Callable[..., Any]) -> Any:
     A second process finds it on disk by its content and that of all that it calls (`compiling.py`), so that an edit
     of a kernel of your own is seen.
     """
-    return compiled(function, _FOLDER, nogil=True, **OPTIONS)
+    made: F = compiled(function, _FOLDER, nogil=True, **OPTIONS)
+    return made
 
 
 def _branch(typing_context: Any, value: Any) -> Any:
@@ -61,13 +67,13 @@ _LOW = np.uint64(0xFFFFFFFF)
 _S11, _S27, _S30, _S31, _S32 = (np.uint64(shift) for shift in (11, 27, 30, 31, 32))
 
 
-def new_generator(seed: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def new_generator(seed: int) -> Generator:
     """State of one SplitMix64 generator [1], spread from an integer seed by NumPy's SeedSequence."""
     return np.random.SeedSequence(seed).generate_state(1, np.uint64).astype(np.uint64)
 
 
 @kernel
-def random_bits(generator: Any) -> Any:
+def random_bits(generator: Generator) -> Any:
     """64 random bits; advances the generator. SplitMix64: Steele, Lea and Flood (2014), figure 17."""
     state = generator[0] + _GOLDEN
     generator[0] = state
@@ -77,13 +83,13 @@ def random_bits(generator: Any) -> Any:
 
 
 @kernel
-def uniform(generator: Any) -> Any:
+def uniform(generator: Generator) -> float:
     """One number in [0, 1), of 53 bits."""
     return np.float64(np.int64(random_bits(generator) >> _S11)) * 2.0**-53
 
 
 @kernel
-def coin_and_choice(generator: Any, n: int) -> Any:
+def coin_and_choice(generator: Generator, n: int) -> tuple[float, Index]:
     """A number in [0, 1) and an integer in 0..n-1 from the two halves of one draw, 32 bits each."""
     bits = random_bits(generator)
     coin = np.float64(np.int64(bits >> _S32)) * 2.0**-32
@@ -91,7 +97,7 @@ def coin_and_choice(generator: Any, n: int) -> Any:
 
 
 @kernel
-def gaussian(generator: Any) -> Any:
+def gaussian(generator: Generator) -> float:
     """One draw of N(0, 1) from two uniform ones. Box and Muller (1958)."""
     radius = math.sqrt(-2.0 * math.log(1.0 - uniform(generator)))
     return radius * math.cos(2.0 * math.pi * uniform(generator))

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax.contracts import FloatArray, IntArray
-from bellmax.tabular.agent import Shape
+from bellmax.tabular.agent import Shape, Step
 from bellmax.tabular.kernel import kernel
-from bellmax.tabular.representation import largest, n_columns
+from bellmax.tabular.representation import Representation, largest, n_columns
 from bellmax.tabular.soundness import MOST
 
 
@@ -78,7 +78,7 @@ def outcomes_of(model: Any) -> Any:
 
 
 @kernel
-def remember(q: Any, model: Any, step: Any) -> Any:
+def remember(q: Representation, model: Any, step: Step) -> Any:
     """Count a transition; returns its slot, and the successor that stood there, -1 if none did."""
     pair, width = step.obs * n_columns(q) + step.action, outcomes_of(model)
     ended, slot = 1 * (step.discount == 0.0), pair * width
@@ -112,7 +112,7 @@ def know(model: Any, pair: Any) -> Any:
 
 
 @kernel
-def backup(q: Any, model: Any, pair: Any, gamma: Any) -> Any:
+def backup(q: Representation, model: Any, pair: Any, gamma: float) -> Any:
     """The expected target of a pair: Σ_k n_k / n [r_k + γ max Q(s_k, ·)]."""
     width, total = outcomes_of(model), 0.0
     for k in range(pair * width, (pair + 1) * width):

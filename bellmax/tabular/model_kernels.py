@@ -16,7 +16,8 @@ from bellmax.contracts import FloatArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
 from bellmax.tabular.agent import NO_LIMIT
-from bellmax.tabular.kernel import gaussian, kernel, uniform
+from bellmax.tabular.kernel import Generator, Index, gaussian, kernel, uniform
+from bellmax.tabular.representation import Representation
 
 ENTRY = np.dtype([("reward", np.float64), ("successor", np.uint32), ("continues", np.float32)])
 
@@ -51,7 +52,7 @@ class Model(NamedTuple):
 
 
 @kernel
-def begin(world: Any, place: Any, q: Any, generator: Any) -> Any:
+def begin(world: Any, place: Any, q: Representation, generator: Generator) -> Any:
     """Draw a start state by inverting the cumulative distribution; if there is only one, no number is drawn."""
     low, high = 0, world.starts.shape[0] - 1
     if high > 0:
@@ -66,7 +67,7 @@ def begin(world: Any, place: Any, q: Any, generator: Any) -> Any:
 
 
 @kernel
-def outcome(threshold: Any, first: Any, width: Any, generator: Any) -> Any:
+def outcome(threshold: Any, first: Any, width: Any, generator: Generator) -> Any:
     """Draw which of the `width` outcomes that begin at `first` happens."""
     draw = uniform(generator)
     k = np.uintp(0)
@@ -76,7 +77,7 @@ def outcome(threshold: Any, first: Any, width: Any, generator: Any) -> Any:
 
 
 @kernel
-def step(world: Any, place: Any, q: Any, obs: Any, action: Any, generator: Any) -> Any:
+def step(world: Any, place: Any, q: Representation, obs: Any, action: Index, generator: Generator) -> Any:
     """Draw what follows a pair."""
     width = np.uintp(world.width)
     index = np.uintp(obs) * np.uintp(world.n_actions) + np.uintp(action)

@@ -9,10 +9,10 @@ import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import FloatArray, IntArray
-from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, counts, step_size_after
-from bellmax.tabular.behaviour import find_behaviour
-from bellmax.tabular.kernel import kernel
-from bellmax.tabular.representation import change, feature, greedy, largest, table_of, value
+from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, counts, step_size_after
+from bellmax.tabular.behaviour import Behaviour, find_behaviour
+from bellmax.tabular.kernel import Index, kernel
+from bellmax.tabular.representation import Representation, change, feature, greedy, largest, table_of, value
 from bellmax.tabular.soundness import MOST
 
 
@@ -57,7 +57,7 @@ def forget_window(window: Window) -> None:
 
 
 @kernel
-def push(window: Any, step: Any) -> Any:
+def push(window: Any, step: Step) -> Any:
     """Keep a transition; returns where."""
     i = (window.cursor[FIRST] + window.cursor[HELD]) % window.obs.shape[0]
     window.obs[i], window.action[i] = step.obs, step.action
@@ -95,7 +95,7 @@ class NStepSarsa(LearningConfig):
 
 
 @kernel
-def n_step_sarsa(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def n_step_sarsa(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago, and at the end of an episode for all that are left."""
     push(memory, step)
     n, error = memory.obs.shape[0], 0.0
@@ -163,13 +163,15 @@ class TreeBackup(LearningConfig):
 
 
 @kernel
-def _expected(q: Any, obs: Any, options: Any, behaviour: Any, now: Any) -> Any:
+def _expected(q: Representation, obs: Index, options: Any, behaviour: Behaviour, now: Now) -> float:
     """The mean value of `obs` under the target policy."""
     return largest(q, obs) if options.greedy else behaviour.expected(q, obs, now)
 
 
 @kernel
-def _target_probability(q: Any, obs: Any, action: Any, options: Any, behaviour: Any, now: Any) -> Any:
+def _target_probability(
+    q: Representation, obs: Index, action: Index, options: Any, behaviour: Behaviour, now: Now
+) -> Any:
     """π(a | s) of the target policy."""
     if options.greedy:
         return 1.0 * (action == greedy(q, obs))
@@ -177,7 +179,7 @@ def _target_probability(q: Any, obs: Any, action: Any, options: Any, behaviour: 
 
 
 @kernel
-def q_sigma(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def q_sigma(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago; the returns go backwards through the window:
 
     G_t = r + γ [V(s') + (σ ρ' + (1 - σ) π(a' | s')) (G_t+1 - Q(s', a'))], V(s') = Σ_b π(b | s') Q(s', b).
@@ -261,7 +263,7 @@ class MonteCarlo(LearningConfig):
 
 
 @kernel
-def monte_carlo(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def monte_carlo(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """At the end: Q(s, a) += α [G - Q(s, a)] for the first visit of each pair; returns the last error."""
     window, row = memory.window, feature(q, step.obs, 0)
     i = push(window, step)

@@ -9,11 +9,11 @@ import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
-from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
-from bellmax.tabular.behaviour import find_behaviour
+from bellmax.tabular.agent import Now, Shape, Step, TabularAgent, TabularConfig
+from bellmax.tabular.behaviour import Behaviour, find_behaviour
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.learnt import backup, new_model, remember
-from bellmax.tabular.representation import change, largest, n_columns, value
+from bellmax.tabular.representation import Representation, change, largest, n_columns, value
 from bellmax.tabular.soundness import MOST
 
 
@@ -78,7 +78,7 @@ class RMax(OptimisticConfig):
 
 
 @kernel
-def r_max(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def r_max(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Count; solve the model of the known pairs when it has grown; returns what the TD error was."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     remember(q, memory, step)
@@ -137,7 +137,7 @@ class DelayedQ(OptimisticConfig):
         self.check(shape)
         size = (shape.n_states, shape.n_actions)
 
-        def memory(q: Any) -> Attempts:
+        def memory(q: Representation) -> Attempts:
             integers = (np.zeros(size, np.int64), np.zeros(size, np.int64), np.ones(size, np.bool_))
             return Attempts(np.zeros(size), *integers, np.zeros(2, np.int64))
 
@@ -150,7 +150,7 @@ TIME, CHANGED = 0, 1
 
 
 @kernel
-def delayed_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def delayed_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q(s, a) = mean of m targets + ε₁, if that is at least ε₁ lower; returns what the TD error was."""
     s, a = step.obs, step.action
     target = step.reward + step.discount * largest(q, step.next_obs)

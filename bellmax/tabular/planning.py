@@ -10,11 +10,11 @@ import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import ConfigError, FloatArray, IntArray
-from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, step_size_after
-from bellmax.tabular.behaviour import find_behaviour
-from bellmax.tabular.kernel import kernel, uniform
+from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
+from bellmax.tabular.behaviour import Behaviour, find_behaviour
+from bellmax.tabular.kernel import Index, kernel, uniform
 from bellmax.tabular.learnt import Learnt, backup, know, new_model, outcomes_of, remember
-from bellmax.tabular.representation import change, is_allowed, largest, n_actions, n_columns, value
+from bellmax.tabular.representation import Representation, change, is_allowed, largest, n_actions, n_columns, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class DynaQPlus(ModelConfig):
 
 
 @kernel
-def dyna_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def dyna_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q-learning's update with the real transition, then with n drawn from the model; returns the real TD error."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -97,7 +97,7 @@ def dyna_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: An
 
 
 @kernel
-def _imagine(q: Any, model: Any, pair: Any, obs: Any, now: Any) -> Any:
+def _imagine(q: Representation, model: Any, pair: Any, obs: Index, now: Now) -> Any:
     """The target r + γ max Q(s', ·) of one outcome, drawn as often as it was seen; s' = s if the pair never was."""
     if model.total[pair] == 0:
         return now.rates.gamma * largest(q, obs)
@@ -181,7 +181,7 @@ class PrioritizedSweeping(ModelConfig):
         """The learner for a world of this shape."""
         self.check(shape)
 
-        def memory(q: Any) -> Sweep:
+        def memory(q: Representation) -> Sweep:
             model, pairs = new_model(shape, self.outcomes), shape.n_states * shape.n_actions
             empty = np.full(shape.n_states, -1), np.zeros(model.successor.size, np.int64), np.zeros(pairs, np.int64)
             return Sweep(model, *empty, np.zeros(1, np.int64), np.full(pairs, -1), np.zeros(pairs))
@@ -190,7 +190,7 @@ class PrioritizedSweeping(ModelConfig):
 
 
 @kernel
-def sweep(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def sweep(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Remember; then the n most urgent: Q(s, a) = Σ p [r + γ max Q(s', ·)], and queue what leads to s."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     model, gamma, n = memory.model, now.rates.gamma, n_columns(q)
@@ -232,7 +232,7 @@ def _link(memory: Any, slot: Any, before: Any, after: Any) -> Any:
 
 
 @kernel
-def _queue(memory: Any, pair: Any, priority: Any, least: Any) -> Any:
+def _queue(memory: Any, pair: Any, priority: float, least: float) -> Any:
     """Put a pair in the heap, or move it up there; what is not above `least` does not matter."""
     if priority <= least:
         return 0

@@ -12,14 +12,14 @@ All three are linear in binary features, of which a table has one per state.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numba
 import numpy as np
 from numba.extending import overload
 
 from bellmax.contracts import BoolArray, FloatArray, IntArray
-from bellmax.tabular.kernel import OPTIONS, branch, kernel
+from bellmax.tabular.kernel import OPTIONS, Index, branch, kernel
 
 
 class Ragged(NamedTuple):
@@ -76,62 +76,68 @@ class MaskedTiles(NamedTuple):
         return _faults_of(self.allowed)
 
 
-def table_of(q: Any) -> FloatArray:
+Representation: TypeAlias = FloatArray | Ragged | Tiles | MaskedTable | MaskedTiles
+
+
+def table_of(q: Representation) -> FloatArray:
     """The array [F, A] that learns."""
     return q if isinstance(q, np.ndarray) else q[0]
 
 
-def with_table(q: Any, values: FloatArray) -> Any:
+def with_table(q: Representation, values: FloatArray) -> Representation:
     """The same representation over other values [F, A]; also in kernels, which so keep nothing of `q` twice."""
-    return values if isinstance(q, np.ndarray) else q._replace(**{q._fields[0]: values})
+    if isinstance(q, np.ndarray):
+        return values
+    changed: dict[str, Any] = {q._fields[0]: values}
+    return q._replace(**changed)
 
 
-def read(q: Any, row: Any, action: Any) -> Any:
+def read(q: Representation, row: Index, action: Index) -> float:
     """One weight."""
     raise NotImplementedError  # kernels only: each function here has its meanings below, chosen as a kernel compiles
 
 
-def add(q: Any, row: Any, action: Any, amount: Any) -> Any:
+def add(q: Representation, row: Index, action: Index, amount: float) -> None:
     """Add to one weight."""
     raise NotImplementedError
 
 
-def n_actions(q: Any, obs: Any) -> Any:
+def n_actions(q: Representation, obs: Index) -> int:
     """How many actions there are in `obs`."""
     raise NotImplementedError
 
 
-def is_allowed(q: Any, obs: Any, action: Any) -> Any:
+def is_allowed(q: Representation, obs: Index, action: Index) -> bool:
     """Whether one of the `n_actions` may be taken in `obs`."""
     raise NotImplementedError
 
 
-def n_choices(q: Any, obs: Any) -> Any:
+def n_choices(q: Representation, obs: Index) -> int:
     """How many actions may be taken in `obs`."""
     raise NotImplementedError
 
 
-def choice_of(q: Any, obs: Any, number: Any) -> Any:
+def choice_of(q: Representation, obs: Index, number: Index) -> int:
     """The action that has this number, from 0, among those that may be taken in `obs`."""
     raise NotImplementedError
 
 
-def set_allowed(q: Any, obs: Any, masks: Any, which: Any, i: Any) -> Any:
+def set_allowed(q: Representation, obs: Index, masks: Any, which: Index, i: Index) -> None:
     """Note `masks[which, i]` as the actions that may be taken in `obs`; nothing where no masks are used."""
     raise NotImplementedError
 
 
-def n_columns(q: Any) -> Any:
+def n_columns(q: Representation) -> int:
     """A, the most actions that there are in a state."""
     raise NotImplementedError
 
 
-def n_features(q: Any) -> Any:
+def n_features(q: Representation) -> int:
     """How many features are active at a time: 1, or the number of tilings."""
     raise NotImplementedError
 
 
-def feature(q: Any, obs: Any, i: Any) -> Any:
+def feature(q: Representation, obs: Index, i: Index) -> int:
     """The row of the i-th active feature of `obs`."""
     raise NotImplementedError
 
@@ -145,14 +151,14 @@ def _pick(q: Any, table: Any, ragged: Any, tiles: Any, masked: Any = None, maske
     return (masked_tiles or tiles) if "active" in q.fields else (masked or ragged)
 
 
-def _count_allowed(q: Any, obs: Any) -> Any:
+def _count_allowed(q: MaskedTable | MaskedTiles, obs: Index) -> int:
     count = 0
     for action in range(q.allowed.shape[1]):
         count += q.allowed[obs, action]
     return count
 
 
-def _find_allowed(q: Any, obs: Any, number: Any) -> Any:
+def _find_allowed(q: MaskedTable | MaskedTiles, obs: Index, number: Index) -> int:
     chosen, left = 0, number
     for action in range(q.allowed.shape[1]):
         if q.allowed[obs, action]:
@@ -162,21 +168,21 @@ def _find_allowed(q: Any, obs: Any, number: Any) -> Any:
     return chosen
 
 
-def _copy_allowed(q: Any, obs: Any, masks: Any, which: Any, i: Any) -> Any:
+def _copy_allowed(q: MaskedTable | MaskedTiles, obs: Index, masks: Any, which: Index, i: Index) -> int:
     for action in range(q.allowed.shape[1]):
         q.allowed[obs, action] = masks[which, i, action]
     return 0
 
 
-def _add_table(q: Any, row: Any, action: Any, amount: Any) -> Any:
+def _add_table(q: FloatArray, row: Index, action: Index, amount: float) -> None:
     q[row, action] += amount
 
 
-def _add_ragged(q: Any, row: Any, action: Any, amount: Any) -> Any:
+def _add_ragged(q: Ragged | MaskedTable, row: Index, action: Index, amount: float) -> None:
     q.values[row, action] += amount
 
 
-def _add_tiles(q: Any, row: Any, action: Any, amount: Any) -> Any:
+def _add_tiles(q: Tiles | MaskedTiles, row: Index, action: Index, amount: float) -> None:
     q.weights[row, action] += amount
 
 
@@ -258,7 +264,7 @@ def _feature(q: Any, obs: Any, i: Any) -> Any:
 
 
 @kernel
-def value(q: Any, obs: Any, action: Any) -> Any:
+def value(q: Representation, obs: Index, action: Index) -> float:
     """Q(s, a): the sum of the weights of the active features."""
     total = 0.0
     for i in range(n_features(q)):
@@ -267,7 +273,7 @@ def value(q: Any, obs: Any, action: Any) -> Any:
 
 
 @kernel
-def change(q: Any, obs: Any, action: Any, amount: Any) -> Any:
+def change(q: Representation, obs: Index, action: Index, amount: float) -> None:
     """Raise Q(s, a) by `amount`, spread evenly over the active features: α is divided by the number of tilings."""
     share = amount / n_features(q)
     for i in range(n_features(q)):
@@ -275,7 +281,7 @@ def change(q: Any, obs: Any, action: Any, amount: Any) -> Any:
 
 
 @kernel
-def greedy(q: Any, obs: Any) -> Any:
+def greedy(q: Representation, obs: Index) -> int:
     """The action of highest value; the lowest index among equals."""
     n = n_actions(q, obs)
     if n == 4:  # a length known to the compiler is unrolled
@@ -286,7 +292,7 @@ def greedy(q: Any, obs: Any) -> Any:
 
 
 @kernel
-def largest(q: Any, obs: Any) -> Any:
+def largest(q: Representation, obs: Index) -> float:
     """The highest value of an action in `obs`."""
     n = n_actions(q, obs)
     if n == 4:
@@ -297,7 +303,7 @@ def largest(q: Any, obs: Any) -> Any:
 
 
 @kernel
-def _first_largest(q: Any, obs: Any, n: int) -> Any:
+def _first_largest(q: Representation, obs: Index, n: int) -> int:
     """A policy seldom changes its mind: real branches, so that the next step begins before the row is compared."""
     best, highest = 0, value(q, obs, 0)
     for action in range(1, n):
@@ -308,7 +314,7 @@ def _first_largest(q: Any, obs: Any, n: int) -> Any:
 
 
 @kernel
-def _maximum(q: Any, obs: Any, n: int) -> Any:
+def _maximum(q: Representation, obs: Index, n: int) -> float:
     """No branches: nothing waits for the target, which may be a conditional move away."""
     highest = value(q, obs, 0) if is_allowed(q, obs, 0) else -np.inf
     for action in range(1, n):
@@ -318,7 +324,7 @@ def _maximum(q: Any, obs: Any, n: int) -> Any:
 
 
 @kernel
-def mean_value(q: Any, obs: Any) -> Any:
+def mean_value(q: Representation, obs: Index) -> float:
     """The mean value of the actions in `obs`."""
     total = 0.0
     for action in range(n_actions(q, obs)):

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
-from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, TabularConfig, counts
-from bellmax.tabular.behaviour import find_behaviour
+from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig, counts
+from bellmax.tabular.behaviour import Behaviour, find_behaviour
 from bellmax.tabular.kernel import kernel, random_bits
-from bellmax.tabular.representation import change, largest, table_of, value, with_table
+from bellmax.tabular.representation import Representation, change, largest, table_of, value, with_table
 from bellmax.tabular.soundness import MOST
 
 
@@ -28,7 +28,7 @@ class QLearning(LearningConfig):
 
 
 @kernel
-def q_learning(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def q_learning(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q(s, a) += α [r + γ max_b Q(s', b) - Q(s, a)], equation 6.8; returns the TD error."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -50,7 +50,7 @@ class Sarsa(LearningConfig):
 
 
 @kernel
-def sarsa(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def sarsa(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q(s, a) += α [r + γ Q(s', a') - Q(s, a)], equation 6.7; returns the TD error."""
     td_error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -72,7 +72,7 @@ class ExpectedSarsa(LearningConfig):
 
 
 @kernel
-def expected_sarsa(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def expected_sarsa(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q(s, a) += α [r + γ Σ_b π(b | s') Q(s', b) - Q(s, a)], equation 6.9; returns the TD error."""
     expected = behaviour.expected(q, step.next_obs, now)
     td_error = step.reward + step.discount * expected - value(q, step.obs, step.action)
@@ -106,7 +106,7 @@ class Tables(NamedTuple):
 
 
 @kernel
-def double_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def double_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q₁(s, a) += α [r + γ Q₂(s', argmax_b Q₁(s', b)) - Q₁(s, a)], or with 1 and 2 changed, on the flip of a coin."""
     coin = np.intp(random_bits(now.generator) >> np.uint64(63))  # an index, not a branch: no one could foresee it
     mine, other = with_table(q, memory.both[coin]), with_table(q, memory.both[1 - coin])
@@ -162,7 +162,7 @@ ROUND, MET, VISITED = 0, 1, 2
 
 
 @kernel
-def speedy_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def speedy_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q_k+1(s, a) = Q_k + α (T Q_k-1 - Q_k) + (1 - α) (T Q_k - T Q_k-1), α = 1 / (k + 1); returns the last bracket."""
     s, a = step.obs, step.action
     new = step.reward + step.discount * largest(with_table(q, memory.present), step.next_obs)
@@ -179,7 +179,7 @@ def speedy_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: 
 
 
 @kernel
-def _next_round(q: Any, memory: Any) -> Any:
+def _next_round(q: Representation, memory: Any) -> Any:
     memory.tally[ROUND] += 1
     memory.tally[VISITED] = 0
     for s in range(memory.visited.shape[0]):

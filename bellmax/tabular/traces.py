@@ -14,10 +14,10 @@ import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import FloatArray, IntArray
-from bellmax.tabular.agent import LearningConfig, Shape, TabularAgent, step_size_after
-from bellmax.tabular.behaviour import find_behaviour
-from bellmax.tabular.kernel import kernel
-from bellmax.tabular.representation import add, feature, largest, n_actions, n_features, table_of, value
+from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
+from bellmax.tabular.behaviour import Behaviour, find_behaviour
+from bellmax.tabular.kernel import Index, kernel
+from bellmax.tabular.representation import Representation, add, feature, largest, n_actions, n_features, table_of, value
 
 CUTOFF = 1e-6  # a trace at or below this is forgotten
 
@@ -53,7 +53,7 @@ class Trace(NamedTuple):
             yield "`place` and the list of `row` and `action` disagree"
 
 
-def new_trace(q: Any) -> Trace:
+def new_trace(q: Representation) -> Trace:
     """An empty trace over the weights of `q`."""
     shape = table_of(q).shape
     size = shape[0] * shape[1]
@@ -69,7 +69,7 @@ def forget_trace(trace: Trace) -> None:
 
 
 @kernel
-def mark(trace: Any, row: Any, action: Any) -> Any:
+def mark(trace: Any, row: Index, action: Index) -> Any:
     """Where the weight stands in the list; with level 0 if it is new there."""
     i = trace.place[row, action]
     if i < 0:
@@ -80,7 +80,7 @@ def mark(trace: Any, row: Any, action: Any) -> Any:
 
 
 @kernel
-def learn(q: Any, trace: Any, error: Any, now: Any) -> Any:
+def learn(q: Representation, trace: Any, error: float, now: Now) -> Any:
     """Move every listed weight by its own step size, level and share of the error."""
     share = error / n_features(q)
     for i in range(trace.length[0]):
@@ -91,7 +91,7 @@ def learn(q: Any, trace: Any, error: Any, now: Any) -> Any:
 
 
 @kernel
-def fade(trace: Any, factor: Any, cutoff: Any) -> Any:
+def fade(trace: Any, factor: float, cutoff: float) -> Any:
     """Multiply every level, and drop what falls to the cutoff; the last of the list takes its place."""
     i = 0
     while i < trace.length[0]:
@@ -116,7 +116,7 @@ class Lambda(NamedTuple):
 
 
 @kernel
-def visit(q: Any, trace: Any, obs: Any, action: Any, options: Any) -> Any:
+def visit(q: Representation, trace: Any, obs: Index, action: Index, options: Any) -> Any:
     """Raise the traces of the active features of a pair."""
     for k in range(n_features(q)):
         row = feature(q, obs, k)
@@ -156,7 +156,7 @@ class SarsaLambda(LambdaConfig):
 
 
 @kernel
-def sarsa_lambda(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def sarsa_lambda(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """e(s, a) += 1 or = 1; Q += α δ e for all pairs, δ that of SARSA; e *= γλ."""
     td_error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
     visit(q, memory, step.obs, step.action, options)
@@ -183,7 +183,7 @@ class TrueOnlineSarsa(LambdaConfig):
 
 
 @kernel
-def true_online(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def true_online(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Trace e = γλ e + α (1 - γλ eᵀx) x; w += (δ + Q - Q_old) e - α (Q - Q_old) x; x the active features.
 
     The decay by γλ was done at the end of the step before. The step size is part of the trace, as in van Seijen and
@@ -228,7 +228,7 @@ class WatkinsQ(LambdaConfig):
 
 
 @kernel
-def watkins_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def watkins_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q += α δ e for all pairs, δ that of Q-learning; e *= γλ if the next action is a best one, else e = 0."""
     best = largest(q, step.next_obs)
     td_error = step.reward + step.discount * best - value(q, step.obs, step.action)
@@ -256,7 +256,7 @@ class PengQ(LambdaConfig):
 
 
 @kernel
-def peng_q(q: Any, memory: Any, options: Any, step: Any, behaviour: Any, now: Any) -> Any:
+def peng_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
     """Q += α e [r + γ max Q(s', ·) - max Q(s, ·)] for the pairs before; the present one by Q-learning; e(s, a) += 1."""
     target = step.reward + step.discount * largest(q, step.next_obs)
     own, along = target - value(q, step.obs, step.action), target - largest(q, step.obs)
