@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,18 @@ Leaf: TypeAlias = "Discrete | MultiDiscrete | Box"
 Space: TypeAlias = "Leaf | Masked | Named | tuple[Space, ...]"
 
 
+State: TypeAlias = Any  # a pytree of arrays that only its own functions look into
+Carry: TypeAlias = Any  # a pytree: what acting remembers within an episode, or ()
+Obs: TypeAlias = Any  # an observation, as its Space says
+
+
+class Add(Protocol):
+    """How a memory takes a step of every environment [N]."""
+
+    def __call__(self, state: State, experience: Experience, valid: Any = None, /) -> State:
+        """The memory with it, but for rows that are not `valid` [N]."""
+
+
 class Memory(NamedTuple):
     """What an agent learns from: pure functions on one state.
 
@@ -108,11 +120,11 @@ class Memory(NamedTuple):
         close: `close(state) -> state`, the newest step of every environment ends its episode, which was cut off.
     """
 
-    init: Callable[[], Any]
-    add: Callable[..., Any]
-    sample: Callable[..., Any]
-    update: Callable[..., Any]
-    close: Callable[..., Any]
+    init: Callable[[], State]
+    add: Add
+    sample: Callable[[State, Array, Any], tuple[Any, Array, Any]]
+    update: Callable[[State, Any, Array], State]
+    close: Callable[[State], State]
 
 
 class Agent(NamedTuple):
@@ -133,16 +145,16 @@ class Agent(NamedTuple):
             observation, and nothing else; None where they are more than that.
     """
 
-    init: Callable[..., Any]
-    begin: Callable[..., Any]
-    act: Callable[..., Any]
-    remembered: Callable[..., Any]
-    learn: Callable[..., Any]
-    q_values: Callable[..., Any]
-    actor: Callable[..., Any]
-    parameters: Callable[..., Any]
+    init: Callable[[Array], State]
+    begin: Callable[[Array, Any], Carry]
+    act: Callable[[State, Carry, Obs, Array, Any], tuple[Array, Carry]]
+    remembered: Callable[[Carry], Any]
+    learn: Callable[[State, tuple[Any, Array], Array], tuple[State, Any]]
+    q_values: Callable[[State, Carry, Obs], tuple[Array, Carry]]
+    actor: Callable[[State], State]
+    parameters: Callable[[State], dict[str, Any]]
     memory: Memory
-    values: Callable[..., Any] | None = None
+    values: Callable[[Any, Any], Array] | None = None
 
 
 class BellmaxError(Exception):

@@ -86,10 +86,8 @@ def table_of(q: Representation) -> FloatArray:
 
 def with_table(q: Representation, values: FloatArray) -> Representation:
     """The same representation over other values [F, A]; also in kernels, which so keep nothing of `q` twice."""
-    if isinstance(q, np.ndarray):
-        return values
-    changed: dict[str, Any] = {q._fields[0]: values}
-    return q._replace(**changed)
+    old: Any = q
+    return values if isinstance(q, np.ndarray) else old._replace(**{old._fields[0]: values})
 
 
 def read(q: Representation, row: Index, action: Index) -> float:
