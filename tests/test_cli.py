@@ -254,7 +254,7 @@ BAD = {
     "mistyped gallery": (["solve", "clif"], "did you mean 'cliff'?"),
     "reward above r_max": (["train", "river-swim", "-a", "r-max"], "pays up to 10000; give r_max=10000"),
     "--env without =": (["solve", "corridor", "--env", "n_states"], "--env 'n_states' is not of the form key=value"),
-    "--env that the world has not": (["solve", "corridor", "--env", "n=3"], "corridor cannot be made with {'n': 3}"),
+    "--env that the world has not": (["solve", "corridor", "--env", "n=3"], "corridor: unknown argument 'n'"),
     "no table to solve": (["solve", "CartPole-v1"], "CartPole-v1 has no exact answer: it has no transition table"),
     "gamma": (["solve", "corridor", "--gamma", "1.5"], "gamma=1.5 is outside [0, 1]"),
     "no end": (

@@ -658,7 +658,7 @@ def test_34_a_time_limit_truncates() -> None:
 def test_35_episodes_of_one_step() -> None:
     with pytest.warns(EnvWarning) as warned:
         run = train(functools.partial(Ends, 10**9), steps=400, eval_episodes=3, final_episodes=3)
-    message = "Ends: 101 of the first 101 episodes had only one step; check what ends them"
+    message = "Ends: 101 of the first 101 episodes had one step; check what ends them"
     assert [str(one.message) for one in warned] == [message]
     assert run.history["rollout/ep_len_mean"][0].tolist() == [1, 1, 1, 1]
     assert run.scores == [0.5]

@@ -398,8 +398,8 @@ ALL = "Broken: 2 environments, step 1 since reset(seed): "
         ({"reward": 1.0}, f"{ALL}reward is 1.0 (float), not 2 numbers{RETURN}"),
         (
             {"truncated": np.zeros(2)},
-            f"{ALL}truncated is array([0., 0.]) (ndarray of shape (2,) and dtype float64), not 2 times True or "
-            f"False{RETURN}",
+            f"{ALL}truncated is array([0., 0.]) (ndarray of shape (2,) and dtype float64), not 2 flags (True or "
+            f"False){RETURN}",
         ),
         (
             {"mode": AutoresetMode.SAME_STEP, "terminated": np.array([False, True])},

@@ -47,7 +47,7 @@ def run(world: str, agent: str, steps: int, taken: str, cache: Path) -> list[str
         ("jax fuses keys", "probe:delay", "dqn", 500,
          "import jax.extend.random; del jax.extend.random.define_prng_impl"),
         ("jax calls directly", "probe:delay", "dqn", 500,
-         "from jaxlib import xla_client; del xla_client.make_cpu_client"),
+         "import jax; jax.devices(); from jaxlib import xla_client; del xla_client.make_cpu_client"),
     ],
 )  # fmt: skip
 def test_training_gives_the_same_without(

@@ -282,5 +282,5 @@ def test_nothing_large_is_copied() -> None:
 
 def test_too_little_room_is_refused() -> None:
     memory_of(4, 3, capacity=8)
-    with pytest.raises(ConfigError, match="7 frames of each world are too few for stacks of 4: at least 8"):
+    with pytest.raises(ConfigError, match="7 frames per environment are too few for stacks of 4: at least 8"):
         memory_of(4, 3, capacity=7)

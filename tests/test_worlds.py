@@ -234,7 +234,7 @@ def test_a_vector_environment_is_as_many_worlds_as_it_has() -> None:
     [
         ("coridor", {}, "unknown environment 'coridor'; did you mean 'corridor'"),
         ("CartPole-v11", {}, "did you mean 'CartPole-v1'"),
-        ("probe:delai", {}, "unknown probe world 'probe:delai'; did you mean 'probe:delay'"),
+        ("probe:delai", {}, "unknown probe environment 'probe:delai'; did you mean 'probe:delay'"),
         ("nowhere.at.all:CartPole-v1", {}, "cannot import 'nowhere.at.all'"),
         ("corridor", {"n_stats": 3}, "corridor: unknown argument 'n_stats'; did you mean 'n_states'"),
         ("corridor", {"n_states": 1}, "needs a start and a goal"),
