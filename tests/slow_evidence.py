@@ -22,7 +22,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SLOW = HERE / "slow.txt"
-CHEAP, DEAR = 0.6, 2.5
+CHEAP, DEAR = 0.4, 1.5
 
 
 @pytest.hookimpl(wrapper=True)
