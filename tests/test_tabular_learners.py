@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import book
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bellmax.tabular import multistep, pac, planning, stepping, td, traces
@@ -207,6 +207,7 @@ def assert_heap(memory: planning.Sweep) -> None:
 
 @settings(deadline=None)  # the first example may have to wait for the compiler
 @given(st.lists(st.none() | st.tuples(st.integers(0, 11), st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 3.0, np.inf]))))
+@example([(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.5), None, None, None])  # the left child is the larger one
 def test_queue_of_pairs(calls: list[Any]) -> None:
     shape = Shape(N_STATES, N_ACTIONS)
     memory = planning.PrioritizedSweeping().make(shape).memory(np.zeros((N_STATES, N_ACTIONS)))
@@ -249,6 +250,17 @@ def test_prioritized_sweeping(n_allowed: list[int], planning_steps: int, outcome
                 target = model.backup((s, b), 0.9, lambda s, table=table: table[s, : n_allowed[s]].max())
                 assert target == pytest.approx(table[s, b], abs=1e-11)
     assert len(model.seen) == sum(n_allowed)
+
+
+def test_a_change_beyond_an_end_is_not_queued() -> None:
+    """(0, 0) entered state 1 and ended there, (2, 0) entered it and went on: only (2, 0) hears of its new value."""
+    config = planning.PrioritizedSweeping(planning_steps=1, threshold=0.01, gamma=0.9, initial_q=0.0)
+    kernel = Kernel(config, 10, [N_ACTIONS] * N_STATES, None, seed=1)
+    kernel.observe(0, 0, 0.0, 1, True, False, 2)
+    kernel.observe(2, 0, 0.0, 1, False, False, 1)
+    kernel.observe(1, 0, 5.0, 3, False, False, 3)
+    memory = kernel.state.memory
+    assert [divmod(int(pair), N_ACTIONS) for pair in memory.heap[: memory.size[0]]] == [(2, 0)]
 
 
 def test_a_change_is_queued_by_how_likely_it_is_met() -> None:
