@@ -232,7 +232,7 @@ def class_and_settings(agent: Any) -> tuple[type[AgentConfig], dict[str, Any]]:
     """The class of an agent given by its name or class, and the settings that the name stands for.
 
     Raises:
-        ConfigError: it is neither, or there is no agent of this name.
+        ConfigError: `agent` is neither a name nor a class, or the name is unknown.
     """
     if isinstance(agent, str):
         name = agent_name(agent)

@@ -278,7 +278,7 @@ def test_time_limits_and_ends() -> None:
     assert found(limited, "episodes")[0] == ("error", "an episode had 10 steps, and the time limit is 5", fix)
     assert found(gym.wrappers.TimeLimit(env(), 10), "episodes")[0][0] != "error"
     [endless] = found(walk(step=ended(never, never)), "episodes")
-    said = "no episode ended in 200 steps, and there is no limit"
+    said = "no episode ended in 200 steps, and the environment has no time limit"
     assert endless == ("hint", said, "add a TimeLimit if it should end")
     [short] = found(lambda: Ends(resets=10**6), "episodes")
     assert short == ("warning", "200 of 200 episodes had one step", "check what ends them")

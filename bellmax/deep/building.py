@@ -41,7 +41,7 @@ class Reading(NamedTuple):
         return self.module.remember(cell, features)  # type: ignore[no-any-return]
 
     def head(self, seen: Any) -> Output:
-        """The output for what the cell gives, or for features where there is no cell."""
+        """The output for what the memory cell returns; for the features, without a cell."""
         return self.output(self.module.head(seen))
 
     def __call__(self, obs: Any) -> Output:

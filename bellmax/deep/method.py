@@ -37,7 +37,7 @@ class Network(Protocol):
         """One step of the memory cell: (cell, what the head sees)."""
 
     def head(self, seen: Any) -> Any:
-        """The output for what the cell gives, or for features where there is no cell."""
+        """The output for what the memory cell returns; for the features, without a cell."""
 
     def __call__(self, obs: Any) -> Any:
         """The output for an observation, without a cell."""

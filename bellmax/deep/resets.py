@@ -13,7 +13,7 @@ from bellmax.deep.following import Mix, Part, mixed
 
 
 def moments(optimiser: optax.GradientTransformation) -> Part:
-    """The optimiser's state, which a reset begins anew; only the step size goes on falling."""
+    """The optimizer's state. A reset clears it, except for the clock of the step size."""
 
     def anew(state: Any, params: Any, mix: Mix) -> Any:
         del mix

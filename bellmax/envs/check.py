@@ -268,7 +268,7 @@ def ends(given: list[End], longest: int, limit: int | None, findings: Findings) 
     if any(end.terminated and end.truncated and end.length != limit for end in given):
         add("hint", "an episode was both terminated and truncated", "bellmax uses terminated; return only one")
     if not n and not limit:
-        what = f"no episode ended in {counted(longest, 'step')}, and there is no limit"
+        what = f"no episode ended in {counted(longest, 'step')}, and the environment has no time limit"
         add("hint", what, "add a TimeLimit if it should end")
 
 

@@ -28,7 +28,7 @@ def make(name: str, env_kwargs: Mapping[str, Any]) -> World:
     the others to its constructor.
 
     Raises:
-        ConfigError: gymnax is missing or has no such world, or it cannot be made so.
+        ConfigError: gymnax is missing, does not have this environment, or cannot create it with these arguments.
         EnvCrashed: the environment's own constructor raised.
     """
     gymnax = _gymnax()

@@ -182,7 +182,7 @@ def open_world(
     {"name": "FrameStackObservation", "stack_size": 4}, or "module:Class".
 
     Raises:
-        ConfigError: there is no such environment, it cannot be made so, or bellmax cannot learn in its spaces.
+        ConfigError: the environment is unknown, cannot be created like this, or has a space that is not supported.
         EnvContractError: a vector environment does not say how it resets itself.
         EnvCrashed: its constructor raised.
     """

@@ -110,7 +110,7 @@ class Vectored:
         """`info`, with the masks that a method returns; of those that were `over` and have reset they are of the next.
 
         Raises:
-            EnvContractError: an episode was `cut`, so that its end counts, and there is no mask for it.
+            EnvContractError: an episode was `cut`, and its last observation has no action mask.
         """
         if self._masks is None or "action_mask" in info:
             return info
