@@ -276,6 +276,21 @@ def to_native(actions: Any, coding: Mapping[str, Any]) -> Any:
     return (parts + np.array(coding["start"])).astype(coding["dtype"])
 
 
+def action_number(action: Any, coding: Mapping[str, Any], n: int) -> int | None:
+    """The number from 0 to n - 1 of an action as the environment counts it: the opposite of `to_native`. Else None."""
+    try:
+        given = np.asarray(action)
+    except ValueError:  # parts of different lengths
+        return None
+    if given.dtype.kind not in "iu":
+        return None
+    sizes = np.array(coding.get("sizes", n))
+    parts = given.astype(np.int64) - np.array(coding.get("start", 0)) if given.shape == sizes.shape else None
+    if parts is None or np.any((parts < 0) | (parts >= sizes)):
+        return None
+    return int(np.ravel_multi_index(tuple(parts.ravel()), tuple(sizes.ravel())))
+
+
 def from_native(space: Space, obs: Any, coding: Mapping[str, Any]) -> Any:
     """An observation (or a batch of them) as an environment gives it, its integers counted from 0."""
     return _shifted(space, obs, coding, -1)

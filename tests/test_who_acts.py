@@ -86,6 +86,36 @@ def test_a_function_sees_names() -> None:
     assert bx.evaluate(lambda obs: int(obs["a"] == 1), Named, episodes=2).returns.tolist() == [1.0, 1.0]
 
 
+class Shifted(gym.Env):
+    """States 3 and 4; the right action is (5, 7) in 3 and (6, 9) in 4."""
+
+    observation_space = gym.spaces.Discrete(2, start=3)
+    action_space = gym.spaces.MultiDiscrete([2, 3], start=[5, 7])
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.state, self.t = 3, 0
+        return self.state, {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        right = tuple(action.tolist()) == ((5, 7) if self.state == 3 else (6, 9))
+        self.state, self.t = 7 - self.state, self.t + 1
+        return self.state, float(right), False, self.t == 6, {}
+
+
+def test_a_function_and_a_policy_act_in_the_environments_own_numbers() -> None:
+    best = bx.evaluate(lambda obs: [5, 7] if obs == 3 else np.array([6, 9]), Shifted, episodes=2)
+    assert best.returns.tolist() == [6.0, 6.0]
+    run = bx.train(Shifted, "q-learning", steps=3_000, gamma=0.0, learning_rate=0.5, final_episodes=2)
+    assert run.scores == [6.0]
+    assert run.policy().act(4).tolist() == [6, 9]
+    assert bx.evaluate(run.policy().act, Shifted, episodes=2).returns.tolist() == [6.0, 6.0]
+    for wrong in (0, [5], [4, 7], [5, 10], [5, [7]], 5.0, None):
+        with pytest.raises(bx.ConfigError, match=r"integers from \[5, 7\] to \[6, 9\]"):
+            bx.evaluate(lambda obs, wrong=wrong: wrong, Shifted, episodes=1)
+
+
 def test_collect_with_whatever_may_act(run: bx.Run) -> None:
     data = bx.collect(lambda obs: 0, "CartPole-v1", steps=100)
     assert (data.steps, set(data.action.tolist())) == (100, {0})

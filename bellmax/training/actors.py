@@ -69,7 +69,7 @@ def find_actors(
         raise ConfigError(f"{describe(given)} does not say in which environment; bx.{call}(..., 'CartPole-v1') does")
     source = find_world(world, env_kwargs)
     if actions is None:
-        return [FunctionPolicy(given, source.space, source.n_actions)], source
+        return [FunctionPolicy(given, source.space, source.n_actions, source.coding)], source
     return [_of_actions(actions, source)], source
 
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from bellmax import spaces
-from bellmax.arguments import describe, is_integer
+from bellmax.arguments import describe
 from bellmax.contracts import ConfigError, Space
 from bellmax.training.policy import Policy
 
 
 @dataclass(frozen=True)
 class FunctionPolicy:
-    """A function of one observation in the place of a policy: its choice has the value 1, all others 0."""
+    """A function of one observation in the place of a policy: its choice has the value 1, all others 0.
+
+    It is given observations, and returns actions, as the environment counts them by its `coding`.
+    """
 
     function: Callable[[Any], Any]
     space: Space
     n_actions: int
+    coding: Mapping[str, Any] = field(default_factory=dict)
     config: Any = None
 
     def begin(self, n: int) -> Any:
@@ -29,7 +33,7 @@ class FunctionPolicy:
         return ()
 
     def look_from_zero(self, carry: Any, obs: Any) -> tuple[Any, Any]:
-        """(values [n, A], carry) of a batch of observations.
+        """(values [n, A], carry) of a batch of observations whose integers count from 0.
 
         Raises:
             ConfigError: the function returned no action.
@@ -39,18 +43,21 @@ class FunctionPolicy:
         n = len(spaces.leaf_arrays(batch)[0])
         q = np.zeros((n, self.n_actions), np.float32)
         for i in range(n):
-            one = spaces.named(space, spaces.map_space(lambda leaf, x, i=i: x[i], space, batch))
+            one = spaces.map_space(lambda leaf, x, i=i: x[i], space, batch)
+            one = spaces.named(space, spaces.from_zero(space, one, self.coding))
             q[i, self._checked(self.function(one), one)] = 1.0
         return q, carry
 
     def _checked(self, action: Any, obs: Any) -> int:
-        value = action[()] if isinstance(action, np.ndarray) and action.ndim == 0 else action
-        if is_integer(value) and 0 <= value < self.n_actions:
-            return int(value)
+        number = spaces.action_number(action, self.coding, self.n_actions)
+        if number is not None:
+            return number
+        last = spaces.to_native(self.n_actions - 1, self.coding).tolist()
+        first = spaces.to_native(0, self.coding).tolist()
         remedy = "; of Stable-Baselines3, give lambda obs: model.predict(obs)[0]" if isinstance(action, tuple) else ""
         raise ConfigError(
-            f"the function returned {action!r} for the observation {describe(obs)}; it must return one action, an "
-            f"integer from 0 to {self.n_actions - 1}{remedy}"
+            f"the function returned {action!r} for the observation {describe(obs)}; it must return one action, "
+            f"{'an integer' if isinstance(first, int) else 'integers'} from {first} to {last}{remedy}"
         )
 
 

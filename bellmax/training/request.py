@@ -140,7 +140,7 @@ def choose(plan: Plan, say: Callable[[str], None]) -> Plan:
     why += plan.why
     if plan.options.data is not None:
         about = plan.options.data
-        why = f"learning from {about.steps:,} steps of {about.source}, evaluated in the world"
+        why = f"learning from {about.steps:,} steps of {about.source}, evaluated in the environment"
     stride, steps = choosing.round_steps(config, source), plan.steps
     if steps < stride:
         raise ConfigError(f"steps={steps} is less than one round of {stride} environment steps")
