@@ -27,7 +27,7 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
         possible = is_compiled(source)
     if asked == "compiled" and not possible:
         raise ConfigError(
-            f"loop='compiled' needs a transition table or a compiled twin, which {source.name} has not; "
+            f"loop='compiled' needs a transition table or a compiled twin, and {source.name} has none; "
             "use loop='host' or 'auto'"
         )
     if asked == "host":

@@ -88,8 +88,8 @@ def train(
             ends the episode before that step, "skip" leaves the step out.
         strict: stop, too, where an observation is outside its Box; by default that is only remarked.
         vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator.
-        options: `RunOptions(records=5, workers=4)`, or those of another run, in place of the keywords of these names; a
-            keyword may set what is a default there.
+        options: `RunOptions(records=5, workers=4)`, or those of another run, instead of the keywords of these names. A
+            keyword can change a field that has its default there; a keyword that is at its own default changes nothing.
         progress: show it; by default only if standard error is a terminal.
         say: called with each line for people; without it, settings that have no effect are a `RunWarning`.
         **hyper_parameters: of an agent given by name.
