@@ -219,7 +219,7 @@ BAD = {
     "steps": (("CartPole-v1", "dqn"), {"steps": 0}, "`steps` must be a positive integer; got 0"),
     "seeds": (("CartPole-v1", "dqn"), {"seeds": [1, 1]}, r"got \[1, 1\]"),
     "loop": (("CartPole-v1", "dqn"), {"loop": "jit"}, "loop='jit'; choose auto, compiled or host"),
-    "no twin": (("Blackjack-v1", "dqn"), {"loop": "compiled"}, "a compiled twin, which Blackjack-v1 has not"),
+    "no twin": (("Blackjack-v1", "dqn"), {"loop": "compiled"}, "a compiled twin, and Blackjack-v1 has none"),
     "tiles without bounds": ((Counter, "q-learning"), {}, r"have no bounds in dimensions \[0, 1, 2\]"),
     "episodes to keep": (
         ("CartPole-v1", "dqn"),
