@@ -69,7 +69,7 @@ def mountain_car_family() -> dict[str, Any]:
     return {**result, "found": f"final: {result['found']}; best, median: {best}"}
 
 
-# CleanRL's settings for CartPole-v1 (its dqn.py and c51.py of version 1.0): no normalisation, no averaging
+# CleanRL's settings for CartPole-v1 (its dqn.py and c51.py of version 1.0): no normalization, no averaging
 CLEANRL = {
     "steps": 500_000, "learning_rate": 2.5e-4, "learning_rate_schedule": "constant", "buffer_size": 10_000,
     "gamma": 0.99, "target_update_interval": 500, "batch_size": 128, "exploration_fraction": 0.5,
@@ -97,7 +97,7 @@ def cleanrl_protocol() -> dict[str, Any]:
 
 
 def overestimation() -> dict[str, Any]:
-    """Max against double targets on a noisy world with exact Q*, 40 seeds: how far above it learnt values stand."""
+    """Max against double targets on a noisy world with exact Q*, 40 seeds: how far above it learned values stand."""
     mdp = bx.random_garnet(30, 8, 3, seed=1)
     noisy = noisy_rewards(mdp, 2.0)
     exact = bx.solve(noisy, gamma=0.9)

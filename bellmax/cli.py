@@ -221,7 +221,7 @@ def evaluate(
     import numpy as np
 
     from bellmax.stderr import say
-    from bellmax.summary_statistics import summarise
+    from bellmax.summary_statistics import summarize
     from bellmax.training.evaluate import evaluate as play
     from bellmax.training.saved_runs import load
 
@@ -235,7 +235,7 @@ def evaluate(
         )
         for i, s in enumerate(run.seeds)
     ]  # fmt: skip
-    summary = summarise(np.array([result.returns.mean() for result in results]))
+    summary = summarize(np.array([result.returns.mean() for result in results]))
     if as_json:
         returns = {str(s): result.returns.tolist() for s, result in zip(run.seeds, results, strict=True)}
         say_json({"summary": {**summary._asdict(), "scores": summary.scores.tolist()}, "returns": returns})

@@ -7,7 +7,7 @@ What stands here is public: it changes only with a deprecation, and `bellmax`'s 
 **An agent with a table** is a config class and a Numba kernel (`docs/own-algorithm.md`):
 
     @kernel
-    def update(q, memory, options, step, behaviour, now):
+    def update(q, memory, options, step, behavior, now):
         error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
         change(q, step.obs, step.action, step.step_size * error)
         return error
@@ -18,7 +18,7 @@ What stands here is public: it changes only with a deprecation, and `bellmax`'s 
         patience: float = setting(0.5, "a sentence on it", low=0.0)
 
         def make(self, shape: Shape) -> TabularAgent:
-            return TabularAgent(update, find_behaviour(self))
+            return TabularAgent(update, find_behavior(self))
 
 **An agent with a network** is a config class and the loss of ONE transition: a `Method`, made of `bellman` and
 `distributions`; what the loss measures is in the history (`docs/own-algorithm.md`). `copied`, `polyak` and
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from bellmax.report.checking_worlds import check_world
     from bellmax.sources import register_world
     from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig
-    from bellmax.tabular.behaviour import find_behaviour
+    from bellmax.tabular.behavior import find_behavior
     from bellmax.tabular.kernel import kernel, uniform
     from bellmax.tabular.representation import change, greedy, largest, mean_value, value
 
@@ -106,7 +106,7 @@ _HOME = {
     "check_world": "bellmax.report.checking_worlds",
     "copied": "bellmax.deep.following",
     "distributions": "bellmax",
-    "find_behaviour": "bellmax.tabular.behaviour",
+    "find_behavior": "bellmax.tabular.behavior",
     "flat": "bellmax.networks.torsos",
     "flat_size": "bellmax.networks.torsos",
     "greedy": "bellmax.tabular.representation",
@@ -149,7 +149,7 @@ def __dir__() -> list[str]:
 __all__ = [  # noqa: RUF022 - what belongs together stands together
     "register_agent", "register_network", "register_world",
     "AgentConfig", "setting", "with_default",
-    "TabularAgent", "TabularConfig", "LearningConfig", "Shape", "Step", "Now", "kernel", "find_behaviour", "value",
+    "TabularAgent", "TabularConfig", "LearningConfig", "Shape", "Step", "Now", "kernel", "find_behavior", "value",
     "change", "largest", "greedy", "mean_value", "uniform",
     "ReplayAlgorithm", "Method", "Output", "Net", "Metrics", "Look", "Bootstrap", "allowed", "bellman", "distributions",
     "Part", "copied", "polyak", "mean_of_copies", "Agent", "Memory", "Experience", "Transition",

@@ -130,7 +130,7 @@ def _unclip(x: float) -> float:
     return math.copysign(math.inf, x) if abs(x) > _ENDLESS / 1e50 else float(x)
 
 
-def summarise(scores: npt.ArrayLike, confidence: float = 0.95) -> Summary:
+def summarize(scores: npt.ArrayLike, confidence: float = 0.95) -> Summary:
     """The Summary of one score per seed; the scores are kept in it, in their order.
 
     Args:

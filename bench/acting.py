@@ -27,9 +27,9 @@ BENCH = Path(__file__).parent
 TARGET = 50.0  # µs, one observation
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "the same network": ("dqn", {"normalization": "none"}),
-    "layer normalisation (default)": ("dqn", {}),
+    "layer normalization (default)": ("dqn", {}),
     "dueling": ("dqn", {"dueling": True}),
-    "standardised observations": ("dqn", {"normalize_observations": True}),
+    "standardized observations": ("dqn", {"normalize_observations": True}),
     "C51": ("c51", {}),
     "QR-DQN": ("qr-dqn", {}),
     "IQN (by JAX)": ("iqn", {}),

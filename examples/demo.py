@@ -40,10 +40,10 @@ def corridor() -> None:
         seeds=5,
         say=print,
     )
-    learnt: FloatArray = np.mean([run.policy(seed).table() for seed in run.seeds], axis=0)
+    learned: FloatArray = np.mean([run.policy(seed).table() for seed in run.seeds], axis=0)
     print(f"{'state':>7}{'learned':>20}{'exact':>20}{'the tutorial':>20}      (left, right)")
     for s in range(5):
-        cells = (f"{row[s, 0]:.5f} {row[s, 1]:.5f}" for row in (learnt, exact.q, TUTORIAL))
+        cells = (f"{row[s, 0]:.5f} {row[s, 1]:.5f}" for row in (learned, exact.q, TUTORIAL))
         print(f"{s:>7}" + "".join(f"{cell:>20}" for cell in cells))
     gap = max(np.abs(run.policy(seed).table() - exact.q)[:5].max() for seed in run.seeds)
     print(f"largest difference from the exact answer, any seed, any pair: {gap:.1e} (exact to {exact.bound:.0e})")

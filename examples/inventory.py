@@ -59,8 +59,8 @@ def main() -> None:
     run = bx.train(
         mdp, "q-learning", steps=3_000_000, seeds=3, gamma=GAMMA, exploration_final_eps=0.2, learning_rate_decay=0.001
     )
-    learnt = a_week * run.history["exact/policy_value"][:, -1]
-    print(f"Q-learning, which sees only sales: {', '.join(f'{value:.2f}' for value in learnt)} on three seeds")
+    learned = a_week * run.history["exact/policy_value"][:, -1]
+    print(f"Q-learning, which sees only sales: {', '.join(f'{value:.2f}' for value in learned)} on three seeds")
 
 
 if __name__ == "__main__":

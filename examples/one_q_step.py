@@ -44,7 +44,7 @@ def begin(source, config, seed):
 def act(agent, rates, table, obs, t):
     """ε-greedy, with the ε of step t."""
     now = Now(level_at(t, rates), table.visits, rates, table.generator)
-    return int(agent.behaviour.act(table.q, obs, now))
+    return int(agent.behavior.act(table.q, obs, now))
 
 
 def one_step(world, agent, rates, state, t):

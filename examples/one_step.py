@@ -1,4 +1,4 @@
-"""One round of DQN by hand: act, step, store, sample, target, loss, gradient, optimiser, sync. Plain calls in order.
+"""One round of DQN by hand: act, step, store, sample, target, loss, gradient, optimizer, sync. Plain calls in order.
 
     python examples/one_step.py
 
@@ -16,7 +16,7 @@ from bellmax.bellman import greedy_policy, mean_under, td_error
 from bellmax.contracts import Experience, Transition
 from bellmax.deep.building import build, make_experience
 from bellmax.deep.memories import make_memory
-from bellmax.deep.optimiser import make_optimiser
+from bellmax.deep.optimizer import make_optimizer
 from bellmax.exploration import epsilon_greedy
 from bellmax.keys import make_key
 from bellmax.sources import find_world
@@ -34,7 +34,7 @@ def begin(world, config, seed):
     """The parts, what evolves, and the key of the run."""
     built = build(config, config.method(), world.observation_space, world.n_actions)
     memory = make_memory(config, make_experience(config, world.observation_space), STEPS)
-    parts = built.network, make_optimiser(config, STEPS), config.target(), memory
+    parts = built.network, make_optimizer(config, STEPS), config.target(), memory
     init_key, reset_key, run_key = jax.random.split(make_key(seed), 3)
     params, (env, obs) = built.fresh(init_key), world.reset(jax.random.split(reset_key, 1)[0])
     return parts, State(params, params, parts[1].init(params), memory.init(), env, obs, jnp.int32(0)), run_key
@@ -78,7 +78,7 @@ def learn(config, parts, state, key):
 
     # gradient
     gradient = jax.grad(loss_of)(state.params)
-    # optimiser
+    # optimizer
     change, moments = optimizer.update(gradient, state.moments, state.params)
     params, updates = optax.apply_updates(state.params, change), state.updates + 1
     # sync

@@ -53,12 +53,12 @@ def main() -> None:
     for make in (from_arrays, from_successors, from_function):
         mdp = make()
         exact = bx.solve(mdp, gamma=0.95)
-        learnt = bx.train(mdp, "q-learning", steps=1_000_000, gamma=0.95, learning_rate_decay=0.002).policy()
+        learned = bx.train(mdp, "q-learning", steps=1_000_000, gamma=0.95, learning_rate_decay=0.002).policy()
         print(f"{make.__name__}: {mdp.n_states} states, worth {exact.start_value:.4f} from the start")
         for state in (SOUND, WORN):
             action = exact.policy[state]
             print(f"  {mdp.state_names[state] if mdp.state_names else state}: {mdp.action_names[action]}, "
-                  f"Q* {exact.q[state].round(3)}, learned {learnt.q_values(state).round(3)}")  # fmt: skip
+                  f"Q* {exact.q[state].round(3)}, learned {learned.q_values(state).round(3)}")  # fmt: skip
 
 
 if __name__ == "__main__":

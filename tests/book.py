@@ -317,7 +317,7 @@ class PengQ(Traced):
 
 class TrueOnlineSarsa(Learner):
     """Its definition, the online λ-return algorithm: van Seijen et al. (2016), section 4.1. At every step the whole
-    episode is learnt anew from the weights at its beginning, with the λ-returns that are known by now.
+    episode is learned anew from the weights at its beginning, with the λ-returns that are known by now.
     """
 
     looks_ahead = True

@@ -38,7 +38,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "spectral": {"normalization": "spectral"},
     "dueling": {"dueling": True},
     "noisy": {"noisy": True},
-    "standardised": {"normalize_observations": True},
+    "standardized": {"normalize_observations": True},
     "squeezed": {"value_rescaling": True},
     "linear": {"net_arch": ()},
     "one layer": {"net_arch": (8,), "dueling": True, "normalization": "none"},

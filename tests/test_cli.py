@@ -142,7 +142,7 @@ def test_solve_in_words_and_with_arguments_of_the_world() -> None:
     done = bellmax("solve", "corridor", "--env", "n_states=4", "--gamma", "0.5")
     assert (done.returncode, done.stderr) == (0, "")
     assert "value of the start 0.2500000" in done.stdout
-    assert "\x1b" not in done.stdout  # no colours in a pipe
+    assert "\x1b" not in done.stdout  # no colors in a pipe
     slippery = {"false": 1.0, "true": 0.740165}
     for word, expected in slippery.items():
         done = bellmax("solve", "FrozenLake-v1", "--env", f"is_slippery={word}", "--json")
@@ -333,7 +333,7 @@ def test_debug_shows_where() -> None:
     assert "ConfigError: no run in nowhere" in done.stderr
 
 
-def test_a_world_that_crashes_leaves_what_was_learnt(tmp_path: Path) -> None:
+def test_a_world_that_crashes_leaves_what_was_learned(tmp_path: Path) -> None:
     (tmp_path / "fragile.py").write_text(FRAGILE)
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     words = ["train", "fragile:Fragile-v0", "-a", "q-learning", "--steps", "5000", "--env", "at=3333"]

@@ -120,8 +120,8 @@ def test_an_agent_leaves_both_ends_of_each_range_open(name: str) -> None:
     cls = CLASSES[name]
     for field in dataclasses.fields(cls):
         for edge in edges(cls, field):
-            neighbours = {k: v for k, v in ROOM.get(field.name, {}).items() if k in hints(cls)}
-            assert getattr(build(cls, {field.name: edge, **neighbours}), field.name) == edge
+            neighbors = {k: v for k, v in ROOM.get(field.name, {}).items() if k in hints(cls)}
+            assert getattr(build(cls, {field.name: edge, **neighbors}), field.name) == edge
 
 
 @pytest.mark.parametrize("name", AGENTS)

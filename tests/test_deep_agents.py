@@ -54,7 +54,7 @@ NETWORKS = {
     "noisy": {"noisy": True},
     "spectral": {"normalization": "spectral"},
 }
-BEHAVIOURS = {
+BEHAVIORS = {
     "epsilon-greedy": {"exploration_final_eps": 1.0},
     "boltzmann": {"exploration": "boltzmann", "temperature": 2.0},
     "ladder": {"exploration": "ladder", "num_envs": 4, "gradient_steps": 4, "exploration_final_eps": 1.0},
@@ -67,7 +67,7 @@ FACTORS = [
     list(TARGETS),
     list(MEMORIES),
     list(NETWORKS),
-    list(BEHAVIOURS),
+    list(BEHAVIORS),
     list(STEPS),
     list(MASKS),
     LOOPS,
@@ -163,13 +163,13 @@ def kept_quick(cases: list, quick: int) -> list:
 
 @pytest.mark.parametrize("row", kept_quick([(row,) for row in ROWS], len(quick_rows())), ids=lambda row: " ".join(row))
 def test_every_combination_learns_the_known_values(row: tuple[str, ...]) -> None:
-    head, target, memory, network, behaviour, n, masks, loop = row
+    head, target, memory, network, behavior, n, masks, loop = row
     mdp = OUTCOMES[MASKS[masks]]
     cls, options = HEADS[head]
     settings = {
         "gamma": GAMMA, "learning_rate": 5e-3, "learning_starts": 100, "buffer_size": 2_000, "batch_size": 32,
         "target_update_interval": 40, "net_arch": (32,), **options, **TARGETS[target], **MEMORIES[memory],
-        **NETWORKS[network], **BEHAVIOURS[behaviour], **STEPS[n],
+        **NETWORKS[network], **BEHAVIORS[behavior], **STEPS[n],
     }  # fmt: skip
     if (head, target) == ("categorical", "rescaled"):
         settings |= {"v_min": -1.0, "v_max": 1.5}
@@ -179,8 +179,8 @@ def test_every_combination_learns_the_known_values(row: tuple[str, ...]) -> None
     truth = bx.solve(mdp, GAMMA).q
     if target == "munchausen":
         truth = munchausen_values(mdp, settings["n_steps"])
-    learnt = np.where(mdp.allowed, run.policy(3).table(), -np.inf)
-    np.testing.assert_allclose(learnt[:3], truth[:3], atol=0.12)
+    learned = np.where(mdp.allowed, run.policy(3).table(), -np.inf)
+    np.testing.assert_allclose(learned[:3], truth[:3], atol=0.12)
 
 
 RECURRENT = [
@@ -213,9 +213,9 @@ def test_what_is_not_allowed_is_neither_taken_nor_valued(head: str) -> None:
     settings = {"gamma": 0.8, "learning_rate": 3e-3, "learning_starts": 100, "net_arch": (32,), **options}
     run = bx.train("probe:mask", cls(**settings), steps=5_000, records=1, eval_episodes=0, final_episodes=50)
     probe = PROBES["probe:mask"]()
-    learnt = run.policy(0).q_values(probe.observations)
-    np.testing.assert_allclose(np.nanmax(learnt, axis=1), probe.q(0.8).max(axis=1), atol=0.15)
-    assert (np.isneginf(learnt) == np.isneginf(probe.q(0.8))).all()
+    learned = run.policy(0).q_values(probe.observations)
+    np.testing.assert_allclose(np.nanmax(learned, axis=1), probe.q(0.8).max(axis=1), atol=0.15)
+    assert (np.isneginf(learned) == np.isneginf(probe.q(0.8))).all()
     assert run.scores == [1.0]
 
 
@@ -231,10 +231,10 @@ def test_pqn_learns_the_values_of_the_probes(name: str) -> None:
         eval_episodes=0, final_episodes=1,
     )  # fmt: skip
     probe = PROBES[name]()
-    learnt, truth = run.policy(0).q_values(probe.observations), probe.q(0.8)
+    learned, truth = run.policy(0).q_values(probe.observations), probe.q(0.8)
     known = np.isfinite(truth)
-    assert (np.isfinite(learnt) == known).all()
-    np.testing.assert_allclose(learnt[known], truth[known], atol=0.12, err_msg=name)
+    assert (np.isfinite(learned) == known).all()
+    np.testing.assert_allclose(learned[known], truth[known], atol=0.12, err_msg=name)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

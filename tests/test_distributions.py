@@ -26,7 +26,7 @@ project = jax.jit(distributions.project)
 cross_entropy_and_slope = jax.jit(jax.value_and_grad(distributions.cross_entropy, argnums=1))
 
 
-def normalised(p: np.ndarray) -> np.ndarray:
+def normalized(p: np.ndarray) -> np.ndarray:
     return p / p.sum()
 
 
@@ -40,7 +40,7 @@ def test_the_support_is_evenly_spaced_from_end_to_end() -> None:
 @given(atoms, masses)
 def test_projection_equals_rlax(z_p, p) -> None:
     order = np.argsort(z_p)  # rlax wants them in order
-    z_p, p = z_p[order], normalised(p)[order]
+    z_p, p = z_p[order], normalized(p)[order]
     ours = project(z_p, p, SUPPORT)
     np.testing.assert_allclose(ours, rlax.categorical_l2_project(z_p, p, SUPPORT), atol=2e-6)
 
@@ -48,7 +48,7 @@ def test_projection_equals_rlax(z_p, p) -> None:
 @fixed
 @given(atoms, masses)
 def test_projection_is_a_distribution(z_p, p) -> None:
-    projected = np.asarray(project(z_p, normalised(p), SUPPORT))
+    projected = np.asarray(project(z_p, normalized(p), SUPPORT))
     assert projected.min() >= 0.0
     assert projected.sum() == pytest.approx(1.0, abs=1e-6)
 
@@ -56,13 +56,13 @@ def test_projection_is_a_distribution(z_p, p) -> None:
 @fixed
 @given(inner_atoms, masses)
 def test_projection_keeps_the_mean_inside_the_support(z_p, p) -> None:
-    p = normalised(p)
+    p = normalized(p)
     mean = project(z_p, p, SUPPORT) @ SUPPORT
     assert float(mean) == pytest.approx(float(p.astype(np.float64) @ z_p), abs=5e-6)
 
 
 def test_projection_of_the_support_itself_is_the_identity() -> None:
-    p = normalised(np.arange(1.0, N_ATOMS + 1, dtype=np.float32))
+    p = normalized(np.arange(1.0, N_ATOMS + 1, dtype=np.float32))
     np.testing.assert_allclose(project(SUPPORT, p, SUPPORT), p, atol=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_what_lies_outside_goes_to_the_ends() -> None:
 @fixed
 @given(masses, hnp.arrays(np.float32, 7, elements=st.floats(-20, 20, width=32)))
 def test_cross_entropy_equals_rlax(p, logits) -> None:
-    p = normalised(p)
+    p = normalized(p)
     ours, gradient = cross_entropy_and_slope(p, logits)
     with pytest.warns(PendingDeprecationWarning, match="distrax"):
         theirs = rlax.categorical_cross_entropy(p, logits)

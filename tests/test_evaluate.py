@@ -78,7 +78,7 @@ def test_the_mean_return_is_the_exact_one(form: str) -> None:
     assert abs(lengths.mean() - horizon_length(LAKE, policy, 100)) < 4 * lengths.std() / np.sqrt(EPISODES)
 
 
-def test_short_episodes_are_not_favoured() -> None:
+def test_short_episodes_are_not_favored() -> None:
     """Half of the episodes end after one step with reward 1, half after 50 with 0: the mean return is 1/2."""
     chain = [[[(1.0, s + 1, 0.0, s == 50)]] for s in range(1, 51)]
     table = [[[(1.0, 51, 1.0, True)]], *chain, [[(1.0, 51, 0.0, True)]]]

@@ -21,8 +21,8 @@ def test_three_ways_to_a_model_are_one_model(monkeypatch, capsys) -> None:
     assert len(values) == 3
     assert len(set(values)) == 1
     assert said.count("service, Q*") == 3
-    for exact, learnt in re.findall(r"Q\* \[ *([\d.]+).*learned \[ *([\d.]+)", said):
-        assert float(learnt) == pytest.approx(float(exact), rel=0.05)
+    for exact, learned in re.findall(r"Q\* \[ *([\d.]+).*learned \[ *([\d.]+)", said):
+        assert float(learned) == pytest.approx(float(exact), rel=0.05)
 
 
 def test_inventory_from_data_to_policy(monkeypatch, capsys) -> None:
@@ -30,9 +30,9 @@ def test_inventory_from_data_to_policy(monkeypatch, capsys) -> None:
     assert "the best policy is (s, S) = (" in said
     best, usual = map(float, re.findall(r"earns ([\d.]+) a week .*: ([\d.]+)", said)[0])
     assert usual < best
-    learnt = [float(value) for value in re.findall(r"[:,] ([\d.]+)", said.splitlines()[-1])]
-    assert len(learnt) == 3
-    assert all(0.9 * best < value <= best for value in learnt)
+    learned = [float(value) for value in re.findall(r"[:,] ([\d.]+)", said.splitlines()[-1])]
+    assert len(learned) == 3
+    assert all(0.9 * best < value <= best for value in learned)
 
 
 def test_the_tutorial_on_a_table(monkeypatch, capsys) -> None:

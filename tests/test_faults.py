@@ -106,7 +106,7 @@ def follows_the_rule(data: bx.Dataset, length: int) -> None:
     ids=["21 NaN reward", "22 inf reward", "22 beyond float32", "23 NaN observation", "24 inf observation"],
 )
 def test_21_to_24_not_finite_is_an_error_at_its_step(field: str, wrong: float, message: str, tmp_path: Path) -> None:
-    """Before it enters the memory; what was learnt before is saved."""
+    """Before it enters the memory; what was learned before is saved."""
     world = functools.partial(Hiccup, field, wrong, 2, episodes=[20], length=3)
     for workers in (0, 1) if message.startswith("reward is nan") else (0,):
         out = tmp_path / str(workers)
@@ -375,7 +375,7 @@ def test_28_scalars_of_numpy_are_taken() -> None:
     says(error, f"Bad: environment 0, episode 1, reset: reset returned ndarray, not (obs, info); {OLD}")
 
 
-# 29: ends; what is learnt from them is in test_vector_modes.py
+# 29: ends; what is learned from them is in test_vector_modes.py
 
 
 class Told(gym.vector.VectorEnv):
@@ -488,7 +488,7 @@ def test_30_a_mask_that_forbids_everything_is_an_error() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_31_an_environment_that_raises(workers: int, tmp_path: Path) -> None:
-    """Where, when, with which seed and actions; and what was learnt before is there."""
+    """Where, when, with which seed and actions; and what was learned before is there."""
     world = functools.partial(Hiccup, "raise", KeyError("boom"), 2, [60], length=3)
     with pytest.raises(EnvCrashed) as error:
         train(world, steps=400, num_envs=2, records=8, workers=workers, out=tmp_path / "run", seeds=[3])

@@ -111,7 +111,7 @@ def test_a_mean_of_copies_has_a_memory_cell_each() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["lamb", "muon"])
-def test_optimisers_that_go_by_layers_learn(optimizer: str) -> None:
+def test_optimizers_that_go_by_layers_learn(optimizer: str) -> None:
     agent = bx.DQN(optimizer=optimizer, learning_rate=1e-2, gamma=0.8, net_arch=(32, 32), learning_starts=100)
     run = bx.train("probe:delay", agent, steps=4_000, records=1, eval_episodes=0, final_episodes=1)
     probe = PROBES["probe:delay"]()

@@ -309,7 +309,7 @@ def test_the_public_names_are_these() -> None:
         "Agent", "AgentConfig", "Array", "Bootstrap", "Box", "Discrete", "Experience", "LearningConfig", "Look",
         "Masked", "Memory", "Method", "Metrics", "MultiDiscrete", "Named", "Net", "Network", "Now", "Output", "Part",
         "ReplayAlgorithm", "Shape", "Space", "Step", "TabularAgent", "TabularConfig", "Transition", "World", "allowed",
-        "as_gymnasium", "bellman", "change", "check_world", "copied", "distributions", "find_behaviour", "flat",
+        "as_gymnasium", "bellman", "change", "check_world", "copied", "distributions", "find_behavior", "flat",
         "flat_size", "greedy", "kernel", "largest", "mean_of_copies", "mean_value", "polyak", "register_agent",
         "register_network", "register_world", "setting", "uniform", "value", "with_default",
     ]  # fmt: skip

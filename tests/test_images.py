@@ -1,4 +1,4 @@
-"""Images: recognised or said not to be, with every axis where it belongs and every pixel from 0 to 1."""
+"""Images: recognized or said not to be, with every axis where it belongs and every pixel from 0 to 1."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_what_may_not_be_meant_is_said(shape: tuple[int, ...], message: str) -> 
     assert remarks(ours(0, 3, shape), False)[len(shape) == 3 :] == []
 
 
-def test_an_image_of_bytes_without_channels_is_learnt_from() -> None:
+def test_an_image_of_bytes_without_channels_is_learned_from() -> None:
     dark, bright = np.zeros((20, 20), np.uint8), np.ones((20, 20), np.uint8)
     world = functools.partial(Cue, native.Box(0, 1, (20, 20), np.uint8), (dark, bright))
     run = bx.train(

@@ -25,9 +25,9 @@ def test_learning_begins_after_its_start_and_writes_its_errors_back() -> None:
     (learner, same), metrics = improve(mind, 100, make_key(1))
     for one, other in zip(jax.tree.leaves((learner, same)), jax.tree.leaves(mind), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert metrics["learnt"] == 0
+    assert metrics["learned"] == 0
     (learner, changed), metrics = improve(mind, 101, make_key(1))
-    assert (int(learner.updates), float(metrics["learnt"])) == (2, 1.0)
+    assert (int(learner.updates), float(metrics["learned"])) == (2, 1.0)
     before, after = (np.asarray(memory.sampler.levels[-1])[:16] for memory in (kept, changed))
     assert (before == 1).all()
     assert (after != 1).sum() >= 5  # of two batches of 8

@@ -181,7 +181,7 @@ import bellmax as bx
 from bellmax.tabular.kernel import kernel
 
 @kernel
-def my_q(q, memory, options, step, behaviour, now):
+def my_q(q, memory, options, step, behavior, now):
     q[step.obs, step.action] = {}
     return 0.0
 

@@ -14,7 +14,7 @@ from bellmax.deep.averaging import LONGEST_AVERAGE, averaged
 from bellmax.deep.building import build
 from bellmax.deep.memories import horizon
 from bellmax.deep.optax_names import optimizers
-from bellmax.deep.optimiser import make_optimiser
+from bellmax.deep.optimizer import make_optimizer
 from bellmax.deep.resets import is_schedule
 from bellmax.keys import APART, make_key
 from bellmax.networks.packing import from_named, to_named
@@ -53,7 +53,7 @@ def test_hard_target_is_copied_every_period() -> None:
 
 @pytest.mark.parametrize(("gradient_steps", "period"), [(1, 2), (3, 6)])
 def test_the_period_counts_environment_steps(gradient_steps: int, period: int) -> None:
-    """A round is 4 environment steps, so the copy comes with every second one, whatever is learnt in a round."""
+    """A round is 4 environment steps, so the copy comes with every second one, whatever is learned in a round."""
     _, _, learn, state = learner(target_update_interval=8, train_freq=2, num_envs=2, gradient_steps=gradient_steps)
     for k in range(1, 2 * period + 1):
         state, _ = learn(state, batch(16, k), make_key(k))
@@ -90,21 +90,21 @@ def test_gradient_equals_finite_differences(loss: str, double: bool) -> None:
 
 
 def test_gradients_are_clipped_by_their_global_norm() -> None:
-    optimiser = make_optimiser(bx.DQN(max_grad_norm=1.0, learning_rate_schedule="constant"), 100)
+    optimizer = make_optimizer(bx.DQN(max_grad_norm=1.0, learning_rate_schedule="constant"), 100)
     reference = optax.adam(2.5e-4, eps=1e-5)
     gradient = jnp.array([3.0, 4.0, 0.0])
-    ours, _ = optimiser.update(gradient, optimiser.init(gradient))
+    ours, _ = optimizer.update(gradient, optimizer.init(gradient))
     theirs, _ = reference.update(gradient / 5.0, reference.init(gradient))
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
 def test_linear_schedule_ends_at_zero() -> None:
     config = bx.DQN(learning_rate=1e-2, learning_starts=20, train_freq=4)
-    optimiser = make_optimiser(config, 100)  # 20 gradient steps
-    state = optimiser.init(jnp.zeros(1))
+    optimizer = make_optimizer(config, 100)  # 20 gradient steps
+    state = optimizer.init(jnp.zeros(1))
     sizes = []
     for _ in range(21):
-        change, state = optimiser.update(jnp.ones(1), state)
+        change, state = optimizer.update(jnp.ones(1), state)
         sizes.append(float(-change[0]))
     assert sizes[0] == pytest.approx(1e-2, rel=1e-2)
     assert sizes[10] == pytest.approx(5e-3, rel=1e-2)
@@ -141,7 +141,7 @@ def test_discrete_observations_are_one_hot() -> None:
         np.testing.assert_allclose(agent.q_values(state, (), jnp.int32(obs))[0], expected, rtol=1e-6)
 
 
-def test_every_optimiser_by_name_takes_a_step() -> None:
+def test_every_optimizer_by_name_takes_a_step() -> None:
     for name in optimizers():
         _, agent, _, state = learner(optimizer=name)
         after, _ = agent.learn(state, batch(16), make_key(0))
@@ -153,21 +153,21 @@ def test_every_optimiser_by_name_takes_a_step() -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_weight_decay_pulls_to_zero(name: str) -> None:
-    optimiser = make_optimiser(
+    optimizer = make_optimizer(
         bx.DQN(optimizer=name, weight_decay=0.1, learning_rate=0.5, learning_rate_schedule="constant"), 100
     )
     params = jnp.array([2.0, -4.0])
-    change, _ = optimiser.update(jnp.zeros(2), optimiser.init(params), params)
+    change, _ = optimizer.update(jnp.zeros(2), optimizer.init(params), params)
     np.testing.assert_allclose(change, -0.05 * params, rtol=1e-6)
 
 
 def test_cosine_schedule_falls_from_its_start_to_zero() -> None:
-    optimiser = make_optimiser(
+    optimizer = make_optimizer(
         bx.DQN(optimizer="sgd", learning_rate=0.5, learning_rate_schedule="cosine", learning_starts=0), 10
     )
-    state, sizes = optimiser.init(jnp.zeros(1)), []
+    state, sizes = optimizer.init(jnp.zeros(1)), []
     for _ in range(11):
-        change, state = optimiser.update(jnp.ones(1), state)
+        change, state = optimizer.update(jnp.ones(1), state)
         sizes.append(float(-change[0]))
     np.testing.assert_allclose(sizes, [0.25 * (1 + np.cos(np.pi * min(k, 10) / 10)) for k in range(11)], atol=1e-6)
 
@@ -198,7 +198,7 @@ def test_a_reset_begins_the_head_anew_and_a_share_of_the_torso(share: float) -> 
         if name.endswith("weight"):
             old = name.startswith("torso") and share == 0.0
             np.testing.assert_array_equal(copies[0][name], copies[1][name] if old else after[name], err_msg=name)
-    assert int(state.optimiser[1][0].count) == 0
+    assert int(state.optimizer[1][0].count) == 0
     assert int(state.updates) == 3
 
 
@@ -335,7 +335,7 @@ def test_the_step_size_goes_on_falling_over_resets() -> None:
     _, _, learn, state = learner(**settings)
     for k in range(10):
         state, _ = learn(state, batch(16, k), make_key(k))
-    clocks = [int(leaf.count) for leaf in jax.tree.leaves(state.optimiser, is_leaf=is_schedule) if is_schedule(leaf)]
+    clocks = [int(leaf.count) for leaf in jax.tree.leaves(state.optimizer, is_leaf=is_schedule) if is_schedule(leaf)]
     assert clocks == [10]
 
 

@@ -157,7 +157,7 @@ def backed_up(config: Any, reward: float, discount: float, value: Any, bonus: fl
 
 
 def target_of(head: str, config: Any, case: Case) -> Any:
-    """What the taken action is learnt towards: a number, samples [N], or probabilities [N]; [K] of an ensemble."""
+    """What the taken action is learned towards: a number, samples [N], or probabilities [N]; [K] of an ensemble."""
     if head == "ensemble":
         members = [case._replace(online=case.online[:, k], target=case.target[:, k]) for k in range(config.n_members)]
         return np.array([target_of("scalar", config, member) for member in members])

@@ -349,8 +349,8 @@ def loud(torso: Any) -> Any:
     return from_named(torso, moved)
 
 
-def normalised(conv: Conv, norm_layer: Any, image: np.ndarray) -> np.ndarray:
-    """A convolution under its normalisation: over all of its output, or of its weight as a matrix, or none."""
+def normalized(conv: Conv, norm_layer: Any, image: np.ndarray) -> np.ndarray:
+    """A convolution under its normalization: over all of its output, or of its weight as a matrix, or none."""
     if conv.spectral:
         matrix = np.asarray(conv.weight, np.float64).reshape(-1, conv.weight.shape[-1])
         conv = eqx.tree_at(lambda c: c.weight, conv, conv.weight / max(1.0, np.linalg.norm(matrix, 2)))
@@ -367,7 +367,7 @@ def test_convolutional_torso_equals_numpy(normalization: str) -> None:
     image = numbers(0, 40, 36, 2)
     x = np.asarray(image, np.float64)
     for conv, layer in zip(torso.layers, torso.norms or (None,) * 3, strict=True):
-        x = relu(normalised(conv, layer, x))
+        x = relu(normalized(conv, layer, x))
     seen, size = run(torso, image), np.abs(x).max()
     np.testing.assert_allclose(seen, x.ravel(), rtol=1e-3, atol=1e-2 * size if normalization == "spectral" else 1e-4)
     assert size > 0.1
@@ -379,14 +379,14 @@ def test_impala_equals_numpy(normalization: str) -> None:
     image = numbers(0, 6, 5, 2)
     x = np.asarray(image, np.float64)
     for stage, norms in zip(torso.stages, torso.norms or ((None,) * 5,) * 3, strict=True):
-        x = pad_same(normalised(stage[0], norms[0], x), 3, 2, -np.inf)
+        x = pad_same(normalized(stage[0], norms[0], x), 3, 2, -np.inf)
         rows, columns = ((n - 3) // 2 + 1 for n in x.shape[:2])
         x = np.array(
             [[x[2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((0, 1)) for j in range(columns)] for i in range(rows)]
         )
         for k in (1, 3):
-            inner = normalised(stage[k], norms[k], relu(x))
-            x = x + normalised(stage[k + 1], norms[k + 1], relu(inner))
+            inner = normalized(stage[k], norms[k], relu(x))
+            x = x + normalized(stage[k + 1], norms[k + 1], relu(inner))
     seen, size = run(torso, image), np.abs(x).max()
     wide = 2e-2 * size if normalization == "spectral" else 1e-4 * size  # spectral norms are within 1 %
     np.testing.assert_allclose(seen, relu(x).ravel(), rtol=1e-3, atol=wide)
@@ -413,7 +413,7 @@ def test_torsos_that_do_not_fit_say_so() -> None:
 
 
 class Twice(eqx.Module):
-    """A torso of one's own: observations times a learnt factor."""
+    """A torso of one's own: observations times a learned factor."""
 
     factor: jax.Array
 
@@ -476,7 +476,7 @@ def test_plain_head_equals_numpy(n_outputs: int) -> None:
 
 
 @pytest.mark.parametrize("n_outputs", [0, 6])
-def test_dueling_head_is_value_plus_centred_advantage(n_outputs: int) -> None:
+def test_dueling_head_is_value_plus_centered_advantage(n_outputs: int) -> None:
     """So the mean over actions is the value, whatever the advantages are; each stream has half of the width."""
     head = Head(5, 3, PLAIN._replace(n_outputs=n_outputs, dueling=True), make_key(0))
     advantage, value = stream(head.advantage, X).reshape(3, -1), stream(head.value, X)
@@ -589,7 +589,7 @@ def one_of(stacked: TorsoAndHead, k: int) -> TorsoAndHead:
 
 
 def test_each_member_is_a_network_and_its_prior() -> None:
-    """Learnt plus β times fixed, member by member, all of them different."""
+    """Learned plus β times fixed, member by member, all of them different."""
     module = ensemble()
     output = run(module, X)
     assert output.shape == (4, 3)
@@ -813,7 +813,7 @@ assert np.isfinite(run.history["train/loss"]).any()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["moved", "x64"])
-def test_images_are_learnt_from_without_the_primitive_and_with_64_bits(case: str) -> None:
+def test_images_are_learned_from_without_the_primitive_and_with_64_bits(case: str) -> None:
     env = {**os.environ, **({"JAX_ENABLE_X64": "1"} if case == "x64" else {})}
     done = subprocess.run([sys.executable, "-c", UNUSUAL, case], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

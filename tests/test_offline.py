@@ -1,4 +1,4 @@
-"""Learning from data alone: what a run keeps is what it stepped, and what is learnt from it is right."""
+"""Learning from data alone: what a run keeps is what it stepped, and what is learned from it is right."""
 
 import functools
 import json
@@ -227,8 +227,8 @@ def test_a_run_folder_is_data(vmap: int, tmp_path: Path) -> None:
     assert same(read_data(tmp_path / "run"), join(run.experience))
     assert same(read_data(tmp_path / "run" / "experience" / "seed-1.safetensors"), run.experience[1])
     assert bx.load(tmp_path / "run").options.keep_experience
-    learnt = bx.train("CartPole-v1", "cql", data=str(tmp_path / "run"), steps=20, **QUICK, **TINY)
-    assert learnt.options.data.steps == 160
+    learned = bx.train("CartPole-v1", "cql", data=str(tmp_path / "run"), steps=20, **QUICK, **TINY)
+    assert learned.options.data.steps == 160
 
 
 # --- learning -----------------------------------------------------------------------------------------------------
@@ -238,10 +238,10 @@ def test_a_run_folder_is_data(vmap: int, tmp_path: Path) -> None:
 def test_it_learns_cartpole_from_data_of_a_mediocre_policy() -> None:
     made = bx.train("CartPole-v1", "dqn", steps=6_000, final_episodes=20, eval_episodes=0)
     data = bx.collect(made.policy(0), steps=5_000, epsilon=0.5)
-    behaviour = data.returns().mean()
-    assert behaviour < 150
+    behavior = data.returns().mean()
+    assert behavior < 150
     run = bx.train("CartPole-v1", "cql", data=data, steps=6_000, seeds=2, eval_episodes=2, records=3)
-    assert min(run.scores) > 2 * behaviour
+    assert min(run.scores) > 2 * behavior
     assert "rollout/exploration_rate" not in run.history
     assert run.history["step"].tolist() == [2_000, 4_000, 6_000]
     assert np.isfinite(run.history["train/loss"]).all()
@@ -408,7 +408,7 @@ def test_faults_of_data_are_named(change: dict[str, Any], message: str, cartpole
         bx.train("CartPole-v1", "dqn", data=cartpole._replace(**change), n_steps=3)
 
 
-def test_shuffled_data_serve_where_one_step_is_learnt_from(cartpole: bx.Dataset) -> None:
+def test_shuffled_data_serve_where_one_step_is_learned_from(cartpole: bx.Dataset) -> None:
     order = np.random.default_rng(0).permutation(300)
     shuffled = bx.Dataset(*(array[order] for array in cartpole))
     assert find_faults(shuffled, Box((4,)), 2) == []

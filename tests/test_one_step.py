@@ -32,7 +32,7 @@ def test_a_round_of_dqn_by_hand_is_the_compiled_loop() -> None:
             state = learn(state, key)
     same(state.params, looped.learner.params)
     same(state.target, looped.learner.target_params)
-    same(state.moments, looped.learner.optimiser)
+    same(state.moments, looped.learner.optimizer)
     same(state.memory, looped.memory)
     assert int(state.updates) == steps - config.learning_starts
 

@@ -86,7 +86,7 @@ def test_any_module_trains_saves_and_loads(torso: str, optimizer: str, tmp_path:
     np.testing.assert_array_equal(loaded, learned)
 
 
-def test_packing_goes_by_layers_where_the_optimiser_does() -> None:
+def test_packing_goes_by_layers_where_the_optimizer_does() -> None:
     counts = []
     for optimizer in ("adam", "lamb"):
         config = bx.DQN(net_arch=(8, 8), optimizer=optimizer)

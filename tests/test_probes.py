@@ -106,7 +106,7 @@ def test_the_coin_is_fair(name):
 
 
 def test_autoreset_sees_a_leak_that_the_time_limit_probe_cannot():
-    """The value learnt if the next start stands in for the final observation is far from the true one."""
+    """The value learned if the next start stands in for the final observation is far from the true one."""
     gamma = 0.9
     true = PROBES["probe:autoreset"]().q(gamma)[1, 0]
     leaked = 1 / (1 - gamma**2)  # q(1) = 1 + γ q(0), q(0) = γ q(1)

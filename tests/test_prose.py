@@ -60,7 +60,7 @@ PHRASES = {
     r"uniformis|maximis|minimis|organis|realis)\w*|\w*optimis(e|er|ed|ation|ing)s?\b": "American spelling: -ize",
 }  # fmt: skip
 PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in PHRASES), re.IGNORECASE)
-NAMES = ("World", "summarise")  # names in the code
+NAMES = ("World",)  # names in the code
 FOREIGN = re.compile(r"[a-z0-9_ ]*_[a-z0-9_ ]*")  # a list of settings of other libraries
 COMPILED = (
     "envs/functional.py", "envs/classic.py", "envs/probes.py", "envs/gymnax_worlds.py", "envs/tabulated.py",

@@ -180,17 +180,17 @@ def test_sequences_are_consecutive_steps_of_one_world(make) -> None:
     assert across > 0
 
 
-def test_priorities_of_transitions_decide_what_is_learnt_from() -> None:
+def test_priorities_of_transitions_decide_what_is_learned_from() -> None:
     """Also with n > 1 the newest step can be drawn, as a transition of the steps that are there."""
     stream = Stream(with_priorities(window=3), seed=2)
     stream.feed(20)
     check_transitions(stream, 3, GAMMA, 0)
     batch, _, index = stream.sample(stream.state, make_key(0), jnp.int32(0))
-    favoured = int(batch.obs[0])
-    priority = jnp.where(batch.obs == favoured, 1.0, 0.0)
-    learnt = stream.memory.update(stream.state, index, priority)
-    again, _, _ = stream.sample(learnt, make_key(1), jnp.int32(0))
-    assert set(again.obs.tolist()) == {favoured}
+    favored = int(batch.obs[0])
+    priority = jnp.where(batch.obs == favored, 1.0, 0.0)
+    learned = stream.memory.update(stream.state, index, priority)
+    again, _, _ = stream.sample(learned, make_key(1), jnp.int32(0))
+    assert set(again.obs.tolist()) == {favored}
 
 
 def test_pick_takes_one_entry_of_each_row() -> None:

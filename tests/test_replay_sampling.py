@@ -259,7 +259,7 @@ def compiled_windows(window: int, length: int):
     return ring, sampler, jax.jit(ring.add), jax.jit(sampler.added)
 
 
-def test_a_learnt_priority_dies_with_its_step() -> None:
+def test_a_learned_priority_dies_with_its_step() -> None:
     ring, sampler = small_sampler(capacity=4, window=2)
     rows, state = filled(ring, sampler, 4)
     state = sampler.update(state, jnp.array([0, 1, 2]), jnp.array([3.0, 2.0, 1.0]))

@@ -8,7 +8,7 @@ import pytest
 from bellmax import schedules
 from bellmax.exploration import epsilon_greedy
 from bellmax.keys import make_key
-from bellmax.tabular import behaviour
+from bellmax.tabular import behavior
 from bellmax.tabular.kernel import coin_and_choice, kernel, new_generator, uniform
 
 
@@ -48,7 +48,7 @@ def test_network_epsilon_greedy_frequencies(epsilon: float) -> None:
 
 
 def test_the_greedy_action_is_the_first_among_equals() -> None:
-    assert behaviour.greedy(np.array([[1.0, 3.0, 3.0]]), 0) == 1
+    assert behavior.greedy(np.array([[1.0, 3.0, 3.0]]), 0) == 1
 
 
 def test_splitmix64_reference_numbers() -> None:

@@ -1,4 +1,4 @@
-"""All spaces of observations and actions, from Gymnasium to what is learnt and back; wrappers; numbers put to scale."""
+"""All spaces of observations and actions, from Gymnasium to what is learned and back; wrappers; scaled numbers."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ OBSERVATIONS: dict[str, tuple[native.Space[Any], spaces.Space, tuple[Any, Any]]]
 
 
 @pytest.mark.parametrize("case", OBSERVATIONS)
-def test_every_observation_is_learnt_from_evaluated_saved_and_loaded(case: str, tmp_path: Path) -> None:
+def test_every_observation_is_learned_from_evaluated_saved_and_loaded(case: str, tmp_path: Path) -> None:
     space, ours, cues = OBSERVATIONS[case]
     world = functools.partial(Cue, space, cues)
     assert all(map(space.contains, cues))
@@ -233,7 +233,7 @@ def test_every_combination_is_an_action(case: str, n: int, vector: bool) -> None
 
 
 @pytest.mark.parametrize("case", ["several integers", "flags"])
-def test_actions_of_several_parts_are_learnt(case: str, tmp_path: Path) -> None:
+def test_actions_of_several_parts_are_learned(case: str, tmp_path: Path) -> None:
     space, combinations = ACTIONS[case]
     cues = np.zeros(2, "f4"), np.ones(2, "f4")
     answers = np.array(combinations[1]), np.array(combinations[-1])
@@ -419,7 +419,7 @@ def test_the_standardizer_knows_mean_and_variance_of_all_batches() -> None:
 
 
 @pytest.mark.parametrize("agent", [bx.DQN, bx.Rainbow])
-def test_an_agent_standardizes_by_what_it_learnt_from(agent: Any) -> None:
+def test_an_agent_standardizes_by_what_it_learned_from(agent: Any) -> None:
     config = agent(
         normalize_observations=True, weight_averaging=False, batch_size=16, buffer_size=256, net_arch=(8,), n_steps=1
     )

@@ -47,7 +47,7 @@ class Statistics:
         self.mean = self.mean + 0.1 * (x - self.mean)
 
 
-class Centred(gym.ObservationWrapper):
+class Centered(gym.ObservationWrapper):
     """An own wrapper with such an object."""
 
     def __init__(self, env: gym.Env) -> None:
@@ -315,7 +315,7 @@ LEARNING: dict[str, tuple[Any, dict[str, Any], str]] = {
     "by name": (Off, {"wrappers": ["NormalizeObservation"]}, OBSERVATIONS),
     "reward by name": (Off, {"wrappers": ["NormalizeReward"]}, REWARDS),
     "under another": (Off, {"wrappers": ["NormalizeObservation", "FlattenObservation"]}, OBSERVATIONS),
-    "own by name": (Off, {"wrappers": ["test_stateful_wrappers:Centred"]}, "Centred learns .*seen"),
+    "own by name": (Off, {"wrappers": ["test_stateful_wrappers:Centered"]}, "Centered learns .*seen"),
     "own without names": (Off, {"wrappers": ["test_stateful_wrappers:Drifting"]}, "Drifting learns"),
     "factory": (lambda: NormalizeObservation(Off()), {}, OBSERVATIONS),
     "factory of rewards": (lambda: NormalizeReward(Off()), {}, REWARDS),

@@ -13,7 +13,7 @@ from bellmax.summary_statistics import (
     iqm,
     performance_profile,
     probability_of_improvement,
-    summarise,
+    summarize,
 )
 
 finite = st.floats(-1e6, 1e6)
@@ -132,14 +132,14 @@ def test_blocks_bound_the_memory(monkeypatch):
 def test_one_seed_has_no_interval():
     assert np.isnan(bootstrap_interval([3.0])).all()
     assert np.isnan(bootstrap_interval([[3.0, 4.0]])).all()
-    summary = summarise([3.0])
+    summary = summarize([3.0])
     assert (summary.n, summary.iqm, summary.mean, summary.minimum, summary.maximum) == (1, 3.0, 3.0, 3.0, 3.0)
     assert np.isnan([summary.iqm_low, summary.iqm_high, summary.mean_low, summary.mean_high]).all()
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_fewer_than_five_seeds_have_no_interval(n):
-    summary = summarise(np.arange(n))
+    summary = summarize(np.arange(n))
     assert np.isnan([summary.iqm_low, summary.iqm_high, summary.mean_low, summary.mean_high]).all()
     assert np.isnan(bootstrap_interval(np.arange(n), np.median)).all()
 
@@ -156,31 +156,31 @@ def test_why_fewer_than_five_seeds_have_no_interval(monkeypatch):
 
 
 def test_constant_scores():
-    summary = summarise(np.full(9, 500.0))
+    summary = summarize(np.full(9, 500.0))
     assert summary[:-1] == (9, *[500.0] * 8)
 
 
 def test_summary_fields():
     scores = [5.0, 1.0, 9.0, 3.0, 7.0]
-    summary = summarise(scores)
+    summary = summarize(scores)
     assert (summary.n, summary.mean, summary.minimum, summary.maximum) == (5, 5.0, 1.0, 9.0)
     assert summary.iqm == iqm(scores) == 5.0
     assert (summary.iqm_low, summary.iqm_high) == bootstrap_interval(scores)
     assert (summary.mean_low, summary.mean_high) == bootstrap_interval(scores, np.mean)
     np.testing.assert_array_equal(summary.scores, scores)
-    wider = summarise(scores, confidence=0.99)
+    wider = summarize(scores, confidence=0.99)
     assert wider.mean_low < summary.mean_low < summary.mean_high < wider.mean_high
 
 
 def test_summary_owns_its_scores():
     scores = np.arange(4.0)
-    summary = summarise(scores)
+    summary = summarize(scores)
     scores[0] = 99.0
     assert summary.scores[0] == 0.0
 
 
 def test_a_nan_score_shows_everywhere():
-    summary = summarise([1.0, np.nan, 2.0, 3.0])
+    summary = summarize([1.0, np.nan, 2.0, 3.0])
     assert np.isnan(summary[1:-1]).all()
 
 
@@ -194,8 +194,8 @@ def test_a_nan_score_shows_everywhere():
         lambda: bootstrap_interval(np.zeros((2, 2, 2))),
         lambda: bootstrap_interval([1.0, 2.0], confidence=95),
         lambda: bootstrap_interval([1.0, 2.0], resamples=0),
-        lambda: summarise([]),
-        lambda: summarise([[1.0, 2.0]]),
+        lambda: summarize([]),
+        lambda: summarize([[1.0, 2.0]]),
         lambda: performance_profile([], [0.0]),
         lambda: probability_of_improvement([], [1.0]),
         lambda: probability_of_improvement([1.0], np.ones((2, 3))),
@@ -241,7 +241,7 @@ def test_infinite_scores_count_as_the_largest_or_smallest():
     assert bootstrap_interval([-np.inf, 1.0, 2.0, 3.0, 4.0], np.mean)[0] == -np.inf
     low, high = bootstrap_interval([1.0, 2.0, 3.0, np.inf, np.inf], np.median)
     assert (low, high) == (1.0, np.inf)
-    few = summarise([-np.inf, *range(1, 12)])  # a quarter is cut off at each end
+    few = summarize([-np.inf, *range(1, 12)])  # a quarter is cut off at each end
     assert few.iqm == 6.0 - 0.5
     assert few.mean == few.mean_low == few.minimum == -np.inf
     assert np.isnan(bootstrap_interval([np.nan, 1.0, 2.0], np.mean)).all()

@@ -1,4 +1,4 @@
-"""A run is stopped, fails or ends: nothing is lost or learnt twice, and nobody waits for a slow environment."""
+"""A run is stopped, fails or ends: nothing is lost or learned twice, and nobody waits for a slow environment."""
 
 import functools
 import json
@@ -59,7 +59,7 @@ def test_the_end_of_a_run_is_saved_before_its_evaluation(
             )  # fmt: skip
     assert checkpoint.load(tmp_path / "run") == (200, [])
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "train", Failing(AssertionError("it learnt again")))
+        patch.setattr(trainer.Trainer, "train", Failing(AssertionError("it learned again")))
         run = bx.resume(tmp_path / "run", progress=False)
     assert run.scores == whole.scores
     for seed in run.seeds:

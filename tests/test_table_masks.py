@@ -21,7 +21,7 @@ from bellmax.loops.choosing import make_loop
 from bellmax.loops.masking import with_masks
 from bellmax.sources import find_world
 from bellmax.tabular.agent import Now
-from bellmax.tabular.behaviour import find_behaviour
+from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import new_generator
 from bellmax.tabular.representation import MaskedTable, greedy, largest, mean_value
 
@@ -82,7 +82,7 @@ def test_no_learner_takes_what_is_forbidden(agent: str) -> None:
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("exploration", ["epsilon-greedy", "boltzmann", "ucb"])
-def test_no_behaviour_takes_what_is_forbidden(exploration: str, ties: bool) -> None:
+def test_no_behavior_takes_what_is_forbidden(exploration: str, ties: bool) -> None:
     for by_time in (False, True):
         world = functools.partial(Lane, by_time=by_time)
         run = bx.train(world, "q-learning", steps=2_000, exploration=exploration, random_ties=ties, **QUICK)
@@ -136,13 +136,13 @@ def test_the_kernels_know_the_mask() -> None:
     now = Now(0.3, np.array([[9, 4, 2, 4]]), None, new_generator(0))
     for exploration in ("epsilon-greedy", "boltzmann"):
         for ties in (False, True):
-            behaviour = find_behaviour(bx.QLearning(exploration=exploration, random_ties=ties))
-            likely = np.array([behaviour.probability(q, 0, action, now) for action in range(4)])
+            behavior = find_behavior(bx.QLearning(exploration=exploration, random_ties=ties))
+            likely = np.array([behavior.probability(q, 0, action, now) for action in range(4)])
             assert likely.sum() == pytest.approx(1.0)
             assert likely[0] == 0.0
-            drawn = np.bincount([behaviour.act(q, 0, now) for _ in range(4_000)], minlength=4) / 4_000
+            drawn = np.bincount([behavior.act(q, 0, now) for _ in range(4_000)], minlength=4) / 4_000
             np.testing.assert_allclose(drawn, likely, atol=0.04)
-            assert behaviour.expected(q, 0, now) == pytest.approx(likely @ q.values[0])
+            assert behavior.expected(q, 0, now) == pytest.approx(likely @ q.values[0])
     bad = MaskedTable(np.full((1, 3), np.nan), np.array([[False, False, True]]))
     assert greedy(bad, 0) == 2  # whatever the values have become
 

@@ -67,7 +67,7 @@ def cue(case: str) -> Any:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_table_of_every_space_is_learnt_saved_loaded_evaluated_and_acted_with(case: str, tmp_path: Path) -> None:
+def test_a_table_of_every_space_is_learned_saved_loaded_evaluated_and_acted_with(case: str, tmp_path: Path) -> None:
     _, cues, rows = CASES[case]
     with warnings.catch_warnings():
         warnings.simplefilter("error")

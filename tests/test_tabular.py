@@ -20,7 +20,7 @@ from bellmax.mdp.successors import successor_table
 from bellmax.solving.solve import solve
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import Now, Shape, Step, TabularConfig, build_rates
-from bellmax.tabular.behaviour import find_behaviour
+from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import coin_and_choice, gaussian, new_generator, uniform
 from bellmax.tabular.model_kernels import build_model
 from bellmax.tabular.representation import greedy, largest
@@ -64,7 +64,7 @@ class Run:
         returns, lengths = np.empty(n), np.empty(n, np.int64)
         agent = self.agent
         count, error = stepping.run(
-            agent.update, agent.behaviour, agent.look_ahead, agent.options, self.world, self.rates, self.state, n,
+            agent.update, agent.behavior, agent.look_ahead, agent.options, self.world, self.rates, self.state, n,
             returns, lengths,
         )  # fmt: skip
         self.returns = np.append(self.returns, returns[:count])
@@ -117,7 +117,7 @@ class Slow:
         self.q, self.visits, self.error, self.generator = q, visits, error / steps, generator
 
 
-BEHAVIOUR = find_behaviour(QLearning())
+BEHAVIOR = find_behavior(QLearning())
 NOW = Now(0.1, np.zeros((1, 1), np.int64), build_rates(QLearning(), 1), new_generator(0))
 compiling = settings(deadline=None)  # the first example may have to wait for the compiler
 numbers = st.floats(-1e6, 1e6)
@@ -143,7 +143,7 @@ def test_q_learning_is_the_textbook_update(transition: Any) -> None:
     td_error = reward + discount * max(q[next_obs]) - q[obs, action]
     expected[obs, action] += step_size * td_error
     step = Step(obs, action, reward, discount, next_obs, -1, False, step_size)
-    returned = q_learning(q, (), (), step, BEHAVIOUR, NOW)
+    returned = q_learning(q, (), (), step, BEHAVIOR, NOW)
     assert returned == td_error
     np.testing.assert_array_equal(q, expected)
 
@@ -180,7 +180,7 @@ def test_loop_against_slow_python(mdp: FiniteMDP, options: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_corridor_is_learnt(seed: int) -> None:
+def test_corridor_is_learned(seed: int) -> None:
     run = Run(corridor(), [20_000], seed, learning_rate=0.5, gamma=0.9, **ALWAYS)
     exact = solve(corridor(), 0.9).q
     visited = run.state.visits > 0
@@ -227,7 +227,7 @@ def test_nothing_is_recorded_twice_or_lost(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_reaching_the_end_of_the_corridor_is_learnt(name: str) -> None:
+def test_reaching_the_end_of_the_corridor_is_learned(name: str) -> None:
     config = small(name, gamma=0.9, exploration_initial_eps=1.0, exploration_final_eps=0.3)
     run = Run(corridor(), [5000], limit=50, config=config)
     np.testing.assert_array_equal(run.state.q[:-1].argmax(axis=1), solve(corridor(), 0.9).policy[:-1])
@@ -285,7 +285,7 @@ def test_host_step_gives_the_table_of_the_loop(name: str) -> None:
     mdp, steps, limit = cliff(), 2000, 50
     run = Run(mdp, [steps], 7, limit, small(name, learning_rate_decay=0.05, gamma=0.9, r_max=0.0))
     agent, table, state = run.agent, successor_table(mdp), run.fresh(7)
-    kernels = agent.update, agent.behaviour, agent.look_ahead, agent.options, run.rates, state
+    kernels = agent.update, agent.behavior, agent.look_ahead, agent.options, run.rates, state
     start = np.array([int(np.argmax(mdp.start))])
     obs, action, length, error = start, np.zeros(1, np.int64), 0, 0.0
     none, valid = np.zeros(0, np.int64), np.ones(1, np.bool_)
@@ -316,7 +316,7 @@ def test_invalid_rows_are_no_experience() -> None:
     obs, action, chosen = np.array([0, 1, 2]), np.array([1, 0, 1]), np.full(3, -1)
     valid, over = np.array([True, False, True]), np.zeros(3, np.bool_)
     error = stepping.observe(
-        agent.update, agent.behaviour, False, (), build_rates(config, 100), state, obs, action,
+        agent.update, agent.behavior, False, (), build_rates(config, 100), state, obs, action,
         np.array([1.0, 7.0, 3.0]), np.ones(3), over, np.array([3, 3, 3]), valid, obs, NO_MASKS, chosen,
     )  # fmt: skip
     assert error == 4.0

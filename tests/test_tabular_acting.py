@@ -8,7 +8,7 @@ from scipy import stats
 
 from bellmax import QLearning
 from bellmax.tabular.agent import Now, build_rates, level_at, step_size_after
-from bellmax.tabular.behaviour import find_behaviour
+from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import kernel, new_generator
 from bellmax.tabular.representation import Ragged
 
@@ -31,10 +31,10 @@ def tally(act: Any, q: Any, obs: Any, now: Any, counts: Any, draws: Any) -> Any:
 
 
 @kernel
-def describe(behaviour: Any, q: Any, obs: Any, now: Any, probability: Any) -> Any:
+def describe(behavior: Any, q: Any, obs: Any, now: Any, probability: Any) -> Any:
     for action in range(probability.shape[0]):
-        probability[action] = behaviour.probability(q, obs, action, now)
-    return behaviour.expected(q, obs, now)
+        probability[action] = behavior.probability(q, obs, action, now)
+    return behavior.expected(q, obs, now)
 
 
 def moment(level: float, visits: np.ndarray | None = None, seed: int = 0) -> Now:
@@ -45,12 +45,12 @@ def moment(level: float, visits: np.ndarray | None = None, seed: int = 0) -> Now
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
 def test_frequencies_are_the_probabilities(way: str, level: float) -> None:
-    behaviour, q = find_behaviour(QLearning(**WAYS[way])), Ragged(ROWS, N_ALLOWED)
+    behavior, q = find_behavior(QLearning(**WAYS[way])), Ragged(ROWS, N_ALLOWED)
     visits = np.array([[9, 2, 5, 1], [3, 3, 3, 3], [4, 3, 2, 1], [1, 1, 2, 0]])
     for obs, n in enumerate(N_ALLOWED):
         counts, probability, now = np.zeros(4, np.int64), np.zeros(n), moment(level, visits, seed=obs)
-        tally(behaviour.act, q, obs, now, counts, DRAWS)
-        expected = describe(behaviour, q, obs, now, probability)
+        tally(behavior.act, q, obs, now, counts, DRAWS)
+        expected = describe(behavior, q, obs, now, probability)
         assert probability.sum() == pytest.approx(1.0)
         assert expected == pytest.approx(probability @ ROWS[obs, :n])
         assert counts[n:].sum() == 0
@@ -63,7 +63,7 @@ def test_frequencies_are_the_probabilities(way: str, level: float) -> None:
 def test_probabilities_are_those_of_the_book() -> None:
     def told(way: str, level: float, obs: int) -> list[float]:
         probability = np.zeros(N_ALLOWED[obs])
-        describe(find_behaviour(QLearning(**WAYS[way])), Ragged(ROWS, N_ALLOWED), obs, moment(level), probability)
+        describe(find_behavior(QLearning(**WAYS[way])), Ragged(ROWS, N_ALLOWED), obs, moment(level), probability)
         return probability.tolist()
 
     assert told("epsilon-greedy", 0.2, 0) == pytest.approx([0.05, 0.05, 0.85, 0.05])
@@ -81,14 +81,14 @@ def test_greedy_choice() -> None:
     for obs, best in enumerate([[2], [0, 1, 3], [0, 1, 2, 3], [1, 2]]):
         for way, expected in (("epsilon-greedy", best[:1]), ("random ties", best)):
             counts = np.zeros(4, np.int64)
-            tally(find_behaviour(QLearning(**WAYS[way])).best, Ragged(ROWS, N_ALLOWED), obs, now, counts, DRAWS)
+            tally(find_behavior(QLearning(**WAYS[way])).best, Ragged(ROWS, N_ALLOWED), obs, now, counts, DRAWS)
             assert np.flatnonzero(counts).tolist() == expected
             if len(expected) > 1:
                 assert stats.chisquare(counts[expected]).pvalue > 1e-4
 
 
 def test_ucb_tries_everything_first_and_then_goes_by_the_bound() -> None:
-    act, visits = find_behaviour(QLearning(exploration="ucb")).act, np.zeros(ROWS.shape, np.int64)
+    act, visits = find_behavior(QLearning(exploration="ucb")).act, np.zeros(ROWS.shape, np.int64)
     for obs, n in enumerate(N_ALLOWED):
         tried = []
         for _ in range(60):

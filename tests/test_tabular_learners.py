@@ -16,7 +16,7 @@ from bellmax.tabular.representation import Tiles, table_of
 N_STATES, N_ACTIONS = 4, 3
 NO_MASKS = np.zeros((3, 0, 0), np.bool_)
 RAGGED = [3, 1, 2, 3]
-TILES = [[0, 3], [0, 4], [1, 4], [2, 3]]  # two tiles of each state, shared with its neighbours
+TILES = [[0, 3], [0, 4], [1, 4], [2, 3]]  # two tiles of each state, shared with its neighbors
 
 
 class Case(NamedTuple):
@@ -38,16 +38,16 @@ CASES = {
     "n-step-sarsa": Case(multistep.NStepSarsa, book.NStepSarsa, n_step, {"n": 3}),
     "1-step-sarsa": Case(multistep.NStepSarsa, book.NStepSarsa, {"n_steps": 1}, {"n": 1}),
     "tree-backup": Case(multistep.TreeBackup, book.TreeBackup, n_step, {"n": 3, "greedy_target": True}),
-    "tree-backup of the behaviour": Case(
-        multistep.TreeBackup, book.TreeBackup, {**n_step, "target_policy": "behaviour"},
+    "tree-backup of the behavior": Case(
+        multistep.TreeBackup, book.TreeBackup, {**n_step, "target_policy": "behavior"},
         {"n": 3, "greedy_target": False},
     ),
     "q-sigma": Case(multistep.QSigma, book.QSigma, n_step, {"n": 3, "sigma": 0.5, "greedy_target": True}),
     "q-1": Case(
         multistep.QSigma, book.QSigma, {**n_step, "sigma": 1.0}, {"n": 3, "sigma": 1.0, "greedy_target": True}
     ),
-    "q-sigma of the behaviour": Case(
-        multistep.QSigma, book.QSigma, {"n_steps": 5, "sigma": 0.7, "target_policy": "behaviour"},
+    "q-sigma of the behavior": Case(
+        multistep.QSigma, book.QSigma, {"n_steps": 5, "sigma": 0.7, "target_policy": "behavior"},
         {"n": 5, "sigma": 0.7, "greedy_target": False},
     ),
     "monte-carlo": Case(multistep.MonteCarlo, book.MonteCarlo),
@@ -108,7 +108,7 @@ class Kernel:
     def observe(self, s: int, a: int, r: float, s2: int, terminated: bool, truncated: bool, start: int) -> int:
         chosen, agent, acting = np.empty(1, np.int64), self.agent, start if terminated or truncated else s2
         stepping.observe(
-            agent.update, agent.behaviour, agent.look_ahead, agent.options, self.rates, self.state, np.array([s]),
+            agent.update, agent.behavior, agent.look_ahead, agent.options, self.rates, self.state, np.array([s]),
             np.array([a]), np.array([r]), np.array([1.0 - terminated]), np.array([terminated | truncated]),
             np.array([s2]), np.array([True]), np.array([acting]), NO_MASKS, chosen,
         )  # fmt: skip

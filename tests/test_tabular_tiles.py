@@ -68,7 +68,7 @@ def test_tiles_of_what_is_not_a_number() -> None:
         np.testing.assert_array_equal(first, second)
 
 
-def test_neighbours_share_tiles_and_the_far_share_none() -> None:
+def test_neighbors_share_tiles_and_the_far_share_none() -> None:
     """Along every dimension, a walk of one tile's width leaves the grids one after the other, evenly."""
     grid = coder(4, 8)
     for d in range(3):
@@ -133,7 +133,7 @@ def test_one_grid_of_tiles_is_a_table(name: str) -> None:
     records = []
     for state in (table, linear):
         returns, lengths = np.empty(3000), np.empty(3000, np.int64)
-        kernels = agent.update, agent.behaviour, agent.look_ahead, agent.options, world, rates
+        kernels = agent.update, agent.behavior, agent.look_ahead, agent.options, world, rates
         count, error = stepping.run(*kernels, state, 3000, returns, lengths)
         records.append((returns[:count].tolist(), lengths[:count].tolist(), pytest.approx(error)))
     assert records[0] == records[1]

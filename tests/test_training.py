@@ -189,7 +189,7 @@ class Fragile(gym.Env):
     ],
 )
 @pytest.mark.parametrize("at", [20, 450])
-def test_what_was_learnt_before_a_failure_is_saved(
+def test_what_was_learned_before_a_failure_is_saved(
     how: str, error: type, message: str, at: int, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):

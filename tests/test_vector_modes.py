@@ -1,6 +1,6 @@
 """Whatever resets the worlds and whatever keeps the steps: the replay memory holds what happened, row by row.
 
-The real host loop trains a network, and the memory that it learnt from is read back and compared with the rule of the
+The real host loop trains a network, and the memory that it learned from is read back and compared with the rule of the
 counter world. The rule is written down here once more, so that nothing compares with itself.
 """
 

@@ -143,7 +143,7 @@ def test_words_on_the_command_line() -> None:
     assert "learning_rate=0.1" in done.output
 
 
-# agents, optimisers and other names
+# agents, optimizers and other names
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -187,7 +187,7 @@ def test_classes_train_as_names_do() -> None:
 
 
 @pytest.mark.parametrize("written", ["Adam", "AdamW", "RMSprop", "SGD"])
-def test_optimisers_in_any_case(written: str) -> None:
+def test_optimizers_in_any_case(written: str) -> None:
     assert bx.DQN(optimizer=written).optimizer == written.lower()
     assert make_agent("dqn", "", {"optimizer": written}).optimizer == written.lower()
 

@@ -20,7 +20,7 @@ LEAVE_OUT = "leave it out"
     [
         ("q-learning", "decay_rate", 0.005, "exploration_decay=..., the factor of ε after each episode"),
         ("dqn", "decay_rate", 0.005, "ε falls with the steps"),
-        ("q-learning", "behaviour", "boltzmann", "write exploration='boltzmann'"),
+        ("q-learning", "behavior", "boltzmann", "write exploration='boltzmann'"),
         ("q-learning", "softmax", True, "write exploration='boltzmann'"),
         ("q-learning", "q_table", None, "run.policy(0).table()"),
         ("q-learning", "exp_name", "x", "out='runs/mine' names the folder of the run"),

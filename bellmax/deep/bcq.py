@@ -3,7 +3,7 @@
     L(θ) = E [ℓ(r + γ Q(s', b; θ⁻) - Q(s, a; θ)) - ln G(a|s; θ) + λ i(s)²]
     b = argmax Q(s', b; θ) over actions with G(b|s') / max G > τ
 
-with G the behaviour that made the data, learnt beside Q, and i its logits: algorithm 1.
+with G the behavior that made the data, learned beside Q, and i its logits: algorithm 1.
 
 Differs from DQN in: the network gives [A, 2], a value and a logit; actions that the data would hardly take are left
 out, in the target and in the policy. Learns from a fixed data set.
@@ -35,7 +35,7 @@ class Imitating(NamedTuple):
 
     @property
     def logits(self) -> Array:
-        """Of the behaviour that made the data [A]."""
+        """Of the behavior that made the data [A]."""
         return self.numbers[:, 1]
 
     def mean(self) -> Array:

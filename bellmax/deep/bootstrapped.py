@@ -1,4 +1,4 @@
-"""JAX. Bootstrapped DQN with randomised priors: Osband et al. (2016), "Deep exploration via bootstrapped DQN".
+"""JAX. Bootstrapped DQN with randomized priors: Osband et al. (2016), "Deep exploration via bootstrapped DQN".
 
 The priors are of Osband et al. (2018), "Randomized prior functions for deep reinforcement learning".
 
@@ -53,7 +53,7 @@ class Members(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrappedDQN(ReplayAlgorithm):
-    """Bootstrapped DQN with randomised priors. Osband et al. (2016, 2018)."""
+    """Bootstrapped DQN with randomized priors. Osband et al. (2016, 2018)."""
 
     name: ClassVar[str] = "bootstrapped-dqn"
     recurrent_cells: ClassVar[bool] = False

@@ -47,15 +47,15 @@ class DeepConfig(AgentConfig):
     noisy: bool = setting(False, "learned noise in the head's layers, for exploration", group="network")
     recurrent: Cell = setting("none", "memory cell between torso and head", group="network")
 
-    optimizer: str = setting("adam", "any optimiser of Optax, by its name", group="optimizer")
+    optimizer: str = setting("adam", "any optimizer of Optax, by its name", group="optimizer")
     learning_rate: float = setting(
-        2.5e-4, "step size of the optimiser", low=1e-12, zero="nothing would be learned", group="optimizer"
+        2.5e-4, "step size of the optimizer", low=1e-12, zero="nothing would be learned", group="optimizer"
     )
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = setting(
         "linear", "how the step size falls to 0 over the run", group="optimizer"
     )
     adam_epsilon: float = setting(
-        1e-5, "the optimiser's ε; larger ones calm it where gradients are small", low=0.0, group="optimizer"
+        1e-5, "the optimizer's ε; larger ones calm it where gradients are small", low=0.0, group="optimizer"
     )
     weight_decay: float = setting(
         0.0,

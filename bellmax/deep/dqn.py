@@ -5,7 +5,7 @@
 with ℓ the Huber or squared loss and θ⁻ a frozen copy of θ. With `double` (van Hasselt et al., 2016, equation 4)
 the network chooses b and its copy values it.
 
-Differs from the paper in: Adam for RMSProp; the copy may follow softly (`tau` < 1); by default layer normalisation, a
+Differs from the paper in: Adam for RMSProp; the copy may follow softly (`tau` < 1); by default layer normalization, a
 falling step size and an averaged policy, see `DeepConfig`.
 """
 

@@ -1,4 +1,4 @@
-"""JAX. One gradient step of a deep method with a replay memory: loss of a batch, gradient, optimiser, what follows."""
+"""JAX. One gradient step of a deep method with a replay memory: loss of a batch, gradient, optimizer, what follows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bellmax.deep.config import DeepConfig, ReplayConfig
 from bellmax.deep.following import Part, chained
 from bellmax.deep.memories import shaped
 from bellmax.deep.method import Method
-from bellmax.deep.optimiser import make_optimiser
+from bellmax.deep.optimizer import make_optimizer
 from bellmax.deep.resets import moments, resetting
 from bellmax.deep.sequences import batch_of_sequences
 from bellmax.deep.standardizing import as_rows, read_statistics, statistics, write_statistics
@@ -43,9 +43,9 @@ class LearnerState(NamedTuple):
         return self.following["average"]
 
     @property
-    def optimiser(self) -> Any:
-        """The optimiser's state."""
-        return self.following["optimiser"]
+    def optimizer(self) -> Any:
+        """The optimizer's state."""
+        return self.following["optimizer"]
 
     def with_target(self, params: Any) -> LearnerState:
         """The same with another target."""
@@ -91,12 +91,12 @@ def namer(config: DeepConfig, built: Built) -> Callable[[LearnerState], dict[str
 
 
 def stepped(
-    state: LearnerState, gradient: Any, optimiser: optax.GradientTransformation, follow: Part, key: Array, obs: Any
+    state: LearnerState, gradient: Any, optimizer: optax.GradientTransformation, follow: Part, key: Array, obs: Any
 ) -> LearnerState:
     """The state after a gradient step that was made of these observations, and after what follows it."""
-    change, moments = optimiser.update(gradient, state.optimiser, state.params)
+    change, moments = optimizer.update(gradient, state.optimizer, state.params)
     params, updates = optax.apply_updates(state.params, change), state.updates + 1
-    states, params = follow.update({**state.following, "optimiser": moments}, params, updates, key, obs)
+    states, params = follow.update({**state.following, "optimizer": moments}, params, updates, key, obs)
     return LearnerState(params, states, updates)
 
 
@@ -107,12 +107,12 @@ def make_agent(
 
     `memory(example, steps)` is where experience goes, on a run of `steps` environment steps.
     """
-    optimiser, built = make_optimiser(config, steps), build(config, method, space, n_actions)
+    optimizer, built = make_optimizer(config, steps), build(config, method, space, n_actions)
     follow = chained(
         **running(config, built),
         target=target,
         **averaging(config, config.reset_interval),
-        optimiser=moments(optimiser),
+        optimizer=moments(optimizer),
     )  # fmt: skip
     if config.reset_interval:
         share = built.pack(share_of_fresh(skeleton(space, n_actions, spec_of(config, method)), config.reset_share))
@@ -139,7 +139,7 @@ def make_agent(
 
     def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
         gradient, learned = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)
-        return stepped(state, gradient, optimiser, follow, key, as_rows(transitions_of(batch[0]).obs, space)), learned
+        return stepped(state, gradient, optimizer, follow, key, as_rows(transitions_of(batch[0]).obs, space)), learned
 
     begin, act, q_values = make_actor(config, method, built.network, space, steps)
     kept: Memory = shaped(config, memory(make_experience(config, space), steps))

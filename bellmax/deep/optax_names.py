@@ -1,4 +1,4 @@
-"""Plain Python and Optax. Which of its optimisers an agent can learn with, by name."""
+"""Plain Python and Optax. Which of its optimizers an agent can learn with, by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def find(optimizer: str) -> Any:
 
 
 def arguments(optimizer: str) -> set[str]:
-    """The argument names of one of Optax's optimisers; empty where it has none of this name, or one of another kind."""
+    """The argument names of one of Optax's optimizers; empty where it has none of this name, or one of another kind."""
     make = find(optimizer)
     if not inspect.isfunction(make) or optimizer.startswith(("_", "scale_by")) or optimizer in OTHER_KINDS:
         return set()
@@ -26,5 +26,5 @@ def arguments(optimizer: str) -> set[str]:
 
 
 def optimizers() -> list[str]:
-    """The names of all optimisers."""
+    """The names of all optimizers."""
     return [name for name in sorted({*dir(optax), "muon"}) if "learning_rate" in arguments(name)]

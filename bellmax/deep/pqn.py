@@ -2,10 +2,10 @@
 
     L(θ) = E [(G^λ - Q(s, a; θ))²],  G^λ = r + γ ((1 - λ) max_b Q(s', b; θ) + λ G'^λ)
 
-over a fresh batch of `train_freq` steps of `num_envs` worlds, learnt from `epochs` times in `minibatches` shuffled
+over a fresh batch of `train_freq` steps of `num_envs` worlds, learned from `epochs` times in `minibatches` shuffled
 parts: algorithm 1.
 
-Differs from DQN in: no replay memory and no target network; λ-returns; many worlds; layer normalisation is essential.
+Differs from DQN in: no replay memory and no target network; λ-returns; many worlds; layer normalization is essential.
 λ-returns are not corrected for exploring actions (Peng's, as in the paper): biased as long as it explores.
 Differs from the paper in: RAdam with its step size falling to 0; a truncated episode bootstraps from its final
 observation; the policy is an average of the parameters (`weight_averaging=False`: the last ones).
@@ -30,7 +30,7 @@ from bellmax.deep.following import chained
 from bellmax.deep.learner import Learned, LearnerState, actor, averaging, namer, running, starter, stepped
 from bellmax.deep.memories import shaped
 from bellmax.deep.method import Method, Metrics, Net, allowed, mask_of
-from bellmax.deep.optimiser import make_optimiser
+from bellmax.deep.optimizer import make_optimizer
 from bellmax.deep.resets import moments
 from bellmax.deep.standardizing import as_rows
 from bellmax.deep.targets import SAME
@@ -39,7 +39,7 @@ from bellmax.replay.rollout import rollout
 
 @dataclass(frozen=True, kw_only=True)
 class PQN(DeepConfig):
-    """PQN: a normalised network and λ-returns on fresh steps of many worlds. Gallici et al. (2024)."""
+    """PQN: a normalized network and λ-returns on fresh steps of many worlds. Gallici et al. (2024)."""
 
     name: ClassVar[str] = "pqn"
     recurrent_cells: ClassVar[bool] = False
@@ -86,9 +86,9 @@ class PQN(DeepConfig):
 
     def make(self, space: Space, n_actions: int, steps: int) -> Agent:
         """The agent for these spaces, on a run of `steps` environment steps."""
-        method, optimiser = self.method(), make_optimiser(self, steps)
+        method, optimizer = self.method(), make_optimizer(self, steps)
         built = build(self, method, space, n_actions)
-        observed, parts = running(self, built), {**averaging(self), "optimiser": moments(optimiser)}
+        observed, parts = running(self, built), {**averaging(self), "optimizer": moments(optimizer)}
         before, follow = (
             chained(**observed),
             chained(**parts),
@@ -114,7 +114,7 @@ class PQN(DeepConfig):
             def step(state: LearnerState, now: tuple[Array, Array]) -> tuple[LearnerState, Metrics]:
                 part = jax.tree.map(lambda x: x[now[0]], data)
                 gradient, metrics = jax.grad(part_loss, has_aux=True)(state.params, part, now[1])
-                return stepped(state, gradient, optimiser, follow, now[1], part[0].obs), metrics
+                return stepped(state, gradient, optimizer, follow, now[1], part[0].obs), metrics
 
             size = weight.size
             orders = jnp.argsort(jax.random.uniform(shuffle, (self.epochs, size)), axis=1)  # sooner than permutation

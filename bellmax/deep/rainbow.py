@@ -2,7 +2,7 @@
 
 C51 with all of: a double target, n-step returns, prioritised replay, dueling streams and noisy layers for ε-greedy.
 
-Differs from C51 in its settings alone. Differs from the paper in: what C51 here differs in; layer normalisation;
+Differs from C51 in its settings alone. Differs from the paper in: what C51 here differs in; layer normalization;
 settings for small worlds. The exponent of priorities is the paper's 0.5 (section "Hyper-parameter tuning").
 """
 

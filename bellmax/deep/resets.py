@@ -12,21 +12,21 @@ from bellmax.contracts import Array
 from bellmax.deep.following import Mix, Part, mixed
 
 
-def moments(optimiser: optax.GradientTransformation) -> Part:
+def moments(optimizer: optax.GradientTransformation) -> Part:
     """The optimizer's state. A reset clears it, except for the clock of the step size."""
 
     def anew(state: Any, params: Any, mix: Mix) -> Any:
         del mix
         return jax.tree.map(
             lambda begin, now: now if is_schedule(now) else begin,
-            optimiser.init(params), state, is_leaf=is_schedule,
+            optimizer.init(params), state, is_leaf=is_schedule,
         )  # fmt: skip
 
-    return Part(optimiser.init, lambda state, params, updates, key, obs: (state, params), anew)
+    return Part(optimizer.init, lambda state, params, updates, key, obs: (state, params), anew)
 
 
 def is_schedule(state: Any) -> bool:
-    """Whether a part of an optimiser's state is the clock of its step size."""
+    """Whether a part of an optimizer's state is the clock of its step size."""
     return isinstance(state, optax.ScaleByScheduleState)
 
 

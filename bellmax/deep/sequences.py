@@ -2,7 +2,7 @@
 
 Kapturowski et al. (2019), "Recurrent experience replay in distributed reinforcement learning" (R2D2): the cell starts
 as it was when the sequence was acted out, is brought up to date by the present parameters over the first `burn_in`
-steps, and is learnt through over the rest.
+steps, and is learned through over the rest.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ def batch_of_sequences(
         reward, discount, last = transitions(config, sequence)
         ends, after, after_copy = jax.tree.map(lambda x: x[last], (steps.next_obs, after, after_copy))
         made = Transition(seen(steps.obs, now, now_copy), steps.action, reward, discount, seen(ends, after, after_copy))
-        learnt = jax.tree.map(lambda x: x[burn_in:], made)
+        learned = jax.tree.map(lambda x: x[burn_in:], made)
         losses, errors, metrics = jax.vmap(
             lambda step, k: loss(
                 lambda obs: net.head(visible(obs).network), lambda obs: target_net.head(visible(obs).target), step, w, k
             )
-        )(learnt, draw)
+        )(learned, draw)
         priority = config.priority_eta * jnp.max(errors) + (1.0 - config.priority_eta) * jnp.mean(errors)
         return jnp.mean(losses), priority, jax.tree.map(jnp.mean, metrics)
 

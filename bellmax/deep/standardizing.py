@@ -17,7 +17,7 @@ from bellmax.spaces import visible, zeros
 def statistics(read: Callable[[Any], Any], write: Callable[[Any, Any], Any]) -> Part:
     """The running mean and variance of observations, which are parameters without a gradient.
 
-    `read(params)` gives them, `write(params, them)` puts them back: no optimiser moves them.
+    `read(params)` gives them, `write(params, them)` puts them back: no optimizer moves them.
     """
 
     def update(running: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:

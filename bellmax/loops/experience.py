@@ -13,7 +13,7 @@ from bellmax.files.dataset import Dataset, cut, join
 
 
 def find_faults(data: Dataset, space: Space, n_actions: int, in_order: bool = False) -> list[str]:
-    """Everything for which such data cannot be learnt from, each as one line; `in_order`: rows follow each other."""
+    """Everything for which such data cannot be learned from, each as one line; `in_order`: rows follow each other."""
     n = data.steps
     if n == 0:
         return ["the data are empty"]

@@ -48,7 +48,7 @@ def fresh_seed(seed: int, step: int) -> int:
     """The seed of the environments of a run that begins, or goes on, at environment step `step`.
 
     From the second start on it is far from all seeds of training and evaluation, and follows from both numbers: with
-    its old seed an environment would begin with the episodes that were learnt from before.
+    its old seed an environment would begin with the episodes that were learned from before.
     """
     if step == 0:
         return seed

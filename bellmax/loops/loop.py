@@ -13,7 +13,7 @@ from bellmax.loops.stopping import never
 
 
 class Chunk(NamedTuple):
-    """What one seed's chunk tells: the episodes that ended, and means of what was learnt, by name."""
+    """What one seed's chunk tells: the episodes that ended, and means of what was learned, by name."""
 
     episodes: Episodes
     metrics: dict[str, float]
@@ -78,9 +78,9 @@ def guarded(loop: Loop) -> Loop:
 
 
 def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Means over the rounds that learnt (of "max_..." the largest), under their log keys; empty if none did."""
-    learnt = np.asarray(metrics["learnt"]) > 0 if metrics else np.zeros(0, bool)
-    if not learnt.any():
+    """Means over the rounds that learned (of "max_..." the largest), under their log keys; empty if none did."""
+    learned = np.asarray(metrics["learned"]) > 0 if metrics else np.zeros(0, bool)
+    if not learned.any():
         return {}
-    seen = {k: np.asarray(v)[learnt] for k, v in metrics.items() if k != "learnt"}
+    seen = {k: np.asarray(v)[learned] for k, v in metrics.items() if k != "learned"}
     return {f"train/{k}": float(v.max() if k.startswith("max_") else v.mean(dtype=np.float64)) for k, v in seen.items()}

@@ -16,7 +16,7 @@ from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.stderr import warn
 
-COPIES = 6  # of a network's parameters: their frozen copy, average, gradient and the optimiser's two moments, at most
+COPIES = 6  # of a network's parameters: their frozen copy, average, gradient and the optimizer's two moments, at most
 
 
 @in_32_bits
@@ -34,7 +34,7 @@ def check_memory(config: Any, source: Source, steps: int, n_seeds: int) -> None:
     needed = n_seeds * n_parameters * COPIES * 4
     if needed > 0.8 * free:
         raise ResourceError(
-            f"a network of {n_parameters:,} parameters{seeds}, its copies and its optimiser need {needed / 1e9:.1f} GB "
+            f"a network of {n_parameters:,} parameters{seeds}, its copies and its optimizer need {needed / 1e9:.1f} GB "
             f"for observations of {source.space}, {free / 1e9:.1f} GB are free; give a smaller net_arch, or fewer "
             "seeds, or a table of values: agent q-learning"
         )

@@ -45,7 +45,7 @@ class NetworkRun:
     """One seed of a network on a Gymnasium world, at environment step `t`.
 
     `told` is what its profile measured for the present record.
-    `block` is the block being learnt: a future of ((learner, ring), actor, metrics). All arrays of JAX
+    `block` is the block being learned: a future of ((learner, ring), actor, metrics). All arrays of JAX
     are near (dispatch.py).
     """
 
@@ -101,7 +101,7 @@ class GymnasiumNetwork:
         return NetworkRun(world, episodes, run_key, actor, block, thread, obs, carry, over, profile, step)
 
     def go(self, run: NetworkRun, t: int, n: int, pause: Callable[[], bool]) -> tuple[NetworkRun, list[Part], int]:
-        """Steps from `t` on; a block is learnt from while the next one is stepped."""
+        """Steps from `t` on; a block is learned from while the next one is stepped."""
         begun, first = time.perf_counter(), t
         while t + self.config.num_envs <= first + n:
             self.step(run, t)
@@ -155,7 +155,7 @@ class GymnasiumNetwork:
         run.block = run.thread.submit(work)
 
     def measure(self, run: NetworkRun, rows: Sequence[dict[str, Any]], n: int) -> list[dict[str, float]]:
-        """Means of what was learnt, the profile, and what was left out."""
+        """Means of what was learned, the profile, and what was left out."""
         run.told |= run.profile.drain()
         dropped = {"rollout/dropped": float(run.world.dropped)} if run.world.dropped else {}
         return [{**mean_metrics(rows[0]), **run.told, **dropped}]

@@ -23,7 +23,7 @@ def ranks(n: int) -> Array:
 def make_improver(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
     """`improve((learner, memory), t, key) -> ((learner, memory), metrics)`: the gradient steps of one round.
 
-    Nothing happens until the clock has passed `learning_starts`; until then all metrics are 0, "learnt" among them.
+    Nothing happens until the clock has passed `learning_starts`; until then all metrics are 0, "learned" among them.
     All loops of networks use it.
     """
 
@@ -31,7 +31,7 @@ def make_improver(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
         sample_key, learn_key = jax.random.split(key)
         batch, weight, index = agent.memory.sample(kept, sample_key, learner.updates)
         learner, learned = agent.learn(learner, (batch, weight), learn_key)
-        return learner, (index, learned.priority), {**learned.metrics, "learnt": jnp.ones(())}
+        return learner, (index, learned.priority), {**learned.metrics, "learned": jnp.ones(())}
 
     def wait(learner: Any, kept: Any, key: Array) -> tuple[Any, Any, dict[str, Array]]:
         _, (index, priority), metrics = jax.eval_shape(learn, learner, kept, key)

@@ -1,4 +1,4 @@
-"""NumPy. How long a chunk of a run is, and small judgements on what comes out of one."""
+"""NumPy. How long a chunk of a run is, and small judgments on what comes out of one."""
 
 from __future__ import annotations
 

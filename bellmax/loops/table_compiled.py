@@ -46,7 +46,7 @@ class CompiledTables:
             world, self.place = build_classic(source.name, self.setup.coder)
         agent = self.setup.agent
         self.rates = build_rates(config, steps, episodes=episodes)
-        self.kernels = (agent.update, agent.behaviour, agent.look_ahead, agent.options, world)
+        self.kernels = (agent.update, agent.behavior, agent.look_ahead, agent.options, world)
 
     def start(self, seeds: Sequence[int]) -> Any:
         """All seeds of a group, before their first step."""

@@ -65,7 +65,7 @@ def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Da
     setup = set_up(config, source)
     check_room(config, setup.shape, source.name, n_seeds, setup.masked)
     agent, rates = setup.agent, build_rates(config, steps)
-    kernels = agent.update, agent.behaviour, agent.options, rates
+    kernels = agent.update, agent.behavior, agent.options, rates
     data = as_seen(source, data)
     rows = read_rows(setup, source, data)
 

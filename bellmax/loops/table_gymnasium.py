@@ -143,7 +143,7 @@ class GymnasiumTable:
         if self.setup.masked:
             masks = np.stack([run.seen.mask, step.next_obs.mask, step.obs.mask])
         error = stepping.observe(
-            agent.update, agent.behaviour, agent.look_ahead, agent.options, self.rates, run.table, obs, run.actions,
+            agent.update, agent.behavior, agent.look_ahead, agent.options, self.rates, run.table, obs, run.actions,
             step.reward, 1.0 - step.terminated, step.terminated | step.truncated, following, step.valid, acting, masks,
             chosen,
         )  # fmt: skip

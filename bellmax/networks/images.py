@@ -21,7 +21,7 @@ def height_axis(box: Box) -> int | None:
 
     With three axes the channels are first or last: the axis that is not one of two equal ones, else the smaller. Of
     integers, two axes of at least 16 are an image without channels, and four are one with frames and channels, if two
-    neighbours are longer than the others and than 16.
+    neighbors are longer than the others and than 16.
     """
     shape = box.shape
     if len(shape) == 3:

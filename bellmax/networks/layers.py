@@ -122,7 +122,7 @@ def spectral_norm(weight: Array, steps: int = 16) -> Array:
 
 
 class Norm(eqx.Module):
-    """Layer normalisation over all of its input, with a learnt scale and shift. Ba et al. (2016)."""
+    """Layer normalization over all of its input, with a learned scale and shift. Ba et al. (2016)."""
 
     scale: Array
     shift: Array
@@ -132,8 +132,8 @@ class Norm(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Any shape to the same."""
-        centred = x - jnp.mean(x)
-        return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred)) + NORM_EPSILON) * self.scale + self.shift
+        centered = x - jnp.mean(x)
+        return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered)) + NORM_EPSILON) * self.scale + self.shift
 
 
 class LSTM(eqx.Module):
@@ -187,7 +187,7 @@ class GRU(eqx.Module):
 
 
 class Standardizer(eqx.Module):
-    """Running mean and variance of what was learnt from, for every Box of numbers in an observation.
+    """Running mean and variance of what was learned from, for every Box of numbers in an observation.
 
     Images and flags, which are scaled already, and integers, which are one-hot, are left as they are. The arrays are
     parameters without a gradient, so that a saved policy sees what it was trained on.

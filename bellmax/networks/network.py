@@ -178,7 +178,7 @@ class TorsoAndHead(eqx.Module):
 
 
 class Ensemble(eqx.Module):
-    """Networks side by side, each the sum of a learnt one and a fixed random one. Osband et al. (2018), section 3.
+    """Networks side by side, each the sum of a learned one and a fixed random one. Osband et al. (2018), section 3.
 
     Output [K, A].
     """
@@ -239,7 +239,7 @@ def shapes(space: Space, n_actions: int, spec: Spec) -> Any:
 
 
 def share_of_fresh(module: Any, share: float) -> Any:
-    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, 0 if not learnt, else `share`.
+    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, 0 if not learned, else `share`.
 
     D'Oro et al. (2023) reset all; Schwarzer et al. (2023), section 3, shrink and perturb the torso.
     """

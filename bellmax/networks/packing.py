@@ -1,4 +1,4 @@
-"""JAX and Equinox. The parameters of any module, packed for the optimiser: one flat vector, or layer by layer.
+"""JAX and Equinox. The parameters of any module, packed for the optimizer: one flat vector, or layer by layer.
 
 Parameters are the arrays of real numbers in a module, and nothing else: integers, flags, functions and Python's numbers
 stay as they are in the module that was packed first.
@@ -29,7 +29,7 @@ class Packing(NamedTuple):
 def flat(module: Any) -> Packing:
     """All parameters as one vector [P].
 
-    One vector makes the optimiser three kernels a step instead of three for each array. Arrays of at least `LARGE`
+    One vector makes the optimizer three kernels a step instead of three for each array. Arrays of at least `LARGE`
     numbers cost more to copy into it than that saves: where there are any it is (vector, *large arrays).
     """
     arrays, rest = eqx.partition(module, is_real)
@@ -53,7 +53,7 @@ def flat(module: Any) -> Packing:
 
 
 def by_layers(module: Any) -> Packing:
-    """Parameters in the module's own shape, for optimisers that look at one layer at a time, such as LAMB and Muon."""
+    """Parameters in the module's own shape, for optimizers that look at one layer at a time, such as LAMB and Muon."""
     rest = eqx.filter(module, is_real, inverse=True)
     return Packing(lambda module: eqx.filter(module, is_real), lambda params: eqx.combine(params, rest))
 

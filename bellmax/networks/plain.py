@@ -26,7 +26,7 @@ class Layer(NamedTuple):
     Attributes:
         weight: [n_in, n_out].
         bias: [1, n_out].
-        norm: scale and shift [1, n_out] of a layer normalisation, whose mean is already taken off weight and bias.
+        norm: scale and shift [1, n_out] of a layer normalization, whose mean is already taken off weight and bias.
     """
 
     weight: Any

@@ -40,9 +40,9 @@ def flat_size(space: Space) -> int:
 
 
 class MLP(eqx.Module):
-    """Linear layers, each normalised and then ReLU.
+    """Linear layers, each normalized and then ReLU.
 
-    Layer normalisation keeps off-policy bootstrapping from diverging (Gallici et al., 2024, "Simplifying deep temporal
+    Layer normalization keeps off-policy bootstrapping from diverging (Gallici et al., 2024, "Simplifying deep temporal
     difference learning").
     """
 
@@ -68,7 +68,7 @@ class MLP(eqx.Module):
 
 
 class Convolutions(eqx.Module):
-    """Convolutions, each normalised and then ReLU, then flat."""
+    """Convolutions, each normalized and then ReLU, then flat."""
 
     layers: tuple[Conv, ...]
     norms: tuple[Norm, ...]
@@ -102,7 +102,7 @@ class Convolutions(eqx.Module):
 class Impala(eqx.Module):
     """Three stages of a convolution, a pooling and two residual blocks. Espeholt et al. (2018), figure 3.
 
-    Differs from the figure in: each convolution is normalised if asked, with a learnt scale and shift per channel.
+    Differs from the figure in: each convolution is normalized if asked, with a learned scale and shift per channel.
     """
 
     stages: tuple[tuple[Conv, ...], ...]

@@ -20,7 +20,7 @@ SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
 
 
 def render(*parts: Any) -> str:
-    """Rich objects and strings as text: coloured in a terminal, plain elsewhere."""
+    """Rich objects and strings as text: colored in a terminal, plain elsewhere."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=1000)  # files and pipes have room: no number is cut off

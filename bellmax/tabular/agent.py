@@ -94,8 +94,8 @@ class TabularAgent(NamedTuple):
     """A tabular learner: two kernels, what they remember, what they need.
 
     Attributes:
-        update: `update(q, memory, options, step, behaviour, now) -> td_error`, in place.
-        behaviour: how it acts, see `behaviour.py`.
+        update: `update(q, memory, options, step, behavior, now) -> td_error`, in place.
+        behavior: how it acts, see `behavior.py`.
         memory: `memory(q) -> arrays`, a NamedTuple of what is remembered besides `q`; () for nothing.
         options: plain numbers for `update`, a NamedTuple.
         look_ahead: the next action is chosen before the update, with the values that were there before it, and is
@@ -107,7 +107,7 @@ class TabularAgent(NamedTuple):
     """
 
     update: Any
-    behaviour: Any
+    behavior: Any
     memory: Callable[[Any], Any] = lambda q: ()
     options: Any = ()
     look_ahead: bool = False

@@ -31,7 +31,7 @@ OPTIONS: Any = {"_nrt": False, "forceinline": True, "error_model": "numpy"}
 def kernel(function: F) -> F:
     """Compile for the inner loop: no Python objects, no GIL, no reference counts, IEEE division, kept on disk.
 
-    A kernel is inlined where it is called, always: left to the compiler's judgement, a kernel a few lines longer
+    A kernel is inlined where it is called, always: left to the compiler's judgment, a kernel a few lines longer
     became a call, and the loop a third slower.
 
     A second process finds it on disk by its content and that of all that it calls (`compiling.py`), so that an edit

@@ -10,7 +10,7 @@ import numpy as np
 from bellmax.agent_config import setting
 from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, counts, step_size_after
-from bellmax.tabular.behaviour import Behaviour, find_behaviour
+from bellmax.tabular.behavior import Behavior, find_behavior
 from bellmax.tabular.kernel import Index, kernel
 from bellmax.tabular.representation import Representation, change, feature, greedy, largest, table_of, value
 from bellmax.tabular.soundness import MOST
@@ -21,7 +21,7 @@ class Window(NamedTuple):
 
     Attributes:
         obs, action, reward, discount, step_size: of each transition.
-        probability: of the behaviour choosing its action, not known for the first of an episode, nor asked for.
+        probability: of the behavior choosing its action, not known for the first of an episode, nor asked for.
         next_probability: likewise of the action already chosen for the next step [1].
         cursor: where the oldest stands, how many there are [2].
     """
@@ -88,14 +88,14 @@ class NStepSarsa(LearningConfig):
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
         return TabularAgent(
-            n_step_sarsa, find_behaviour(self), lambda q: new_window(self.n_steps), look_ahead=True,
+            n_step_sarsa, find_behavior(self), lambda q: new_window(self.n_steps), look_ahead=True,
             window=self.n_steps, episodic=True,
             forget=forget_window,
         )  # fmt: skip
 
 
 @kernel
-def n_step_sarsa(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def n_step_sarsa(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago, and at the end of an episode for all that are left."""
     push(memory, step)
     n, error = memory.obs.shape[0], 0.0
@@ -112,7 +112,7 @@ def n_step_sarsa(q: Representation, memory: Any, options: Any, step: Step, behav
 
 
 class Sigma(NamedTuple):
-    """σ, and whether the target policy is the greedy one, else the behaviour."""
+    """σ, and whether the target policy is the greedy one, else the behavior."""
 
     sigma: float
     greedy: bool
@@ -130,12 +130,12 @@ class QSigma(LearningConfig):
 
     n_steps: int = setting(4, "rewards before the bootstrap", low=1, high=10_000)
     sigma: float = setting(0.5, "degree of sampling σ: 0 is tree backup, 1 importance sampling", low=0.0, high=1.0)
-    target_policy: Literal["greedy", "behaviour"] = setting("greedy", "the policy whose values are learned")
+    target_policy: Literal["greedy", "behavior"] = setting("greedy", "the policy whose values are learned")
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
         return TabularAgent(
-            q_sigma, find_behaviour(self), lambda q: new_window(self.n_steps),
+            q_sigma, find_behavior(self), lambda q: new_window(self.n_steps),
             Sigma(self.sigma, self.target_policy == "greedy"), look_ahead=True, window=self.n_steps, episodic=True,
             forget=forget_window,
         )  # fmt: skip
@@ -151,35 +151,35 @@ class TreeBackup(LearningConfig):
     name: ClassVar[str] = "tree-backup"
 
     n_steps: int = setting(4, "rewards before the bootstrap", low=1, high=10_000)
-    target_policy: Literal["greedy", "behaviour"] = setting("greedy", "the policy whose values are learned")
+    target_policy: Literal["greedy", "behavior"] = setting("greedy", "the policy whose values are learned")
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
         return TabularAgent(
-            q_sigma, find_behaviour(self), lambda q: new_window(self.n_steps),
+            q_sigma, find_behavior(self), lambda q: new_window(self.n_steps),
             Sigma(0.0, self.target_policy == "greedy"), look_ahead=True, window=self.n_steps, episodic=True,
             forget=forget_window,
         )  # fmt: skip
 
 
 @kernel
-def _expected(q: Representation, obs: Index, options: Any, behaviour: Behaviour, now: Now) -> float:
+def _expected(q: Representation, obs: Index, options: Any, behavior: Behavior, now: Now) -> float:
     """The mean value of `obs` under the target policy."""
-    return largest(q, obs) if options.greedy else behaviour.expected(q, obs, now)
+    return largest(q, obs) if options.greedy else behavior.expected(q, obs, now)
 
 
 @kernel
 def _target_probability(
-    q: Representation, obs: Index, action: Index, options: Any, behaviour: Behaviour, now: Now
+    q: Representation, obs: Index, action: Index, options: Any, behavior: Behavior, now: Now
 ) -> Any:
     """π(a | s) of the target policy."""
     if options.greedy:
         return 1.0 * (action == greedy(q, obs))
-    return behaviour.probability(q, obs, action, now)
+    return behavior.probability(q, obs, action, now)
 
 
 @kernel
-def q_sigma(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def q_sigma(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago; the returns go backwards through the window:
 
     G_t = r + γ [V(s') + (σ ρ' + (1 - σ) π(a' | s')) (G_t+1 - Q(s', a'))], V(s') = Σ_b π(b | s') Q(s', b).
@@ -188,18 +188,18 @@ def q_sigma(q: Representation, memory: Any, options: Any, step: Step, behaviour:
     """  # noqa: D400, D415
     i = push(memory, step)
     memory.probability[i] = memory.next_probability[0]  # when the action was chosen: the table has changed since
-    memory.next_probability[0] = behaviour.probability(q, step.next_obs, step.next_action, now)
+    memory.next_probability[0] = behavior.probability(q, step.next_obs, step.next_action, now)
     n, error = memory.obs.shape[0], 0.0
     while memory.cursor[HELD] == n or (step.over and memory.cursor[HELD] > 0):
         last = (memory.cursor[FIRST] + memory.cursor[HELD] - 1) % n
-        target = memory.reward[last] + memory.discount[last] * _expected(q, step.next_obs, options, behaviour, now)
+        target = memory.reward[last] + memory.discount[last] * _expected(q, step.next_obs, options, behavior, now)
         for k in range(memory.cursor[HELD] - 2, -1, -1):
             i, j = (memory.cursor[FIRST] + k) % n, (memory.cursor[FIRST] + k + 1) % n
-            target_probability = _target_probability(q, memory.obs[j], memory.action[j], options, behaviour, now)
+            target_probability = _target_probability(q, memory.obs[j], memory.action[j], options, behavior, now)
             ratio = target_probability / memory.probability[j]
             weight = options.sigma * ratio + (1.0 - options.sigma) * target_probability
             correction = weight * (target - value(q, memory.obs[j], memory.action[j]))
-            expected = _expected(q, memory.obs[j], options, behaviour, now)
+            expected = _expected(q, memory.obs[j], options, behavior, now)
             target = memory.reward[i] + memory.discount[i] * (expected + correction)
         i = memory.cursor[FIRST]
         error = target - value(q, memory.obs[i], memory.action[i])
@@ -249,7 +249,7 @@ class MonteCarlo(LearningConfig):
         """The learner for a world of this shape."""
         return TabularAgent(
             monte_carlo,
-            find_behaviour(self),
+            find_behavior(self),
             lambda q: Episode(
                 new_window(self.longest_episode),
                 np.full(table_of(q).shape, -1),
@@ -263,7 +263,7 @@ class MonteCarlo(LearningConfig):
 
 
 @kernel
-def monte_carlo(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def monte_carlo(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """At the end: Q(s, a) += α [G - Q(s, a)] for the first visit of each pair; returns the last error."""
     window, row = memory.window, feature(q, step.obs, 0)
     i = push(window, step)

@@ -10,9 +10,9 @@ import numpy as np
 from bellmax.agent_config import setting
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
 from bellmax.tabular.agent import Now, Shape, Step, TabularAgent, TabularConfig
-from bellmax.tabular.behaviour import Behaviour, find_behaviour
+from bellmax.tabular.behavior import Behavior, find_behavior
 from bellmax.tabular.kernel import kernel
-from bellmax.tabular.learnt import backup, new_model, remember
+from bellmax.tabular.learned import backup, new_model, remember
 from bellmax.tabular.representation import Representation, change, largest, n_columns, value
 from bellmax.tabular.soundness import MOST
 
@@ -72,13 +72,13 @@ class RMax(OptimisticConfig):
         """The learner for a world of this shape."""
         self.check(shape)
         return TabularAgent(
-            r_max, find_behaviour(self), lambda q: new_model(shape, self.outcomes),
+            r_max, find_behavior(self), lambda q: new_model(shape, self.outcomes),
             Known(self.known_after, self.precision), initial_q=self.v_max,
         )  # fmt: skip
 
 
 @kernel
-def r_max(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def r_max(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Count; solve the model of the known pairs when it has grown; returns what the TD error was."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     remember(q, memory, step)
@@ -142,7 +142,7 @@ class DelayedQ(OptimisticConfig):
             return Attempts(np.zeros(size), *integers, np.zeros(2, np.int64))
 
         return TabularAgent(
-            delayed_q, find_behaviour(self), memory, Delay(self.samples, self.margin), initial_q=self.v_max
+            delayed_q, find_behavior(self), memory, Delay(self.samples, self.margin), initial_q=self.v_max
         )
 
 
@@ -150,7 +150,7 @@ TIME, CHANGED = 0, 1
 
 
 @kernel
-def delayed_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def delayed_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) = mean of m targets + ε₁, if that is at least ε₁ lower; returns what the TD error was."""
     s, a = step.obs, step.action
     target = step.reward + step.discount * largest(q, step.next_obs)

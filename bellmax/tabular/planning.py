@@ -11,9 +11,9 @@ import numpy as np
 from bellmax.agent_config import setting
 from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
-from bellmax.tabular.behaviour import Behaviour, find_behaviour
+from bellmax.tabular.behavior import Behavior, find_behavior
 from bellmax.tabular.kernel import Index, kernel, uniform
-from bellmax.tabular.learnt import Learnt, backup, know, new_model, outcomes_of, remember
+from bellmax.tabular.learned import Learned, backup, know, new_model, outcomes_of, remember
 from bellmax.tabular.representation import Representation, change, is_allowed, largest, n_actions, n_columns, value
 
 
@@ -53,7 +53,7 @@ class DynaQ(ModelConfig):
         """The learner for a world of this shape."""
         self.check(shape)
         plan = Plan(self.planning_steps, 0.0)
-        return TabularAgent(dyna_q, find_behaviour(self), lambda q: new_model(shape, self.outcomes), plan)
+        return TabularAgent(dyna_q, find_behavior(self), lambda q: new_model(shape, self.outcomes), plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +72,11 @@ class DynaQPlus(ModelConfig):
         """The learner for a world of this shape."""
         self.check(shape)
         plan = Plan(self.planning_steps, self.kappa)
-        return TabularAgent(dyna_q, find_behaviour(self), lambda q: new_model(shape, self.outcomes), plan)
+        return TabularAgent(dyna_q, find_behavior(self), lambda q: new_model(shape, self.outcomes), plan)
 
 
 @kernel
-def dyna_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def dyna_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q-learning's update with the real transition, then with n drawn from the model; returns the real TD error."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -121,7 +121,7 @@ class Sweep(NamedTuple):
         priority: of each pair in the heap [S*A].
     """
 
-    model: Learnt
+    model: Learned
     head: IntArray
     following: IntArray
     heap: IntArray
@@ -186,11 +186,11 @@ class PrioritizedSweeping(ModelConfig):
             empty = np.full(shape.n_states, -1), np.zeros(model.successor.size, np.int64), np.zeros(pairs, np.int64)
             return Sweep(model, *empty, np.zeros(1, np.int64), np.full(pairs, -1), np.zeros(pairs))
 
-        return TabularAgent(sweep, find_behaviour(self), memory, Threshold(self.planning_steps, self.threshold))
+        return TabularAgent(sweep, find_behavior(self), memory, Threshold(self.planning_steps, self.threshold))
 
 
 @kernel
-def sweep(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def sweep(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Remember; then the n most urgent: Q(s, a) = Σ p [r + γ max Q(s', ·)], and queue what leads to s."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     model, gamma, n = memory.model, now.rates.gamma, n_columns(q)

@@ -115,7 +115,7 @@ def count(q: Any, visits: Any, obs: Any, action: Any, rates: Any) -> Any:
 
 @kernel
 def run(
-    update: Any, behaviour: Any, look_ahead: Any, options: Any, world: Any, rates: Any, state: Any, steps: int,
+    update: Any, behavior: Any, look_ahead: Any, options: Any, world: Any, rates: Any, state: Any, steps: int,
     returns: Any, lengths: Any,
 ) -> Any:  # fmt: skip
     """Act, step and learn for `steps` environment steps, or until the episode `rates.last` has ended, in place.
@@ -130,7 +130,7 @@ def run(
     now = Now(level_at(ended if rates.by_episode else t, rates), visits, rates, generator)
     if obs < 0:
         obs = world.begin(world, place, q, generator)
-        action = np.intp(behaviour.act(q, obs, now))
+        action = np.intp(behavior.act(q, obs, now))
     obs = np.intp(np.uint32(obs))  # known not to be negative
     episodes, error = 0, state.error[0]
     before = error
@@ -145,9 +145,9 @@ def run(
         over = continues == 0.0 or length >= world.time_limit
         next_action = np.intp(-1)
         if look_ahead:
-            next_action = np.intp(behaviour.act(q, next_obs, now))
+            next_action = np.intp(behavior.act(q, next_obs, now))
         transition = Step(obs, action, reward, rates.gamma * continues, next_obs, next_action, over, alpha)
-        error += abs(update(q, memory, options, transition, behaviour, now))
+        error += abs(update(q, memory, options, transition, behavior, now))
         obs = next_obs
         if over:
             returns[episodes], lengths[episodes] = total, length
@@ -157,10 +157,10 @@ def run(
             if rates.by_episode:
                 now = Now(level_at(ended + episodes, rates), visits, rates, generator)
                 if ended + episodes >= rates.last:
-                    action = np.intp(behaviour.act(q, obs, now))
+                    action = np.intp(behavior.act(q, obs, now))
                     break
         if over or not look_ahead:
-            next_action = np.intp(behaviour.act(q, obs, now))
+            next_action = np.intp(behavior.act(q, obs, now))
         action = next_action
     state.clock[ENDED] = ended + episodes
     state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.clock[ACTION] = t, obs, length, action
@@ -171,7 +171,7 @@ def run(
 
 @kernel
 def observe(
-    update: Any, behaviour: Any, look_ahead: Any, options: Any, rates: Any, state: Any, obs: Any, action: Any,
+    update: Any, behavior: Any, look_ahead: Any, options: Any, rates: Any, state: Any, obs: Any, action: Any,
     reward: Any, continues: Any, over: Any, next_obs: Any, valid: Any, acting_obs: Any, masks: Any, chosen: Any,
 ) -> Any:  # fmt: skip
     """The host loop's step: learn from one transition of every world [N], then choose `chosen` [N], in place.
@@ -191,12 +191,12 @@ def observe(
             set_allowed(q, obs[i], masks, 0, i)
             set_allowed(q, next_obs[i], masks, 1, i)  # the newer one counts where both are one state
             if look_ahead:
-                chosen[i] = behaviour.act(q, next_obs[i], now)
+                chosen[i] = behavior.act(q, next_obs[i], now)
             discount = rates.gamma * continues[i]
             transition = Step(
                 obs[i], action[i], np.float64(reward[i]), discount, next_obs[i], chosen[i], over[i], alpha
             )
-            error += abs(update(q, state.memory, options, transition, behaviour, now))
+            error += abs(update(q, state.memory, options, transition, behavior, now))
             if over[i]:
                 chosen[i] = -1
                 state.clock[ENDED] += 1
@@ -204,13 +204,13 @@ def observe(
                     now = Now(level_at(state.clock[ENDED], rates), state.visits, rates, state.generator)
         set_allowed(q, acting_obs[i], masks, 2, i)
         if not look_ahead or chosen[i] < 0:
-            chosen[i] = behaviour.act(q, acting_obs[i], now)
+            chosen[i] = behavior.act(q, acting_obs[i], now)
     return error
 
 
 @kernel
 def replay(
-    update: Any, behaviour: Any, options: Any, rates: Any, state: Any, obs: Any, action: Any, reward: Any,
+    update: Any, behavior: Any, options: Any, rates: Any, state: Any, obs: Any, action: Any, reward: Any,
     continues: Any, over: Any, next_obs: Any, masks: Any, steps: int,
 ) -> Any:  # fmt: skip
     """Learn `steps` times from a transition of the data [n], each drawn uniformly, in place.
@@ -227,7 +227,7 @@ def replay(
         transition = Step(
             obs[i], action[i], reward[i], rates.gamma * continues[i], next_obs[i], np.int64(-1), over[i], alpha
         )
-        error += abs(update(q, state.memory, options, transition, behaviour, now))
+        error += abs(update(q, state.memory, options, transition, behavior, now))
     state.clock[TIME] += steps
     state.error[0] = error
     state.error[1] += steps

@@ -10,7 +10,7 @@ import numpy as np
 
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
 from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig, counts
-from bellmax.tabular.behaviour import Behaviour, find_behaviour
+from bellmax.tabular.behavior import Behavior, find_behavior
 from bellmax.tabular.kernel import kernel, random_bits
 from bellmax.tabular.representation import Representation, change, largest, table_of, value, with_table
 from bellmax.tabular.soundness import MOST
@@ -24,11 +24,11 @@ class QLearning(LearningConfig):
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
-        return TabularAgent(q_learning, find_behaviour(self))
+        return TabularAgent(q_learning, find_behavior(self))
 
 
 @kernel
-def q_learning(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def q_learning(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) += α [r + γ max_b Q(s', b) - Q(s, a)], equation 6.8; returns the TD error."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -46,11 +46,11 @@ class Sarsa(LearningConfig):
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
-        return TabularAgent(sarsa, find_behaviour(self), look_ahead=True)
+        return TabularAgent(sarsa, find_behavior(self), look_ahead=True)
 
 
 @kernel
-def sarsa(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def sarsa(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) += α [r + γ Q(s', a') - Q(s, a)], equation 6.7; returns the TD error."""
     td_error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -61,20 +61,20 @@ def sarsa(q: Representation, memory: Any, options: Any, step: Step, behaviour: B
 class ExpectedSarsa(LearningConfig):
     """Expected SARSA: van Seijen et al. (2009). Sutton and Barto (2018), section 6.6, equation 6.9.
 
-    Differs from Q-learning in its target: the mean over the actions that the behaviour may take next.
+    Differs from Q-learning in its target: the mean over the actions that the behavior may take next.
     """
 
     name: ClassVar[str] = "expected-sarsa"
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
-        return TabularAgent(expected_sarsa, find_behaviour(self))
+        return TabularAgent(expected_sarsa, find_behavior(self))
 
 
 @kernel
-def expected_sarsa(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def expected_sarsa(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) += α [r + γ Σ_b π(b | s') Q(s', b) - Q(s, a)], equation 6.9; returns the TD error."""
-    expected = behaviour.expected(q, step.next_obs, now)
+    expected = behavior.expected(q, step.next_obs, now)
     td_error = step.reward + step.discount * expected - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
     return td_error
@@ -94,7 +94,7 @@ class DoubleQ(LearningConfig):
         """The learner for a world of this shape."""
         return TabularAgent(
             double_q,
-            find_behaviour(self),
+            find_behavior(self),
             lambda q: Tables(np.stack([table_of(q)] * 2)),
         )
 
@@ -106,11 +106,11 @@ class Tables(NamedTuple):
 
 
 @kernel
-def double_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def double_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q₁(s, a) += α [r + γ Q₂(s', argmax_b Q₁(s', b)) - Q₁(s, a)], or with 1 and 2 changed, on the flip of a coin."""
     coin = np.intp(random_bits(now.generator) >> np.uint64(63))  # an index, not a branch: no one could foresee it
     mine, other = with_table(q, memory.both[coin]), with_table(q, memory.both[1 - coin])
-    best = behaviour.best(mine, step.next_obs, now)
+    best = behavior.best(mine, step.next_obs, now)
     td_error = step.reward + step.discount * value(other, step.next_obs, best) - value(mine, step.obs, step.action)
     change(mine, step.obs, step.action, step.step_size * td_error)
     change(q, step.obs, step.action, 0.5 * step.step_size * td_error)
@@ -135,7 +135,7 @@ class SpeedyQ(TabularConfig):
         size = (shape.n_states, shape.n_actions)
         return TabularAgent(
             speedy_q,
-            find_behaviour(self),
+            find_behavior(self),
             lambda q: Rounds(table_of(q).copy(), table_of(q).copy(), np.zeros(size, np.bool_), counts(3)),
         )
 
@@ -162,7 +162,7 @@ ROUND, MET, VISITED = 0, 1, 2
 
 
 @kernel
-def speedy_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def speedy_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q_k+1(s, a) = Q_k + α (T Q_k-1 - Q_k) + (1 - α) (T Q_k - T Q_k-1), α = 1 / (k + 1); returns the last bracket."""
     s, a = step.obs, step.action
     new = step.reward + step.discount * largest(with_table(q, memory.present), step.next_obs)

@@ -15,7 +15,7 @@ import numpy as np
 from bellmax.agent_config import setting
 from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
-from bellmax.tabular.behaviour import Behaviour, find_behaviour
+from bellmax.tabular.behavior import Behavior, find_behavior
 from bellmax.tabular.kernel import Index, kernel
 from bellmax.tabular.representation import Representation, add, feature, largest, n_actions, n_features, table_of, value
 
@@ -151,12 +151,12 @@ class SarsaLambda(LambdaConfig):
         """The learner for a world of this shape."""
         options = Lambda(self.trace_decay, self.trace == "replacing")
         return TabularAgent(
-            sarsa_lambda, find_behaviour(self), new_trace, options, look_ahead=True, episodic=True, forget=forget_trace
+            sarsa_lambda, find_behavior(self), new_trace, options, look_ahead=True, episodic=True, forget=forget_trace
         )
 
 
 @kernel
-def sarsa_lambda(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def sarsa_lambda(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """e(s, a) += 1 or = 1; Q += α δ e for all pairs, δ that of SARSA; e *= γλ."""
     td_error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
     visit(q, memory, step.obs, step.action, options)
@@ -178,12 +178,12 @@ class TrueOnlineSarsa(LambdaConfig):
         """The learner for a world of this shape."""
         options = Lambda(self.trace_decay, False)
         return TabularAgent(
-            true_online, find_behaviour(self), new_trace, options, look_ahead=True, episodic=True, forget=forget_trace
+            true_online, find_behavior(self), new_trace, options, look_ahead=True, episodic=True, forget=forget_trace
         )
 
 
 @kernel
-def true_online(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def true_online(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Trace e = γλ e + α (1 - γλ eᵀx) x; w += (δ + Q - Q_old) e - α (Q - Q_old) x; x the active features.
 
     The decay by γλ was done at the end of the step before. The step size is part of the trace, as in van Seijen and
@@ -223,12 +223,12 @@ class WatkinsQ(LambdaConfig):
         """The learner for a world of this shape."""
         options = Lambda(self.trace_decay, self.trace == "replacing")
         return TabularAgent(
-            watkins_q, find_behaviour(self), new_trace, options, look_ahead=True, episodic=True, forget=forget_trace
+            watkins_q, find_behavior(self), new_trace, options, look_ahead=True, episodic=True, forget=forget_trace
         )
 
 
 @kernel
-def watkins_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def watkins_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q += α δ e for all pairs, δ that of Q-learning; e *= γλ if the next action is a best one, else e = 0."""
     best = largest(q, step.next_obs)
     td_error = step.reward + step.discount * best - value(q, step.obs, step.action)
@@ -252,11 +252,11 @@ class PengQ(LambdaConfig):
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
         options = Lambda(self.trace_decay, False)
-        return TabularAgent(peng_q, find_behaviour(self), new_trace, options, episodic=True, forget=forget_trace)
+        return TabularAgent(peng_q, find_behavior(self), new_trace, options, episodic=True, forget=forget_trace)
 
 
 @kernel
-def peng_q(q: Representation, memory: Any, options: Any, step: Step, behaviour: Behaviour, now: Now) -> float:
+def peng_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
     """Q += α e [r + γ max Q(s', ·) - max Q(s, ·)] for the pairs before; the present one by Q-learning; e(s, a) += 1."""
     target = step.reward + step.discount * largest(q, step.next_obs)
     own, along = target - value(q, step.obs, step.action), target - largest(q, step.obs)

@@ -13,7 +13,7 @@ from bellmax.loops.loop import Chunk
 
 
 def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end: int) -> None:
-    """Refuse what was learnt between the steps `begin` and `end` if it is not finite.
+    """Refuse what was learned between the steps `begin` and `end` if it is not finite.
 
     Raises:
         NonFiniteError: names the metric and the seed.

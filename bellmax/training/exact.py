@@ -1,4 +1,4 @@
-"""NumPy. The exact answer beside the learnt one, wherever the world has a transition table."""
+"""NumPy. The exact answer beside the learned one, wherever the world has a transition table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEPT_BYTES = 10**8  # of policies whose values are remembered
 
 
 class Truth(NamedTuple):
-    """A world's exact answer, and what the learnt ones are compared at. A pair (s, a) has the number s * A + a.
+    """A world's exact answer, and what the learned ones are compared at. A pair (s, a) has the number s * A + a.
 
     Attributes:
         mdp, gamma, solution: the model, and its optimal values and policy.

@@ -101,7 +101,7 @@ def play_host(
 ) -> Evaluation:
     """Play in the host world, up to 32 side by side, in rounds of one episode each.
 
-    Each round is played to its end: to take the first episodes that end would favour short ones. `stop()`, which may
+    Each round is played to its end: to take the first episodes that end would favor short ones. `stop()`, which may
     raise, is called before each step.
     """
     worlds = source.open_worlds(min(episodes, 32))

@@ -1,4 +1,4 @@
-"""NumPy. What was learnt: arrays, and how to act on them."""
+"""NumPy. What was learned: arrays, and how to act on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Policy:
     """The greedy policy of one seed.
 
     Attributes:
-        world: the name of the world that it was learnt in.
+        world: the name of the world that it was learned in.
         config: the agent's hyper-parameters.
         space: of one observation.
         n_actions: A.

@@ -72,7 +72,7 @@ def resume(
     step, groups = checkpoint.load(folder_of(run))
     check_step(step, run.steps, groups)
     run.drop_after(step)
-    ended = step == run.steps and not groups  # all is learnt, and what is left is to evaluate
+    ended = step == run.steps and not groups  # all is learned, and what is left is to evaluate
     if ended:
         check_ended(run, differing)
         saved_runs.read_experience(run)

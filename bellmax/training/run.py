@@ -16,7 +16,7 @@ from bellmax.files.dataset import Dataset
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.files.storage import read_json
 from bellmax.loops.parts import Episodes
-from bellmax.summary_statistics import Summary, bootstrap_interval, summarise
+from bellmax.summary_statistics import Summary, bootstrap_interval, summarize
 from bellmax.training.facts import facts_of
 from bellmax.training.history import History
 from bellmax.training.options import RunOptions
@@ -117,7 +117,7 @@ class Run:
             done = max(int(self.history.step[-1]) if self.history.step else 0, self._saved_step())
             where = self.folder or "it"
             raise ConfigError(f"the run stopped at step {done:,} of {self.steps:,} and has no scores; resume {where}")
-        return summarise(np.array(self.scores))
+        return summarize(np.array(self.scores))
 
     def _saved_step(self) -> int:
         """Where its checkpoint stands, which may be later than the last record; 0 without one."""

@@ -225,7 +225,7 @@ class Trainer:
         self.due = end + SAVE_SECONDS * max(1.0, end - begin)
 
     def save_end(self) -> None:
-        """All that was learnt, and a checkpoint without states: what is left is to evaluate."""
+        """All that was learned, and a checkpoint without states: what is left is to evaluate."""
         self.kept.gather()
         if self.run.folder is not None:
             saved_runs.save(self.run)

@@ -1,6 +1,6 @@
 """NumPy. What a run's numbers say at its end, in words: beside random play, beside its best, and what is plainly wrong.
 
-Judgements stand here alone, on plain numbers; where those come from is in random_play.py.
+Judgments stand here alone, on plain numbers; where those come from is in random_play.py.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import bellmax as bx
-from bellmax.extend import LearningConfig, Shape, TabularAgent, change, find_behaviour, kernel, largest, setting, value
+from bellmax.extend import LearningConfig, Shape, TabularAgent, change, find_behavior, kernel, largest, setting, value
 
 
 class Options(NamedTuple):
@@ -23,7 +23,7 @@ class Options(NamedTuple):
 
 
 @kernel
-def advantage_learning(q, memory, options, step, behaviour, now):
+def advantage_learning(q, memory, options, step, behavior, now):
     """One transition; returns the error. Compiled by Numba, for tables and tiles alike."""
     now_value = value(q, step.obs, step.action)
     error = step.reward + step.discount * largest(q, step.next_obs) - now_value
@@ -42,7 +42,7 @@ class AdvantageLearning(LearningConfig):
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for an environment of this shape."""
-        return TabularAgent(advantage_learning, find_behaviour(self), options=Options(self.gap))
+        return TabularAgent(advantage_learning, find_behavior(self), options=Options(self.gap))
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def deep_sea(size: int = 10, stochastic: bool = False, seed: int | None = None) 
     to cell if `seed` is given, as in bsuite; without one, 0 is left and 1 is right. State row * size + column;
     the last is the sea floor.
 
-    Source: Osband et al. (2020), Behaviour suite for reinforcement learning, ICLR, `deep_sea` and
+    Source: Osband et al. (2020), Behavior suite for reinforcement learning, ICLR, `deep_sea` and
     `deep_sea_stochastic`; Osband, Van Roy, Russo and Wen (2019), JMLR 20, section 4. Raises ConfigError for size < 1.
     """
     if size < 1:

@@ -59,7 +59,7 @@ class Learner:
         """The returns of the episodes that ended."""
         agent, returns, lengths = self.agent, np.empty(steps), np.empty(steps, np.int64)
         world = build_model(mdp, mdp.max_episode_steps)
-        kernels = agent.update, agent.behaviour, agent.look_ahead, agent.options, world, self.rates
+        kernels = agent.update, agent.behavior, agent.look_ahead, agent.options, world, self.rates
         n, _ = stepping.run(*kernels, self.state, steps, returns, lengths)
         return returns[:n]
 

@@ -1,6 +1,6 @@
 """Numba. How a table acts, and with which probabilities, for learners that need them.
 
-A behaviour is four kernels; `now.level` is ε, the temperature or the width of the confidence bound:
+A behavior is four kernels; `now.level` is ε, the temperature or the width of the confidence bound:
 
 - `act(q, obs, now) -> action`
 - `best(q, obs, now) -> action`, greedy, with the same rule for ties
@@ -30,7 +30,7 @@ from bellmax.tabular.representation import (
 )
 
 
-class Behaviour(NamedTuple):
+class Behavior(NamedTuple):
     """The four kernels."""
 
     act: Callable[[Representation, Index, Now], int]
@@ -176,13 +176,13 @@ def ucb_expected(q: Representation, obs: Index, now: Now) -> float:
     return value(q, obs, ucb(q, obs, now))
 
 
-def find_behaviour(config: TabularConfig) -> Behaviour:
+def find_behavior(config: TabularConfig) -> Behavior:
     """The kernels of a configuration."""
     best = random_best if config.random_ties else first_best
     if config.exploration == "boltzmann":
-        return Behaviour(boltzmann, best, boltzmann_probability, boltzmann_expected)
+        return Behavior(boltzmann, best, boltzmann_probability, boltzmann_expected)
     if config.exploration == "ucb":
-        return Behaviour(ucb, best, ucb_probability, ucb_expected)
+        return Behavior(ucb, best, ucb_probability, ucb_expected)
     if config.random_ties:
-        return Behaviour(epsilon_greedy_random, best, epsilon_probability_random, epsilon_expected)
-    return Behaviour(epsilon_greedy, best, epsilon_probability, epsilon_expected)
+        return Behavior(epsilon_greedy_random, best, epsilon_probability_random, epsilon_expected)
+    return Behavior(epsilon_greedy, best, epsilon_probability, epsilon_expected)

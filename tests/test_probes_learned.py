@@ -10,7 +10,7 @@ VARIANTS = {
     "plain": {},
     "double": {"double": True},
     "soft target": {"tau": 0.05, "target_update_interval": 1},
-    "huber, not averaged, not normalised": {"loss": "huber", "weight_averaging": False, "normalization": "none"},
+    "huber, not averaged, not normalized": {"loss": "huber", "weight_averaging": False, "normalization": "none"},
     "four worlds": {"num_envs": 4, "train_freq": 2, "gradient_steps": 4},
 }
 
@@ -32,5 +32,5 @@ def test_learns_the_exact_values(name: str, variant: str) -> None:
     }  # fmt: skip
     run = bx.train(name, bx.DQN(**settings), steps=6_000, records=1, eval_episodes=0, final_episodes=1)
     probe = PROBES[name]()
-    learnt = run.policy(0).q_values(probe.observations)
-    np.testing.assert_allclose(learnt, probe.q(0.8), atol=0.05, err_msg=probe.tests)
+    learned = run.policy(0).q_values(probe.observations)
+    np.testing.assert_allclose(learned, probe.q(0.8), atol=0.05, err_msg=probe.tests)

@@ -1,4 +1,4 @@
-"""JAX and Optax. The optimiser of a config: clipping, the step size's schedule, and one of Optax's by name."""
+"""JAX and Optax. The optimizer of a config: clipping, the step size's schedule, and one of Optax's by name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from bellmax.deep.config import DeepConfig
 from bellmax.deep.optax_names import arguments, find
 
 
-def make_optimiser(config: DeepConfig, steps: int) -> optax.GradientTransformation:
-    """Clip by global norm, then the optimiser, its step size on the config's schedule over the run."""
+def make_optimizer(config: DeepConfig, steps: int) -> optax.GradientTransformation:
+    """Clip by global norm, then the optimizer, its step size on the config's schedule over the run."""
     rate: Any = config.learning_rate
     updates = max(1, math.ceil(config.updates(steps)))
     if config.learning_rate_schedule == "linear":

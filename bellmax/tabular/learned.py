@@ -19,7 +19,7 @@ from bellmax.tabular.representation import Representation, largest, n_columns
 from bellmax.tabular.soundness import MOST
 
 
-class Learnt(NamedTuple):
+class Learned(NamedTuple):
     """What was seen; slot k of pair p = s * A + a stands at p * K + k.
 
     Attributes:
@@ -61,14 +61,14 @@ class Learnt(NamedTuple):
             yield "`known` does not list the pairs that have a last visit"
 
 
-def new_model(shape: Shape, outcomes: int) -> Learnt:
+def new_model(shape: Shape, outcomes: int) -> Learned:
     """A model that knows nothing."""
     pairs = shape.n_states * shape.n_actions
     slots = pairs * (shape.n_outcomes or min(outcomes, 2 * shape.n_states))
     integers = [np.zeros(n, np.int64) for n in (slots, slots, pairs, pairs, 1, pairs, 1)]
     ended, seen, total, known, size, last, clock = integers
     last[:] = -1
-    return Learnt(np.full(slots, -1), ended, seen, np.zeros(slots), total, known, size, last, clock)
+    return Learned(np.full(slots, -1), ended, seen, np.zeros(slots), total, known, size, last, clock)
 
 
 @kernel
