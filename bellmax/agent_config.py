@@ -75,6 +75,7 @@ class AgentConfig:
     """What every agent has: a discount, and ε-greedy exploration on a schedule over the run's steps."""
 
     name: ClassVar[str] = ""
+    family: ClassVar[Literal["table", "network", ""]] = ""  # learns by Numba or by JAX; see `catalog.is_tabular`
 
     gamma: float = setting(0.99, "discount factor γ per step", low=0.0, high=1.0, group="returns")
     exploration_schedule: Literal["linear", "exponential"] = setting(
@@ -163,11 +164,6 @@ class AgentConfig:
         """ε at environment step `t` of a run of `steps`; `t` may be a JAX tracer."""
         fall = schedules.linear if self.exploration_schedule == "linear" else schedules.exponential
         return fall(t, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_duration(steps))
-
-
-def is_tabular(config: AgentConfig) -> bool:
-    """Whether the agent keeps a table (and runs in Numba) or a network (and runs in JAX)."""
-    return hasattr(config, "initial_q")
 
 
 def as_spelled(value: str, names: Iterable[str]) -> str:

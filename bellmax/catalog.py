@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from bellmax.agent_config import AgentConfig, build, fold
 from bellmax.arguments import describe
@@ -12,6 +12,10 @@ from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.recipes import Origin, origins, recipe_for
 from bellmax.registry import Registry, or_own
 from bellmax.words import explain
+
+if TYPE_CHECKING:
+    from bellmax.deep.config import DeepConfig
+    from bellmax.tabular.agent import TabularConfig
 
 # modules are imported when asked for, as JAX takes a second
 AGENTS: Registry[type[AgentConfig]] = Registry(
@@ -115,6 +119,16 @@ def agent_name(name: str) -> str:
         else f"did you mean {OTHER_SPELLINGS.get(near, near)!r}?"
     )
     raise ConfigError(f"unknown agent {name!r}; {remedy}")
+
+
+def is_tabular(config: AgentConfig) -> TypeGuard[TabularConfig]:
+    """Return whether an agent has a table, or tile-coded weights, and learns by Numba."""
+    return config.family == "table"
+
+
+def is_deep(config: AgentConfig) -> TypeGuard[DeepConfig]:
+    """Return whether an agent has a network and learns by JAX."""
+    return config.family == "network"
 
 
 def agent_class(name: str) -> type[AgentConfig]:

@@ -17,7 +17,7 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Array: TypeAlias = "jax.Array"
 PyTree: TypeAlias = Any
-Arrays: TypeAlias = dict[str, np.ndarray]  # by name, of any type and shape
+ArrayDict: TypeAlias = dict[str, np.ndarray]  # by name, of any type and shape
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 HostObs: TypeAlias = "npt.NDArray[Any] | tuple[HostObs, ...]"  # observations of a host environment, part by part
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import bellmax as bx
-from bellmax.agent_config import is_tabular
-from bellmax.catalog import AGENTS, agent_class
+from bellmax.catalog import AGENTS, agent_class, is_tabular
 from bellmax.contracts import Box, Discrete, Masked, MultiDiscrete, Named
 from bellmax.deep.building import spec_of
 from bellmax.keys import make_key

@@ -208,7 +208,7 @@ def test_a_free_folder(tmp_path: Path) -> None:
     assert name == Path("runs/ALE-Pong-v5-x-dqn")
     assert [numbered(tmp_path / name).name for _ in range(3)] == [name.name, f"{name.name}-2", f"{name.name}-3"]
     (tmp_path / "file").touch()
-    with pytest.raises(bx.ConfigError, match=r"cannot make a folder in .*; give --out"):
+    with pytest.raises(bx.ConfigError, match=r"cannot create a folder in .*; pass --out"):
         numbered(tmp_path / "file" / "x")
 
 

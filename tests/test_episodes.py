@@ -99,7 +99,7 @@ class StopError(Exception):
 def test_resume_counts_on(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"episodes": 60, "seeds": 2, "records": 6, "loop": loop, **LAKE, **FALLING}
     whole = bx.train("FrozenLake-v1", "q-learning", **asked)
-    save = checkpoint.save
+    save = checkpoint.save_groups
 
     def save_and_stop(folder, step, groups):
         save(folder, step, groups)
@@ -108,7 +108,7 @@ def test_resume_counts_on(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(checkpoint, "save", save_and_stop)
+        patch.setattr(checkpoint, "save_groups", save_and_stop)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", out=tmp_path / "run", **asked)
     resumed = bx.resume(tmp_path / "run")

@@ -216,7 +216,7 @@ def test_a_wrapper_with_a_module_is_not_imported_because_a_file_names_it(tmp_pat
     run = bx.train("CartPole-v1", "dqn", out=tmp_path / "run", loop="host", wrappers=wrappers, **options)
     policy = bx.load(tmp_path / "run").policy()
     message = (
-        r"refusing to make CartPole-v1 with wrappers=\['gymnasium.wrappers:FlattenObservation'\], because only the"
+        r"refusing to create CartPole-v1 with wrappers=\['gymnasium.wrappers:FlattenObservation'\], because only the"
     )
     with pytest.raises(bx.UnsafeFile, match=message):
         bx.evaluate(policy, episodes=1)

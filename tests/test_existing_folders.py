@@ -28,7 +28,7 @@ class StopError(Exception):
 
 def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch, at: int = 300) -> None:
     """A run that lost power after the checkpoint at step `at`."""
-    save = checkpoint.save
+    save = checkpoint.save_groups
 
     def save_and_stop(path, step, groups):
         save(path, step, groups)
@@ -37,7 +37,7 @@ def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch, at: int = 300) -> Non
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(checkpoint, "save", save_and_stop)
+        patch.setattr(checkpoint, "save_groups", save_and_stop)
         with pytest.raises(StopError):
             train(folder)
 

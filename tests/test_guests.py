@@ -233,12 +233,12 @@ import {module}
 
 def begin():
     trainer.SAVE_SECONDS = -1.0
-    save = checkpoint.save
+    save = checkpoint.save_groups
     def save_and_stop(folder, step, groups):
         save(folder, step, groups)
         if step >= {steps} // 2:
             raise KeyboardInterrupt
-    checkpoint.save = save_and_stop
+    checkpoint.save_groups = save_and_stop
     try:
         bx.train({world!r}, {agent!r}, steps={steps}, records=4, eval_episodes=1, final_episodes=2, out="python",
                  progress=False, **{settings!r})

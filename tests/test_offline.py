@@ -16,7 +16,7 @@ from bellmax.cli import main
 from bellmax.contracts import Box, Discrete, Masked
 from bellmax.files import checkpoint
 from bellmax.files.data_sources import read_data
-from bellmax.files.dataset import join
+from bellmax.files.dataset import join_data
 from bellmax.loops.experience import as_experience, find_faults
 from bellmax.loops.network_data import config_for_data, fill
 from bellmax.sources import find_world
@@ -163,7 +163,7 @@ def test_a_damaged_or_foreign_file_is_refused(cartpole: bx.Dataset, tmp_path: Pa
     save_file(cartpole.arrays(), path, metadata={"format": "2"})
     with pytest.raises(bx.IncompatibleCheckpoint, match="format 2"):
         bx.Dataset.load(path)
-    with pytest.raises(bx.ConfigError, match=r"saved as \.safetensors, not as 'data\.npz'"):
+    with pytest.raises(bx.ConfigError, match=r"must end in \.safetensors; got 'data\.npz'"):
         cartpole.save(tmp_path / "data.npz")
 
 
@@ -224,7 +224,7 @@ def test_a_run_folder_is_data(vmap: int, tmp_path: Path) -> None:
         assert data.steps == 80
         for world in (slice(0, 40), slice(40, 80)):
             assert_lawful(bx.Dataset(*(array[world] for array in data)))
-    assert same(read_data(tmp_path / "run"), join(run.experience))
+    assert same(read_data(tmp_path / "run"), join_data(run.experience))
     assert same(read_data(tmp_path / "run" / "experience" / "seed-1.safetensors"), run.experience[1])
     assert bx.load(tmp_path / "run").options.keep_experience
     learned = bx.train("CartPole-v1", "cql", data=str(tmp_path / "run"), steps=20, **QUICK, **TINY)
@@ -343,7 +343,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
     cartpole.save(path)
     options = {"data": path, "steps": 40, "seeds": 2, "loop": loop, **QUICK, **TINY, **settings}
     whole = bx.train("CartPole-v1", "cql", **options)
-    save = checkpoint.save
+    save = checkpoint.save_groups
 
     def save_and_stop(folder: Path, step: int, groups: list[dict[str, Any]]) -> None:
         save(folder, step, groups)
@@ -353,7 +353,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(checkpoint, "save", save_and_stop)
+        patch.setattr(checkpoint, "save_groups", save_and_stop)
         with pytest.raises(StopError):
             bx.train("CartPole-v1", "cql", out=tmp_path / "run", **options)
     moved = path.rename(tmp_path / "moved.safetensors")
@@ -397,9 +397,9 @@ def test_all_problems_come_at_once_before_the_first_step(cartpole: bx.Dataset) -
         ({"action": np.zeros(300)}, r"action is float64 \(300,\), not integers"),
         ({"reward": np.full(300, 1e39)}, r"row 0: reward is 1e\+39"),
         ({"reward": np.zeros(299)}, r"reward is float64 \(299,\)"),
-        ({"terminated": np.full(300, 2)}, "row 0: terminated is 2; a flag is False or True"),
+        ({"terminated": np.full(300, 2)}, "row 0: terminated is 2; a flag must be False or True"),
         ({"next_obs": np.full((300, 4), np.inf)}, "row 0: next_obs is .*, not finite"),
-        ({"obs": np.zeros((300, 4), np.complex64)}, "obs is complex64"),
+        ({"obs": np.zeros((300, 4), np.complex64)}, "`obs` must be numbers; got complex64"),
         ({"obs": np.zeros((300, 4))}, "row .* n_steps needs time order"),
     ],
 )
@@ -438,7 +438,7 @@ def test_states_and_masks_are_checked() -> None:
         ("pqn", {}, "pqn learns only from what it has just done and cannot learn from data"),
         ("r2d2", {}, "r2d2 with recurrent='.*' cannot learn from data"),
         ("dqn", {"data": "nowhere"}, "data 'nowhere': there is no such file or folder"),
-        ("dqn", {"data": 3}, "data is a int; give a run's folder"),
+        ("dqn", {"data": 3}, "cannot read data from 3; pass a run's folder"),
         ("dqn", {"keep_experience": True}, "a run with data steps nothing"),
         ("pqn", {"keep_experience": True, "data": None}, "keeps a replay memory, and pqn has none"),
         ("dqn", {"keep_experience": True, "data": None, "gamma": 0.0}, "always 0 with gamma=0"),
@@ -454,7 +454,7 @@ def test_what_cannot_learn_offline_is_refused(
 
 def test_other_files_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "data.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(bx.ConfigError, match=r"no \.safetensors file, and no other kind is opened"):
+    with pytest.raises(bx.ConfigError, match=r"is not a \.safetensors file"):
         read_data(tmp_path / "data.pkl")
     with pytest.raises(bx.ConfigError, match="this folder has no experience; train with keep_experience=True"):
         read_data(tmp_path)
@@ -518,7 +518,7 @@ def test_minari_counts_from_elsewhere_and_refuses(minari: Any) -> None:
     make_minari(minari, "toy/box-v0", episodes, states, gym.spaces.Box(-1, 1, (2,)))
     with pytest.raises(bx.ConfigError, match=r"actions are Box.*, not Discrete"):
         read_data("minari:toy/box-v0")
-    with pytest.raises(bx.ConfigError, match=r"'minari:toy/none-v0' cannot be read: .*fetches it"):
+    with pytest.raises(bx.ConfigError, match=r"'minari:toy/none-v0' cannot be read: .*downloads it"):
         read_data("minari:toy/none-v0")
 
 

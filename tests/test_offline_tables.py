@@ -13,8 +13,7 @@ from test_table_masks import Trap
 from worlds import Cue
 
 import bellmax as bx
-from bellmax.agent_config import is_tabular
-from bellmax.catalog import AGENTS
+from bellmax.catalog import AGENTS, is_tabular
 from bellmax.contracts import ConfigError, Masked
 from bellmax.loops import choosing
 from bellmax.sources import find_world

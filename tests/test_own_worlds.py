@@ -211,7 +211,7 @@ def test_a_world_by_a_name_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert solved.policy().arrays["q"].shape[0] == 4
     monkeypatch.delitem(WORLDS, "my-walk")
     with pytest.raises(
-        bx.IncompatibleCheckpoint, match=r"'my-walk' is not known here.*import the module that registers"
+        bx.IncompatibleCheckpoint, match=r"'my-walk' is not registered here.*import the module that registers"
     ):
         bx.evaluate(tmp_path / "run", episodes=2)
 

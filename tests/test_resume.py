@@ -48,14 +48,14 @@ def begin(name: str, folder: Path) -> bx.Run:
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Checkpoint at every record, and lose power at the first one at or after `steps`."""
     monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
-    save = checkpoint.save
+    save = checkpoint.save_groups
 
     def save_and_stop(folder, step, groups):
         save(folder, step, groups)
         if step >= steps:
             raise StopError
 
-    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+    monkeypatch.setattr(checkpoint, "save_groups", save_and_stop)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -139,7 +139,7 @@ def test_files_newer_than_the_checkpoint_are_cut_to_it(tmp_path: Path, monkeypat
     whole = begin("table, host", tmp_path / "whole")
     with monkeypatch.context() as patch:
         interrupt_after(patch, 10**9)
-        save, calls = checkpoint.save, []
+        save, calls = checkpoint.save_groups, []
 
         def die(folder, step, groups):
             calls.append(step)
@@ -147,7 +147,7 @@ def test_files_newer_than_the_checkpoint_are_cut_to_it(tmp_path: Path, monkeypat
                 raise StopError
             save(folder, step, groups)
 
-        patch.setattr(checkpoint, "save", die)
+        patch.setattr(checkpoint, "save_groups", die)
         with pytest.raises(StopError):
             begin("table, host", tmp_path / "broken")
     assert bx.load(tmp_path / "broken").visits.shape[0] == 3
@@ -185,7 +185,7 @@ def test_kill_9_then_resume(tmp_path: Path) -> None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    step, _ = checkpoint.load(tmp_path / "run")
+    step, _ = checkpoint.load_groups(tmp_path / "run")
     assert 0 < step < 40_000_000
     run = bx.resume(tmp_path / "run")
     assert run.history["step"][-1] == 40_000_000

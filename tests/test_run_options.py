@@ -43,7 +43,7 @@ class StopError(Exception):
 
 def stopped(patch: pytest.MonkeyPatch, folder: Path, world: Any = "FrozenLake-v1", **options: Any) -> Path:
     """A run that lost power at its first checkpoint."""
-    save = checkpoint.save
+    save = checkpoint.save_groups
 
     def save_and_stop(*arguments: Any) -> None:
         save(*arguments)
@@ -51,7 +51,7 @@ def stopped(patch: pytest.MonkeyPatch, folder: Path, world: Any = "FrozenLake-v1
 
     patch.setattr(trainer, "SAVE_SECONDS", -1.0)
     with patch.context() as now:
-        now.setattr(checkpoint, "save", save_and_stop)
+        now.setattr(checkpoint, "save_groups", save_and_stop)
         with pytest.raises(StopError):
             bx.train(world, options.pop("agent", "q-learning"), out=folder, **{**QUICK, **options})
     return folder
@@ -279,7 +279,7 @@ def test_arguments_given_on_resume_are_those_of_the_next_resume_and_of_evaluatio
     )
     changes = {"max_episode_steps": 3} if loop == "compiled" else {"wrappers": one}
     with monkeypatch.context() as now:
-        now.setattr(checkpoint, "save", lambda *arguments: (_ for _ in ()).throw(StopError))
+        now.setattr(checkpoint, "save_groups", lambda *arguments: (_ for _ in ()).throw(StopError))
         with pytest.raises(StopError):
             bx.resume(folder, env_kwargs=changes, progress=False)
     said: list[str] = []

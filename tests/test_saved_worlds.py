@@ -58,13 +58,13 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        save = checkpoint.save
+        save = checkpoint.save_groups
 
         def save_and_stop(*arguments: Any) -> None:
             save(*arguments)
             raise StopError
 
-        patch.setattr(checkpoint, "save", save_and_stop)
+        patch.setattr(checkpoint, "save_groups", save_and_stop)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", steps=60, records=2, loop="host", out=folder, progress=False)
     return folder

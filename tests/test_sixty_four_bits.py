@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import bellmax as bx
 from bellmax.catalog import AGENTS, agent_class
-from bellmax.loops.choosing import is_tabular
+from bellmax.catalog import is_tabular
 
 bx.store_compiled_programs()
 if sys.argv[1] == "update":

@@ -101,7 +101,7 @@ def test_a_failing_write_leaves_the_old_content(
     storage.write(path, "old")
     with monkeypatch.context() as patch:
         break_call(patch, call, nth, code)
-        with pytest.raises(bx.ResourceError, match=r"file\.json: .*; nothing was changed there") as caught:
+        with pytest.raises(bx.ResourceError, match=r"file\.json: .*; its old content is unchanged") as caught:
             storage.write(path, "new and longer")
     assert str(path) in str(caught.value)
     assert os.strerror(code) in str(caught.value)
@@ -113,7 +113,7 @@ def test_a_failure_after_the_rename_is_told_as_what_it_is(tmp_path: Path, monkey
     path = tmp_path / "file.json"
     storage.write(path, "old")
     break_call(monkeypatch, "fsync", 2, errno.EIO)
-    with pytest.raises(bx.ResourceError, match="its content is new"):
+    with pytest.raises(bx.ResourceError, match="it has its new content"):
         storage.write(path, "new")
     assert path.read_text() == "new"
     assert files(tmp_path) == ["file.json"]
@@ -248,7 +248,7 @@ def test_every_flipped_bit_is_found(ending: str, tmp_path: Path) -> None:
 def test_a_newer_format_is_said_to_be_newer(tmp_path: Path) -> None:
     TABLE.save(tmp_path / "p")
     change_card(tmp_path / "p", format=2)
-    with pytest.raises(bx.IncompatibleCheckpoint, match="is of format 2, this version reads 1; update bellmax"):
+    with pytest.raises(bx.IncompatibleCheckpoint, match="has format 2, and this version reads 1; update bellmax"):
         load_policy(tmp_path / "p")
 
 

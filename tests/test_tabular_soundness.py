@@ -12,8 +12,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
-from bellmax.agent_config import is_tabular
-from bellmax.catalog import AGENTS, make_agent
+from bellmax.catalog import AGENTS, is_tabular, make_agent
 from bellmax.files import checkpoint
 from bellmax.files.storage import fingerprint
 from bellmax.loops.choosing import make_loop
@@ -96,7 +95,7 @@ def test_parts_that_do_not_belong_together(name: str) -> None:
 
 
 def stopped(folder: Path, patch: pytest.MonkeyPatch) -> Path:
-    save = checkpoint.save
+    save = checkpoint.save_groups
 
     def save_and_stop(*arguments: Any) -> None:
         save(*arguments)
@@ -104,7 +103,7 @@ def stopped(folder: Path, patch: pytest.MonkeyPatch) -> Path:
 
     patch.setattr(trainer, "SAVE_SECONDS", -1.0)
     with patch.context() as now:
-        now.setattr(checkpoint, "save", save_and_stop)
+        now.setattr(checkpoint, "save_groups", save_and_stop)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", steps=2_000, out=folder, progress=False)
     return folder
@@ -200,7 +199,7 @@ def test_a_checkpoint_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(bx.UnsafeFile, match="checkpoint is a link, and a run uses only its own folder"):
         bx.resume(folder, progress=False)
     with pytest.raises(bx.UnsafeFile):
-        checkpoint.save(folder, 5, [{}])
+        checkpoint.save_groups(folder, 5, [{}])
     checkpoint.remove(folder)
     assert sorted(path.name for path in elsewhere.iterdir()) == before
 

@@ -56,13 +56,13 @@ def changed(array: Any, row: int, value: Any) -> Any:
 BAD: dict[str, tuple[Any, str]] = {
     "a flag of 2": (
         lambda d: {"terminated": changed(d.terminated, 7, 2)},
-        r"row 7: terminated is 2.0; a flag is False",
+        r"row 7: terminated is 2.0; a flag must be False",
     ),
     "half a flag": (lambda d: {"truncated": changed(d.truncated, 3, 0.5)}, r"row 3: truncated is 0.5"),
     "no flag": (lambda d: {"terminated": changed(d.terminated, 1, np.nan)}, r"row 1: terminated is nan"),
     "actions that are not integers": (lambda d: {"action": d.action * 1.0}, r"action is float64 \(60,\), not integers"),
-    "words": (lambda d: {"reward": ["a"] * 60}, "reward is <U1; give numbers"),
-    "ragged": (lambda d: {"obs": [[0.0] * 4] * 59 + [[0.0]]}, "obs: its rows are not of one shape"),
+    "words": (lambda d: {"reward": ["a"] * 60}, "`reward` must be numbers; got <U1"),
+    "ragged": (lambda d: {"obs": [[0.0] * 4] * 59 + [[0.0]]}, "`obs` must be rows of numbers, all of one shape"),
     "too short": (lambda d: {"reward": d.reward[:-1]}, r"reward is float32 \(59,\), not numbers \(60,\)"),
     "flags too short": (lambda d: {"terminated": [0] * 59}, r"terminated is bool \(59,\), not bool \(60,\)"),
     "two columns": (lambda d: {"action": np.zeros((60, 2), int)}, r"action is int64 \(60, 2\), not integers"),
@@ -79,5 +79,5 @@ def test_what_is_not_is_named(case: str, data: bx.Dataset) -> None:
 
 def test_all_that_is_wrong_comes_at_once(data: bx.Dataset) -> None:
     bad = data._replace(terminated=np.full(60, 3), reward=["x"] * 60)
-    with pytest.raises(bx.ConfigError, match=r"reward is <U1; give numbers; row 0: terminated is 3"):
+    with pytest.raises(bx.ConfigError, match=r"`reward` must be numbers; got <U1; row 0: terminated is 3"):
         bx.train("CartPole-v1", "cql", data=bad, **QUICK)

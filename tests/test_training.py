@@ -356,14 +356,14 @@ def test_what_keeps_from_the_compiled_twin_is_said() -> None:
 
 
 def test_what_a_saved_run_imports_is_typed_again() -> None:
-    from bellmax.files.saved_environments import typed_again
+    from bellmax.files.saved_environments import options_to_repeat
 
-    assert typed_again("CartPole-v1", {}, bx.QLearning()) == ""
-    assert typed_again("envs:Walk", {"wrappers": ["mine:Around"]}, bx.QLearning()) == (
+    assert options_to_repeat("CartPole-v1", {}, bx.QLearning()) == ""
+    assert options_to_repeat("envs:Walk", {"wrappers": ["mine:Around"]}, bx.QLearning()) == (
         """ --world envs:Walk --env 'wrappers=["mine:Around"]'"""
     )
 
     class Own(bx.QLearning):
         """Of this module."""
 
-    assert typed_again("corridor", {}, Own()) == f" --import {__name__}"
+    assert options_to_repeat("corridor", {}, Own()) == f" --import {__name__}"

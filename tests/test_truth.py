@@ -297,6 +297,6 @@ def test_a_stopped_run_without_records_says_where_its_checkpoint_is(tmp_path: Pa
     run.scores.clear()
     run.history.drop_after(0)
     run.folder = tmp_path
-    checkpoint.save(tmp_path, 42, [])
+    checkpoint.save_groups(tmp_path, 42, [])
     with pytest.raises(bx.ConfigError, match="stopped at step 42 of 100 and has no scores"):
         run.verdict()

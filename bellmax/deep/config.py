@@ -19,6 +19,7 @@ Explore: TypeAlias = Literal["epsilon-greedy", "ladder", "boltzmann"]
 class DeepConfig(AgentConfig):
     """What every deep agent has; names and units as in Stable-Baselines3."""
 
+    family: ClassVar[Literal["table", "network", ""]] = "network"
     recurrent_cells: ClassVar[bool] = True  # whether `recurrent` means something to the agent
 
     network: str = setting(

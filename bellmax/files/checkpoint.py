@@ -1,10 +1,10 @@
-"""NumPy. The whole state of a run as named arrays, and back: what `resume` goes on from.
+"""NumPy. Checkpoints: the whole state of a run as named arrays, from which `resume` continues.
 
-    checkpoint/step-N.group-G.safetensors   every leaf of a group's state, by its path
-    checkpoint.json                         N and the hash of each of these files; written last, so it is the switch
+    checkpoint/step-N.group-G.safetensors   every leaf of the state of a group of seeds, by its path
+    checkpoint.json                         N and the hash of each of these files; written last, which makes them valid
 
-The manifest names one complete set of files. Files of this form that it does not name are left-overs, and are removed;
-what has another name is not ours, and stays.
+The manifest names one complete set of files. Other files with such names are leftovers and are removed. All other files
+stay: bellmax did not write them.
 """
 
 from __future__ import annotations
@@ -12,25 +12,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
-from bellmax.contracts import CorruptCheckpoint, IncompatibleCheckpoint
+from bellmax.contracts import ArrayDict, CorruptCheckpoint, IncompatibleCheckpoint
 from bellmax.files import storage
 
+if TYPE_CHECKING:
+    import jax
+
+Tree = TypeVar("Tree")
 MANIFEST = "checkpoint.json"
 OURS = re.compile(r"step-\d+\.group-\d+\.safetensors")
-LEFT_OVER = re.compile(rf"\.?{OURS.pattern}(\.\w+)?")  # also what `storage.write` was killed over
+LEFTOVER = re.compile(rf"\.?{OURS.pattern}(\.\w+)?")  # also temporary files of a killed process
 
 
-def leaves(tree: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
-    """(path, leaf) of a tree of tuples, named tuples and whatever else JAX knows as a pytree, in order."""
+def leaves(tree: object, path: str = "state") -> Iterator[tuple[str, Any]]:
+    """Yield the (path, leaf) of each leaf of a tree: tuples, named tuples and other pytrees of JAX, in order."""
     inner = _parts(tree)
     if inner is None:
         yield path, tree
@@ -39,23 +43,32 @@ def leaves(tree: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
             yield from leaves(part, f"{path}.{name}")
 
 
-def to_arrays(tree: Any) -> dict[str, Any]:
-    """Every leaf as a NumPy array, random keys as their words."""
+def to_arrays(tree: object) -> ArrayDict:
+    """Return every leaf as a NumPy array, by its path; random keys as the words that they consist of."""
     return {path: np.asarray(_words(leaf)) for path, leaf in leaves(tree)}
 
 
-def from_arrays(skeleton: Any, arrays: dict[str, Any], where: str, path: str = "state") -> Any:
-    """`arrays` in the shape of `skeleton`, each leaf of the kind (NumPy, JAX, key) that stands there.
+def from_arrays(skeleton: Tree, arrays: ArrayDict, where: str, path: str = "state") -> Tree:
+    """Return a tree like `skeleton` with its leaves from `arrays`: NumPy, JAX or random keys, as in `skeleton`.
 
     Raises:
         IncompatibleCheckpoint: a leaf is missing, or has another shape or type; the message names it.
     """
+    made: Any
     if (inner := _parts(skeleton)) is not None:
         parts, build = inner
-        return build([from_arrays(part, arrays, where, f"{path}.{name}") for name, part in parts])
-    wanted, found = np.asarray(_words(skeleton)), arrays.get(path)
+        made = build([from_arrays(part, arrays, where, f"{path}.{name}") for name, part in parts])
+    else:
+        made = _as_leaf(skeleton, arrays.get(path), where, path)
+    rebuilt: Tree = made
+    return rebuilt
+
+
+def _as_leaf(skeleton: object, found: np.ndarray | None, where: str, path: str) -> np.ndarray | jax.Array:
+    """The array `found` at a path, as the kind of leaf that `skeleton` is."""
+    wanted = np.asarray(_words(skeleton))
     if found is None or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-        has = "nothing" if found is None else f"{found.dtype} {found.shape}"
+        has = "missing" if found is None else f"{found.dtype} {found.shape}"
         raise IncompatibleCheckpoint(f"{where}: {path} is {has}; this run needs {wanted.dtype} {wanted.shape}")
     if isinstance(skeleton, np.ndarray):
         return np.array(found)
@@ -63,19 +76,20 @@ def from_arrays(skeleton: Any, arrays: dict[str, Any], where: str, path: str = "
     import jax.numpy as jnp
 
     if _is_key(skeleton):
-        return jax.random.wrap_key_data(jnp.array(found), impl=jax.random.key_impl(skeleton))
+        key: jax.Array = jax.random.wrap_key_data(jnp.array(found), impl=jax.random.key_impl(skeleton))
+        return key
     return jnp.array(found)
 
 
-def _parts(tree: Any) -> tuple[list[tuple[Any, Any]], Callable[[list[Any]], Any]] | None:
-    """The (name, part) of a node and how to build it from new parts, or None of a leaf."""
+def _parts(tree: object) -> tuple[list[tuple[Any, object]], Callable[[list[object]], object]] | None:
+    """The (name, part) pairs of a node and a function that builds it from new parts, or None for a leaf."""
     if isinstance(tree, tuple):
         if hasattr(tree, "_fields"):
             return list(zip(tree._fields, tree, strict=True)), lambda parts: type(tree)(*parts)
         return list(enumerate(tree)), tuple
     if hasattr(tree, "dtype") or isinstance(tree, bool | int | float):
         return None
-    import jax  # a dict or a dataclass: the state of a compiled world may be any pytree
+    import jax  # a dict or a dataclass: the state of a compiled environment may be any pytree
 
     structure: Any
     parts, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda part: part is not tree)
@@ -84,11 +98,11 @@ def _parts(tree: Any) -> tuple[list[tuple[Any, Any]], Callable[[list[Any]], Any]
     return [(jax.tree_util.keystr(path, simple=True), part) for path, part in parts], structure.unflatten
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: object) -> TypeGuard[jax.Array]:
     return not isinstance(leaf, np.ndarray) and str(getattr(leaf, "dtype", "")).startswith("key<")
 
 
-def _words(leaf: Any) -> Any:
+def _words(leaf: object) -> object:
     if not _is_key(leaf):
         return leaf
     import jax
@@ -96,11 +110,11 @@ def _words(leaf: Any) -> Any:
     return jax.random.key_data(leaf)
 
 
-def save(folder: Path, step: int, groups: list[dict[str, Any]]) -> None:
-    """Write a complete new set, switch to it, remove the old one.
+def save_groups(folder: Path, step: int, groups: Sequence[ArrayDict]) -> None:
+    """Write a complete new set of files, make it valid, and remove the old one.
 
     Raises:
-        ResourceError: the disk refuses; the old set is then still whole.
+        ResourceError: a file cannot be written; the old set is then still valid.
     """
     place = storage.inner_folder(folder / "checkpoint")
     hashes = {}
@@ -114,26 +128,25 @@ def save(folder: Path, step: int, groups: list[dict[str, Any]]) -> None:
 
 
 def tidy(place: Path, kept: Collection[str]) -> None:
-    """Remove our own files but those to be kept; that one cannot be removed stops no training."""
+    """Remove all files of checkpoints except those in `kept`; a file that cannot be removed is ignored."""
     with contextlib.suppress(OSError):
         for path in list(place.iterdir()):
-            if LEFT_OVER.fullmatch(path.name) and path.name not in kept:
+            if LEFTOVER.fullmatch(path.name) and path.name not in kept:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
 
-def load(folder: Path) -> tuple[int, list[dict[str, Any]]]:
-    """(step, groups) of the complete set.
+def load_groups(folder: Path) -> tuple[int, list[ArrayDict]]:
+    """Return (step, groups) of the valid set.
 
     Raises:
         CorruptCheckpoint: a file is missing or its content is not what was written; the message names it.
-        UnsafeFile: a link would lead out of the run's folder.
+        UnsafeFile: a link leads out of the run's folder.
     """
-    card = storage.read_json(folder / MANIFEST)
-    storage.check_format(card, folder / MANIFEST)
+    card = storage.check_format(storage.read_json(folder / MANIFEST), folder / MANIFEST)
     storage.refuse_link(folder / "checkpoint")
     step, files = card.get("step"), card.get("files")
-    if type(step) is not int or step < 0 or type(files) is not dict or not all(map(OURS.fullmatch, files)):
+    if type(step) is not int or step < 0 or not isinstance(files, dict) or not all(map(OURS.fullmatch, files)):
         raise CorruptCheckpoint(f"{folder / MANIFEST} is not the manifest of a checkpoint")
     groups = []
     for name, expected in files.items():
@@ -153,10 +166,10 @@ def load(folder: Path) -> tuple[int, list[dict[str, Any]]]:
 
 
 def remove(folder: Path) -> None:
-    """The run has ended: the manifest first, so that nothing half removed looks whole."""
+    """Remove the checkpoint of a run that has ended; its manifest first, so that no half of a set looks valid."""
     (folder / MANIFEST).unlink(missing_ok=True)
     place = folder / "checkpoint"
     if not place.is_symlink():
         tidy(place, ())
-        with contextlib.suppress(OSError):  # something of somebody else's is in it
+        with contextlib.suppress(OSError):  # files that bellmax did not write are in it
             place.rmdir()

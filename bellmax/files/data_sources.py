@@ -1,40 +1,39 @@
-"""NumPy. Where data come from: a `Dataset`, a file, a run that kept its experience, or Minari."""
+"""NumPy. Read the data of an offline run: a `Dataset`, a file, the experience that a run stored, or Minari."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bellmax.arguments import path_of
-from bellmax.contracts import ConfigError
-from bellmax.files.dataset import Dataset, join
+from bellmax.arguments import describe, path_of
+from bellmax.contracts import ConfigError, HostObs
+from bellmax.files.dataset import Dataset, join_data
 
 WANTED = (
-    "give a run's folder, a .safetensors file, minari:NAME, or in Python a bellmax.Dataset(obs=..., action=..., "
+    "pass a run's folder, a .safetensors file, minari:NAME, or in Python a bellmax.Dataset(obs=..., action=..., "
     "reward=..., terminated=..., truncated=..., next_obs=...)"
 )
 
 
-def name_of(data: Any) -> str:
-    """How a run remembers where its data came from; an object has no name by which it could be found again."""
+def name_of(data: object) -> str:
+    """Return the name by which a run finds its data again: a path or minari:NAME; `<dataset>` for an object."""
     return "<dataset>" if isinstance(data, Dataset) else str(data)
 
 
-def read_data(data: Any) -> Dataset:
-    """The data themselves, not yet held against a world.
+def read_data(data: object) -> Dataset:
+    """Return the data that an argument stands for; they are not yet compared with an environment.
 
     Raises:
-        ConfigError: there is nothing there, or it is none of these.
+        ConfigError: there is no such data set, or the argument is something else.
         CorruptCheckpoint, IncompatibleCheckpoint: a file is damaged, or a newer version wrote it.
     """
     if isinstance(data, Dataset):
         return data.tidy()
     if not isinstance(data, str | Path):
-        raise ConfigError(f"data is a {type(data).__name__}; {WANTED}")
+        raise ConfigError(f"cannot read data from {describe(data)}; {WANTED}")
     if str(data) == "<dataset>":
-        raise ConfigError("the data were an object, not a name: give them again as data")
+        raise ConfigError("the data were an object, not a name; pass them again as data")
     if str(data).startswith("minari:"):
         return from_minari(str(data).removeprefix("minari:"))
     path = path_of("data", data)
@@ -43,26 +42,26 @@ def read_data(data: Any) -> Dataset:
     if not path.exists():
         raise ConfigError(f"data {str(data)!r}: there is no such file or folder; {WANTED}")
     if path.suffix != ".safetensors":
-        raise ConfigError(f"data {str(data)!r} is no .safetensors file, and no other kind is opened; {WANTED}")
+        raise ConfigError(f"data {str(data)!r} is not a .safetensors file; {WANTED}")
     return Dataset.load(path)
 
 
 def from_run(folder: Path) -> Dataset:
-    """What a run kept, seed after seed.
+    """Return the experience that a run stored, seed after seed.
 
     Raises:
-        ConfigError: it kept nothing.
+        ConfigError: it stored none.
     """
     files = sorted((folder / "experience").glob("seed-*.safetensors"), key=lambda path: int(path.stem[5:]))
     if not files:
         raise ConfigError(
             f"data {str(folder)!r}: this folder has no experience; train with keep_experience=True (--keep-experience)"
         )
-    return join([Dataset.load(path) for path in files])
+    return join_data([Dataset.load(path) for path in files])
 
 
 def from_minari(name: str) -> Dataset:
-    """A Minari data set that is on this machine; nothing is fetched.
+    """Return a Minari data set that is on this machine; nothing is downloaded.
 
     Raises:
         ConfigError: Minari or the data set is not installed, or its actions are not integers.
@@ -77,8 +76,8 @@ def from_minari(name: str) -> Dataset:
         episodes = list(source.iterate_episodes())
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ConfigError(
-            f"data 'minari:{name}' cannot be read: {error}; `minari list local` says what is here, "
-            f"`minari download {name}` fetches it"
+            f"data 'minari:{name}' cannot be read: {error}; `minari list local` shows what is installed, "
+            f"`minari download {name}` downloads it"
         ) from error
     actions, observations = source.action_space, source.observation_space
     if not isinstance(actions, gym.spaces.Discrete):
@@ -97,10 +96,10 @@ def from_minari(name: str) -> Dataset:
         parts.append(Dataset(before, chosen, np.asarray(episode.rewards), ends[0], ends[1] & ~ends[0], after))
     if not parts:
         raise ConfigError(f"data 'minari:{name}' are empty")
-    return join(parts)
+    return join_data(parts)
 
 
-def _slice(obs: Any, which: slice, first: int) -> Any:
+def _slice(obs: object, which: slice, first: int) -> HostObs:
     if isinstance(obs, tuple):
         return tuple(_slice(part, which, first) for part in obs)
     return np.asarray(obs)[which] - first if first else np.asarray(obs)[which]

@@ -1,38 +1,35 @@
-"""NumPy. Data to learn from without a world: arrays in time order, their files, and what is wrong with them."""
+"""NumPy. Data sets for offline learning: arrays in time order, and their files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from bellmax.arguments import path_of
-from bellmax.contracts import (
-    ConfigError,
-    CorruptCheckpoint,
-    FloatArray,
-    Masked,
-)
+from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, FloatArray, Masked
 from bellmax.files import checkpoint, storage
 from bellmax.files.storage import fingerprint
-from bellmax.files.tidying import tidy_flags, tidy_reward, tidy_row, tidy_tree
+from bellmax.files.tidying import Observations, tidy_flags, tidy_reward, tidy_row, tidy_tree
+
+Tree = TypeVar("Tree")
 
 
 class Dataset(NamedTuple):
-    """Steps of a world [n] in time order, one episode after another. NumPy arrays, whoever acted.
+    """Steps of an environment [n] in time order, one episode after another, by any policy. NumPy arrays.
 
     Attributes:
-        obs: [n, ...], what was seen; a tuple (or `Masked`) of arrays where the space is one.
+        obs: [n, ...], the observations before the steps; a tuple (or `Masked`) of arrays where the space is one.
         action: [n] integers from 0.
         reward: [n].
-        terminated: [n] bool, the world ended: no value follows.
+        terminated: [n] bool, the episode ended: no value follows.
         truncated: [n] bool, the episode was cut here, by a time limit or the end of the recording: the value of
             `next_obs` follows.
-        next_obs: [n, ...], what was seen after the step, also where the episode ended.
+        next_obs: [n, ...], the observations after the steps, also where the episode ended.
     """
 
     obs: Any
@@ -48,14 +45,14 @@ class Dataset(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """How many steps they are."""
+        """The number of steps."""
         return int(np.shape(self.action)[0]) if np.ndim(self.action) else 0
 
     def tidy(self) -> Dataset:
-        """The same as arrays: of lists, of flags that are 0 and 1, of columns [n, 1].
+        """Return the same data as arrays, also from lists, flags that are 0 and 1, and columns [n, 1].
 
         Raises:
-            ConfigError: something is neither these nor numbers, or a flag is neither 0 nor 1; all in one message.
+            ConfigError: something is not a number, or a flag is neither 0 nor 1; one message reports everything.
         """
         parts: dict[str, Any] = {}
         problems = []
@@ -69,7 +66,7 @@ class Dataset(NamedTuple):
         return Dataset(**parts)
 
     def returns(self) -> FloatArray:
-        """Undiscounted returns of all episodes, in order; one that is there in part counts with that part."""
+        """Return the undiscounted returns of all episodes, in order; an incomplete one counts with its steps."""
         if not self.steps:
             return np.zeros(0)
         over = tidy_flags("terminated", self.terminated) | tidy_flags("truncated", self.truncated)
@@ -77,25 +74,25 @@ class Dataset(NamedTuple):
         return np.add.reduceat(tidy_reward(self.reward).astype(np.float64), starts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one .safetensors file, the old content or the new, with a hash of its arrays.
+        """Write one .safetensors file with a hash of its arrays; see `storage.write`.
 
         Raises:
             ConfigError: the name does not end in .safetensors.
-            ResourceError: the disk refuses.
+            ResourceError: the file cannot be written.
         """
         path = path_of("path", path)
         if path.suffix != ".safetensors":
-            raise ConfigError(f"data are saved as .safetensors, not as {path.name!r}")
+            raise ConfigError(f"the name of a data file must end in .safetensors; got {path.name!r}")
         arrays = self.tidy().arrays()
         about = {"format": str(storage.FORMAT), "sha256": fingerprint({}, arrays)}
         storage.write(path, to_bytes(arrays, metadata=about))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Dataset:
-        """Read what `save` wrote, or any .safetensors file with arrays of these names.
+        """Read a file that `save` wrote, or any .safetensors file with arrays of these names.
 
         Raises:
-            ConfigError: there is no such file, or it holds something else.
+            ConfigError: there is no such file, or an array is missing in it.
             CorruptCheckpoint: it is damaged.
             IncompatibleCheckpoint: a newer version wrote it.
         """
@@ -104,7 +101,7 @@ class Dataset(NamedTuple):
             raise ConfigError(f"no data file {path}")
         try:
             with safe_open(path, framework="numpy") as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
                 about = file.metadata() or {}
             form = int(about.get("format", storage.FORMAT))
         except (*storage.MALFORMED, OSError, SafetensorError) as error:
@@ -118,8 +115,8 @@ class Dataset(NamedTuple):
             names = ", ".join(sorted(arrays)[:8]) or "nothing"
             raise ConfigError(f"{path} is not a data file: it lacks {error.args[0]!r} and holds {names}") from error
 
-    def arrays(self) -> dict[str, Any]:
-        """All arrays by name; of a tuple `obs.0`, `obs.1`, of a masked observation `obs.obs`, `obs.mask`."""
+    def arrays(self) -> ArrayDict:
+        """Return all arrays by name; `obs.0` and `obs.1` of a tuple, `obs.obs` and `obs.mask` of a `Masked`."""
         named = {path.removeprefix("data."): np.asarray(leaf) for path, leaf in checkpoint.leaves(tuple(self), "data")}
         whole = {}
         for path, leaf in named.items():
@@ -128,11 +125,11 @@ class Dataset(NamedTuple):
         return whole
 
     def sha256(self) -> str:
-        """The hash by which a run knows its data again."""
+        """Return the hash by which a resumed run recognizes its data."""
         return fingerprint({}, self.arrays())
 
 
-TIDY: dict[str, Callable[[Any], Any]] = {
+TIDY: dict[str, Callable[[object], Observations]] = {
     "obs": lambda value: tidy_tree("obs", value),
     "action": lambda value: tidy_row("action", value),
     "reward": tidy_reward,
@@ -142,7 +139,7 @@ TIDY: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _tree(name: str, arrays: dict[str, Any]) -> Any:
+def _tree(name: str, arrays: ArrayDict) -> Observations:
     """The arrays under a name: one, a tuple of them, or a masked observation."""
     if name in arrays:
         return arrays[name]
@@ -154,23 +151,28 @@ def _tree(name: str, arrays: dict[str, Any]) -> Any:
     return tuple(_tree(f"{name}.{i}", arrays) for i in range(len(parts)))
 
 
-def join(parts: Sequence[Dataset]) -> Dataset:
-    """One after another; where each ends, its last episode is cut."""
-    return stack_trees(np.concatenate, [cut(part) for part in parts])  # type: ignore[no-any-return]
+def join_data(parts: Sequence[Dataset]) -> Dataset:
+    """Return one data set of several; the last episode of each is cut."""
+    return stack_trees(np.concatenate, [cut(part) for part in parts])
 
 
 def cut(data: Dataset) -> Dataset:
-    """The same, its last episode over: what would come next is not there."""
+    """Return the same data with its last episode truncated, unless it terminated."""
     truncated = np.array(data.truncated, np.bool_)
     if truncated.size:
         truncated[-1] |= not data.terminated[-1]
     return data._replace(truncated=truncated)
 
 
-def stack_trees(function: Callable[..., Any], trees: Sequence[Any]) -> Any:
-    """`function([leaf of each tree])` for every leaf of trees of one shape."""
-    first = trees[0]
+def stack_trees(function: Callable[[Any], object], trees: Sequence[Tree]) -> Tree:
+    """Return `function([leaf of each tree])` for every leaf of trees of one structure."""
+    first: Any = trees[0]
+    stacked: Any
     if not isinstance(first, tuple):
-        return function(list(trees))
-    items = [stack_trees(function, parts) for parts in zip(*trees, strict=True)]
-    return type(first)(*items) if hasattr(first, "_fields") else tuple(items)
+        stacked = function(list(trees))
+    else:
+        columns: Any = zip(*trees, strict=True)
+        items = [stack_trees(function, column) for column in columns]
+        stacked = type(first)(*items) if hasattr(first, "_fields") else tuple(items)
+    tree: Tree = stacked
+    return tree

@@ -1,4 +1,4 @@
-"""NumPy. The files of policies: a safetensors file of arrays and a card in JSON, data and no code."""
+"""NumPy. The two files of a policy: arrays in a safetensors file, and the rest in JSON; they hold no code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from bellmax import spaces
-from bellmax.agent_config import AgentConfig, build, is_tabular
+from bellmax.agent_config import AgentConfig, build
 from bellmax.arguments import path_of
-from bellmax.contracts import ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space, listed
+from bellmax.catalog import is_deep, is_tabular
+from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space, listed
 from bellmax.files import storage
 from bellmax.files.saved_parts import saved_class
 from bellmax.files.storage import fingerprint
@@ -24,19 +25,19 @@ SUFFIXES = (".safetensors", ".json")
 
 
 class PolicyParts(NamedTuple):
-    """What the two files of a policy hold; the attributes of `Policy` say what each is."""
+    """The content of the two files of a policy; `Policy` describes its attributes."""
 
     world: str
     config: AgentConfig
     space: Space
     n_actions: int
-    arrays: dict[str, Any]
+    arrays: ArrayDict
     env_kwargs: dict[str, Any]
     coding: dict[str, Any]
 
 
-def save_policy(path: str | os.PathLike[str], card: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """See `Policy.save`."""
+def save_policy(path: str | os.PathLike[str], card: Mapping[str, Any], arrays: ArrayDict) -> None:
+    """Write the two files of a policy; see `Policy.save`."""
     stem = stem_of(path)
     try:
         json.dumps(card["env_kwargs"])
@@ -47,12 +48,12 @@ def save_policy(path: str | os.PathLike[str], card: dict[str, Any], arrays: dict
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ResourceError(f"cannot make the folder {stem.parent}: {error.strerror}") from error
+        raise ResourceError(f"cannot create the folder {stem.parent}: {error.strerror}") from error
     write_files(stem, card, arrays)
 
 
-def stem_of(path: Any) -> Path:
-    """The path of a policy without the suffix of either file; a dot in its name is part of the name.
+def stem_of(path: object) -> Path:
+    """Return the path of a policy without the suffix of either file; another dot in its name is part of the name.
 
     Raises:
         ConfigError: it is not a path.
@@ -62,24 +63,24 @@ def stem_of(path: Any) -> Path:
 
 
 def beside(stem: Path, suffix: str) -> Path:
-    """`stem` with one more suffix."""
+    """Return `stem` with one more suffix."""
     return stem.parent / f"{stem.name}{suffix}"
 
 
-def save_together(stem: Path, card: dict[str, Any], arrays: Sequence[dict[str, Any]]) -> None:
+def save_together(stem: Path, card: Mapping[str, Any], arrays: Sequence[ArrayDict]) -> None:
     """Write the n policies of a run as one: every array with a leading axis [n]."""
     write_files(stem, card, {name: np.stack([each[name] for each in arrays]) for name in arrays[0]})
 
 
-def write_files(stem: Path, card: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """The arrays first: a new card would not fit the old ones."""
+def write_files(stem: Path, card: Mapping[str, Any], arrays: ArrayDict) -> None:
+    """Write the arrays, then the card: a new card would not fit the old arrays."""
     data = to_bytes(arrays, metadata={"sha256": fingerprint(card, arrays)})
     storage.write(beside(stem, ".safetensors"), data)
     storage.write_json(beside(stem, ".json"), card)
 
 
 def find_policy(path: str | os.PathLike[str]) -> Path:
-    """The stem of a policy that `Policy.save` wrote, or one of a run's folder; either suffix may be left out.
+    """Return the stem of a policy that `Policy.save` or a run wrote; either suffix may be left out.
 
     Raises:
         ConfigError: there is no policy of this name.
@@ -102,21 +103,20 @@ def find_policy(path: str | os.PathLike[str]) -> Path:
 
 
 def read_files(stem: Path, lead: tuple[int, ...] = ()) -> PolicyParts:
-    """Read the two files of a policy, whose arrays have the axes `lead` in front.
+    """Read the two files of a policy, whose arrays have the leading axes `lead`.
 
     Raises:
-        CorruptCheckpoint: a file is missing, damaged or does not fit the other.
+        CorruptCheckpoint: a file is missing or damaged, or does not fit the other.
         IncompatibleCheckpoint: a newer version wrote it.
     """
-    card = storage.read_json(beside(stem, ".json"))
-    storage.check_format(card, beside(stem, ".json"))
+    card = storage.check_format(storage.read_json(beside(stem, ".json")), beside(stem, ".json"))
     tensors = beside(stem, ".safetensors")
     try:
         with safe_open(tensors, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             recorded = (file.metadata() or {}).get("sha256")
         if fingerprint(card, arrays) != recorded:
-            raise ValueError("their content is not what was written")
+            raise ValueError("their content is not what was saved")
         check_named(card)
         config = build(saved_class(card), card["hyper_parameters"])
         space = spaces.from_json(card["space"], network=not is_tabular(config))
@@ -135,16 +135,16 @@ def read_files(stem: Path, lead: tuple[int, ...] = ()) -> PolicyParts:
 
 
 def read_together(stem: Path, n: int) -> list[PolicyParts]:
-    """Read the n policies that `save_together` wrote. Raises as `read_files`."""
+    """Read the n policies that `save_together` wrote; raises as `read_files`."""
     whole = read_files(stem, (n,))
     return [whole._replace(arrays={name: array[i] for name, array in whole.arrays.items()}) for i in range(n)]
 
 
-def check_numbers(arrays: Mapping[str, Any]) -> None:
-    """Refuse what cannot be the arrays of a policy: -inf is the value of an action that a state does not have.
+def check_numbers(arrays: ArrayDict) -> None:
+    """Check the numbers of a policy; -inf is valid, as the value of an action that a state does not have.
 
     Raises:
-        ValueError: an array has a NaN or an infinity, or counts that are no counts.
+        ValueError: an array has a NaN or +inf, the wrong type, or a negative count; or a range is empty.
     """
     for name, array in arrays.items():
         if array.dtype.kind != ("i" if name == "visits" else "f"):
@@ -158,7 +158,7 @@ def check_numbers(arrays: Mapping[str, Any]) -> None:
 
 
 def check_named(card: Mapping[str, Any]) -> None:
-    """The types of what says where a policy or run comes from, before it is used.
+    """Check the types of the entries that describe the agent and environment of a policy or run.
 
     Raises:
         TypeError: one is wrong.
@@ -172,8 +172,8 @@ def check_named(card: Mapping[str, Any]) -> None:
         raise TypeError(f"parts={parts!r} is not a dictionary of module:name")
 
 
-def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of a policy's arrays, by name."""
+def expected_shapes(config: AgentConfig, space: Space, n_actions: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a policy's arrays, by name."""
     if is_tabular(config):
         space = spaces.visible(space)
         if isinstance(space, Discrete):
@@ -183,7 +183,7 @@ def expected_shapes(config: Any, space: Space, n_actions: int) -> dict[str, tupl
         end = (int(numbers_of(space).ranged.sum()),)
         table = (make_coder(config, space, np.zeros(end), np.ones(end), n_actions).n_tiles, n_actions)
         return {"q": table, "visits": table, "low": end, "high": end}
-
+    assert is_deep(config)  # noqa: S101 - there are two families
     from bellmax.deep.building import module_shapes
     from bellmax.networks.packing import to_named
 

@@ -1,14 +1,14 @@
-"""Plain Python. The folder of a run: what was asked, on what it ran, the history, the policies, the result.
+"""Plain Python. The files in a run's folder.
 
-config.json           world, agent, hyper-parameters, steps, seeds, loop
-environment.json      versions, platform, when
+config.json           environment, agent, hyperparameters, steps, seeds, loop
+environment.json      versions, platform, start time
 history.csv           one line per seed and record
 episodes.safetensors  returns and lengths of the first training episodes, seed after seed, and counts [seeds]
-visits.safetensors    visits [T, seeds, S, A] of a table at each record, where they are not too many
-policies/             seed-0-final.safetensors and .json, seed-0-best..., for every seed; of more than a hundred
+visits.safetensors    visits [T, seeds, S, A] of a table at each record, where these are at most 10^7 numbers
+policies/             seed-0-final.safetensors and .json, seed-0-best..., for every seed; for more than a hundred
                       seeds all-final.safetensors and .json, all-best...
-experience/           seed-0.safetensors, ..., the replay memory of every seed at the end, if it was to be kept
-result.json           scores, returns, summary; written last: a run without it did not end
+experience/           seed-0.safetensors, ..., the replay buffer of every seed at the end, with `keep_experience`
+result.json           scores, returns, summary; written last: a run without it has not ended
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-from bellmax.contracts import ConfigError, CorruptCheckpoint, FloatArray, IntArray
+from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, FloatArray, IntArray
 from bellmax.files import storage
 from bellmax.files.policy_files import PolicyParts, check_named, read_files, read_together, save_policy, save_together
 from bellmax.files.storage import fingerprint
@@ -34,36 +34,36 @@ from bellmax.version import __version__
 
 PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
 
-SINGLE_FILES = 100  # seeds with files of their own; a file takes milliseconds, most of them until it is safely on disk
+SINGLE_FILES = 100  # seeds with files of their own: each file takes milliseconds to sync
 
 
 def make_run_folder(folder: Path, card: Mapping[str, Any], history: str) -> None:
-    """Make the folder and write what is known before the first step.
+    """Create the folder and write what is known before the first step.
 
     Raises:
-        ConfigError: it exists already or cannot be written.
+        ConfigError: it exists already or cannot be written to.
     """
     storage.make_folder(folder)
     try:
         (folder / "policies").mkdir()
-    except OSError as error:  # another run that started together with this one has it
-        raise ConfigError(f"cannot write to output folder {folder}: {error.strerror}; name another one") from error
+    except OSError as error:  # another run, started at the same time, uses it
+        raise ConfigError(f"cannot write to output folder {folder}: {error.strerror}; choose another one") from error
     write_card(folder, card)
     storage.write_json(folder / "environment.json", environment())
     storage.write(folder / "history.csv", history)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
-    """What was asked for, as `read_card` reads it back."""
+    """Write config.json, which `read_card` reads."""
     storage.write_json(folder / "config.json", {"format": storage.FORMAT, **card})
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What was asked for; not yet checked but for its format.
+    """Read config.json; only its format is checked.
 
     Raises:
         ConfigError: there is no run in this folder.
-        CorruptCheckpoint, IncompatibleCheckpoint: it is not what this version reads.
+        CorruptCheckpoint, IncompatibleCheckpoint: this version cannot read it.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -72,14 +72,12 @@ def read_card(folder: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{folder} is a policy, not the folder of a run; use bellmax.load_policy({str(folder)!r})"
             )
-        raise ConfigError(f"no run in {folder}: it has no config.json; give the folder that train wrote (out=...)")
-    card: dict[str, Any] = storage.read_json(path)
-    storage.check_format(card, path)
-    return card
+        raise ConfigError(f"no run in {folder}: it has no config.json; pass the folder that train wrote (out=...)")
+    return storage.check_format(storage.read_json(path), path)
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
+    """Return versions, machine and start time, for environment.json."""
     return {
         "bellmax": __version__,
         "python": platform.python_version(),
@@ -91,8 +89,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_policies(folder: Path, which: str, seeds: Sequence[int], parts: Sequence[tuple[Any, Any]]) -> None:
-    """Write the (card, arrays) of each seed's policy: a file for each, or one for all where they are many."""
+def write_policies(
+    folder: Path, which: str, seeds: Sequence[int], parts: Sequence[tuple[Mapping[str, Any], ArrayDict]]
+) -> None:
+    """Write the (card, arrays) of each seed's policy: files for each seed, or for all where there are many."""
     place = storage.inner_folder(folder / "policies")
     if len(seeds) > SINGLE_FILES:
         save_together(place / f"all-{which}", parts[0][0], [arrays for _, arrays in parts])
@@ -102,7 +102,7 @@ def write_policies(folder: Path, which: str, seeds: Sequence[int], parts: Sequen
 
 
 def read_policies(folder: Path, which: str, seeds: Sequence[int], *, expected: bool) -> list[PolicyParts]:
-    """The policies that `write_policies` wrote; none where there are none and none are `expected`.
+    """Read the policies that `write_policies` wrote; [] if there are none and none are `expected`.
 
     Raises:
         CorruptCheckpoint: a file is missing or damaged.
@@ -115,22 +115,22 @@ def read_policies(folder: Path, which: str, seeds: Sequence[int], *, expected: b
     return []
 
 
-def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """A safetensors file with a hash of its arrays; see `storage.write`."""
+def write_arrays(path: Path, arrays: ArrayDict) -> None:
+    """Write a safetensors file with a hash of its arrays; see `storage.write`."""
     storage.write(path, to_bytes(arrays, metadata={"sha256": fingerprint({}, arrays)}))
 
 
-def read_arrays(path: Path) -> dict[str, Any] | None:
-    """What `write_arrays` wrote; None where there is no such file.
+def read_arrays(path: Path) -> ArrayDict | None:
+    """Read a file that `write_arrays` wrote; None if there is no such file.
 
     Raises:
-        CorruptCheckpoint: it is not what was written.
+        CorruptCheckpoint: its content is not what was saved.
     """
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             recorded = (file.metadata() or {}).get("sha256")
     except (*storage.MALFORMED, OSError, SafetensorError) as error:
         raise CorruptCheckpoint(f"cannot read {path}: {error}") from error
@@ -147,10 +147,10 @@ def write_episodes(folder: Path, episodes: Sequence[tuple[FloatArray, IntArray]]
 
 
 def read_episodes(folder: Path, n_seeds: int) -> list[tuple[FloatArray, IntArray]]:
-    """What `write_episodes` wrote; an older version wrote none.
+    """Read the episodes that `write_episodes` wrote; [] from a run of an older version.
 
     Raises:
-        CorruptCheckpoint: they are damaged, or are not of so many seeds.
+        CorruptCheckpoint: they are damaged, or are of another number of seeds.
     """
     path = folder / "episodes.safetensors"
     kept = read_arrays(path)
@@ -165,15 +165,15 @@ def read_episodes(folder: Path, n_seeds: int) -> list[tuple[FloatArray, IntArray
 
 
 def write_visits(folder: Path, visits: IntArray) -> None:
-    """Write how often each pair had been updated at each record, [T, seeds, S, A]."""
+    """Write how often each pair was updated until each record, [T, seeds, S, A]."""
     write_arrays(folder / "visits.safetensors", {"visits": visits})
 
 
 def read_visits(folder: Path, n_seeds: int) -> IntArray | None:
-    """What `write_visits` wrote; None where nothing was.
+    """Read the counts that `write_visits` wrote; None if there are none.
 
     Raises:
-        CorruptCheckpoint: they are damaged, or are not of so many seeds.
+        CorruptCheckpoint: they are damaged, or are of another number of seeds.
     """
     counts = read_arrays(folder / "visits.safetensors")
     if counts is None:
@@ -184,8 +184,8 @@ def read_visits(folder: Path, n_seeds: int) -> IntArray | None:
     return visits
 
 
-def check_plan(card: Mapping[str, Any]) -> None:
-    """The types of what a run was asked for, before they are used.
+def check_card(card: Mapping[str, Any]) -> None:
+    """Check the types of the entries of a config.json.
 
     Raises:
         TypeError: one is wrong.
@@ -200,18 +200,18 @@ def check_plan(card: Mapping[str, Any]) -> None:
         raise TypeError(f"loop={loop!r} is neither compiled nor host")
 
 
-def is_count(array: Any, shape: tuple[int, int, int]) -> bool:
-    """Whether these are counts, of so many axes, of which one (its number) has a certain length."""
+def is_count(array: np.ndarray, shape: tuple[int, int, int]) -> bool:
+    """Return whether an array holds counts; `shape` is (its number of axes, one of them, the length of that)."""
     axes, axis, length = shape
     counts = array.dtype.kind == "i" and array.ndim == axes and array.shape[axis] == length
     return bool(counts and (array >= 0).all())
 
 
-def check_episodes(kept: Mapping[str, Any], path: Path) -> None:
-    """Refuse returns and lengths that do not belong to their counts.
+def check_episodes(kept: ArrayDict, path: Path) -> None:
+    """Check that the returns and lengths of episodes are as many as their counts say.
 
     Raises:
-        CorruptCheckpoint: they do not.
+        CorruptCheckpoint: they are not.
     """
     returns, lengths, counts = (kept[name] for name in ("returns", "lengths", "counts"))
     whole = is_count(counts, (1, 0, len(counts))) and is_count(lengths, (1, 0, counts.sum()))

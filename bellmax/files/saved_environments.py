@@ -1,7 +1,7 @@
-"""Plain Python. An environment that a file names: what it may do without being asked for again, and what was changed.
+"""Plain Python. Create the environment that a saved file names, safely, and report what differs from training.
 
 A run's folder may come from anybody. Nothing in it makes bellmax import a module, write a file or open a window, unless
-the caller says the same again.
+the caller asks for the same again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import keywords
 from bellmax.contracts import ConfigError, IncompatibleCheckpoint, UnsafeFile
+from bellmax.envs.host_steps import Handling
 from bellmax.envs.making import normal_wrappers
 from bellmax.files.saved_parts import agent_of
 from bellmax.mdp.gallery import GALLERY
@@ -31,19 +32,22 @@ PURE_WRAPPERS = frozenset((
     "TimeAwareObservation", "TimeLimit",
 ))  # fmt: skip
 QUIET_RENDERING = (None, "ansi", "ansi_list", "rgb_array", "rgb_array_list", "depth_array")
-# arguments that Gymnasium reads as something to import or to build from, at any depth
+# arguments that Gymnasium reads as something to import or to build an environment from, at any depth
 BUILDING = ("wrappers", "additional_wrappers", "entry_point", "vector_entry_point", "vector_kwargs")
-# `module:name`, `module.name`, a script: what environments import where they are given a string
+# `module:name`, `module.name` or a script: strings that an environment may import
 IMPORTABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d][\w./-]*|.*\.py[co]?", re.DOTALL)
 
 
-def imports_module(world: Any) -> bool:
-    """Whether to make the environment of this name imports a module that the name says: `module:id`."""
+def imports_module(world: object) -> bool:
+    """Return whether creating the environment of this name imports a module that the name contains: `module:id`."""
     return isinstance(world, str) and ":" in world and not world.startswith(("probe:", "gymnax:"))
 
 
-def typed_again(world: str, env_kwargs: Mapping[str, Any], config: AgentConfig) -> str:
-    """The options of the command line without which a saved run imports nothing; each after a space."""
+def options_to_repeat(world: str, env_kwargs: Mapping[str, Any], config: AgentConfig) -> str:
+    """Return the options that the command line needs to resume a saved run, each after a space.
+
+    They are those that import, write or open something, which a saved file must not do by itself.
+    """
     words = dict.fromkeys(key for key, _ in find_risks(env_kwargs))
     named = f" --world {shlex.quote(world)}" if imports_module(world) else ""
     modules = dict.fromkeys(path.partition(":")[0] for path in agent_of(config).get("parts", {}).values())
@@ -52,7 +56,7 @@ def typed_again(world: str, env_kwargs: Mapping[str, Any], config: AgentConfig) 
 
 
 def find_risks(env_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(argument, reason) of each that must be said again before it is used, if all that is known of it is a file."""
+    """Yield (argument, reason) for each argument that a saved file must not set by itself."""
     for key, value in env_kwargs.items():
         if key == "wrappers":
             yield from (("wrappers", reason) for reason in _of_wrappers(value))
@@ -60,7 +64,7 @@ def find_risks(env_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield from ((key, reason) for reason in _of_value(key, value))
 
 
-def _of_wrappers(given: Any) -> Iterator[str]:
+def _of_wrappers(given: object) -> Iterator[str]:
     if not isinstance(given, list | tuple):
         yield "it is not a list of names or of dictionaries with a name"
         return
@@ -78,8 +82,8 @@ def _of_wrappers(given: Any) -> Iterator[str]:
                 yield from _of_value(key, value)
 
 
-def _of_value(key: Any, value: Any) -> Iterator[str]:
-    """What is dangerous in one argument or in what it holds."""
+def _of_value(key: object, value: object) -> Iterator[str]:
+    """The reasons for which one argument, or a part of it, is dangerous."""
     name = str(key).strip().lower()
     if not isinstance(key, str) or name in BUILDING:
         yield f"{key!r} builds an environment from a description"
@@ -99,28 +103,28 @@ def _of_value(key: Any, value: Any) -> Iterator[str]:
 
 
 def find_saved_world(
-    world: Any,
+    world: object,
     env_kwargs: Mapping[str, Any] | None,
     name: str,
     saved: Mapping[str, Any],
     *,
     trusted: bool = False,
-    handling: Any = None,
+    handling: Handling | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Source:
     """The environment of a run or policy: what the caller gives, merged over what was saved.
 
     Args:
-        world: what the caller says, or None for the saved one.
-        env_kwargs: what the caller says; each argument replaces the saved one of the same name.
+        world: the caller's environment, or None for the saved one.
+        env_kwargs: the caller's arguments; each replaces the saved one of the same name.
         name: the saved name.
-        saved: the saved arguments, which apply to the environment of this name and to no other.
+        saved: the saved arguments, which apply only to the environment of this name.
         trusted: `name` and `saved` come from this process, and not from a file.
         handling: see `find_world`.
         say: called with a line on what differs from training.
 
     Raises:
-        IncompatibleCheckpoint: it has a name that its owner registers, and nobody has.
+        IncompatibleCheckpoint: the saved name is not registered in this process.
         UnsafeFile: only a file asks for something that imports, writes or opens a window.
         ConfigError: as `find_world`.
     """
@@ -134,7 +138,7 @@ def find_saved_world(
         _check_known(name)
     if world is None or (isinstance(world, str) and world == name):
         return _make(name, _merged(given, name, saved, trusted, say), handling)
-    if not isinstance(world, str) and name.startswith("<") and saved:  # an object, given again: that, or another one
+    if not isinstance(world, str) and name.startswith("<") and saved:  # perhaps the object of training, passed again
         remarks: list[str] = []
         source = _make(world, _merged(given, name, saved, trusted, remarks.append), handling)
         if source.name == name:
@@ -149,7 +153,7 @@ def find_saved_world(
 
 
 def _check_known(name: str) -> None:
-    """Refuse the name of an environment that its owner registers, where nobody has.
+    """Check that the name of an environment is registered, if it is one that a module of the user registers.
 
     Raises:
         IncompatibleCheckpoint: it is not registered.
@@ -160,26 +164,26 @@ def _check_known(name: str) -> None:
 
         if name not in gym.registry:
             raise IncompatibleCheckpoint(
-                f"the file was saved with the environment {name!r}, and {name!r} is not known here: import the module "
-                "that registers it before you use the file (on the command line: --import MODULE), or give the "
+                f"the file was saved with the environment {name!r}, and {name!r} is not registered here: import the "
+                "module that registers it before you use the file (on the command line: --import MODULE), or pass the "
                 "environment again"
             )
 
 
-def _make(world: Any, env_kwargs: dict[str, Any], handling: Any) -> Source:
+def _make(world: object, env_kwargs: dict[str, Any], handling: Handling | None) -> Source:
     return find_world(world, env_kwargs, handling)._replace(arguments=env_kwargs)
 
 
 def _merged(
     given: dict[str, Any], name: str, saved: Mapping[str, Any], trusted: bool, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Saved arguments under given ones, the saved ones checked."""
+    """The saved arguments, which are checked first, updated with the given ones."""
     kept = {key: value for key, value in saved.items() if key not in given}
     for key, reason in () if trusted else find_risks(kept):
         again = json.dumps({key: kept[key]}, default=str)
         raise UnsafeFile(
-            f"refusing to make {name} with {key}={kept[key]!r}, because only the saved file asks for it: {reason}; to "
-            f"allow it, pass env_kwargs={again} (--env '{key}={json.dumps(kept[key], default=str)}')"
+            f"refusing to create {name} with {key}={kept[key]!r}, because only the saved file asks for it: {reason}; "
+            f"to allow it, pass env_kwargs={again} (--env '{key}={json.dumps(kept[key], default=str)}')"
         )
     if kept.get("wrappers"):
         kept["wrappers"] = normal_wrappers(kept["wrappers"])
@@ -193,8 +197,8 @@ def _merged(
     return {**kept, **given}
 
 
-def written(value: Any) -> str:
-    """A value as a file holds it, in which a tuple is a list; of what no file holds its description."""
+def written(value: object) -> str:
+    """Return a value as JSON, in which a tuple is a list, or its description if JSON cannot hold it."""
     try:
         return json.dumps(value, sort_keys=True)
     except (TypeError, ValueError):

@@ -1,24 +1,26 @@
-"""Plain Python. Agents and networks of your own in saved files: what is written of them, and how they are found again.
+"""Plain Python. Find the agent and the network that a saved file names, also those of your own.
 
-A file never makes bellmax import a module. An agent or network of your own is found where its module is imported
-already, or its name registered; otherwise the error says which module to import.
+A file never makes bellmax import a module. An agent or network of your own is found if its module is imported already
+or its name registered; otherwise the error says which module to import.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from bellmax.agent_config import AgentConfig
 from bellmax.catalog import AGENTS, agent_class
 from bellmax.contracts import ConfigError, IncompatibleCheckpoint
 from bellmax.registry import Registry, place_of, present
 
+Thing = TypeVar("Thing")
+
 
 def agent_of(config: AgentConfig) -> dict[str, Any]:
-    """What a file says of an agent: its name, and where those of its parts stand that are not bellmax's own.
+    """Return what a file says about an agent: its name, and the modules of its parts that are not bellmax's own.
 
-    The name of an agent that nobody registered is `module:Class`.
+    The name of an agent that is not registered is `module:Class`.
     """
     cls, parts = type(config), dict[str, str]()
     name = config.name if config.name in AGENTS.built_in and AGENTS.place(config.name) == place_of(cls) else None
@@ -32,30 +34,31 @@ def agent_of(config: AgentConfig) -> dict[str, Any]:
 
 
 def saved_class(card: Mapping[str, Any]) -> type[AgentConfig]:
-    """The class of the agent in a file; its network is there too.
+    """Return the class of the agent in a file, after its network has been found.
 
     Raises:
         UnsafeFile: a module that the file names is not imported.
-        IncompatibleCheckpoint: an imported module no longer has it, or no such name is registered.
+        IncompatibleCheckpoint: an imported module does not have it, or its name is not registered.
     """
     name, parts = card["agent"], card.get("parts", {})
     network = card["hyper_parameters"].get("network", "auto")
     if network != "auto" and network not in _torsos():
-        make = _find(_torsos(), network, parts, callable)
+        make = _find("network", _torsos().find, network, parts, callable)
         if ":" not in network:
             _torsos()[network] = make
     if name in AGENTS:
         return AGENTS[name]
-    found: type[AgentConfig] = _find(AGENTS, name, parts, _is_agent)
-    return found
+    return _find("agent", agent_class, name, parts, _is_agent)
 
 
-def _find(registry: Registry[Any], name: str, parts: Mapping[str, str], suits: Any) -> Any:
-    kind = registry.kind
+def _find(
+    kind: str, find: Callable[[str], Thing], name: str, parts: Mapping[str, str], suits: Callable[[object], bool]
+) -> Thing:
     if path := name if ":" in name else parts.get(kind):
-        return present(kind, path, suits)
+        thing: Thing = present(kind, path, suits)
+        return thing
     try:
-        return agent_class(name) if registry is AGENTS else registry.find(name)
+        return find(name)
     except ConfigError as error:
         raise IncompatibleCheckpoint(
             f"the file was saved with the {kind} {name!r}, which is not registered here: import the module that "
@@ -63,7 +66,7 @@ def _find(registry: Registry[Any], name: str, parts: Mapping[str, str], suits: A
         ) from error
 
 
-def _is_agent(thing: Any) -> bool:
+def _is_agent(thing: object) -> bool:
     return isinstance(thing, type) and issubclass(thing, AgentConfig)
 
 

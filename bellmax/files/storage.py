@@ -1,4 +1,4 @@
-"""Plain Python. Every file that bellmax writes goes through here: the old content or the new, nothing between."""
+"""Plain Python. Write and read files safely: a reader sees the old content or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,34 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bellmax.contracts import ConfigError, CorruptCheckpoint, IncompatibleCheckpoint, ResourceError, UnsafeFile
+from bellmax.contracts import (
+    ArrayDict,
+    ConfigError,
+    CorruptCheckpoint,
+    IncompatibleCheckpoint,
+    Json,
+    ResourceError,
+    UnsafeFile,
+)
 
-# what using the content of a file raises where it is not what bellmax wrote
-FORMAT = 1  # of everything in a run's folder
+FORMAT = 1  # version of every file in a run's folder
+# exceptions that using the content of a file raises where bellmax did not write it
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 def write(path: Path, data: bytes | str) -> None:
-    """Write to a temporary name beside `path`, sync, rename, sync the folder.
+    """Write a file so that it survives a crash: to a temporary file beside `path`, then renamed; both are synced.
 
     Raises:
-        ResourceError: the disk is full, read-only or otherwise refuses; `path` is then untouched.
+        ResourceError: the disk is full or read-only, or fails in another way; `path` then has its old content.
     """
     data = data.encode() if isinstance(data, str) else data
     temporary: str | None = None
-    state = "nothing was changed there"
+    state = "its old content is unchanged"
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
@@ -34,7 +43,7 @@ def write(path: Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-        state = "its content is new, but may not outlast a power failure"
+        state = "it has its new content, which may not survive a power failure"
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -48,13 +57,13 @@ def write(path: Path, data: bytes | str) -> None:
         raise ResourceError(f"cannot write {path}: {error.strerror}; {state}") from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON; see `write`."""
+def write_json(path: Path, value: Json) -> None:
+    """Write `value` as indented JSON; see `write`."""
     write(path, json.dumps(value, indent=2, allow_nan=True) + "\n")
 
 
-def finite(value: Any) -> Any:
-    """`value` with None for each NaN and infinity, which strict JSON does not have."""
+def finite(value: Json) -> Json:
+    """Return `value` with None for each NaN and infinity, which strict JSON does not have."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -62,80 +71,82 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+def read_json(path: Path) -> Json:
+    """Return the content of a JSON file.
 
     Raises:
-        CorruptCheckpoint: it is missing or is not JSON.
+        CorruptCheckpoint: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        content: Json = json.loads(path.read_text())
+        return content
     except OSError as error:
         raise CorruptCheckpoint(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise CorruptCheckpoint(f"{path} is not the JSON that bellmax wrote: {error}") from error
 
 
-def check_format(card: Any, path: Path) -> None:
-    """Refuse what a newer version has written.
+def check_format(card: Json, path: Path) -> dict[str, Any]:
+    """Return the dictionary that a JSON file holds, if this version can read it; its entries are not checked.
 
     Raises:
-        IncompatibleCheckpoint: the format is newer than this version.
-        CorruptCheckpoint: it is none.
+        IncompatibleCheckpoint: a newer version wrote it.
+        CorruptCheckpoint: it has no valid format.
     """
     found = card.get("format") if isinstance(card, dict) else None
-    if type(found) is not int or found < FORMAT:
-        raise CorruptCheckpoint(f"{path} is not what bellmax wrote: its format is {found!r}")
+    if not isinstance(card, dict) or type(found) is not int or found < FORMAT:
+        raise CorruptCheckpoint(f"bellmax did not write {path}: its format is {found!r}")
     if found > FORMAT:
-        raise IncompatibleCheckpoint(f"{path} is of format {found!r}, this version reads {FORMAT}; update bellmax")
+        raise IncompatibleCheckpoint(f"{path} has format {found!r}, and this version reads {FORMAT}; update bellmax")
+    return card
 
 
 def inner_folder(path: Path) -> Path:
-    """A folder inside a run's folder, made if it is not there.
+    """Return a folder inside a run's folder, which is created if it does not exist.
 
     Raises:
-        UnsafeFile: it is a link, so that what is written or removed there would be somebody else's.
-        ResourceError: it cannot be made.
+        UnsafeFile: it is a link: files would be written or removed in another folder.
+        ResourceError: it cannot be created.
     """
     refuse_link(path)
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
-        raise ResourceError(f"cannot make folder {path}: {error.strerror}") from error
+        raise ResourceError(f"cannot create folder {path}: {error.strerror}") from error
     return path
 
 
 def refuse_link(path: Path) -> None:
-    """Refuse what would lead out of a run's folder.
+    """Check that a path does not lead out of a run's folder.
 
     Raises:
         UnsafeFile: it is a link.
     """
     if path.is_symlink():
-        raise UnsafeFile(f"{path} is a link, and a run uses only its own folder; put what it leads to in its place")
+        raise UnsafeFile(f"{path} is a link, and a run uses only its own folder; replace the link by what it leads to")
 
 
 def make_folder(path: Path) -> None:
-    """A new folder, proven writable.
+    """Create a folder and check that it can be written to.
 
     Raises:
-        ConfigError: it exists and is not empty, is a file, or cannot be written.
+        ConfigError: it exists and is not empty, is a file, or cannot be written to.
     """
     if path.is_dir() and any(path.iterdir()):
         raise ConfigError(
-            f"output folder {path} exists already; name another one, or give if_exists='number', 'resume' or 'replace' "
-            "(--if-exists)"
+            f"output folder {path} exists already; choose another one, or pass if_exists='number', 'resume' or "
+            "'replace' (--if-exists)"
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise ConfigError(f"cannot write to output folder {path}: {error.strerror}; name another one") from error
+        raise ConfigError(f"cannot write to output folder {path}: {error.strerror}; choose another one") from error
 
 
-def fingerprint(card: dict[str, Any], arrays: dict[str, Any]) -> str:
-    """SHA-256 of a policy's card and of its arrays, their names, types and shapes."""
+def fingerprint(card: Mapping[str, Json], arrays: ArrayDict) -> str:
+    """Return the SHA-256 of a policy's card and of its arrays, with their names, types and shapes."""
     digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

@@ -1,17 +1,19 @@
-"""NumPy. Data as people have them: lists, flags as numbers, columns; read where nothing is lost, else refused."""
+"""NumPy. Convert the data that users give (lists, flags as numbers, columns) to arrays, where nothing is lost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from bellmax.contracts import ConfigError, Masked
 
+Observations: TypeAlias = "np.ndarray | Masked | tuple[Observations, ...] | dict[str, Observations]"  # each [n, ...]
 
-def tidy_tree(name: str, value: Any) -> Any:
-    """Observations as arrays: a tuple, `Masked` or dictionary of parts keeps its form.
+
+def tidy_tree(name: str, value: object) -> Observations:
+    """Return observations as arrays; a tuple, `Masked` or dictionary of parts keeps its form.
 
     Raises:
         ConfigError: a part is not an array of numbers.
@@ -25,8 +27,8 @@ def tidy_tree(name: str, value: Any) -> Any:
     return as_array(name, value)
 
 
-def as_array(name: str, value: Any) -> Any:
-    """`value` as an array.
+def as_array(name: str, value: object) -> np.ndarray:
+    """Return `value` as an array of numbers.
 
     Raises:
         ConfigError: it has rows of different lengths, or something that is not a number.
@@ -34,20 +36,20 @@ def as_array(name: str, value: Any) -> Any:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{name}: its rows are not of one shape, or are not numbers: {error}") from error
+        raise ConfigError(f"`{name}` must be rows of numbers, all of one shape: {error}") from error
     if array.dtype.kind not in "biuf":
-        raise ConfigError(f"{name} is {array.dtype}; give numbers")
+        raise ConfigError(f"`{name}` must be numbers; got {array.dtype}")
     return array
 
 
-def tidy_row(name: str, value: Any) -> Any:
-    """One number per step [n]; also of a column [n, 1]."""
+def tidy_row(name: str, value: object) -> np.ndarray:
+    """Return one number per step [n], also from a column [n, 1]."""
     array = as_array(name, value)
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
-def tidy_flags(name: str, value: Any) -> Any:
-    """Flags as bool, also where they are 0 and 1 of another type; a column only where there is one flag per step.
+def tidy_flags(name: str, value: object) -> np.ndarray:
+    """Return flags as bool, also where they are 0 and 1 of another type, or a column with one flag per step.
 
     Raises:
         ConfigError: one is neither 0 nor 1; the message names the first.
@@ -55,13 +57,14 @@ def tidy_flags(name: str, value: Any) -> Any:
     array = as_array(name, value) if name.endswith(".mask") else tidy_row(name, value)
     if array.dtype.kind == "b":
         return array
-    bad: Any = np.flatnonzero(((array != 0) & (array != 1)).reshape(len(array), -1).any(axis=1)) if array.ndim else []
-    if len(bad):
-        raise ConfigError(f"row {bad[0]}: {name} is {array[bad[0]]}; a flag is False or True, or 0 or 1")
+    if array.ndim:
+        bad = np.flatnonzero(((array != 0) & (array != 1)).reshape(len(array), -1).any(axis=1))
+        if bad.size:
+            raise ConfigError(f"row {bad[0]}: {name} is {array[bad[0]]}; a flag must be False or True, or 0 or 1")
     return array.astype(np.bool_)
 
 
-def tidy_reward(value: Any) -> Any:
-    """Rewards as numbers; flags count as 0 and 1."""
+def tidy_reward(value: object) -> np.ndarray:
+    """Return rewards as numbers; flags count as 0 and 1."""
     array = tidy_row("reward", value)
     return array.astype(np.float32) if array.dtype.kind == "b" else array

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bellmax.agent_config import AgentConfig, is_tabular
+from bellmax.agent_config import AgentConfig
+from bellmax.catalog import is_tabular
 from bellmax.contracts import ConfigError, Masked
 from bellmax.files.dataset import Dataset
 from bellmax.loops.loop import Loop

@@ -9,7 +9,7 @@ import numpy as np
 from bellmax import spaces
 from bellmax.contracts import Array, Box, Experience, Leaf, Masked, Space, Transition
 from bellmax.files import checkpoint
-from bellmax.files.dataset import Dataset, cut, join
+from bellmax.files.dataset import Dataset, cut, join_data
 
 
 def find_faults(data: Dataset, space: Space, n_actions: int, in_order: bool = False) -> list[str]:
@@ -144,4 +144,4 @@ def from_memory(config: Any, agent: Any, space: Space, memory: Any) -> Dataset:
             step = jax.tree.map(np.asarray, step)
         terminated = step.discount == 0.0
         parts.append(Dataset(step.obs, step.action, step.reward, terminated, over & ~terminated, step.next_obs))
-    return join(parts)
+    return join_data(parts)

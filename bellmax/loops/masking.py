@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bellmax.agent_config import is_tabular
+from bellmax.catalog import is_tabular
 from bellmax.contracts import Box, EnvWarning, Masked
 from bellmax.sources import Source
 from bellmax.stderr import warn

@@ -155,7 +155,7 @@ class DataNetwork:
     def restore(self, seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> OfflineState:
         """The inverse of a checkpoint."""
         del step  # its random numbers follow from the clock
-        return checkpoint.from_arrays(self.start(seeds), arrays, "checkpoint")  # type: ignore[no-any-return]
+        return checkpoint.from_arrays(self.start(seeds), arrays, "checkpoint")
 
 
 @in_32_bits

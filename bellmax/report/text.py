@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bellmax.contracts import FloatArray, IntArray, counted
-from bellmax.files.saved_environments import typed_again
+from bellmax.files.saved_environments import options_to_repeat
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
 from bellmax.summary_statistics import MIN_SEEDS, Summary
@@ -58,7 +58,7 @@ def describe_run(run: Any) -> str:
         parts.append(describe_optimality(run.steps_to_optimal(), run.unit.removesuffix("s")))
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
-        named = typed_again(run.world, run.env_kwargs, run.config)  # what only a file says is not done
+        named = options_to_repeat(run.world, run.env_kwargs, run.config)  # what only a file says is not done
         parts += [f"next: bellmax eval {shlex.quote(str(run.folder))} --episodes 100{named}"]
     return render(*parts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -120,6 +120,8 @@ class TabularAgent(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class TabularConfig(AgentConfig):
     """What every learner with a table, or with tile-coded weights, has."""
+
+    family: ClassVar[Literal["table", "network", ""]] = "table"
 
     exploration: Literal["epsilon-greedy", "boltzmann", "ucb"] = setting(
         "epsilon-greedy",

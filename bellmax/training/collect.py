@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from bellmax.arguments import check_call, integer, real
-from bellmax.contracts import ConfigError, Masked
+from bellmax.contracts import BoolArray, ConfigError, Masked
 from bellmax.dispatch import in_32_bits
-from bellmax.files.dataset import Dataset, join, stack_trees
+from bellmax.files.dataset import Dataset, join_data, stack_trees
 from bellmax.loops.masking import with_masks
 from bellmax.sources import Source, find_world
 from bellmax.training.actors import find_actors
@@ -97,7 +97,12 @@ def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilo
     finally:
         worlds.close()
     whole, valid = stack_trees(np.stack, taken)
-    return join([stack_trees(lambda x, i=i: x[0][valid[:, i], i], [whole]) for i in range(valid.shape[1])])
+    return join_data([stack_trees(functools.partial(_column, valid[:, i], i), [whole]) for i in range(valid.shape[1])])
+
+
+def _column(valid: BoolArray, i: int, arrays: list[np.ndarray]) -> np.ndarray:
+    """The valid rows of environment `i` in the one of `arrays`, [T, N, ...]."""
+    return np.asarray(arrays[0][valid, i])
 
 
 def _begun_anew(fresh: Any, carry: Any, over: Any) -> Any:
@@ -120,7 +125,7 @@ def _in_compiled(policy: Policy | None, source: Source, steps: int, seed: int, e
     arrays = {} if policy is None else policy.arrays
     play = _player(source.compile, policy and policy.config, source.space, source.n_actions, steps)
     data = play(arrays, make_key(seed), np.float32(1.0 if policy is None else epsilon))
-    return join([jax.tree.map(np.asarray, data)])
+    return join_data([jax.tree.map(np.asarray, data)])
 
 
 @functools.lru_cache(maxsize=4)

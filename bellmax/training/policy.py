@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bellmax import spaces
-from bellmax.agent_config import AgentConfig, is_tabular
+from bellmax.agent_config import AgentConfig
+from bellmax.catalog import is_tabular
 from bellmax.contracts import ConfigError, Masked, RunWarning, Space, counted
 from bellmax.files import storage
 from bellmax.files.policy_files import PolicyParts, find_policy, read_files, save_policy

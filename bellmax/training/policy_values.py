@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bellmax import spaces
-from bellmax.agent_config import is_tabular
+from bellmax.catalog import is_tabular
 from bellmax.contracts import Masked, Space
 from bellmax.dispatch import in_32_bits, near
 

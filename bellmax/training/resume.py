@@ -12,7 +12,7 @@ from bellmax.contracts import BellmaxError, ConfigError, CorruptCheckpoint
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, storage
 from bellmax.files.data_sources import name_of, read_data
-from bellmax.files.saved_environments import find_saved_world, typed_again, written
+from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
 from bellmax.loops import choosing
 from bellmax.loops.loop import Loop
 from bellmax.loops.masking import as_asked
@@ -69,7 +69,7 @@ def resume(
     if elsewhere:
         check_saved(source.arguments)
         run.env_kwargs = dict(source.arguments)
-    step, groups = checkpoint.load(folder_of(run))
+    step, groups = checkpoint.load_groups(folder_of(run))
     check_step(step, run.steps, groups)
     run.drop_after(step)
     ended = step == run.steps and not groups  # all is learned, and what is left is to evaluate
@@ -167,7 +167,7 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
         if run.folder is not None and run.policies:
             say(f"stopped; what was learned before is saved in {run.folder}")
             if (run.folder / checkpoint.MANIFEST).is_file():
-                again = typed_again(run.world, run.env_kwargs, run.config)
+                again = options_to_repeat(run.world, run.env_kwargs, run.config)
                 say(f"next: bellmax resume {shlex.quote(str(run.folder))}{again}")
         raise
     return run

@@ -110,7 +110,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
     path = path_of("folder", folder)
     card = run_files.read_card(path)
     try:
-        run_files.check_plan(card)
+        run_files.check_card(card)
         config = build(saved_class(card), card["hyper_parameters"])
         history = (path / "history.csv").read_text()
         run = Run(
@@ -138,7 +138,7 @@ def read_result(run: Run, path: Path) -> None:
     Raises:
         CorruptCheckpoint: they are damaged.
     """
-    result = storage.read_json(path)
+    result: Any = storage.read_json(path)  # checked as it is used
     try:
         run.scores = [np.nan if score is None else float(score) for score in result["scores"]]
         run.evaluations = [

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from bellmax.agent_config import AgentConfig, is_tabular
+from bellmax.agent_config import AgentConfig
 from bellmax.arguments import integer, is_integer, keywords
+from bellmax.catalog import is_tabular
 from bellmax.contracts import ConfigError
 from bellmax.envs.making import normal_wrappers
 from bellmax.sources import Source

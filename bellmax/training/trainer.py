@@ -220,7 +220,7 @@ class Trainer:
             {**loop.dump(state), **to_own(clock, parts, [scales[self.run.seeds.index(seed)] for seed in seeds])}
             for state, clock, parts, seeds in zip(self.states, self.clocks, self.parts, self.groups, strict=True)
         ]
-        checkpoint.save(self.run.folder, min(self.clocks), groups)
+        checkpoint.save_groups(self.run.folder, min(self.clocks), groups)
         end = time.monotonic()
         self.due = end + SAVE_SECONDS * max(1.0, end - begin)
 
@@ -230,7 +230,7 @@ class Trainer:
         if self.run.folder is not None:
             saved_runs.save(self.run)
             saved_runs.save_experience(self.run)
-            checkpoint.save(self.run.folder, self.run.steps, [])
+            checkpoint.save_groups(self.run.folder, self.run.steps, [])
 
     def read_own(self, g: int, arrays: dict[str, Any]) -> dict[str, Any]:
         """Take what is ours of a group's checkpoint; returns the rest, which is the loop's. Raises as `from_own`."""
