@@ -40,7 +40,7 @@ def test_the_loss_is_the_squared_distance_to_the_lambda_returns() -> None:
     q = np.take_along_axis(np.asarray(values(batch[0].transition.obs._replace(mask=jnp.ones_like(masks[0])))),
                            action[..., None], axis=-1)[..., 0]  # fmt: skip
     aim = lambda_returns(steps, over, np.asarray(values(batch[0].transition.next_obs)).max(axis=-1))
-    learned, learned = jax.jit(agent.learn)(state, batch, make_key(1))
+    trained, learned = jax.jit(agent.learn)(state, batch, make_key(1))
     np.testing.assert_allclose(learned.metrics["loss"], np.mean(weight * (aim - q) ** 2), rtol=1e-4)
     np.testing.assert_allclose(learned.metrics["q"], q.mean(), rtol=1e-4)
-    assert learned.updates == 1
+    assert trained.updates == 1
