@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,24 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Array: TypeAlias = "jax.Array"
-PyTree: TypeAlias = Any
 ArrayDict: TypeAlias = dict[str, np.ndarray]  # by name, of any type and shape
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 HostObs: TypeAlias = "npt.NDArray[Any] | tuple[HostObs, ...]"  # observations of a host environment, part by part
+Arrays: TypeAlias = "Array | tuple[Arrays, ...]"  # (), where there is nothing
+ArrayTree: TypeAlias = "Array | tuple[ArrayTree, ...] | Mapping[str, ArrayTree]"
+
+Seen = TypeVar("Seen")
+Mask = TypeVar("Mask")
+
+
+class Masked(NamedTuple, Generic[Seen, Mask]):
+    """An observation with the actions that are allowed in it: `mask` [A] bool. Also the space of such observations."""
+
+    obs: Seen
+    mask: Mask
+
+
+Obs: TypeAlias = "Array | Masked[Obs, Array] | tuple[Obs, ...]"  # an observation, as its `Space` says
 
 
 class Transition(NamedTuple):
@@ -30,32 +44,28 @@ class Transition(NamedTuple):
     when the environment then reset itself.
     """
 
-    obs: Any
-    action: Any
-    reward: Any
-    discount: Any
-    next_obs: Any
+    obs: Obs
+    action: Array
+    reward: Array
+    discount: Array
+    next_obs: Obs
 
 
 class Experience(NamedTuple):
-    """A transition as a replay memory keeps it.
+    """A transition as a replay buffer stores it.
 
     Attributes:
         transition: one step.
         over: the episode ended with it, terminated or truncated; the environment's next row belongs to another one.
-        carry: what a recurrent network remembered before it, else ().
+        carry: the state of a memory cell before it, else ().
     """
 
     transition: Transition
-    over: Any
-    carry: Any = ()
+    over: Array
+    carry: Arrays = ()
 
 
-class Masked(NamedTuple):
-    """An observation with the actions that are allowed in it: `mask` [A] bool. Also the space of such observations."""
-
-    obs: Any
-    mask: Any
+Batch: TypeAlias = Transition | Experience  # of transitions [B], or of sequences [B, L]
 
 
 class Discrete(NamedTuple):
@@ -92,27 +102,36 @@ class Named(NamedTuple):
     """Parts with names, as in a dictionary; one observation is the tuple of its parts, in this order."""
 
     names: tuple[str, ...]
-    parts: tuple[Any, ...]
+    parts: tuple[Space, ...]
 
 
 Leaf: TypeAlias = "Discrete | MultiDiscrete | Box"
-Space: TypeAlias = "Leaf | Masked | Named | tuple[Space, ...]"
+Space: TypeAlias = "Leaf | Masked[Space, Space] | Named | tuple[Space, ...]"
 
 
-State: TypeAlias = Any  # a pytree of arrays that only its own functions look into
-Carry: TypeAlias = Any  # a pytree: what acting remembers within an episode, or ()
-Obs: TypeAlias = Any  # an observation, as its Space says
+S = TypeVar("S")  # the state of an agent
+C = TypeVar("C")  # the carry of its acting
+M = TypeVar("M")  # the state of its memory
+S_contra = TypeVar("S_contra", contravariant=True)
+M_contra = TypeVar("M_contra", contravariant=True)
 
 
-class Add(Protocol):
-    """How a memory takes a step of every environment [N]."""
+class Add(Protocol[M]):
+    """Store one step of every environment."""
 
-    def __call__(self, state: State, experience: Experience, valid: Any = None, /) -> State:
-        """The memory with it, but for rows that are not `valid` [N]."""
+    def __call__(self, state: M, experience: Experience, valid: Array | None = None, /) -> M:
+        """Return the memory with `experience` [N], except for rows that are not `valid` [N]."""
 
 
-class Memory(NamedTuple):
-    """What an agent learns from: pure functions on one state.
+class Sample(Protocol[M_contra]):
+    """Draw a batch."""
+
+    def __call__(self, state: M_contra, key: Array, updates: Array, /) -> tuple[Batch, Array, Array]:
+        """Return (batch, weight [B], index [B]) after so many gradient steps."""
+
+
+class Memory(NamedTuple, Generic[M]):
+    """What an agent learns from: pure functions on one state, of type `M`.
 
     Attributes:
         init: `init() -> state`, empty.
@@ -123,23 +142,53 @@ class Memory(NamedTuple):
         close: `close(state) -> state`, the newest step of every environment ends its episode, which was cut off.
     """
 
-    init: Callable[[], State]
-    add: Add
-    sample: Callable[[State, Array, Any], tuple[Any, Array, Any]]
-    update: Callable[[State, Any, Array], State]
-    close: Callable[[State], State]
+    init: Callable[[], M]
+    add: Add[M]
+    sample: Sample[M]
+    update: Callable[[M, Array, Array], M]
+    close: Callable[[M], M]
 
 
-class Agent(NamedTuple):
+class LearnReport(NamedTuple):
+    """What one gradient step reports: new priorities [B], and means over the batch by name."""
+
+    priority: Array
+    metrics: dict[str, Array]
+
+
+class Act(Protocol[S_contra, C]):
+    """Choose an action, exploring."""
+
+    def __call__(self, state: S_contra, carry: C, obs: Obs, key: Array, t: Array, /) -> tuple[Array, C]:
+        """Return (action, carry) for ONE observation at environment step `t`."""
+
+
+class Learn(Protocol[S]):
+    """Take one gradient step."""
+
+    def __call__(self, state: S, batch: tuple[Batch, Array], key: Array, /) -> tuple[S, LearnReport]:
+        """Return (state, report) for a batch and its weights [B]."""
+
+
+class QValues(Protocol[S_contra, C]):
+    """Value the actions."""
+
+    def __call__(self, state: S_contra, carry: C, obs: Obs, /) -> tuple[Array, C]:
+        """Return (q [A], carry) for ONE observation."""
+
+
+class Agent(NamedTuple, Generic[S, C, M]):
     """A deep agent: pure functions on one state pytree. `t` counts environment steps and belongs to the loop.
+
+    `S` is the type of its state, `C` of its carry within an episode, and `M` of the state of its memory.
 
     Attributes:
         init: `init(key) -> state`; `state.updates` counts gradient steps.
         begin: `begin(key, rank) -> carry`, at the start of an episode in the environment of `rank` (0 for the first of
-            the environments side by side, 1 for the last): what acting remembers within an episode, or ().
+            the environments side by side, 1 for the last).
         act: `act(state, carry, obs, key, t) -> (action, carry)`, exploring, for ONE observation.
         remembered: `remembered(carry)`, the part of a carry that learning needs, or ().
-        learn: `learn(state, (batch, weight [B]), key) -> (state, learned)`, one gradient step.
+        learn: `learn(state, (batch, weight [B]), key) -> (state, report)`, one gradient step.
         q_values: `q_values(state, carry, obs) -> (q [A], carry)`, for ONE observation.
         actor: `actor(state) -> state`, without what only learning needs.
         parameters: `parameters(state) -> arrays` of NumPy, by name.
@@ -148,16 +197,16 @@ class Agent(NamedTuple):
             observation, and nothing else; None where they are more than that.
     """
 
-    init: Callable[[Array], State]
-    begin: Callable[[Array, Any], Carry]
-    act: Callable[[State, Carry, Obs, Array, Any], tuple[Array, Carry]]
-    remembered: Callable[[Carry], Any]
-    learn: Callable[[State, tuple[Any, Array], Array], tuple[State, Any]]
-    q_values: Callable[[State, Carry, Obs], tuple[Array, Carry]]
-    actor: Callable[[State], State]
-    parameters: Callable[[State], dict[str, Any]]
-    memory: Memory
-    values: Callable[[Any, Any], Array] | None = None
+    init: Callable[[Array], S]
+    begin: Callable[[Array, Array], C]
+    act: Act[S, C]
+    remembered: Callable[[C], Arrays]
+    learn: Learn[S]
+    q_values: QValues[S, C]
+    actor: Callable[[S], S]
+    parameters: Callable[[S], dict[str, npt.NDArray[Any]]]
+    memory: Memory[M]
+    values: Callable[[Any, Array | None], Array] | None = None
 
 
 class BellmaxError(Exception):

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         Transition,
     )
     from bellmax.deep.algorithm import ReplayAlgorithm
-    from bellmax.deep.following import Part, copied, mean_of_copies, polyak
+    from bellmax.deep.following import Follower, copied, mean_of_copies, polyak
     from bellmax.deep.method import Bootstrap, Look, Method, Metrics, Net, Network, Output, allowed
     from bellmax.envs.compiled_gymnasium import as_gymnasium
     from bellmax.envs.functional import World
@@ -78,6 +78,7 @@ _HOME = {
     "Box": "bellmax.contracts",
     "Discrete": "bellmax.contracts",
     "Experience": "bellmax.contracts",
+    "Follower": "bellmax.deep.following",
     "LearningConfig": "bellmax.tabular.agent",
     "Look": "bellmax.deep.method",
     "Masked": "bellmax.contracts",
@@ -90,7 +91,6 @@ _HOME = {
     "Network": "bellmax.deep.method",
     "Now": "bellmax.tabular.agent",
     "Output": "bellmax.deep.method",
-    "Part": "bellmax.deep.following",
     "ReplayAlgorithm": "bellmax.deep.algorithm",
     "Shape": "bellmax.tabular.agent",
     "Space": "bellmax.contracts",
@@ -152,7 +152,7 @@ __all__ = [  # noqa: RUF022 - what belongs together stands together
     "TabularAgent", "TabularConfig", "LearningConfig", "Shape", "Step", "Now", "kernel", "find_behavior", "value",
     "change", "largest", "greedy", "mean_value", "uniform",
     "ReplayAlgorithm", "Method", "Output", "Net", "Metrics", "Look", "Bootstrap", "allowed", "bellman", "distributions",
-    "Part", "copied", "polyak", "mean_of_copies", "Agent", "Memory", "Experience", "Transition",
+    "Follower", "copied", "polyak", "mean_of_copies", "Agent", "Memory", "Experience", "Transition",
     "Network", "flat", "flat_size",
     "World", "Box", "Discrete", "MultiDiscrete", "Named", "Masked", "Space", "Array", "check_world", "as_gymnasium",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import bellmax as bx
 from bellmax.agent_config import setting
-from bellmax.deep.following import Part, mean_of_copies
+from bellmax.deep.following import Follower, mean_of_copies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Averaged:
 
     copies: int = setting(5, "copies of the network that the target is the mean of", low=1)
 
-    def target(self) -> Part:
+    def target(self) -> Follower:
         """How the target network follows the network."""
         return mean_of_copies(self.copies, self.target_period)
 

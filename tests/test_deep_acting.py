@@ -9,8 +9,8 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import Box, Masked
-from bellmax.deep.acting import Carry
 from bellmax.deep.building import build
+from bellmax.deep.state import Carry
 from bellmax.keys import make_key
 from bellmax.networks.network import with_noise
 

@@ -30,6 +30,7 @@ FLOORS = [
         "distributions",
         "schedules",
         "exploration",
+        "trees",
         "summary_statistics",
     ],
     ["mdp", "solving", "envs"],

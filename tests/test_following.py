@@ -13,7 +13,7 @@ import bellmax as bx
 from bellmax.contracts import Box
 from bellmax.deep.averaging import policy_average
 from bellmax.deep.building import build
-from bellmax.deep.following import Part, chained, copied, mean_of_copies, polyak
+from bellmax.deep.following import Follower, chained, copied, mean_of_copies, polyak
 from bellmax.deep.resets import resetting
 from bellmax.envs.probes import PROBES
 from bellmax.keys import make_key
@@ -24,7 +24,7 @@ from averaged_dqn import Averaged, AveragedDQN, AveragedIQN
 KEY, SPACE = make_key(0), Box((3,))
 
 
-def followed(part: Part, steps: int, start: float = 0.0) -> list[Any]:
+def followed(part: Follower, steps: int, start: float = 0.0) -> list[Any]:
     """The states of a part while the parameters are 1, 2, 3, ..."""
     state, seen = part.init(jnp.full(2, start)), []
     for k in range(1, steps + 1):

@@ -3,58 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Array, Space
+from bellmax.contracts import Act, Array, Obs, QValues, Space
 from bellmax.deep.building import blank_cell
 from bellmax.deep.config import DeepConfig
 from bellmax.deep.method import Method, Network, mask_of
+from bellmax.deep.state import NOTHING, Carry, LearnerState
 from bellmax.exploration import boltzmann, epsilon_greedy, ladder
-
-
-class Carry(NamedTuple):
-    """What acting remembers within an episode; parts that the agent does not need are ().
-
-    Attributes:
-        rank: of this world among those side by side, 0 to 1.
-        member: the network that this episode follows.
-        cell: of a recurrent network.
-    """
-
-    rank: Any = ()
-    member: Any = ()
-    cell: Any = ()
-
-
-def remembered(carry: Any) -> Any:
-    """The part of a carry that learning needs."""
-    return carry.cell if carry else ()
+from bellmax.networks.packing import Params
 
 
 def make_actor(
-    config: DeepConfig, method: Method, network: Callable[[Any, Any], Network], space: Space, steps: int
-) -> tuple[Any, Any, Any]:
+    config: DeepConfig,
+    method: Method[Any, Any],
+    network: Callable[[Params, Array | None], Network[Any, Any]],
+    space: Space,
+    steps: int,
+) -> tuple[Callable[[Array, Array], Carry], Act[LearnerState, Carry], QValues[LearnerState, Carry]]:
     """The three functions of an agent that act: (begin, act, q_values)."""
     blank = blank_cell(config, space)
 
-    def begin(key: Array, rank: Any) -> Any:
+    def begin(key: Array, rank: Array) -> Carry:
         carry = Carry(
-            jnp.float32(rank) if config.exploration == "ladder" else (),
-            jax.random.randint(key, (), 0, method.n_members) if method.n_members else (),
+            jnp.float32(rank) if config.exploration == "ladder" else NOTHING,
+            jax.random.randint(key, (), 0, method.n_members) if method.n_members else NOTHING,
             blank,
         )
-        return carry if jax.tree.leaves(carry) else ()
+        return carry if jax.tree.leaves(carry) else NOTHING
 
-    def look(net: Network, carry: Any, obs: Any) -> tuple[Any, Any]:
+    def look(net: Network[Any, Any], carry: Carry, obs: Obs) -> tuple[Any, Carry]:
         if config.recurrent == "none":
             return net(obs), carry
         cell, seen = net.remember(carry.cell, net.features(obs))
         return net.head(seen), carry._replace(cell=cell)
 
-    def act(state: Any, carry: Any, obs: Any, key: Array, t: Array) -> tuple[Array, Any]:
+    def act(state: LearnerState, carry: Carry, obs: Obs, key: Array, t: Array) -> tuple[Array, Carry]:
         noise, coin = jax.random.split(key) if config.noisy else (key, key)
         output, after = look(network(state.params, noise if config.noisy else None), carry, obs)
         mask = mask_of(obs)
@@ -65,7 +52,7 @@ def make_actor(
         epsilon = ladder(epsilon, carry.rank) if config.exploration == "ladder" else epsilon
         return epsilon_greedy(q, epsilon, coin, mask), after
 
-    def q_values(state: Any, carry: Any, obs: Any) -> tuple[Array, Any]:
+    def q_values(state: LearnerState, carry: Carry, obs: Obs) -> tuple[Array, Carry]:
         output, after = look(network(state.params, None), carry, obs)
         return method.values(output, mask_of(obs)), after
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from bellmax.contracts import Agent, Experience, Memory, Space
+from bellmax.contracts import Experience, Memory, Space
 from bellmax.deep import munchausen, targets
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.cql import conservative
-from bellmax.deep.following import Part, copied, polyak
+from bellmax.deep.following import Follower, copied, polyak
 from bellmax.deep.learner import make_agent
 from bellmax.deep.memories import make_memory
 from bellmax.deep.method import Look, Values, allowed
+from bellmax.deep.state import DeepAgent
 from bellmax.deep.targets import SAME, SQUEEZED, Scale
 
 
@@ -24,21 +26,21 @@ class ReplayAlgorithm(ReplayConfig):
         """On which values are learned."""
         return SQUEEZED if self.value_rescaling else SAME
 
-    def look(self, values: Values = allowed) -> Look:
+    def look(self, values: Values[Any] = allowed) -> Look:
         """How a target looks at the next observation."""
         if self.munchausen:
             return munchausen.soft(self.munchausen_temperature, self.munchausen_alpha, self.munchausen_clip, values)
         return targets.double(values) if self.double else targets.greedy(values)
 
-    def target(self) -> Part:
+    def target(self) -> Follower[Any]:
         """How the target network follows the network."""
         return copied(self.target_period) if self.tau == 1.0 else polyak(self.target_period, self.tau)
 
-    def memory(self, example: Experience, steps: int) -> Memory:
+    def memory(self, example: Experience, steps: int) -> Memory[Any]:
         """Where experience like `example` goes, on a run of `steps` environment steps."""
         return make_memory(self, example, steps)
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
+    def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
         """The agent for these spaces, on a run of `steps` environment steps."""
         method = self.method()
         if self.conservative_weight:

@@ -13,7 +13,7 @@ Differs from the paper in: what DQN here differs in.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,11 +70,11 @@ class BCQ(ReplayAlgorithm):
         )
         return super().conflicts() + both
 
-    def method(self) -> Method:
+    def method(self) -> Method[Array, Imitating]:
         """What the network gives for an action is its value, and how likely the data take it."""
         scale, loss_of = self.scale, LOSSES[self.loss]
 
-        def values(output: Any, mask: Array | None) -> Array:
+        def values(output: Imitating, mask: Array | None) -> Array:
             """Q [A]; -inf for actions that the data would hardly take."""
             log_g = jax.nn.log_softmax(bellman.legal(output.logits, mask))
             likely = log_g - jnp.max(log_g) >= jnp.log(self.bcq_threshold)
@@ -83,7 +83,7 @@ class BCQ(ReplayAlgorithm):
         look = self.look(values)
 
         def loss(
-            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+            net: Net[Imitating], target_net: Net[Imitating], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
             """Loss, priority |TD error| and metrics of ONE transition."""
             output = net(transition.obs)

@@ -15,9 +15,8 @@ on the members' mean, where Osband et al. (2016) let them vote.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,12 +74,12 @@ class BootstrappedDQN(ReplayAlgorithm):
             problems.append("weight_decay would shrink the fixed priors: weight_decay=0")
         return problems
 
-    def method(self) -> Method:
+    def method(self) -> Method[Array, Members]:
         """What the network gives are values of the actions by each member."""
         scale, look, loss_of = self.scale, self.look(), LOSSES[self.loss]
 
         def loss(
-            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+            net: Net[Members], target_net: Net[Members], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
             """Loss, priority (mean |TD error|) and metrics of ONE transition."""
             q_tm1 = net(transition.obs)
@@ -101,5 +100,5 @@ class BootstrappedDQN(ReplayAlgorithm):
         )
 
 
-def _of(net: Net, k: Array) -> Callable[[Any], Any]:
+def _of(net: Net[Members], k: Array) -> Net[ActionValues]:
     return lambda obs: net(obs).member(k)

@@ -3,53 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
-from bellmax.contracts import Array, Experience, Space, Transition
+from bellmax.contracts import Array, Arrays, Experience, Obs, Space, Transition
 from bellmax.deep.config import DeepConfig
-from bellmax.deep.method import Method, Network, Output
+from bellmax.deep.method import Method, Network, Numbers, Out
 from bellmax.deep.optax_names import BY_LAYERS
 from bellmax.networks import packing
-from bellmax.networks.network import Spec, make_network, shapes, skeleton, with_noise
+from bellmax.networks.network import AnyNetwork, Spec, TorsoAndHead, make_network, shapes, skeleton, with_noise
 from bellmax.spaces import visible, zeros
 
 
-class Reading(NamedTuple):
+class Reading(NamedTuple, Generic[Out]):
     """A module whose head is read by a method, for ONE observation, with its mask if it has one."""
 
-    module: Any
-    output: Callable[[Any], Output]
+    module: AnyNetwork
+    output: Callable[[Any], Out]
 
-    def features(self, obs: Any) -> Any:
+    def features(self, obs: Obs) -> Array:
         """What the torso makes of an observation."""
-        return self.module.features(visible(obs))
+        return whole(self.module).features(visible(obs))
 
-    def begin(self) -> Any:
+    def begin(self) -> Arrays:
         """What the memory cell holds at an episode's start; () without one."""
-        return self.module.begin()
+        return whole(self.module).begin()
 
-    def resume(self, cell: Any) -> Any:
+    def resume(self, cell: Arrays) -> Arrays:
         """What it holds where an agent had stored `cell`."""
         return cell
 
-    def remember(self, cell: Any, features: Any) -> tuple[Any, Any]:
+    def remember(self, cell: Arrays, features: Array) -> tuple[Arrays, Array]:
         """One step of the memory cell: (cell, what the head sees)."""
-        return self.module.remember(cell, features)  # type: ignore[no-any-return]
+        return whole(self.module).remember(cell, features)
 
-    def head(self, seen: Any) -> Output:
+    def head(self, seen: Array) -> Out:
         """The output for what the memory cell returns; for the features, without a cell."""
-        return self.output(self.module.head(seen))
+        return self.output(whole(self.module).head(seen))
 
-    def __call__(self, obs: Any) -> Output:
+    def __call__(self, obs: Obs) -> Out:
         """The output for an observation, without a cell."""
         return self.output(self.module(visible(obs)))
 
 
-class Built(NamedTuple):
+class Built(NamedTuple, Generic[Out]):
     """The functions of a network on its packed parameters.
 
     Attributes:
@@ -59,14 +60,14 @@ class Built(NamedTuple):
         named: `named(params)`, NumPy arrays by name.
     """
 
-    fresh: Callable[[Array], Any]
-    network: Callable[[Any, Any], Network]
-    module: Callable[[Any], Any]
-    pack: Callable[[Any], Any]
-    named: Callable[[Any], dict[str, Any]]
+    fresh: Callable[[Array], packing.Params]
+    network: Callable[[packing.Params, Array | None], Network[Array, Out]]
+    module: Callable[[packing.Params], AnyNetwork]
+    pack: Callable[[AnyNetwork], packing.Params]
+    named: Callable[[packing.Params], dict[str, npt.NDArray[Any]]]
 
 
-def spec_of(config: DeepConfig, method: Method) -> Spec:
+def spec_of(config: DeepConfig, method: Method[Any, Any]) -> Spec:
     """What the network is made of: by the settings, and by what the method wants of it."""
     return Spec(
         config.network, config.net_arch, config.normalization, config.dueling, config.noisy, config.recurrent,
@@ -74,18 +75,18 @@ def spec_of(config: DeepConfig, method: Method) -> Spec:
     )  # fmt: skip
 
 
-def module_shapes(config: DeepConfig, space: Space, n_actions: int) -> Any:
+def module_shapes(config: DeepConfig, space: Space, n_actions: int) -> AnyNetwork:
     """The network's module with shapes for its parameters."""
     return shapes(space, n_actions, spec_of(config, config.method()))
 
 
-def build(config: DeepConfig, method: Method, space: Space, n_actions: int) -> Built:
+def build(config: DeepConfig, method: Method[Numbers, Out], space: Space, n_actions: int) -> Built[Out]:
     """The network for these spaces."""
     spec = spec_of(config, method)
     kind = packing.by_layers if config.optimizer in BY_LAYERS else packing.flat
     pack, unpack = kind(skeleton(space, n_actions, spec))
 
-    def network(params: Any, noise: Any) -> Network:
+    def network(params: packing.Params, noise: Array | None) -> Network[Array, Out]:
         module = unpack(params)
         if config.noisy and noise is not None:
             module = with_noise(module, noise)
@@ -100,9 +101,16 @@ def build(config: DeepConfig, method: Method, space: Space, n_actions: int) -> B
     )
 
 
-def blank_cell(config: DeepConfig, space: Space) -> Any:
+def blank_cell(config: DeepConfig, space: Space) -> Arrays:
     """What a memory cell holds at an episode's start; () without one."""
-    return () if config.recurrent == "none" else skeleton(space, 2, spec_of(config, config.method())).begin()
+    return () if config.recurrent == "none" else whole(skeleton(space, 2, spec_of(config, config.method()))).begin()
+
+
+def whole(module: AnyNetwork) -> TorsoAndHead:
+    """The module, which is a single network: an ensemble has no parts of its own."""
+    if not isinstance(module, TorsoAndHead):
+        raise TypeError(f"a network with a torso and a head is needed; got {type(module).__name__}")
+    return module
 
 
 def make_experience(config: DeepConfig, space: Space) -> Experience:

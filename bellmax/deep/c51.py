@@ -59,12 +59,12 @@ class C51(ReplayAlgorithm):
         order = [] if self.v_min < self.v_max else [f"v_min={self.v_min} is not below v_max={self.v_max}"]
         return super().conflicts() + order
 
-    def method(self) -> Method:
+    def method(self) -> Method[Array, Categorical]:
         """What the network gives for an action is a distribution on atoms."""
         scale, look = self.scale, self.look()
 
         def loss(
-            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+            net: Net[Categorical], target_net: Net[Categorical], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
             """Loss, priority (the cross-entropy above its least) and metrics of ONE transition."""
             logits = bellman.value_of(net(transition.obs).logits, transition.action)

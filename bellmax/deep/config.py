@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from bellmax.agent_config import AgentConfig, Limits, as_spelled, setting
-from bellmax.contracts import Agent, ConfigError, Space, unknown
+from bellmax.contracts import ConfigError, Space, unknown
 from bellmax.deep.method import Method
 from bellmax.deep.optax_names import arguments, optimizers
+from bellmax.deep.state import DeepAgent
 from bellmax.networks.network import Cell
 from bellmax.networks.torsos import find_torso
 
@@ -123,11 +124,11 @@ class DeepConfig(AgentConfig):
         """Of its values, for alarms."""
         return Limits(self.gamma, bounds=self.method().bounds)
 
-    def method(self) -> Method:
+    def method(self) -> Method[Any, Any]:
         """What distinguishes the algorithm; its file states it."""
         raise NotImplementedError
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
+    def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
         """The agent for these spaces, on a run of `steps` environment steps."""
         raise NotImplementedError
 

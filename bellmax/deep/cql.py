@@ -11,19 +11,18 @@ import jax
 
 from bellmax import bellman
 from bellmax.contracts import Array, Transition
-from bellmax.deep.method import Loss, Method, Metrics, Net, mask_of
+from bellmax.deep.method import Method, Metrics, Net, Numbers, Out, mask_of
 
 
-def conservative(method: Method, alpha: float) -> Method:
+def conservative(method: Method[Numbers, Out], alpha: float) -> Method[Numbers, Out]:
     """The method with the conservative loss, of weight `alpha`, added to its own."""
 
     def loss(
-        net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+        net: Net[Out], target_net: Net[Out], transition: Transition, weight: Array, draws: Array
     ) -> tuple[Array, Array, Metrics]:
         total, priority, metrics = method.loss(net, target_net, transition, weight, draws)
         q = method.values(net(transition.obs), mask_of(transition.obs))
         gap = jax.nn.logsumexp(q) - bellman.value_of(q, transition.action)
         return total + alpha * weight * gap, priority, {**metrics, "conservative_gap": gap}
 
-    penalized: Loss = loss
-    return method._replace(loss=penalized)
+    return method._replace(loss=loss)

@@ -52,12 +52,12 @@ class DQN(ReplayAlgorithm):
 
     loss: Loss = setting("squared", "what is done to the TD error")
 
-    def method(self) -> Method:
+    def method(self) -> Method[Array, ActionValues]:
         """What the network gives for an action is its value."""
         scale, look, loss_of = self.scale, self.look(), LOSSES[self.loss]
 
         def loss(
-            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+            net: Net[ActionValues], target_net: Net[ActionValues], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
             """Loss, priority |TD error| and metrics of ONE transition."""
             q_tm1 = net(transition.obs).numbers

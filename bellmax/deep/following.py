@@ -7,28 +7,39 @@ policy is in averaging.py, the running statistics of observations in standardizi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Array
+from bellmax.contracts import Array, Obs
 from bellmax.deep.method import Network
 from bellmax.deep.several import Several
+from bellmax.networks.packing import Params
+from bellmax.trees import tree_map
 
-Mix = Callable[[Any], Any]  # parameters before a reset to parameters after it
+Mix: TypeAlias = Callable[[Params], Params]  # parameters before a reset to parameters after it
+State = TypeVar("State")  # of what follows
+Tree = TypeVar("Tree")
 
 
-def _unchanged(state: Any, params: Any, mix: Mix) -> Any:
+class Update(Protocol[State]):
+    """Follow a gradient step."""
+
+    def __call__(self, state: State, params: Params, updates: Array, key: Array, obs: Obs, /) -> tuple[State, Params]:
+        """Return (state, params) after so many gradient steps, the last of them on these observations [..., ...]."""
+
+
+def _unchanged(state: State, params: Params, mix: Mix) -> State:
     del params, mix
     return state
 
 
-def _single(state: Any, network: Callable[[Any], Network]) -> Network:
-    return network(state)
+def _single(state: Any, make: Callable[[Params], Network[Any, Any]]) -> Network[Any, Any]:
+    return make(state)
 
 
-class Part(NamedTuple):
+class Follower(NamedTuple, Generic[State]):
     """One thing that follows a gradient step.
 
     Attributes:
@@ -39,74 +50,76 @@ class Part(NamedTuple):
         network: of a target: `network(state, make) -> Network`, where `make(params)` is the network of any parameters.
     """
 
-    init: Callable[[Any], Any]
-    update: Callable[[Any, Any, Array, Array, Any], tuple[Any, Any]]
-    anew: Callable[[Any, Any, Mix], Any] = _unchanged
-    network: Callable[[Any, Callable[[Any], Network]], Network] = _single
+    init: Callable[[Params], State]
+    update: Update[State]
+    anew: Callable[[State, Params, Mix], State] = _unchanged
+    network: Callable[[State, Callable[[Params], Network[Any, Any]]], Network[Any, Any]] = _single
 
 
-def chained(**parts: Part) -> Part:
+def chained(**parts: Follower[Any]) -> Follower[dict[str, Any]]:
     """The parts in this order, as one; its state is a dictionary of theirs, in which others may have a place too."""
 
-    def init(params: Any) -> dict[str, Any]:
+    def init(params: Params) -> dict[str, Any]:
         return {name: part.init(params) for name, part in parts.items()}
 
-    def update(states: dict[str, Any], params: Any, updates: Array, key: Array, obs: Any) -> tuple[dict[str, Any], Any]:
+    def update(
+        states: dict[str, Any], params: Params, updates: Array, key: Array, obs: Obs
+    ) -> tuple[dict[str, Any], Params]:
         new = dict(states)
         for name, part in parts.items():
             new[name], params = part.update(states[name], params, updates, key, obs)
         return new, params
 
-    def anew(states: dict[str, Any], params: Any, mix: Mix) -> dict[str, Any]:
+    def anew(states: dict[str, Any], params: Params, mix: Mix) -> dict[str, Any]:
         return {**states, **{name: part.anew(states[name], params, mix) for name, part in parts.items()}}
 
-    return Part(init, update, anew)
+    return Follower(init, update, anew)
 
 
-def mixed(share: Any, new: Any, old: Any) -> Any:
+def mixed(share: Array | float, new: Tree, old: Tree) -> Tree:
     """`share` of new parameters and the rest of old ones."""
-    return jax.tree.map(lambda x, y: share * x + (1.0 - share) * y, new, old)
+    return tree_map(lambda x, y: share * x + (1.0 - share) * y, new, old)
 
 
-def _chosen(condition: Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), new, old)
+def _chosen(condition: Array, new: Tree, old: Tree) -> Tree:
+    return tree_map(lambda x, y: jnp.where(condition, x, y), new, old)
 
 
-def own_copy(params: Any) -> Any:
+def own_copy(params: Tree) -> Tree:
     """Parameters in buffers of their own."""
-    return jax.tree.map(jnp.copy, params)
+    return tree_map(jnp.copy, params)
 
 
-def copied(period: int) -> Part:
+def copied(period: int) -> Follower[Params]:
     """A target network that is copied every `period` gradient steps: Mnih et al. (2015)."""
     return polyak(period, 1.0)
 
 
-def polyak(period: int, tau: float) -> Part:
+def polyak(period: int, tau: float) -> Follower[Params]:
     """A target network that moves a share `tau` towards the network every `period` gradient steps."""
 
-    def update(target: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
+    def update(target: Params, params: Params, updates: Array, key: Array, obs: Obs) -> tuple[Params, Params]:
         del key, obs
         return _chosen(updates % period == 0, mixed(tau, params, target), target), params
 
-    return Part(own_copy, update, lambda target, params, mix: mix(target))
+    return Follower(own_copy, update, lambda target, params, mix: mix(target))
 
 
-def mean_of_copies(k: int, period: int) -> Part:
+def mean_of_copies(k: int, period: int) -> Follower[Params]:
     """A target network that is the mean of the last `k` copies, one every `period` gradient steps.
 
     Anschel et al. (2017), "Averaged-DQN", algorithm 2: the mean of what they say, not of their parameters.
     """
 
-    def init(params: Any) -> Any:
-        return jax.tree.map(lambda x: jnp.repeat(x[None], k, axis=0), params)
+    def init(params: Params) -> Params:
+        return tree_map(lambda x: jnp.repeat(x[None], k, axis=0), params)
 
-    def update(copies: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
+    def update(copies: Params, params: Params, updates: Array, key: Array, obs: Obs) -> tuple[Params, Params]:
         del key, obs
-        newer = jax.tree.map(lambda old, x: jnp.concatenate([old[1:], x[None]]), copies, params)
+        newer = tree_map(lambda old, x: jnp.concatenate([old[1:], x[None]]), copies, params)
         return _chosen(updates % period == 0, newer, copies), params
 
-    def network(copies: Any, make: Callable[[Any], Network]) -> Network:
-        return Several(tuple(make(jax.tree.map(lambda x, i=i: x[i], copies)) for i in range(k)))
+    def network(copies: Params, make: Callable[[Params], Network[Any, Any]]) -> Network[Any, Any]:
+        return Several(tuple(make(tree_map(lambda x, i=i: x[i], copies)) for i in range(k)))
 
-    return Part(init, update, lambda copies, params, mix: jax.vmap(mix)(copies), network)
+    return Follower(init, update, lambda copies, params, mix: jax.vmap(mix)(copies), network)

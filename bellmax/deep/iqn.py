@@ -57,12 +57,16 @@ class IQN(ReplayAlgorithm):
     n_cosines: int = setting(64, "cosine features of a level", low=1)
     quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
-    def method(self) -> Method:
+    def method(self) -> Method[Callable[[Array], Array], ImplicitQuantiles]:
         """What the network gives is a function from levels to the actions' quantiles."""
         scale, look = self.scale, self.look()
 
         def loss(
-            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+            net: Net[ImplicitQuantiles],
+            target_net: Net[ImplicitQuantiles],
+            transition: Transition,
+            weight: Array,
+            draws: Array,
         ) -> tuple[Array, Array, Metrics]:
             """Loss, priority |error of the mean| and metrics of ONE transition."""
             levels = draws[: self.n_samples]

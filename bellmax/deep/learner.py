@@ -3,79 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy.typing as npt
 import optax
 
-from bellmax.contracts import Agent, Array, Experience, Memory, Space, Transition
-from bellmax.deep.acting import make_actor, remembered
+from bellmax.contracts import Agent, Array, Batch, Experience, LearnReport, Memory, Obs, Space, Transition
+from bellmax.deep.acting import make_actor
 from bellmax.deep.averaging import policy_average
 from bellmax.deep.building import Built, build, make_experience, spec_of
 from bellmax.deep.config import DeepConfig, ReplayConfig
-from bellmax.deep.following import Part, chained
+from bellmax.deep.following import Follower, chained
 from bellmax.deep.memories import shaped
 from bellmax.deep.method import Method
 from bellmax.deep.optimizer import make_optimizer
 from bellmax.deep.resets import moments, resetting
 from bellmax.deep.sequences import batch_of_sequences
 from bellmax.deep.standardizing import as_rows, read_statistics, statistics, write_statistics
+from bellmax.deep.state import DeepAgent, LearnerState, actor, remembered
 from bellmax.keys import APART, drawn
 from bellmax.networks.network import share_of_fresh, skeleton
+from bellmax.networks.packing import Params
 
 
-class LearnerState(NamedTuple):
-    """Packed parameters, the states of what follows a gradient step by name, and how many gradient steps there were."""
-
-    params: Any
-    following: Any
-    updates: Any
-
-    @property
-    def target_params(self) -> Any:
-        """The target network's parameters, or the state of another kind of target."""
-        return self.following["target"]
-
-    @property
-    def average(self) -> Any:
-        """The averaged parameters."""
-        return self.following["average"]
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer's state."""
-        return self.following["optimizer"]
-
-    def with_target(self, params: Any) -> LearnerState:
-        """The same with another target."""
-        return self._replace(following={**self.following, "target": params})
-
-
-class Learned(NamedTuple):
-    """What one gradient step tells: new priorities [B] and means over the batch, by name."""
-
-    priority: Array
-    metrics: dict[str, Array]
-
-
-def actor(state: LearnerState) -> LearnerState:
-    """The state without what only learning needs."""
-    return LearnerState(state.params, (), ())
-
-
-def running(config: DeepConfig, built: Built) -> dict[str, Part]:
+def running(config: DeepConfig, built: Built[Any]) -> dict[str, Follower[Any]]:
     """The part that keeps the statistics of observations, if the settings want them."""
     part = statistics(read_statistics(built), write_statistics(built))
     return {"statistics": part} if config.normalize_observations else {}
 
 
-def averaging(config: DeepConfig, reset_interval: int = 0) -> dict[str, Part]:
+def averaging(config: DeepConfig, reset_interval: int = 0) -> dict[str, Follower[Any]]:
     """The part that averages the policy, if the settings want it."""
     return {"average": policy_average(reset_interval)} if config.weight_averaging else {}
 
 
-def starter(built: Built, follow: Part) -> Callable[[Array], LearnerState]:
+def starter(built: Built[Any], follow: Follower[dict[str, Any]]) -> Callable[[Array], LearnerState]:
     """`init(key)`: fresh parameters and the states of what follows."""
 
     def init(key: Array) -> LearnerState:
@@ -85,13 +49,18 @@ def starter(built: Built, follow: Part) -> Callable[[Array], LearnerState]:
     return init
 
 
-def namer(config: DeepConfig, built: Built) -> Callable[[LearnerState], dict[str, Any]]:
+def namer(config: DeepConfig, built: Built[Any]) -> Callable[[LearnerState], dict[str, npt.NDArray[Any]]]:
     """`parameters(state)` of the policy, by name."""
     return lambda state: built.named(state.average if config.weight_averaging else state.params)
 
 
 def stepped(
-    state: LearnerState, gradient: Any, optimizer: optax.GradientTransformation, follow: Part, key: Array, obs: Any
+    state: LearnerState,
+    gradient: Params,
+    optimizer: optax.GradientTransformation,
+    follow: Follower[dict[str, Any]],
+    key: Array,
+    obs: Obs,
 ) -> LearnerState:
     """The state after a gradient step that was made of these observations, and after what follows it."""
     change, moments = optimizer.update(gradient, state.optimizer, state.params)
@@ -101,8 +70,14 @@ def stepped(
 
 
 def make_agent(
-    config: ReplayConfig, method: Method, target: Part, memory: Any, space: Space, n_actions: int, steps: int
-) -> Agent:
+    config: ReplayConfig,
+    method: Method[Any, Any],
+    target: Follower[Any],
+    memory: Callable[[Experience, int], Memory[Any]],
+    space: Space,
+    n_actions: int,
+    steps: int,
+) -> DeepAgent:
     """The agent of a method, with a target network that follows as `target` says.
 
     `memory(example, steps)` is where experience goes, on a run of `steps` environment steps.
@@ -119,14 +94,16 @@ def make_agent(
         fresh = lambda key: built.fresh(jax.random.fold_in(key, APART))  # noqa: E731
         follow = resetting(follow, config.reset_interval, config.updates(steps), fresh, share)
 
-    def batch_loss(params: Any, target_state: Any, batch: Any, weight: Array, key: Array) -> tuple[Array, Learned]:
+    def batch_loss(
+        params: Params, target_state: Params, batch: Batch, weight: Array, key: Array
+    ) -> tuple[Array, LearnReport]:
         key, *noise = jax.random.split(key, 3) if config.noisy else (key, None, None)
         net = built.network(params, noise[0])
         target_net = target.network(target_state, lambda params: built.network(params, noise[1]))
         length = (config.sequence_length,) if config.recurrent != "none" else ()
         shape = (*weight.shape, *length, method.n_draws)
         draws = drawn(jax.random.uniform, key, shape) if method.n_draws else jnp.zeros(shape)
-        if config.recurrent != "none":
+        if isinstance(batch, Experience):
             losses, priority, metrics = batch_of_sequences(config, method.loss, net, target_net, batch, weight, draws)
         else:
             losses, priority, metrics = jax.vmap(lambda *x: method.loss(net, target_net, *x))(batch, weight, draws)
@@ -135,20 +112,20 @@ def make_agent(
         metrics = {"loss": mean, **jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(rewards))}
         if config.reward_clip:
             metrics["clipped_rewards"] = jnp.mean(jnp.abs(rewards) >= config.reward_clip)
-        return mean, Learned(priority, metrics)
+        return mean, LearnReport(priority, metrics)
 
-    def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
-        gradient, learned = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)
-        return stepped(state, gradient, optimizer, follow, key, as_rows(transitions_of(batch[0]).obs, space)), learned
+    def learn(state: LearnerState, batch: tuple[Batch, Array], key: Array) -> tuple[LearnerState, LearnReport]:
+        gradient, report = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)
+        return stepped(state, gradient, optimizer, follow, key, as_rows(transitions_of(batch[0]).obs, space)), report
 
     begin, act, q_values = make_actor(config, method, built.network, space, steps)
-    kept: Memory = shaped(config, memory(make_experience(config, space), steps))
+    kept = shaped(config, memory(make_experience(config, space), steps))
     return Agent(
         starter(built, follow), begin, act, remembered, learn, q_values, actor, namer(config, built), kept,
         lambda numbers, mask: method.values(method.output(numbers), mask),
     )  # fmt: skip
 
 
-def transitions_of(batch: Transition | Experience) -> Transition:
+def transitions_of(batch: Batch) -> Transition:
     """Of a batch of transitions, or of sequences of experience."""
     return batch.transition if isinstance(batch, Experience) else batch

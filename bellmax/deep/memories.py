@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 
-from bellmax.contracts import Experience, Memory
+from bellmax.contracts import Array, Experience, Memory
 from bellmax.deep.config import DeepConfig, ReplayConfig
 from bellmax.replay.frames import frame_replay, shares_frames
 from bellmax.replay.memory import replay
@@ -14,13 +14,15 @@ from bellmax.replay.prioritized import prioritized
 from bellmax.replay.ring import Ring
 from bellmax.replay.sampling import Sampler, uniform
 
+M = TypeVar("M")  # the state of a memory
 
-def make_memory(config: ReplayConfig, example: Experience, steps: int) -> Memory:
+
+def make_memory(config: ReplayConfig, example: Experience, steps: int) -> Memory[Any]:
     """A ring of `buffer_size`, of transitions or sequences, uniform or prioritised, on a run of `steps`."""
     sequences = config.recurrent != "none"
     window = config.window if sequences else 1
 
-    def sampler(ring: Ring) -> Sampler:
+    def sampler(ring: Ring) -> Sampler[Any]:
         if not config.prioritized:
             return uniform(ring, config.batch_size, window)
         return prioritized(
@@ -38,7 +40,7 @@ def make_memory(config: ReplayConfig, example: Experience, steps: int) -> Memory
     return keep(example, config.buffer_size, config.num_envs, sampler, config.window, moving, sequences)
 
 
-def horizon(config: ReplayConfig, updates: Any) -> tuple[Any, Any]:
+def horizon(config: ReplayConfig, updates: Array) -> tuple[Array, Array]:
     """(n, γ) after so many gradient steps. Schwarzer et al. (2023), section 3: exponential in n and in 1 - γ."""
     age = updates % config.reset_interval if config.reset_interval else updates
     share = jnp.minimum(age / config.anneal_interval, 1.0)
@@ -47,12 +49,12 @@ def horizon(config: ReplayConfig, updates: Any) -> tuple[Any, Any]:
     return jnp.round(n).astype(jnp.int32), 1.0 - gap
 
 
-def shaped(config: DeepConfig, memory: Memory) -> Memory:
+def shaped(config: DeepConfig, memory: Memory[M]) -> Memory[M]:
     """The same memory, rewards scaled and clipped on the way in."""
     if config.reward_scale == 1.0 and not config.reward_clip:
         return memory
 
-    def add(state: Any, experience: Experience, valid: Any = None) -> Any:
+    def add(state: M, experience: Experience, valid: Array | None = None) -> M:
         reward = experience.transition.reward * config.reward_scale
         reward = reward.clip(-config.reward_clip, config.reward_clip) if config.reward_clip else reward
         shaped = experience._replace(transition=experience.transition._replace(reward=reward))

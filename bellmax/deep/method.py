@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from bellmax import bellman
-from bellmax.contracts import Array, Masked, Transition
+from bellmax.contracts import Array, Arrays, Masked, Obs, Transition
 
-Metrics = dict[str, Array]
+Metrics: TypeAlias = dict[str, Array]
 
 
 class Output(Protocol):
@@ -21,25 +21,32 @@ class Output(Protocol):
         """What a target takes the mean of under its policy, [A] or [A, n]; `draws` are the method's random numbers."""
 
 
-class Network(Protocol):
+Numbers = TypeVar("Numbers")  # what the head of a network gives for one observation
+Features = TypeVar("Features")  # what a torso makes of one observation
+Out = TypeVar("Out", bound=Output)
+Out_co = TypeVar("Out_co", bound=Output, covariant=True)
+Out_contra = TypeVar("Out_contra", bound=Output, contravariant=True)
+
+
+class Network(Protocol[Features, Out_co]):
     """A network with its parameters, for ONE observation: `head(remember(begin(), features(obs)))`, or a call."""
 
-    def features(self, obs: Any) -> Any:
+    def features(self, obs: Obs) -> Features:
         """What the torso makes of an observation."""
 
-    def begin(self) -> Any:
+    def begin(self) -> Arrays:
         """What the memory cell holds at an episode's start; () without one."""
 
-    def resume(self, cell: Any) -> Any:
+    def resume(self, cell: Arrays) -> Arrays:
         """What it holds where an agent had stored `cell`."""
 
-    def remember(self, cell: Any, features: Any) -> tuple[Any, Any]:
+    def remember(self, cell: Arrays, features: Features) -> tuple[Arrays, Features]:
         """One step of the memory cell: (cell, what the head sees)."""
 
-    def head(self, seen: Any) -> Any:
+    def head(self, seen: Features) -> Out_co:
         """The output for what the memory cell returns; for the features, without a cell."""
 
-    def __call__(self, obs: Any) -> Any:
+    def __call__(self, obs: Obs) -> Out_co:
         """The output for an observation, without a cell."""
 
 
@@ -54,18 +61,32 @@ class Bootstrap(NamedTuple):
     """
 
     reward: Array
-    output: Any
+    output: Output
     policy: Array
     bonus: Array
 
 
-Net = Callable[[Any], Any]  # an observation to an output
-Look = Callable[[Net, Net, Transition], Bootstrap]  # by the network and its target network
-Values = Callable[[Any, Any], Array]  # an output and a mask [A] or None to q [A], -inf where not allowed
-Loss = Callable[[Net, Net, Transition, Array, Array], tuple[Array, Array, Metrics]]
+Net: TypeAlias = Callable[[Obs], Out]  # an observation to an output
+Values: TypeAlias = Callable[[Out, "Array | None"], Array]  # an output and a mask [A] to q [A], -inf where not allowed
 
 
-def mask_of(obs: Any) -> Any:
+class Look(Protocol):
+    """How a target looks at the next observation."""
+
+    def __call__(self, net: Net[Any], target_net: Net[Any], transition: Transition, /) -> Bootstrap:
+        """By the network and its target network."""
+
+
+class Loss(Protocol[Out_contra]):
+    """The loss of ONE transition."""
+
+    def __call__(
+        self, net: Net[Out_contra], target_net: Net[Out_contra], transition: Transition, weight: Array, draws: Array, /
+    ) -> tuple[Array, Array, Metrics]:
+        """(loss, priority, metrics)."""
+
+
+def mask_of(obs: Obs) -> Array | None:
     """The allowed actions [A] of an observation, or None."""
     import jax.numpy as jnp
 
@@ -73,12 +94,12 @@ def mask_of(obs: Any) -> Any:
     return obs.mask | ~jnp.any(obs.mask) if isinstance(obs, Masked) else None
 
 
-def allowed(output: Output, mask: Any) -> Array:
+def allowed(output: Output, mask: Array | None) -> Array:
     """The means [A] of an output; -inf for actions that are not allowed."""
     return bellman.legal(output.mean(), mask)
 
 
-class Method(NamedTuple):
+class Method(NamedTuple, Generic[Numbers, Out]):
     """An algorithm, as its file states it; the settings are already in the functions.
 
     Attributes:
@@ -94,9 +115,9 @@ class Method(NamedTuple):
         bounds: what no value can leave whatever it learns, such as (v_min, v_max) of atoms; None: values are free.
     """
 
-    output: Callable[[Any], Any]
-    loss: Loss
-    values: Values = allowed
+    output: Callable[[Numbers], Out]
+    loss: Loss[Out]
+    values: Values[Out] = allowed
     n_outputs: int = 0
     n_draws: int = 0
     n_cosines: int = 0

@@ -8,15 +8,17 @@ with π = softmax(Q(·; θ⁻) / τ), and the log-policy clipped to [-1, 0]. The
 
 from __future__ import annotations
 
+from typing import Any
+
 from bellmax import bellman
 from bellmax.contracts import Transition
 from bellmax.deep.method import Bootstrap, Look, Net, Values, allowed, mask_of
 
 
-def soft(temperature: float, share: float, clip: float, values: Values = allowed) -> Look:
+def soft(temperature: float, share: float, clip: float, values: Values[Any] = allowed) -> Look:
     """The soft policy of the target network, its entropy, and a `share` of its log-policy in the reward."""
 
-    def look(net: Net, target_net: Net, transition: Transition) -> Bootstrap:
+    def look(net: Net[Any], target_net: Net[Any], transition: Transition) -> Bootstrap:
         del net
         output = target_net(transition.next_obs)
         q = values(output, mask_of(transition.next_obs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable
 
 import optax
 from optax import contrib
@@ -12,7 +12,7 @@ OTHER_KINDS = {"lbfgs", "noisy_sgd", "optimistic_adam"}  # they want the loss or
 BY_LAYERS = {"adafactor", "fromage", "lamb", "lars", "muon", "novograd", "sm3"}  # they look at each layer by itself
 
 
-def find(optimizer: str) -> Any:
+def find(optimizer: str) -> Callable[..., optax.GradientTransformation] | None:
     """Optax's function of this name, or None."""
     return contrib.muon if optimizer == "muon" else getattr(optax, optimizer, None)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import optax
 
@@ -13,7 +12,7 @@ from bellmax.deep.optax_names import arguments, find
 
 def make_optimizer(config: DeepConfig, steps: int) -> optax.GradientTransformation:
     """Clip by global norm, then the optimizer, its step size on the config's schedule over the run."""
-    rate: Any = config.learning_rate
+    rate: float | optax.Schedule = config.learning_rate
     updates = max(1, math.ceil(config.updates(steps)))
     if config.learning_rate_schedule == "linear":
         rate = optax.linear_schedule(config.learning_rate, 0.0, updates)
@@ -26,4 +25,6 @@ def make_optimizer(config: DeepConfig, steps: int) -> optax.GradientTransformati
         options["weight_decay"] = config.weight_decay
     elif config.weight_decay:
         before.append(optax.add_decayed_weights(config.weight_decay))
-    return optax.chain(*before, find(config.optimizer)(rate, **options))
+    make = find(config.optimizer)
+    assert make is not None  # noqa: S101 - the config has checked the name
+    return optax.chain(*before, make(rate, **options))

@@ -21,20 +21,23 @@ import jax.numpy as jnp
 
 from bellmax import bellman
 from bellmax.agent_config import setting, with_default
-from bellmax.contracts import Agent, Array, Experience, Space, Transition
-from bellmax.deep.acting import make_actor, remembered
+from bellmax.contracts import Agent, Array, Batch, Experience, LearnReport, Obs, Space, Transition
+from bellmax.deep.acting import make_actor
 from bellmax.deep.building import build, make_experience
 from bellmax.deep.config import DeepConfig
 from bellmax.deep.dqn import ActionValues
 from bellmax.deep.following import chained
-from bellmax.deep.learner import Learned, LearnerState, actor, averaging, namer, running, starter, stepped
+from bellmax.deep.learner import averaging, namer, running, starter, stepped
 from bellmax.deep.memories import shaped
 from bellmax.deep.method import Method, Metrics, Net, allowed, mask_of
 from bellmax.deep.optimizer import make_optimizer
 from bellmax.deep.resets import moments
 from bellmax.deep.standardizing import as_rows
+from bellmax.deep.state import DeepAgent, LearnerState, actor, remembered
 from bellmax.deep.targets import SAME
+from bellmax.networks.packing import Params
 from bellmax.replay.rollout import rollout
+from bellmax.trees import tree_map
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +73,11 @@ class PQN(DeepConfig):
         """Gradient steps in a run of `steps` environment steps."""
         return super().updates(steps) * self.epochs * self.minibatches
 
-    def method(self) -> Method:
+    def method(self) -> Method[Array, ActionValues]:
         """What the network gives for an action is its value, learned towards a return that the batch gives."""
 
         def loss(
-            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+            net: Net[ActionValues], target_net: Net[ActionValues], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
             """Loss, priority |error| and metrics of ONE transition whose reward is its λ-return."""
             del target_net, draws
@@ -84,7 +87,7 @@ class PQN(DeepConfig):
 
         return Method(lambda numbers: ActionValues(numbers, SAME), loss)
 
-    def make(self, space: Space, n_actions: int, steps: int) -> Agent:
+    def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
         """The agent for these spaces, on a run of `steps` environment steps."""
         method, optimizer = self.method(), make_optimizer(self, steps)
         built = build(self, method, space, n_actions)
@@ -95,16 +98,18 @@ class PQN(DeepConfig):
         )  # before a batch is learned from, and after each gradient
         init = starter(built, chained(**observed, **parts))
 
-        def learn(state: LearnerState, batch: tuple[Any, Array], key: Array) -> tuple[LearnerState, Learned]:
+        def learn(state: LearnerState, batch: tuple[Batch, Array], key: Array) -> tuple[LearnerState, LearnReport]:
             experience, weight = batch
+            if not isinstance(experience, Experience):
+                raise TypeError(f"a rollout is needed; got a batch of {type(experience).__name__}")
             shuffle, noise = jax.random.split(key)
             fresh = experience.transition
             states, params = before.update(state.following, state.params, state.updates, key, as_rows(fresh.obs, space))
             state = state._replace(params=params, following=states)
             returned = fresh._replace(reward=returns(self, built.network(state.params, None), experience))
-            data = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (returned, weight))
+            data = tree_map(lambda x: x.reshape(-1, *x.shape[2:]), (returned, weight))
 
-            def part_loss(params: Any, part: Any, noise: Array) -> tuple[Array, Metrics]:
+            def part_loss(params: Params, part: tuple[Transition, Array], noise: Array) -> tuple[Array, Metrics]:
                 net = built.network(params, noise)
                 losses: Any = jax.vmap(lambda step, w: method.loss(net, net, step, w, jnp.zeros(0)))
                 loss, _, metrics = losses(*part)
@@ -112,7 +117,7 @@ class PQN(DeepConfig):
                 return mean, {"loss": mean, "q": jnp.mean(metrics["q"])}
 
             def step(state: LearnerState, now: tuple[Array, Array]) -> tuple[LearnerState, Metrics]:
-                part = jax.tree.map(lambda x: x[now[0]], data)
+                part = tree_map(lambda x: x[now[0]], data)
                 gradient, metrics = jax.grad(part_loss, has_aux=True)(state.params, part, now[1])
                 return stepped(state, gradient, optimizer, follow, now[1], part[0].obs), metrics
 
@@ -121,7 +126,7 @@ class PQN(DeepConfig):
             pieces = orders.reshape(self.epochs * self.minibatches, -1)
             state, metrics = jax.lax.scan(step, state, (pieces, jax.random.split(noise, pieces.shape[0])))
             metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(fresh.reward * weight))}
-            return state, Learned(jnp.zeros(0), metrics)
+            return state, LearnReport(jnp.zeros(0), metrics)
 
         begin, act, q_values = make_actor(self, method, built.network, space, steps)
         memory = shaped(self, rollout(make_experience(self, space), self.train_freq, self.num_envs))
@@ -131,11 +136,11 @@ class PQN(DeepConfig):
         )  # fmt: skip
 
 
-def returns(config: PQN, net: Net, experience: Experience) -> Array:
+def returns(config: PQN, net: Net[ActionValues], experience: Experience) -> Array:
     """The λ-returns [T, N] of fresh experience [T, N]."""
     steps = experience.transition
 
-    def value(obs: Any) -> Array:
+    def value(obs: Obs) -> Array:
         return jnp.max(allowed(net(obs), mask_of(obs)))
 
     v_t = jax.vmap(jax.vmap(value))(steps.next_obs)

@@ -50,12 +50,12 @@ class QRDQN(ReplayAlgorithm):
     n_quantiles: int = setting(32, "quantiles of the distribution", low=1)
     quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
-    def method(self) -> Method:
+    def method(self) -> Method[Array, Quantiles]:
         """What the network gives for an action is its quantiles."""
         scale, look = self.scale, self.look()
 
         def loss(
-            net: Net, target_net: Net, transition: Transition, weight: Array, draws: Array
+            net: Net[Quantiles], target_net: Net[Quantiles], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
             """Loss, priority |error of the mean| and metrics of ONE transition."""
             quantiles = bellman.value_of(net(transition.obs).numbers, transition.action)

@@ -13,34 +13,35 @@ import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
-from bellmax.contracts import Array, Experience, Masked, Transition
+from bellmax.contracts import Array, Arrays, Experience, Masked, Obs, Transition
 from bellmax.deep.config import ReplayConfig
-from bellmax.deep.method import Loss, Network
+from bellmax.deep.method import Features, Loss, Network
 from bellmax.spaces import visible
+from bellmax.trees import tree_map
 
 
 class Seen(NamedTuple):
     """What the heads of the network and of its copy see of one observation."""
 
-    network: Any
-    target: Any
+    network: Arrays
+    target: Arrays
 
 
-def unroll(module: Network, sequence: Experience, burn_in: int) -> tuple[Array, Array]:
+def unroll(module: Network[Features, Any], sequence: Experience, burn_in: int) -> tuple[Features, Features]:
     """What the head sees of every observation [L, F], and of the observation in which each step ended [L, F].
 
     The cell begins anew after an episode's end; no gradient flows into the burn-in.
     """
     features = jax.vmap(module.features)(sequence.transition.obs)
     following = jax.vmap(module.features)(sequence.transition.next_obs)
-    start = module.resume(jax.tree.map(lambda x: x[0], sequence.carry))
+    start = module.resume(tree_map(lambda x: x[0], sequence.carry))
 
-    def step(carry: Any, x: tuple[Array, ...]) -> tuple[Any, tuple[Array, Array]]:
+    def step(carry: Arrays, x: tuple[Array, Features, Features, Array]) -> tuple[Arrays, tuple[Features, Features]]:
         k, feature, after, over = x
-        carry = jax.tree.map(lambda c: jnp.where(k == burn_in, jax.lax.stop_gradient(c), c), carry)
+        carry = tree_map(lambda c: jnp.where(k == burn_in, jax.lax.stop_gradient(c), c), carry)
         carry, seen = module.remember(carry, feature)
         _, seen_after = module.remember(carry, after)
-        carry = jax.tree.map(lambda begin, c: jnp.where(over, begin, c), module.begin(), carry)
+        carry = tree_map(lambda begin, c: jnp.where(over, begin, c), module.begin(), carry)
         return carry, (seen, seen_after)
 
     length = sequence.over.shape[0]
@@ -59,9 +60,9 @@ def transitions(config: ReplayConfig, sequence: Experience) -> tuple[Array, Arra
 
 def batch_of_sequences(
     config: ReplayConfig,
-    loss: Loss,
-    net: Network,
-    target_net: Network,
+    loss: Loss[Any],
+    net: Network[Any, Any],
+    target_net: Network[Any, Any],
     batch: Experience,
     weight: Array,
     draws: Array,
@@ -71,7 +72,7 @@ def batch_of_sequences(
     A priority is a mix of the largest error and the mean one: Kapturowski et al. (2019), section 2.3.
     """
 
-    def seen(obs: Any, x: Array, y: Array) -> Any:
+    def seen(obs: Obs, x: Arrays, y: Arrays) -> Obs:
         return Masked(Seen(x, y), obs.mask) if isinstance(obs, Masked) else Seen(x, y)
 
     def of(sequence: Experience, w: Array, draw: Array) -> tuple[Array, Array, dict[str, Array]]:
@@ -79,9 +80,9 @@ def batch_of_sequences(
         now, after = unroll(net, sequence, burn_in)
         now_copy, after_copy = unroll(target_net, sequence, burn_in)
         reward, discount, last = transitions(config, sequence)
-        ends, after, after_copy = jax.tree.map(lambda x: x[last], (steps.next_obs, after, after_copy))
+        ends, after, after_copy = tree_map(lambda x: x[last], (steps.next_obs, after, after_copy))
         made = Transition(seen(steps.obs, now, now_copy), steps.action, reward, discount, seen(ends, after, after_copy))
-        learned = jax.tree.map(lambda x: x[burn_in:], made)
+        learned = tree_map(lambda x: x[burn_in:], made)
         losses, errors, metrics = jax.vmap(
             lambda step, k: loss(
                 lambda obs: net.head(visible(obs).network), lambda obs: target_net.head(visible(obs).target), step, w, k

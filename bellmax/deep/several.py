@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from bellmax.contracts import Array
-from bellmax.deep.method import Network, Output
+from bellmax.contracts import Array, Arrays, Obs
+from bellmax.deep.method import Network
 
 
 class Mean(NamedTuple):
@@ -24,7 +24,7 @@ class Mean(NamedTuple):
         """What a target takes the mean of, [A] or [A, n]."""
         return _mean([output.returns(draws) for output in self.outputs])
 
-    def member(self, k: Array) -> Output:
+    def member(self, k: Array) -> Mean:
         """Of an ensemble's member k, the mean over its copies."""
         return Mean(tuple(output.member(k) for output in self.outputs))
 
@@ -32,30 +32,30 @@ class Mean(NamedTuple):
 class Several(NamedTuple):
     """Networks with a memory cell each, if they have any; what each makes of an observation is a tuple."""
 
-    networks: tuple[Network, ...]
+    networks: tuple[Network[Any, Any], ...]
 
-    def features(self, obs: Any) -> Any:
+    def features(self, obs: Obs) -> tuple[Any, ...]:
         """What the torsos make of an observation."""
         return tuple(network.features(obs) for network in self.networks)
 
-    def begin(self) -> Any:
+    def begin(self) -> Arrays:
         """What the memory cells hold at an episode's start."""
         return tuple(network.begin() for network in self.networks)
 
-    def resume(self, cell: Any) -> Any:
+    def resume(self, cell: Arrays) -> Arrays:
         """What they hold where an agent had stored `cell`: that, all of them."""
         return tuple(network.resume(cell) for network in self.networks)
 
-    def remember(self, cell: Any, features: Any) -> tuple[Any, Any]:
+    def remember(self, cell: Arrays, features: tuple[Any, ...]) -> tuple[Arrays, tuple[Any, ...]]:
         """One step of the memory cells."""
         steps = [network.remember(*each) for network, *each in zip(self.networks, cell, features, strict=True)]
         return tuple(after for after, _ in steps), tuple(seen for _, seen in steps)
 
-    def head(self, seen: Any) -> Output:
+    def head(self, seen: tuple[Any, ...]) -> Mean:
         """The mean of their outputs."""
         return Mean(tuple(network.head(each) for network, each in zip(self.networks, seen, strict=True)))
 
-    def __call__(self, obs: Any) -> Output:
+    def __call__(self, obs: Obs) -> Mean:
         """The mean of their outputs for an observation, without a cell."""
         return Mean(tuple(network(obs) for network in self.networks))
 

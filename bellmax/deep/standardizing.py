@@ -5,39 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
-from bellmax.contracts import Array, Space
-from bellmax.deep.building import Built
-from bellmax.deep.following import Part, own_copy
-from bellmax.networks.network import with_standardizer
+from bellmax.contracts import Array, Obs, Space
+from bellmax.deep.building import Built, whole
+from bellmax.deep.following import Follower, own_copy
+from bellmax.networks.layers import Standardizer
+from bellmax.networks.network import standardizer_of, with_standardizer
+from bellmax.networks.packing import Params
 from bellmax.spaces import visible, zeros
+from bellmax.trees import tree_map
 
 
-def statistics(read: Callable[[Any], Any], write: Callable[[Any, Any], Any]) -> Part:
+def statistics(
+    read: Callable[[Params], Standardizer], write: Callable[[Params, Standardizer], Params]
+) -> Follower[Standardizer]:
     """The running mean and variance of observations, which are parameters without a gradient.
 
     `read(params)` gives them, `write(params, them)` puts them back: no optimizer moves them.
     """
 
-    def update(running: Any, params: Any, updates: Array, key: Array, obs: Any) -> tuple[Any, Any]:
+    def update(
+        running: Standardizer, params: Params, updates: Array, key: Array, obs: Obs
+    ) -> tuple[Standardizer, Params]:
         del updates, key
         running = running.seen(obs)
         return running, write(params, running)
 
-    return Part(lambda params: own_copy(read(params)), update)
+    return Follower(lambda params: own_copy(read(params)), update)
 
 
-def read_statistics(built: Built) -> Callable[[Any], Any]:
+def read_statistics(built: Built[Any]) -> Callable[[Params], Standardizer]:
     """`read(params)`, the running mean and variance of observations in them."""
-    return lambda params: built.module(params).standardizer
+    return lambda params: standardizer_of(whole(built.module(params)))
 
 
-def write_statistics(built: Built) -> Callable[[Any, Any], Any]:
+def write_statistics(built: Built[Any]) -> Callable[[Params, Standardizer], Params]:
     """`write(params, statistics) -> params`."""
-    return lambda params, new: built.pack(with_standardizer(built.module(params), new))
+    return lambda params, new: built.pack(with_standardizer(whole(built.module(params)), new))
 
 
-def as_rows(obs: Any, space: Space) -> Any:
+def as_rows(obs: Obs, space: Space) -> Obs:
     """What networks see of observations [..., ...], as a batch [B, ...]."""
-    return jax.tree.map(lambda x, one: x.reshape(-1, *one.shape), visible(obs), zeros(visible(space)))
+    seen: Obs = visible(obs)
+    return tree_map(lambda x, one: x.reshape(-1, *one.shape), seen, zeros(visible(space)))

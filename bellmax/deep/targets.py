@@ -7,7 +7,7 @@ further". Soft targets are in munchausen.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -31,10 +31,10 @@ SAME = Scale(lambda x: x, lambda x: x)
 SQUEEZED = Scale(bellman.unsqueeze, bellman.squeeze)  # Pohlen et al. (2018), proposition A.2
 
 
-def greedy(values: Values = allowed) -> Look:
+def greedy(values: Values[Any] = allowed) -> Look:
     """The action that the target network values most: Mnih et al. (2015)."""
 
-    def look(net: Net, target_net: Net, transition: Transition) -> Bootstrap:
+    def look(net: Net[Any], target_net: Net[Any], transition: Transition) -> Bootstrap:
         del net
         output = target_net(transition.next_obs)
         q = values(output, mask_of(transition.next_obs))
@@ -43,10 +43,10 @@ def greedy(values: Values = allowed) -> Look:
     return look
 
 
-def double(values: Values = allowed) -> Look:
+def double(values: Values[Any] = allowed) -> Look:
     """The action that the network values most, valued by the target network: van Hasselt et al. (2016), equation 4."""
 
-    def look(net: Net, target_net: Net, transition: Transition) -> Bootstrap:
+    def look(net: Net[Any], target_net: Net[Any], transition: Transition) -> Bootstrap:
         output, chooser = target_net(transition.next_obs), net(transition.next_obs)
         q = values(chooser, mask_of(transition.next_obs))
         return Bootstrap(transition.reward, output, bellman.greedy_policy(q), jnp.float32(0.0))

@@ -138,16 +138,18 @@ def mask() -> Probe:
     """
     matched = _world("probe:mask", 3, _see_cue, _pay_match, ends=2)
 
-    def see(state: ProbeState, obs: Array) -> Masked:
+    def see(state: ProbeState, obs: Array) -> Masked[Array, Array]:
         return Masked(
             jnp.stack([obs[0], state.time.astype(jnp.float32)]), jnp.arange(3) < jnp.maximum(2 - state.time, 1)
         )
 
-    def reset(key: Array) -> tuple[ProbeState, Masked]:
+    def reset(key: Array) -> tuple[ProbeState, Masked[Array, Array]]:
         state, obs = matched.reset(key)
         return state, see(state, obs)
 
-    def step(state: ProbeState, action: Array, key: Array) -> tuple[ProbeState, Masked, Array, Array, Array]:
+    def step(
+        state: ProbeState, action: Array, key: Array
+    ) -> tuple[ProbeState, Masked[Array, Array], Array, Array, Array]:
         state, obs, reward, terminated, truncated = matched.step(state, action, key)
         return state, see(state, obs), reward, terminated, truncated
 

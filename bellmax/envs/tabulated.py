@@ -62,11 +62,11 @@ def as_world(mdp: FiniteMDP, masked: bool = False) -> World:
 def with_masks(world: World, allowed: Array) -> World:
     """A world of discrete observations that come with the row of `allowed` [S, A] that belongs to them."""
 
-    def reset(key: Array) -> tuple[Any, Masked]:
+    def reset(key: Array) -> tuple[Any, Masked[Array, Array]]:
         state, obs = world.reset(key)
         return state, Masked(obs, allowed[obs])
 
-    def step(state: Any, action: Array, key: Array) -> tuple[Any, Masked, Array, Array, Array]:
+    def step(state: Any, action: Array, key: Array) -> tuple[Any, Masked[Array, Array], Array, Array, Array]:
         state, obs, *rest = world.step(state, action, key)
         return state, Masked(obs, allowed[obs]), *rest
 

@@ -9,7 +9,10 @@ import numpy as np
 
 from bellmax.contracts import ConfigError, Masked
 
-Observations: TypeAlias = "np.ndarray | Masked | tuple[Observations, ...] | dict[str, Observations]"  # each [n, ...]
+# each [n, ...]
+Observations: TypeAlias = (
+    "np.ndarray | Masked[Observations, Observations] | tuple[Observations, ...] | dict[str, Observations]"
+)
 
 
 def tidy_tree(name: str, value: object) -> Observations:

@@ -116,7 +116,9 @@ def as_experience(data: Dataset, space: Space, gamma: float) -> Experience:
     discount = np.where(terminated, np.float32(0.0), np.float32(gamma))
     obs, next_obs = (spaces.map_space(leaf, space, part) for part in (data.obs, data.next_obs))
     reward, action = np.asarray(data.reward, np.float32), np.asarray(data.action, np.int32)
-    return Experience(Transition(obs, action, reward, discount, next_obs), (terminated | data.truncated).astype("i4"))
+    over: Any = (terminated | data.truncated).astype("i4")
+    columns: tuple[Any, ...] = (obs, action, reward, discount, next_obs)
+    return Experience(Transition(*columns), over)
 
 
 def from_memory(config: Any, agent: Any, space: Space, memory: Any) -> Dataset:

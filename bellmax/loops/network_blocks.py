@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Agent, Array, Experience, Space
+from bellmax.contracts import Array, Experience, Space
 from bellmax.deep.config import DeepConfig
+from bellmax.deep.state import DeepAgent
 from bellmax.keys import APART
 from bellmax.loops.network_learning import compiler_options, make_improver, ranks
 
 
-def make_vector_actor(agent: Agent, n: int) -> Callable[..., Any]:
+def make_vector_actor(agent: DeepAgent, n: int) -> Callable[..., Any]:
     """`act(actor, carry [N], over [N], obs [N, ...], key, t) -> (actions [N], carry before, carry after)`.
 
     The host loop's one call per vector step. Where an episode was `over`, the carry begins anew first.
@@ -35,7 +36,7 @@ def make_vector_actor(agent: Agent, n: int) -> Callable[..., Any]:
     return jax.jit(act, compiler_options=compiler_options(None))
 
 
-def make_block(agent: Agent, config: DeepConfig, space: Space) -> Callable[..., Any]:
+def make_block(agent: DeepAgent, config: DeepConfig, space: Space) -> Callable[..., Any]:
     """`learn((learner, memory), steps, valid, key, t) -> ((learner, memory), actor, metrics)`, of a block of steps.
 
     `steps` is an Experience of columns [T, N, ...], `valid` [T, N]; `t` counts environment steps before the first.

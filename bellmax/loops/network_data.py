@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bellmax.agent_config import AgentConfig
-from bellmax.contracts import Agent, ConfigError, Experience
+from bellmax.contracts import ConfigError, Experience
 from bellmax.deep.config import ReplayConfig
+from bellmax.deep.state import DeepAgent
 from bellmax.dispatch import in_32_bits
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset
@@ -80,7 +81,7 @@ def config_for_data(config: AgentConfig, source: Source, data: Dataset) -> Any:
     return ready
 
 
-def fill(agent: Agent, experience: Experience) -> Any:
+def fill(agent: DeepAgent, experience: Experience) -> Any:
     """The agent's memory with all of `experience` [n] in it."""
 
     def put(memory: Any, row: Experience) -> tuple[Any, None]:

@@ -127,10 +127,10 @@ class GymnasiumNetwork:
         step = run.world.step(actions)
         run.profile.steps.append(run.world.seconds)
         discount = self.gamma * ~step.terminated
-        transition = Transition(run.obs, actions, step.reward, discount, step.next_obs)
-        ended = step.terminated | step.truncated
+        columns: tuple[Any, ...] = (run.obs, actions, step.reward, discount, step.next_obs)
+        ended: Any = step.terminated | step.truncated
         run.over = ended | ~step.valid  # an episode begins, too, after a step in which a world reset itself
-        run.pending.append((Experience(transition, ended.astype(np.int32), cell), step.valid))
+        run.pending.append((Experience(Transition(*columns), ended.astype(np.int32), cell), step.valid))
         run.obs = step.obs
         run.episodes.record(step)
 
@@ -189,10 +189,10 @@ class GymnasiumNetwork:
         """A new run with the state in a checkpoint's arrays."""
         mind, actor, _ = run.block.result()
         n = run.world.n
-        zeros = np.zeros(n, np.float32)
-        transition = Transition(run.obs, np.zeros(n, np.int32), zeros, zeros, run.obs)
+        zeros, integers = np.zeros(n, np.float32), np.zeros(n, np.int32)
+        columns: tuple[Any, ...] = (run.obs, integers, zeros, zeros, run.obs, integers)
         cell = jax.tree.map(np.asarray, self.agent.remembered(run.carry))
-        row = (Experience(transition, np.zeros(n, np.int32), cell), np.zeros(n, np.bool_))
+        row = (Experience(Transition(*columns[:5]), columns[5], cell), np.zeros(n, np.bool_))
         count = len({path.split(".")[2] for path in arrays if path.startswith("state.4.")})
         with making_near():
             saved = checkpoint.from_arrays((mind, run.actor, actor, run.carry, (row,) * count), arrays, "checkpoint")
@@ -200,7 +200,8 @@ class GymnasiumNetwork:
         pending = saved[4]
         if pending:  # the episodes that were going on were cut off: their last steps bootstrap
             last, valid = pending[-1]
-            pending = (*pending[:-1], (last._replace(over=np.ones_like(last.over)), valid))
+            cut: Any = np.ones_like(last.over)
+            pending = (*pending[:-1], (last._replace(over=cut), valid))
         else:
             mind = mind[0], self.agent.memory.close(mind[1])
         run.pending = list(pending)

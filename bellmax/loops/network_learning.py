@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Agent, Array, Space
+from bellmax.contracts import Array, Space
 from bellmax.deep.config import DeepConfig
+from bellmax.deep.state import DeepAgent
 from bellmax.networks.images import image_of
 from bellmax.replay.ring import NOWHERE
 from bellmax.spaces import leaves_of
@@ -20,7 +21,7 @@ def ranks(n: int) -> Array:
     return jnp.linspace(0.0, 1.0, n)
 
 
-def make_improver(agent: Agent, config: DeepConfig) -> Callable[..., Any]:
+def make_improver(agent: DeepAgent, config: DeepConfig) -> Callable[..., Any]:
     """`improve((learner, memory), t, key) -> ((learner, memory), metrics)`: the gradient steps of one round.
 
     Nothing happens until the clock has passed `learning_starts`; until then all metrics are 0, "learned" among them.

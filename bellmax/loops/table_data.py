@@ -132,7 +132,7 @@ def read_rows(setup: Setup, source: Source, data: Dataset) -> Rows:
     whole = as_experience(data, source.space, 1.0)
     step, n = whole.transition, data.steps
     masks = np.zeros((2, 0, 0), np.bool_)
-    if isinstance(source.space, Masked):
+    if isinstance(step.obs, Masked) and isinstance(step.next_obs, Masked):
         masks = np.stack([step.obs.mask, step.next_obs.mask])
         masks[1][~masks[1].any(axis=1)] = True  # nothing follows there
     obs, next_obs = visible(step.obs), visible(step.next_obs)

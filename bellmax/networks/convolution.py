@@ -155,13 +155,15 @@ def product_of_columns(x: Array, y: Array) -> Array:
     return turned.T  # without the barrier XLA would turn the product back
 
 
-def _batched(axis: Any, operands: Any, axes: Any) -> Any:
+def _batched(
+    axis: object, operands: tuple[Array, Array], axes: tuple[int | None, int | None]
+) -> tuple[Array, int | None]:
     (x, y), (x_axis, y_axis) = operands, axes
     del axis
-    if x_axis is None and y_axis is None:
-        return product(x, y), None
     if y_axis is not None:
         return jax.vmap(jax.lax.dot, axes)(x, y), 0
+    if x_axis is None:
+        return product(x, y), None
     x = jnp.moveaxis(x, x_axis, 0)
     return product(x.reshape(math.prod(x.shape[:2]), x.shape[2]), y).reshape(*x.shape[:2], y.shape[1]), 0
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
-from bellmax.contracts import Array, Box, Space
+from bellmax.contracts import Array, Box, FloatArray, Space
 from bellmax.spaces import bounds_of, far_starts, leaves_of
 
 LEAST = 16  # pixels along each side of an image without an axis of channels, or with one of frames: else it is a table
@@ -76,7 +77,7 @@ def scaled(box: Box, obs: Array) -> Array:
     return numbers / np.float32(np.maximum(high - low, 1))
 
 
-def _near(box: Box, bounds: Any, obs: Array) -> Array:
+def _near(box: Box, bounds: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None, obs: Array) -> Array:
     """Numbers as they are; integers far from 0, and those that float32 would merge, counted from their first."""
     if bounds is not None and jnp.issubdtype(obs.dtype, jnp.integer):
         if np.abs(bounds).max() > 2**24:
@@ -86,12 +87,12 @@ def _near(box: Box, bounds: Any, obs: Array) -> Array:
     return obs.astype(jnp.float32)
 
 
-def _one(end: Any, box: Box) -> Any:
+def _one(end: npt.NDArray[Any], box: Box) -> np.integer[Any] | npt.NDArray[Any]:
     """A bound as one number if it is the same everywhere, else in the shape of the Box."""
     return end.flat[0] if (end == end.flat[0]).all() else end.reshape(box.shape)
 
 
-def remark_far(space: Space, bounds: Any, normalized: bool) -> list[str]:
+def remark_far(space: Space, bounds: tuple[FloatArray, FloatArray] | None, normalized: bool) -> list[str]:
     """What is to be said of real numbers far from 0, a sentence; `bounds` are (low, high) [k] of the Boxes, or None."""
     boxes = [box for box in leaves_of(space) if isinstance(box, Box) and box.dtype != "bool"]
     real = [np.full(math.prod(box.shape), box.dtype == "float32") for box in boxes]

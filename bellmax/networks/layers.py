@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Array, Box, Space
+from bellmax.contracts import Array, Box, Leaf, Obs, Space
 from bellmax.networks.images import image_of
 from bellmax.spaces import leaves_of, map_space, shape_of
 
@@ -136,6 +136,18 @@ class Norm(eqx.Module):
         return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered)) + NORM_EPSILON) * self.scale + self.shift
 
 
+class MemoryCell(Protocol):
+    """What a cell between torso and head gives; the type of its carry is its own affair."""
+
+    size: int
+
+    def begin(self) -> Any:
+        """The carry at an episode's start."""
+
+    def __call__(self, carry: Any, x: Array, /) -> tuple[Any, Array]:
+        """One step: (carry, output [size])."""
+
+
 class LSTM(eqx.Module):
     """Hochreiter and Schmidhuber (1997), with a forget gate that starts open; the carry is (h, c)."""
 
@@ -147,11 +159,11 @@ class LSTM(eqx.Module):
         self.kernel = eqx.tree_at(lambda k: k.bias, kernel, kernel.bias.at[size : 2 * size].set(1.0))
         self.size = size
 
-    def begin(self) -> Any:
+    def begin(self) -> tuple[Array, Array]:
         """The carry at an episode's start."""
         return jnp.zeros(self.size), jnp.zeros(self.size)
 
-    def __call__(self, carry: Any, x: Array) -> tuple[Any, Array]:
+    def __call__(self, carry: tuple[Array, Array], x: Array) -> tuple[tuple[Array, Array], Array]:
         """One step: (carry, output [size])."""
         h, c = carry
         i, f, g, o = jnp.split(self.kernel(jnp.concatenate([x, h])), 4)
@@ -174,11 +186,11 @@ class GRU(eqx.Module):
         self.candidate_x, self.candidate_h = Dense(n_in, size, k_x), Dense(size, size, k_h)
         self.size = size
 
-    def begin(self) -> Any:
+    def begin(self) -> Array:
         """The carry at an episode's start."""
         return jnp.zeros(self.size)
 
-    def __call__(self, carry: Any, x: Array) -> tuple[Any, Array]:
+    def __call__(self, carry: Array, x: Array) -> tuple[Array, Array]:
         """One step: (carry, output [size])."""
         update, reset = jnp.split(jax.nn.sigmoid(self.gates(jnp.concatenate([x, carry]))), 2)
         candidate = jnp.tanh(self.candidate_x(x) + reset * self.candidate_h(carry))
@@ -204,19 +216,20 @@ class Standardizer(eqx.Module):
         self.variances = tuple(jnp.ones(shape) for shape in shapes)
         self.count, self.space = jnp.zeros(()), space
 
-    def __call__(self, obs: Any) -> Any:
+    def __call__(self, obs: Obs) -> Obs:
         """One observation, its numbers with mean 0 and variance 1, at most 10 from 0."""
         known = iter(jax.lax.stop_gradient(list(zip(self.means, self.variances, strict=True))))
 
-        def leaf(kind: Any, value: Array) -> Array:
+        def leaf(kind: Leaf, value: Array) -> Array:
             if not is_numbers(kind):
                 return value
             mean, variance = next(known)
             return jnp.clip((value - mean) / jnp.sqrt(variance + 1e-8), -10.0, 10.0)
 
-        return map_space(leaf, self.space, obs)
+        standardized: Obs = map_space(leaf, self.space, obs)
+        return standardized
 
-    def seen(self, obs: Any) -> Standardizer:
+    def seen(self, obs: Obs) -> Standardizer:
         """After one more batch of observations [B, ...]: Chan et al. (1979), equation 2.1."""
         boxes: list[Array] = []
         map_space(lambda kind, x: boxes.append(x.astype(jnp.float32)) if is_numbers(kind) else None, self.space, obs)
@@ -234,6 +247,6 @@ class Standardizer(eqx.Module):
         return new
 
 
-def is_numbers(leaf: Any) -> bool:
+def is_numbers(leaf: Leaf) -> bool:
     """Whether a leaf is a Box of numbers of any size; bytes are, but in an image."""
     return isinstance(leaf, Box) and (leaf.dtype == "float32" or (leaf.dtype != "bool" and not image_of(leaf)))

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bellmax.contracts import Array, Space
+from bellmax.contracts import Array, Arrays, Obs, Space
 from bellmax.keys import drawn, make_key
-from bellmax.networks.layers import GRU, LSTM, Dense, NoisyDense, Norm, SpectralDense, Standardizer
+from bellmax.networks.layers import GRU, LSTM, Dense, MemoryCell, NoisyDense, Norm, SpectralDense, Standardizer
 from bellmax.networks.packing import is_real, outline
-from bellmax.networks.torsos import choose_torso, find_torso
+from bellmax.networks.torsos import Torso, choose_torso, find_torso
 from bellmax.spaces import visible, zeros
 
 Cell: TypeAlias = Literal["none", "lstm", "gru"]
-CELLS: dict[Cell, Any] = {"none": None, "lstm": LSTM, "gru": GRU}
+CELLS: dict[Cell, Callable[[int, int, Array], MemoryCell] | None] = {"none": None, "lstm": LSTM, "gru": GRU}
 
 GRID = 1024  # levels τ are told apart to 1/1024: their cosines are a table, as a cosine costs as much as ten products
 
@@ -56,13 +56,14 @@ class Spec(NamedTuple):
 class Stream(eqx.Module):
     """A hidden layer (if any) with ReLU, and a linear one."""
 
-    layers: tuple[Any, ...]
+    layers: tuple[Dense | NoisyDense | SpectralDense, ...]
     norms: tuple[Norm, ...]
 
     def __init__(self, n_in: int, hidden: Sequence[int], n_out: int, spec: Spec, key: Array) -> None:
         sizes = [n_in, *hidden, n_out]
         keys = jax.random.split(key, len(sizes) - 1)
-        kinds: list[Any] = [SpectralDense if spec.normalization == "spectral" else Dense] * len(hidden) + [Dense]
+        inner = SpectralDense if spec.normalization == "spectral" else Dense
+        kinds: list[type[Dense | NoisyDense | SpectralDense]] = [*[inner] * len(hidden), Dense]
         kinds = [NoisyDense] * len(kinds) if spec.noisy else kinds
         self.layers = tuple(kind(n, m, k) for kind, n, m, k in zip(kinds, sizes, sizes[1:], keys, strict=False))
         self.norms = tuple(Norm((n,)) for n in hidden) if spec.normalization == "layer" else ()
@@ -72,7 +73,7 @@ class Stream(eqx.Module):
         for i, layer in enumerate(self.layers[:-1]):
             x = layer(x)
             x = jax.nn.relu(self.norms[i](x) if self.norms else x)
-        return self.layers[-1](x)  # type: ignore[no-any-return]
+        return self.layers[-1](x)
 
 
 class Head(eqx.Module):
@@ -143,10 +144,10 @@ class QuantileFunction(NamedTuple):
 class TorsoAndHead(eqx.Module):
     """Torso, cell, head. `features` and `head` are apart for those who unroll a sequence between them."""
 
-    standardizer: Any
-    torso: Any
-    cell: Any
-    head: Any
+    standardizer: Standardizer | None
+    torso: Torso
+    cell: MemoryCell | None
+    head: Head | ImplicitHead
 
     def __init__(self, space: Space, n_actions: int, spec: Spec, key: Array) -> None:
         k_torso, k_cell, k_head = jax.random.split(key, 3)
@@ -160,19 +161,19 @@ class TorsoAndHead(eqx.Module):
         head = ImplicitHead if spec.n_cosines else Head
         self.head = head(n if self.cell is None else self.cell.size, n_actions, spec, k_head)
 
-    def features(self, obs: Any) -> Array:
+    def features(self, obs: Obs) -> Array:
         """What the torso makes of ONE observation."""
-        return self.torso(obs if self.standardizer is None else self.standardizer(obs))  # type: ignore[no-any-return]
+        return self.torso(obs if self.standardizer is None else self.standardizer(obs))
 
-    def begin(self) -> Any:
+    def begin(self) -> Arrays:
         """What is remembered at an episode's start."""
         return () if self.cell is None else self.cell.begin()
 
-    def remember(self, carry: Any, features: Array) -> tuple[Any, Array]:
+    def remember(self, carry: Arrays, features: Array) -> tuple[Arrays, Array]:
         """One step of the cell: (carry, what the head sees)."""
         return (carry, features) if self.cell is None else self.cell(carry, features)
 
-    def __call__(self, obs: Any) -> Any:
+    def __call__(self, obs: Obs) -> Array | QuantileFunction:
         """The output for ONE observation of a network without a cell."""
         return self.head(self.features(obs))
 
@@ -193,31 +194,42 @@ class Ensemble(eqx.Module):
         self.members, self.priors = (make(jax.random.split(k, spec.n_members)) for k in keys)
         self.scale = spec.prior_scale
 
-    def __call__(self, obs: Any) -> Array:
+    def __call__(self, obs: Obs) -> Array:
         """One observation to values [K, A]."""
         outputs = eqx.filter_vmap(lambda module: module(obs))
         return outputs(self.members) + self.scale * jax.lax.stop_gradient(outputs(self.priors))  # type: ignore[no-any-return]
 
 
-def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> Any:
+AnyNetwork: TypeAlias = TorsoAndHead | Ensemble
+Module = TypeVar("Module")
+
+
+def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> AnyNetwork:
     """A fresh network for observations of `space`.
 
     Raises:
         ConfigError: no torso has this name, or it does not fit the observations.
     """
-    return (Ensemble if spec.n_members else TorsoAndHead)(space, n_actions, spec, key)
+    kind: type[AnyNetwork] = Ensemble if spec.n_members else TorsoAndHead
+    return kind(space, n_actions, spec, key)
 
 
-def with_standardizer(module: TorsoAndHead, standardizer: Any) -> TorsoAndHead:
+def standardizer_of(module: TorsoAndHead) -> Standardizer:
+    """The running mean and variance of observations, of a network that has them."""
+    assert module.standardizer is not None  # noqa: S101 - the settings want one
+    return module.standardizer
+
+
+def with_standardizer(module: TorsoAndHead, standardizer: Standardizer) -> TorsoAndHead:
     """The module with another running mean and variance of observations."""
     new: TorsoAndHead = eqx.tree_at(lambda m: m.standardizer, module, standardizer)
     return new
 
 
-def with_noise(module: Any, key: Array) -> Any:
+def with_noise(module: Module, key: Array) -> Module:
     """The module with a fresh draw of noise on every noisy layer; all from one draw of numbers."""
 
-    def is_noisy(node: Any) -> bool:
+    def is_noisy(node: object) -> bool:
         return isinstance(node, NoisyDense)
 
     layers = [node for node in jax.tree.leaves(module, is_leaf=is_noisy) if is_noisy(node)]
@@ -225,29 +237,33 @@ def with_noise(module: Any, key: Array) -> Any:
         return module
     sizes = [sum(layer.weight.shape[-2:]) for layer in layers]
     noise = iter(jnp.split(drawn(jax.random.normal, key, (sum(sizes),)), list(itertools.accumulate(sizes[:-1]))))
-    return jax.tree.map(lambda node: node.draw(next(noise)) if is_noisy(node) else node, module, is_leaf=is_noisy)
+    drawn_on: Module = jax.tree.map(
+        lambda node: node.draw(next(noise)) if is_noisy(node) else node, module, is_leaf=is_noisy
+    )
+    return drawn_on
 
 
-def skeleton(space: Space, n_actions: int, spec: Spec) -> Any:
+def skeleton(space: Space, n_actions: int, spec: Spec) -> AnyNetwork:
     """A network of the right shapes."""
     return make_network(space, n_actions, spec, make_key(0))
 
 
-def shapes(space: Space, n_actions: int, spec: Spec) -> Any:
+def shapes(space: Space, n_actions: int, spec: Spec) -> AnyNetwork:
     """The same with shapes for its parameters, which are not computed."""
     return outline(lambda: skeleton(space, n_actions, spec))
 
 
-def share_of_fresh(module: Any, share: float) -> Any:
+def share_of_fresh(module: Module, share: float) -> Module:
     """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, 0 if not learned, else `share`.
 
     D'Oro et al. (2023) reset all; Schwarzer et al. (2023), section 3, shrink and perturb the torso.
     """
 
-    def of(path: Any, leaf: Any) -> Any:
+    def of(path: tuple[Any, ...], leaf: Any) -> Any:
         if not is_real(leaf):
             return leaf
         part = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
         return jnp.full_like(leaf, 0.0 if {"priors", "standardizer"} & set(part) else 1.0 if "head" in part else share)
 
-    return jax.tree_util.tree_map_with_path(of, module)
+    shares: Module = jax.tree_util.tree_map_with_path(of, module)
+    return shares

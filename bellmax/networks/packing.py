@@ -7,7 +7,7 @@ stay as they are in the module that was packed first.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,17 +16,20 @@ from jax.flatten_util import ravel_pytree
 
 from bellmax.contracts import Array
 
+Module = TypeVar("Module")
+Params: TypeAlias = "Array | tuple[Array, ...] | eqx.Module"  # packed parameters
+
 LARGE = 2**16  # numbers in an array; its copy into a vector and out of it costs some 20 µs
 
 
-class Packing(NamedTuple):
+class Packing(NamedTuple, Generic[Module]):
     """Two functions, each the other's inverse: `pack(module) -> params` and `unpack(params) -> module`."""
 
-    pack: Callable[[Any], Any]
-    unpack: Callable[[Any], Any]
+    pack: Callable[[Module], Params]
+    unpack: Callable[[Params], Module]
 
 
-def flat(module: Any) -> Packing:
+def flat(module: Module) -> Packing[Module]:
     """All parameters as one vector [P].
 
     One vector makes the optimizer three kernels a step instead of three for each array. Arrays of at least `LARGE`
@@ -35,50 +38,53 @@ def flat(module: Any) -> Packing:
     arrays, rest = eqx.partition(module, is_real)
     leaves, tree = jax.tree.flatten(arrays)
     large = [leaf.size >= LARGE for leaf in leaves]
-    to_small = ravel_pytree([leaf for leaf, is_large in zip(leaves, large, strict=True) if not is_large])[1]
+    to_small: Callable[[Any], Any] = ravel_pytree(
+        [leaf for leaf, is_large in zip(leaves, large, strict=True) if not is_large]
+    )[1]
 
-    def pack(module: Any) -> Any:
+    def pack(module: Module) -> Params:
         leaves = jax.tree.leaves(eqx.filter(module, is_real))
         vector, _ = ravel_pytree([leaf for leaf, is_large in zip(leaves, large, strict=True) if not is_large])
         whole = [leaf for leaf, is_large in zip(leaves, large, strict=True) if is_large]
         return (vector, *whole) if whole else vector
 
-    def unpack(params: Any) -> Any:
-        vector, *whole = params if isinstance(params, tuple) else (params,)
-        small, large_ones = iter(to_small(vector)), iter(whole)
+    def unpack(params: Params) -> Module:
+        vector, *arrays = params if isinstance(params, tuple) else (params,)
+        small, large_ones = iter(to_small(vector)), iter(arrays)
         filled = jax.tree.unflatten(tree, [next(large_ones if is_large else small) for is_large in large])
-        return eqx.combine(filled, rest)
+        whole: Module = eqx.combine(filled, rest)
+        return whole
 
     return Packing(pack, unpack)
 
 
-def by_layers(module: Any) -> Packing:
+def by_layers(module: Module) -> Packing[Module]:
     """Parameters in the module's own shape, for optimizers that look at one layer at a time, such as LAMB and Muon."""
     rest = eqx.filter(module, is_real, inverse=True)
     return Packing(lambda module: eqx.filter(module, is_real), lambda params: eqx.combine(params, rest))
 
 
-def outline(make: Callable[[], Any]) -> Any:
+def outline(make: Callable[[], Module]) -> Module:
     """The module that `make()` returns, with shapes for parameters; nothing is computed if all its arrays are such."""
-    module = eqx.filter_eval_shape(make)
+    module: Module = eqx.filter_eval_shape(make)
     shapes = [leaf for leaf in jax.tree.leaves(module) if isinstance(leaf, jax.ShapeDtypeStruct)]
     return module if all(is_real(leaf) for leaf in shapes) else make()
 
 
-def is_real(leaf: Any) -> bool:
+def is_real(leaf: object) -> bool:
     """Whether a leaf is an array of real numbers, or the shape of one."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
     return bool(eqx.is_inexact_array(leaf))
 
 
-def to_named(module: Any) -> dict[str, Array]:
+def to_named(module: object) -> dict[str, Array]:
     """Parameters by their path, such as "torso.layers.0.weight"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(module, is_real))
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
-def from_named(module: Any, arrays: Mapping[str, Any]) -> Any:
+def from_named(module: Module, arrays: Mapping[str, Any]) -> Module:
     """`module` with the parameters of `to_named`.
 
     Raises:
@@ -89,4 +95,5 @@ def from_named(module: Any, arrays: Mapping[str, Any]) -> Any:
         raise ValueError(f"parameters {sorted(arrays)} do not fit a network of {sorted(expected)}")
     parameters, rest = eqx.partition(module, is_real)
     filled = jax.tree.unflatten(jax.tree.structure(parameters), [arrays[name] for name in expected])
-    return eqx.combine(filled, rest)
+    named: Module = eqx.combine(filled, rest)
+    return named

@@ -7,17 +7,20 @@ output means are the network's and the agent's own functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
-from bellmax.networks.layers import NORM_EPSILON, Dense, NoisyDense, SpectralDense, spectral_norm
-from bellmax.networks.network import Ensemble, Head, TorsoAndHead
+from bellmax.contracts import Array, Obs
+from bellmax.networks.layers import NORM_EPSILON, Dense, NoisyDense, Norm, SpectralDense, spectral_norm
+from bellmax.networks.network import AnyNetwork, Ensemble, Head, TorsoAndHead
 from bellmax.networks.torsos import MLP, flat, flat_size
 
-Function = Callable[[Any], Any]
+Floats: TypeAlias = npt.NDArray[np.float32]
+Function: TypeAlias = Callable[[Floats], Floats]
 
 
 class Layer(NamedTuple):
@@ -29,12 +32,12 @@ class Layer(NamedTuple):
         norm: scale and shift [1, n_out] of a layer normalization, whose mean is already taken off weight and bias.
     """
 
-    weight: Any
-    bias: Any
-    norm: tuple[Any, Any] | None
+    weight: Floats
+    bias: Floats
+    norm: tuple[Floats, Floats] | None
 
 
-def plain(module: Any) -> Function | None:
+def plain(module: AnyNetwork) -> Function | None:
     """The module as `f(features [n, F]) -> output`, [n, A] or [n, A, k], and [n, K, A] of an ensemble.
 
     `module` has NumPy's arrays. None where a part of it is not dense: a convolution, a memory cell, implicit quantiles,
@@ -46,7 +49,7 @@ def plain(module: Any) -> Function | None:
         if function is None:
             return None
 
-        def ensemble(x: Any) -> Any:
+        def ensemble(x: Floats) -> Floats:
             outputs = function(x)  # [2K, n, A]: the learned networks, then the fixed ones
             k = len(outputs) // 2
             return (outputs[:k] + scale * outputs[k:]).swapaxes(0, 1)
@@ -63,12 +66,13 @@ def plain(module: Any) -> Function | None:
         return None
     shape = (head.n_actions, head.n_outputs) if head.n_outputs else (head.n_actions,)
 
-    def dueling(x: Any) -> Any:
+    def dueling(x: Floats) -> Floats:
         x = run(torso, x, hidden=len(torso))
         q = run(advantage, x, hidden=len(advantage) - 1)
         q = q.reshape(*q.shape[:-1], head.n_actions, -1)
-        q = run(value, x, hidden=len(value) - 1)[..., None, :] + q - q.mean(axis=-2, keepdims=True)  # type: ignore[arg-type]
-        return q.reshape(*q.shape[:-2], *shape)
+        v: Floats = run(value, x, hidden=len(value) - 1)[..., None, :]  # type: ignore[arg-type]
+        q = v + q - q.mean(axis=-2, keepdims=True)
+        return np.reshape(q, (*q.shape[:-2], *shape))
 
     if value is not None:
         return dueling
@@ -76,27 +80,33 @@ def plain(module: Any) -> Function | None:
     if not head.n_outputs:
         return lambda x: run(whole, x, hidden)
 
-    def several(x: Any) -> Any:
+    def several(x: Floats) -> Floats:
         q = run(whole, x, hidden)
         return q.reshape(*q.shape[:-1], *shape)
 
     return several
 
 
-def features_of(module: Any) -> Function:
+def features_of(module: AnyNetwork) -> Callable[[Obs], Array]:
     """What the first layer of a dense module sees of ONE observation."""
-    network = module.members if type(module) is Ensemble else module
-    space, standardizer = network.torso.space, network.standardizer
+    network = module.members if isinstance(module, Ensemble) else module
+    space, standardizer = dense_torso(network).space, network.standardizer
     return lambda obs: flat(space, obs if standardizer is None else standardizer(obs))
 
 
-def n_features(module: Any) -> int:
+def n_features(module: AnyNetwork) -> int:
     """How many numbers that are."""
-    network = module.members if type(module) is Ensemble else module
-    return flat_size(network.torso.space)
+    network = module.members if isinstance(module, Ensemble) else module
+    return flat_size(dense_torso(network).space)
 
 
-def layers(dense: Sequence[Any], norms: Sequence[Any]) -> list[Layer] | None:
+def dense_torso(network: TorsoAndHead) -> MLP:
+    """Its torso, of a network for which `plain` gave a function."""
+    assert isinstance(network.torso, MLP)  # noqa: S101 - the caller has looked
+    return network.torso
+
+
+def layers(dense: Sequence[Any], norms: Sequence[Norm]) -> list[Layer] | None:
     """The layers of a torso or of a stream; None where one is of another kind."""
     made = []
     for i, layer in enumerate(dense):
@@ -115,7 +125,7 @@ def layers(dense: Sequence[Any], norms: Sequence[Any]) -> list[Layer] | None:
     return made
 
 
-def run(stack: Sequence[Layer], x: Any, hidden: int) -> Any:
+def run(stack: Sequence[Layer], x: Floats, hidden: int) -> Floats:
     """`x` [n, n_in] through the layers, the first `hidden` of them followed by ReLU."""
     for i, (weight, bias, norm) in enumerate(stack):
         x = np.matmul(x, weight)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from bellmax.arguments import describe
-from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Space
+from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Obs, Space
 from bellmax.networks.convolution import Conv
 from bellmax.networks.images import channels_last, height_axis, image_of, image_shape, scaled
 from bellmax.networks.layers import Dense, Norm, SpectralDense
 from bellmax.registry import Registry
 from bellmax.spaces import LEAVES, leaves_of, map_space, n_features
 
+Torso: TypeAlias = Callable[[Any], Array]  # an Equinox module from ONE observation to features [F]
+Make: TypeAlias = Callable[[Space, Sequence[int], str, Array], Torso]
 
-def flat(space: Space, obs: Any) -> Array:
+
+def flat(space: Space, obs: Obs) -> Array:
     """One observation as numbers [F]: integers one-hot, images as 0 to 1, the rest as it is, one after the other."""
     parts: list[Array] = []
 
@@ -46,7 +49,7 @@ class MLP(eqx.Module):
     difference learning").
     """
 
-    layers: tuple[Any, ...]
+    layers: tuple[Dense | SpectralDense, ...]
     norms: tuple[Norm, ...]
     space: Space = eqx.field(static=True)
 
@@ -58,7 +61,7 @@ class MLP(eqx.Module):
         self.norms = tuple(Norm((n,)) for n in widths) if normalization == "layer" else ()
         self.space = space
 
-    def __call__(self, obs: Any) -> Array:
+    def __call__(self, obs: Obs) -> Array:
         """One observation to features [F]."""
         x = flat(self.space, obs)
         for i, layer in enumerate(self.layers):
@@ -126,9 +129,9 @@ class Impala(eqx.Module):
         """One image to features [F]."""
         x = channels_last(self.space, obs)
         for i, convolutions in enumerate(self.stages):
-            layers: list[Any] = list(convolutions)
+            layers: list[Callable[[Array], Array]] = list(convolutions)
             if self.norms:
-                layers = [lambda y, c=c, n=n: n(c(y)) for c, n in zip(convolutions, self.norms[i], strict=True)]
+                layers = [normalized(c, n) for c, n in zip(convolutions, self.norms[i], strict=True)]
             first, *blocks = layers
             x = jax.lax.reduce_window(first(x), -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "SAME")
             for one, two in zip(blocks[::2], blocks[1::2], strict=True):
@@ -136,10 +139,15 @@ class Impala(eqx.Module):
         return jnp.ravel(jax.nn.relu(x))
 
 
+def normalized(convolution: Conv, norm: Norm) -> Callable[[Array], Array]:
+    """The one after the other."""
+    return lambda x: norm(convolution(x))
+
+
 class Combined(eqx.Module):
     """A torso for every image among the parts of an observation, and all other parts flat beside them."""
 
-    torsos: tuple[Any, ...]
+    torsos: tuple[Torso, ...]
     space: Space = eqx.field(static=True)
 
     def __init__(self, space: Space, widths: Sequence[int], normalization: str, key: Array) -> None:
@@ -153,7 +161,7 @@ class Combined(eqx.Module):
         )
         self.space = space
 
-    def __call__(self, obs: Any) -> Array:
+    def __call__(self, obs: Obs) -> Array:
         """One observation to features [F]."""
         torsos, parts = iter(self.torsos), []
         map_space(
@@ -163,15 +171,8 @@ class Combined(eqx.Module):
         return jnp.concatenate(parts)
 
 
-Make = Callable[[Space, Sequence[int], str, Array], Any]
-
-
-def _mlp(space: Space, widths: Sequence[int], normalization: str, key: Array) -> Any:
-    return MLP(space, widths, normalization, key)
-
-
-def _image(make: Callable[[Box, str, Array], Any]) -> Make:
-    def torso(space: Space, widths: Sequence[int], normalization: str, key: Array) -> Any:
+def _image(make: Callable[[Box, str, Array], Torso]) -> Make:
+    def torso(space: Space, widths: Sequence[int], normalization: str, key: Array) -> Torso:
         image = image_of(space)
         if image is None:
             raise ConfigError(f"this network sees images [H, W, C]; observations are {space}: use network='mlp'")
@@ -187,7 +188,7 @@ MINATAR = ((16, 3, 1),)  # Young and Tian (2019), section 4
 TORSOS: Registry[Make] = Registry(
     "network",
     {
-        "mlp": _mlp,
+        "mlp": MLP,
         "minatar": _image(lambda space, norm, key: Convolutions(space, MINATAR, norm, key)),
         "nature": _image(lambda space, norm, key: Convolutions(space, NATURE, norm, key)),
         "efficient": _image(lambda space, norm, key: Convolutions(space, EFFICIENT, norm, key)),
@@ -208,7 +209,7 @@ def register_torso(name: str, make: Make) -> None:
     Raises:
         ConfigError: the name is empty, or taken in any spelling; or `make` cannot be called.
     """
-    given: Any = make
+    given: object = make
     if not callable(given):
         TORSOS.check_name(name, make)
         raise ConfigError(f"`make` must be a function of (space, widths, normalization, key); got {describe(make)}")
@@ -221,12 +222,13 @@ def find_torso(name: str) -> Make:
     Raises:
         ConfigError: there is none.
     """
-    make: Any = TORSOS.find(name)
-    if not callable(make):
+    found: Any = TORSOS.find(name)
+    if not callable(found):
         raise ConfigError(
-            f"network {name!r} is {describe(make)}; give a class or a function of (space, widths, normalization, key)"
+            f"network {name!r} is {describe(found)}; give a class or a function of (space, widths, normalization, key)"
         )
-    return make  # type: ignore[no-any-return]
+    make: Make = found
+    return make
 
 
 def choose_torso(name: str, space: Space) -> str:

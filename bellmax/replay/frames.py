@@ -7,13 +7,13 @@ ring, of frames, whose slots before that hold the older ones. Sampler, n steps a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Array, ConfigError, Experience, Memory, Transition
-from bellmax.replay.memory import Horizon, replay
+from bellmax.contracts import Array, Batch, ConfigError, Experience, Memory, Obs
+from bellmax.replay.memory import Horizon, ReplayState, State, replay
 from bellmax.replay.ring import NOWHERE, Ring, RingState, make_ring, row_codec
 from bellmax.replay.sampling import Sampler
 
@@ -26,11 +26,11 @@ class Frames(NamedTuple):
     fresh: Array
 
 
-class FrameState(NamedTuple):
+class FrameState(NamedTuple, Generic[State]):
     """Of the ring of steps, of the sampler, and of the ring of frames."""
 
     ring: RingState
-    sampler: Any
+    sampler: State
     frames: Frames
 
 
@@ -49,7 +49,7 @@ class FrameStore(NamedTuple):
     depth: int
     ring: Ring
     init: Callable[[], Frames]
-    add: Callable[..., tuple[Frames, Experience, Array]]
+    add: Callable[[Frames, Experience, Array], tuple[Frames, Experience, Array]]
     stacks: Callable[[Frames, Array], Array]
 
 
@@ -59,10 +59,11 @@ def make_store(example: Experience, capacity: int, n_worlds: int) -> FrameStore:
     Raises:
         ConfigError: an environment has room for less than one step's two stacks.
     """
-    length, depth = capacity // n_worlds, jnp.shape(example.transition.obs)[0]
+    stack = single(example.transition.obs)
+    length, depth = capacity // n_worlds, jnp.shape(stack)[0]
     if length < 2 * depth:
         raise ConfigError(f"{length} frames per environment are too few for stacks of {depth}: at least {2 * depth}")
-    pack, unpack, width = row_codec(example.transition.obs[0])
+    pack, unpack, width = row_codec(stack[0])
     slot = jnp.int32(0)
     ring = make_ring(with_observations(example, slot, slot), capacity, n_worlds)
     back, world = jnp.arange(1 - depth, 1), jnp.arange(n_worlds)
@@ -73,7 +74,7 @@ def make_store(example: Experience, capacity: int, n_worlds: int) -> FrameStore:
         return Frames(rows, jnp.zeros(n_worlds, jnp.int32), jnp.ones(n_worlds, jnp.bool_))
 
     def add(frames: Frames, experience: Experience, valid: Array) -> tuple[Frames, Experience, Array]:
-        both = jnp.stack([experience.transition.obs, experience.transition.next_obs], axis=1)
+        both = jnp.stack([single(experience.transition.obs), single(experience.transition.next_obs)], axis=1)
         words = jax.vmap(jax.vmap(jax.vmap(pack)))(both)  # [N, 2, k, width]
         shifted = jnp.all(words[:, 0, 1:] == words[:, 1, :-1], axis=(1, 2))  # bits, so that -0.0 is not 0.0
         before, after = jnp.where(frames.fresh, depth, 0), jnp.where(shifted, 1, depth)
@@ -94,7 +95,7 @@ def make_store(example: Experience, capacity: int, n_worlds: int) -> FrameStore:
         within = jax.vmap(ring.after, (None, 0), -1)(slots, length + back)
         rows = frames.rows.at[within.reshape(-1)].get(mode="promise_in_bounds")
         flat = jax.vmap(unpack)(rows)
-        return flat.reshape(*within.shape, *flat.shape[1:])  # type: ignore[no-any-return]
+        return flat.reshape(*within.shape, *flat.shape[1:])
 
     return FrameStore(depth, ring, init, add, stacks)
 
@@ -103,11 +104,11 @@ def frame_replay(
     example: Experience,
     capacity: int,
     n_worlds: int,
-    make_sampler: Callable[[Ring], Sampler],
+    make_sampler: Callable[[Ring], Sampler[State]],
     window: int = 1,
     horizon: Horizon | None = None,
     sequences: bool = False,
-) -> Memory:
+) -> Memory[FrameState[State]]:
     """The memory `replay` for observations [k, *frame], oldest frame first, in a fraction 1 / 2k of its space.
 
     `capacity` counts frames. A step takes one, its next observation's newest, and an episode's first step takes k more,
@@ -126,11 +127,11 @@ def frame_replay(
         with_observations(example, slot, slot), capacity, n_worlds, lambda _: sampler, window, horizon, sequences
     )
 
-    def init() -> FrameState:
+    def init() -> FrameState[State]:
         rows, priorities = steps.init()
         return FrameState(rows, priorities, store.init())
 
-    def add(state: FrameState, experience: Experience, valid: Array | None = None) -> FrameState:
+    def add(state: FrameState[State], experience: Experience, valid: Array | None = None) -> FrameState[State]:
         everywhere = jnp.ones(n_worlds, jnp.bool_) if valid is None else valid
         frames, named, new = store.add(state.frames, experience, everywhere)
         rows, slots = ring.add(state.ring, named, valid)
@@ -143,43 +144,53 @@ def frame_replay(
         age = jnp.arange(2 * depth)[None, :]  # from the oldest; so many frames are new at most
         places = jnp.mod((rows.position - rows.size)[:, None] + age, length)
         slots = places * n_worlds + jnp.arange(n_worlds)[:, None]
-        place = ring.read(rows, slots).transition.obs // n_worlds
+        place = single(ring.read(rows, slots).transition.obs) // n_worlds
         passed = jnp.mod(newest[:, None] - place, length) + new[:, None]
         lost = (passed > length - depth) & (age < rows.size[:, None] - 1)  # the step just added is whole
         return rows.size - jnp.sum(lost, axis=1, dtype=jnp.int32), jnp.where(lost, slots, NOWHERE).reshape(-1)
 
-    def sample(state: FrameState, key: Array, updates: Array) -> tuple[Any, Array, Array]:
-        batch, weight, index = steps.sample(state, key, updates)
-        named = batch.transition if sequences else batch
-        obs, next_obs = store.stacks(state.frames, named.obs), store.stacks(state.frames, named.next_obs)
-        if sequences:
+    def sample(state: FrameState[State], key: Array, updates: Array) -> tuple[Batch, Array, Array]:
+        batch, weight, index = steps.sample(ReplayState(state.ring, state.sampler), key, updates)
+        named = batch.transition if isinstance(batch, Experience) else batch
+        obs, next_obs = (store.stacks(state.frames, single(slots)) for slots in (named.obs, named.next_obs))
+        if isinstance(batch, Experience):
             return with_observations(batch, obs, next_obs), weight, index
         return batch._replace(obs=obs, next_obs=next_obs), weight, index
 
-    def update(state: FrameState, index: Array, priority: Array) -> FrameState:
+    def update(state: FrameState[State], index: Array, priority: Array) -> FrameState[State]:
         kept = ring.following(state.ring, index) <= state.ring.size[index % n_worlds]
-        rows, priorities = steps.update(state, jnp.where(kept, index, NOWHERE), priority)
+        rows, priorities = steps.update(
+            ReplayState(state.ring, state.sampler), jnp.where(kept, index, NOWHERE), priority
+        )
         return FrameState(rows, priorities, state.frames)
 
-    def close(state: FrameState) -> FrameState:
+    def close(state: FrameState[State]) -> FrameState[State]:
         frames = state.frames._replace(fresh=jnp.ones_like(state.frames.fresh))
         return FrameState(ring.close(state.ring), state.sampler, frames)
 
     return Memory(init, add, sample, update, close)
 
 
-def with_observations(experience: Experience, obs: Any, next_obs: Any) -> Experience:
+def with_observations(experience: Experience, obs: Obs, next_obs: Obs) -> Experience:
     """The same experience with these observations."""
-    transition: Transition = experience.transition._replace(obs=obs, next_obs=next_obs)
-    return experience._replace(transition=transition)
+    return experience._replace(transition=experience.transition._replace(obs=obs, next_obs=next_obs))
 
 
-def shares_frames(obs: Any) -> bool:
+def single(obs: Obs) -> Array:
+    """The one array of an observation: a stack of frames, or the slot of its newest."""
+    if isinstance(obs, tuple):
+        raise TypeError(f"a stack of frames is one array; got {type(obs).__name__}")
+    return obs
+
+
+def shares_frames(obs: Obs) -> bool:
     """Whether observations look like stacks of byte images [k, H, W], which then are kept frame by frame.
 
     Where they are something else, channels first, for example, this costs no more than storing them whole.
     """
-    return getattr(obs, "dtype", None) == jnp.uint8 and len(obs.shape) == 3 and obs.shape[0] < min(obs.shape[1:])
+    if isinstance(obs, tuple):
+        return False
+    return obs.dtype == jnp.uint8 and len(obs.shape) == 3 and obs.shape[0] < min(obs.shape[1:])
 
 
 def room_for(obs: Any, next_obs: Any, over: Any) -> int:

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from bellmax import bellman
-from bellmax.contracts import Array, Experience, Memory, Transition
+from bellmax.contracts import Array, Batch, Experience, Memory, Transition
 from bellmax.replay.ring import Ring, RingState, make_ring
 from bellmax.replay.sampling import Sampler
+from bellmax.trees import tree_map
+
+State = TypeVar("State")  # of a sampler
+Tree = TypeVar("Tree")
 
 
-class ReplayState(NamedTuple):
+class ReplayState(NamedTuple, Generic[State]):
     """Of the ring and of the sampler."""
 
     ring: RingState
-    sampler: Any
+    sampler: State
 
 
-Horizon = Callable[[Array], tuple[Any, Any]]  # gradient steps -> (n, γ); γ None: as it is kept
+Horizon: TypeAlias = Callable[[Array], tuple[Array, Array]]  # gradient steps -> (n, γ)
 
 
 def replay(
     example: Experience,
     capacity: int,
     n_worlds: int,
-    make_sampler: Callable[[Ring], Sampler],
+    make_sampler: Callable[[Ring], Sampler[State]],
     window: int = 1,
     horizon: Horizon | None = None,
     sequences: bool = False,
-) -> Memory:
+) -> Memory[ReplayState[State]]:
     """A memory of `capacity` experiences like `example`.
 
     A sample is a transition of up to `window` steps: fewer where an episode or the memory ends, bootstrapped there.
@@ -42,16 +46,19 @@ def replay(
     ring = make_ring(example, capacity, n_worlds)
     sampler = make_sampler(ring)
 
-    def init() -> ReplayState:
+    def init() -> ReplayState[State]:
         return ReplayState(ring.init(), sampler.init())
 
-    def add(state: ReplayState, experience: Experience, valid: Array | None = None) -> ReplayState:
+    def add(state: ReplayState[State], experience: Experience, valid: Array | None = None) -> ReplayState[State]:
         rows, slots = ring.add(state.ring, experience, valid)
         return ReplayState(rows, sampler.added(state.sampler, rows, slots))
 
     def several(rows: RingState, slots: Array, updates: Array) -> Transition:
         span = jnp.arange(window)
-        n, gamma = (window, None) if horizon is None else horizon(updates)
+        n: Array | int = window
+        gamma: Array | None = None
+        if horizon is not None:
+            n, gamma = horizon(updates)
         within = jax.vmap(ring.after, (None, 0), 1)(slots, span)  # [B, window]
         here = jnp.minimum(ring.following(rows, slots), n)
         kept = ring.read(rows, within)
@@ -60,10 +67,10 @@ def replay(
         if gamma is not None:
             discount = jnp.where(discount > 0, gamma, 0.0)
         reward, product, last = jax.vmap(bellman.n_step)(kept.transition.reward, discount, stops)
-        first = jax.tree.map(lambda x: x[:, 0], kept.transition)
+        first = tree_map(lambda x: x[:, 0], kept.transition)
         return Transition(first.obs, first.action, reward, product, pick(kept.transition.next_obs, last))
 
-    def sample(state: ReplayState, key: Array, updates: Array) -> tuple[Any, Array, Array]:
+    def sample(state: ReplayState[State], key: Array, updates: Array) -> tuple[Batch, Array, Array]:
         slots, weight = sampler.sample(state.sampler, state.ring, key)
         if sequences:
             return ring.read(state.ring, jax.vmap(ring.after, (None, 0), 1)(slots, jnp.arange(window))), weight, slots
@@ -71,15 +78,15 @@ def replay(
             return ring.read(state.ring, slots).transition, weight, slots
         return several(state.ring, slots, updates), weight, slots
 
-    def update(state: ReplayState, index: Array, priority: Array) -> ReplayState:
+    def update(state: ReplayState[State], index: Array, priority: Array) -> ReplayState[State]:
         return ReplayState(state.ring, sampler.update(state.sampler, index, priority))
 
-    def close(state: ReplayState) -> ReplayState:
+    def close(state: ReplayState[State]) -> ReplayState[State]:
         return ReplayState(ring.close(state.ring), state.sampler)
 
     return Memory(init, add, sample, update, close)
 
 
-def pick(tree: Any, index: Array) -> Any:
+def pick(tree: Tree, index: Array) -> Tree:
     """Entry `index` [B] along the second axis of every array [B, n, ...]."""
-    return jax.tree.map(lambda x: jax.vmap(lambda row, i: row[i])(x, index), tree)
+    return tree_map(lambda x: jax.vmap(lambda row, i: row[i])(x, index), tree)

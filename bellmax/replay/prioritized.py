@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def prioritized(
     epsilon: float,
     steps: int,
     window: int = 1,
-) -> Sampler:
+) -> Sampler[Priorities]:
     """In proportion to p^α, p = |δ| + ε, one draw from each of `batch_size` equal parts of the sum.
 
     New slots have the largest priority so far. The weight of a draw is (n P)^-β over the largest in the batch; β moves
@@ -43,8 +43,8 @@ def prioritized(
     def init() -> Priorities:
         return Priorities(tree.init(), jnp.float32(1.0), jnp.int32(0))
 
-    def added(state: Priorities, rows: RingState, slots: Array, lost: Any = ()) -> Priorities:
-        n, lost = slots.shape[0], jnp.asarray(lost, jnp.int32)
+    def added(state: Priorities, rows: RingState, slots: Array, gone: Array | tuple[()] = ()) -> Priorities:
+        n, lost = slots.shape[0], jnp.asarray(gone, jnp.int32)
         fresh, nothing = jnp.full(n, state.largest), jnp.zeros(lost.shape)
         if window == 1:
             # at once: between two writes XLA would copy the tree

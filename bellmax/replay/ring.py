@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bellmax.contracts import Array, Experience
+from bellmax.trees import tree_map
 
 NOWHERE = 2**31 - 1  # a slot beyond every ring: nothing is written there
+
+Row = TypeVar("Row")
 
 
 class RingState(NamedTuple):
@@ -24,6 +27,22 @@ class RingState(NamedTuple):
     rows: Array
     position: Array
     size: Array
+
+
+class Write(Protocol):
+    """Write one step of every environment into a ring."""
+
+    def __call__(
+        self, state: RingState, experience: Experience, valid: Array | None = None, /
+    ) -> tuple[RingState, Array]:
+        """Return the ring, and the slots [N] that were written."""
+
+
+class Draw(Protocol):
+    """Draw slots of a ring."""
+
+    def __call__(self, state: RingState, u: Array, window: int = 1, /) -> Array:
+        """Return the slots [B] for numbers `u` [B] in [0, 1)."""
 
 
 class Ring(NamedTuple):
@@ -45,12 +64,12 @@ class Ring(NamedTuple):
 
     capacity: int
     init: Callable[[], RingState]
-    add: Callable[..., tuple[RingState, Array]]
-    read: Callable[..., Experience]
-    draw: Callable[..., Array]
-    after: Callable[..., Array]
-    following: Callable[..., Array]
-    filled: Callable[..., Array]
+    add: Write
+    read: Callable[[RingState, Array], Experience]
+    draw: Draw
+    after: Callable[[Array, Array | int], Array]
+    following: Callable[[RingState, Array], Array]
+    filled: Callable[[RingState], Array]
     close: Callable[[RingState], RingState]
 
 
@@ -72,7 +91,7 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
     def add(state: RingState, experience: Experience, valid: Array | None = None) -> tuple[RingState, Array]:
         words = jax.vmap(pack)(experience)
         slots = state.position * n_worlds + jnp.arange(n_worlds)
-        step: Any = 1
+        step: Array | int = 1
         if valid is None:  # the fast way: all worlds are in step, so their rows are one slice
             rows = jax.lax.dynamic_update_slice(state.rows, words, (slots[0], 0))
         else:
@@ -86,7 +105,7 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
     def read(state: RingState, slots: Array) -> Experience:
         rows = state.rows.at[slots.reshape(-1)].get(mode="promise_in_bounds")
         flat = jax.vmap(unpack)(rows)
-        return jax.tree.map(lambda x: x.reshape(*slots.shape, *x.shape[1:]), flat)  # type: ignore[no-any-return]
+        return tree_map(lambda x: x.reshape(*slots.shape, *x.shape[1:]), flat)
 
     def draw(state: RingState, u: Array, window: int = 1) -> Array:
         starts = jnp.maximum(state.size - (window - 1), 0)
@@ -102,7 +121,7 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         step = jnp.where(oldest < 0, oldest + length, oldest)[world] + age
         return jnp.where(step >= length, step - length, step) * n_worlds + world
 
-    def after(slots: Array, k: Any) -> Array:
+    def after(slots: Array, k: Array | int) -> Array:
         moved = slots + k * n_worlds
         return jnp.where(moved >= capacity, moved - capacity, moved)
 
@@ -119,7 +138,7 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
     return Ring(capacity, init, add, read, draw, after, following, filled, close)
 
 
-def row_codec(example: Any) -> tuple[Callable[[Any], Array], Callable[[Array], Any], int]:
+def row_codec(example: Row) -> tuple[Callable[[Row], Array], Callable[[Array], Row], int]:
     """How one experience becomes one row of 32-bit words and back, bit for bit; bytes go four to a word.
 
     One row is one write and one gather a step, where five arrays would be five of each.
@@ -133,26 +152,27 @@ def row_codec(example: Any) -> tuple[Callable[[Any], Array], Callable[[Array], A
     sizes = [math.ceil(math.prod(shape) * dtype.itemsize / 4) for shape, dtype in zip(shapes, dtypes, strict=True)]
     ends = np.cumsum(sizes)
 
-    def to_words(leaf: Any, dtype: Any, size: int) -> Array:
+    def to_words(leaf: jax.typing.ArrayLike, dtype: np.dtype[Any], size: int) -> Array:
         if dtype.itemsize == 4:
             return jax.lax.bitcast_convert_type(jnp.asarray(leaf, dtype), jnp.uint32).reshape(-1)
         octets = jnp.asarray(leaf, jnp.uint8).reshape(-1)
         octets = jnp.concatenate([octets, jnp.zeros(4 * size - octets.size, jnp.uint8)])
         return jax.lax.bitcast_convert_type(octets.reshape(size, 4), jnp.uint32)
 
-    def from_words(words: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    def from_words(words: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         if dtype.itemsize == 4:
             return jax.lax.bitcast_convert_type(words.reshape(shape), dtype)
         octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)
         return octets[: math.prod(shape)].reshape(shape).astype(dtype)
 
-    def pack(experience: Any) -> Array:
+    def pack(experience: Row) -> Array:
         parts = zip(jax.tree.leaves(experience), dtypes, sizes, strict=True)
         return jnp.concatenate([to_words(*part) for part in parts])
 
-    def unpack(row: Array) -> Any:
+    def unpack(row: Array) -> Row:
         parts = jnp.split(row, ends[:-1])
         restored = [from_words(*part) for part in zip(parts, shapes, dtypes, strict=True)]
-        return jax.tree.unflatten(tree, restored)
+        filled: Row = jax.tree.unflatten(tree, restored)
+        return filled
 
     return pack, unpack, int(ends[-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,17 @@ import jax.numpy as jnp
 from bellmax.contracts import Array
 from bellmax.replay.ring import Ring, RingState
 
+State = TypeVar("State")
 
-class Sampler(NamedTuple):
+
+class Added(Protocol[State]):
+    """Learn which slots of a ring were written."""
+
+    def __call__(self, state: State, rows: RingState, slots: Array, lost: Array | tuple[()] = (), /) -> State:
+        """Return the state after `slots` [N] were written, and others were `lost` before their turn."""
+
+
+class Sampler(NamedTuple, Generic[State]):
     """Functions on a state of their own.
 
     Attributes:
@@ -23,17 +32,17 @@ class Sampler(NamedTuple):
         update: `update(state, slots [B], priority [B]) -> state`, after learning from them.
     """
 
-    init: Callable[[], Any]
-    added: Callable[..., Any]
-    sample: Callable[..., tuple[Array, Array]]
-    update: Callable[..., Any]
+    init: Callable[[], State]
+    added: Added[State]
+    sample: Callable[[State, RingState, Array], tuple[Array, Array]]
+    update: Callable[[State, Array, Array], State]
 
 
-def uniform(ring: Ring, batch_size: int, window: int = 1) -> Sampler:
+def uniform(ring: Ring, batch_size: int, window: int = 1) -> Sampler[tuple[()]]:
     """Every slot as likely that has `window` steps from it on, with replacement. Mnih et al. (2015)."""
 
     def sample(state: tuple[()], rows: RingState, key: Array) -> tuple[Array, Array]:
         del state
         return ring.draw(rows, jax.random.uniform(key, (batch_size,)), window), jnp.ones(batch_size)
 
-    return Sampler(tuple, lambda state, rows, slots, lost=(): state, sample, lambda state, slots, priority: state)
+    return Sampler(lambda: (), lambda state, rows, slots, lost=(): state, sample, lambda state, slots, priority: state)

@@ -28,9 +28,9 @@ class Tree(NamedTuple):
     """
 
     init: Callable[[], tuple[Array, ...]]
-    set: Callable[..., tuple[Array, ...]]
-    total: Callable[..., Array]
-    find: Callable[..., tuple[Array, Array]]
+    set: Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]]
+    total: Callable[[tuple[Array, ...]], Array]
+    find: Callable[[tuple[Array, ...], Array], tuple[Array, Array]]
 
 
 def make_tree(capacity: int, fan: int = FAN) -> Tree:

@@ -116,7 +116,7 @@ def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callabl
         return lambda n: (), jax.jit(lambda arrays, carry, batch: (arrays["q"][batch], carry))
 
     from bellmax.deep.building import build
-    from bellmax.deep.learner import LearnerState
+    from bellmax.deep.state import policy_state
     from bellmax.keys import make_key
     from bellmax.networks.packing import from_named
 
@@ -127,8 +127,7 @@ def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callabl
         return jax.vmap(agent.begin, (0, None))(jax.random.split(make_key(0), n), 0.0)
 
     def look(arrays: dict[str, Any], carry: Any, batch: Any) -> Any:
-        state = LearnerState(built.pack(from_named(blank, arrays)), (), ())
-        return jax.vmap(agent.q_values, (None, 0, 0))(state, carry, batch)
+        return jax.vmap(agent.q_values, (None, 0, 0))(policy_state(built.pack(from_named(blank, arrays))), carry, batch)
 
     return begin, jax.jit(look)
 
