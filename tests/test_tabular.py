@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,11 +63,8 @@ class Run:
 
     def go(self, n: int) -> None:
         returns, lengths = np.empty(n), np.empty(n, np.int64)
-        agent = self.agent
-        count, error = stepping.run(
-            agent.update, agent.behavior, agent.look_ahead, agent.options, self.world, self.rates, self.state, n,
-            returns, lengths,
-        )  # fmt: skip
+        learner = self.agent.learner(self.rates)
+        count, error = stepping.run(learner, self.world, self.state, n, returns, lengths)
         self.returns = np.append(self.returns, returns[:count])
         self.lengths = np.append(self.lengths, lengths[:count])
         self.errors.append(error)
@@ -219,8 +217,8 @@ def test_what_is_saved_in_the_middle_goes_on(name: str) -> None:
 def test_nothing_is_recorded_twice_or_lost(name: str) -> None:
     run = Run(cliff(), [700, 1300], limit=60, config=small(name, **ALWAYS))
     state, steps = run.state, 2000
-    assert state.visits.sum() == state.clock[stepping.TIME] == steps
-    assert run.lengths.sum() + state.clock[stepping.LENGTH] == steps
+    assert state.visits.sum() == state.clock.time[0] == steps
+    assert run.lengths.sum() + state.clock.length[0] == steps
     paid = (state.visits * expected_reward(cliff())).sum()
     assert run.returns.sum() + state.episode_return[0] == pytest.approx(paid)
     assert run.lengths.max() <= 60
@@ -284,29 +282,35 @@ def test_host_step_gives_the_table_of_the_loop(name: str) -> None:
     """The cliff draws no random numbers of its own, so that both ways draw the same."""
     mdp, steps, limit = cliff(), 2000, 50
     run = Run(mdp, [steps], 7, limit, small(name, learning_rate_decay=0.05, gamma=0.9, r_max=0.0))
-    agent, table, state = run.agent, successor_table(mdp), run.fresh(7)
-    kernels = agent.update, agent.behavior, agent.look_ahead, agent.options, run.rates, state
+    learner, table, state = run.agent.learner(run.rates), successor_table(mdp), run.fresh(7)
     start = np.array([int(np.argmax(mdp.start))])
     obs, action, length, error = start, np.zeros(1, np.int64), 0, 0.0
     none, valid = np.zeros(0, np.int64), np.ones(1, np.bool_)
-    stepping.observe(
-        *kernels, none, none, np.zeros(0), np.zeros(0), valid[:0], none, valid[:0], start, NO_MASKS, action
-    )
+    nothing = stepping.Batch(none, none, np.zeros(0), np.zeros(0), valid[:0], none, NO_MASKS)
+    stepping.observe(learner, state, nothing, valid[:0], start, action)
     for _ in range(steps):
         pair, length = obs[0] * mdp.n_actions + action[0], length + 1
         next_obs, continues = table.successor[pair].astype(np.int64), table.continues[pair].astype(np.float64)
         over = (continues == 0) | (length >= limit)
         acting, chosen = start if over[0] else next_obs, np.empty(1, np.int64)
-        error += stepping.observe(
-            *kernels, obs, action, table.reward[pair], continues, over, next_obs, valid, acting, NO_MASKS, chosen
-        )
+        batch = stepping.Batch(obs, action, table.reward[pair], continues, over, next_obs, NO_MASKS)
+        error += stepping.observe(learner, state, batch, valid, acting, chosen)
         obs, action, length = acting, chosen, 0 if over[0] else length
     np.testing.assert_array_equal(state.q, run.state.q)
     np.testing.assert_array_equal(state.visits, run.state.visits)
     np.testing.assert_array_equal(state.generator, run.state.generator)
-    assert state.clock[stepping.TIME] == steps
-    assert action[0] == run.state.clock[stepping.ACTION]
+    assert state.clock.time[0] == steps
+    assert action[0] == run.state.clock.action[0]
     assert error / steps == pytest.approx(run.errors[0])
+
+
+def test_learners_with_other_numbers_as_options_have_another_type() -> None:
+    agent = QLearning().make(Shape(4, 2))
+    first = agent.learner(build_rates(QLearning(), 10))
+    others = [first._replace(options=options) for options in ((1,), (1.0,), (True,))]
+    assert len({numba.typeof(learner) for learner in (first, *others)}) == 4
+    again = first._replace(options=(1.0,))
+    assert numba.typeof(again) == numba.typeof(others[1])
 
 
 def test_invalid_rows_are_no_experience() -> None:
@@ -315,16 +319,15 @@ def test_invalid_rows_are_no_experience() -> None:
     state = stepping.init_state(agent, Shape(4, 2), 0.0, 0)
     obs, action, chosen = np.array([0, 1, 2]), np.array([1, 0, 1]), np.full(3, -1)
     valid, over = np.array([True, False, True]), np.zeros(3, np.bool_)
-    error = stepping.observe(
-        agent.update, agent.behavior, False, (), build_rates(config, 100), state, obs, action,
-        np.array([1.0, 7.0, 3.0]), np.ones(3), over, np.array([3, 3, 3]), valid, obs, NO_MASKS, chosen,
-    )  # fmt: skip
+    reward, next_obs = np.array([1.0, 7.0, 3.0]), np.array([3, 3, 3])
+    batch = stepping.Batch(obs, action, reward, np.ones(3), over, next_obs, NO_MASKS)
+    error = stepping.observe(agent.learner(build_rates(config, 100)), state, batch, valid, obs, chosen)
     assert error == 4.0
     expected = np.zeros((4, 2))
     expected[0, 1], expected[2, 1] = 0.5, 1.5
     np.testing.assert_array_equal(state.q, expected)
     np.testing.assert_array_equal(state.visits, expected > 0)
-    assert state.clock[stepping.TIME] == 3
+    assert state.clock.time[0] == 3
     assert np.all((chosen >= 0) & (chosen < 2))
 
 

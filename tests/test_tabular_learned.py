@@ -57,10 +57,9 @@ class Learner:
 
     def run(self, mdp: FiniteMDP, steps: int) -> np.ndarray:
         """The returns of the episodes that ended."""
-        agent, returns, lengths = self.agent, np.empty(steps), np.empty(steps, np.int64)
+        returns, lengths = np.empty(steps), np.empty(steps, np.int64)
         world = build_model(mdp, mdp.max_episode_steps)
-        kernels = agent.update, agent.behavior, agent.look_ahead, agent.options, world, self.rates
-        n, _ = stepping.run(*kernels, self.state, steps, returns, lengths)
+        n, _ = stepping.run(self.agent.learner(self.rates), world, self.state, steps, returns, lengths)
         return returns[:n]
 
 

@@ -106,12 +106,13 @@ class Kernel:
             self.state = self.state._replace(q=Tiles(table_of(self.state.q), np.array(features)))
 
     def observe(self, s: int, a: int, r: float, s2: int, terminated: bool, truncated: bool, start: int) -> int:
-        chosen, agent, acting = np.empty(1, np.int64), self.agent, start if terminated or truncated else s2
-        stepping.observe(
-            agent.update, agent.behavior, agent.look_ahead, agent.options, self.rates, self.state, np.array([s]),
-            np.array([a]), np.array([r]), np.array([1.0 - terminated]), np.array([terminated | truncated]),
-            np.array([s2]), np.array([True]), np.array([acting]), NO_MASKS, chosen,
+        chosen, acting = np.empty(1, np.int64), start if terminated or truncated else s2
+        batch = stepping.Batch(
+            np.array([s]), np.array([a]), np.array([r]), np.array([1.0 - terminated]),
+            np.array([terminated | truncated]), np.array([s2]), NO_MASKS,
         )  # fmt: skip
+        learner = self.agent.learner(self.rates)
+        stepping.observe(learner, self.state, batch, np.array([True]), np.array([acting]), chosen)
         return int(chosen[0])
 
 

@@ -123,12 +123,12 @@ def change(folder: Path, name: str, place: Any, value: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "place", "value", "message"),
     [
-        ("state.clock", (0, 1), 16, r"state\.clock\[1\] is 16; it can be -1 to 15"),
-        ("state.clock", (0, 1), 17, r"state\.clock\[1\] is 17; it can be -1 to 15"),
-        ("state.clock", (0, 1), -5, r"state\.clock\[1\] is -5; it can be -1 to 15"),
-        ("state.clock", (0, 1), -1, r"observation -1 with action"),
-        ("state.clock", (0, 3), 4, r"state\.clock\[3\] is 4; it can be -1 to 3"),
-        ("state.clock", (0, 3), -1, r"observation \d+ with action -1"),
+        ("state.clock.obs", (0, 0), 16, r"state\.clock\.obs\[0\] is 16; it can be -1 to 15"),
+        ("state.clock.obs", (0, 0), 17, r"state\.clock\.obs\[0\] is 17; it can be -1 to 15"),
+        ("state.clock.obs", (0, 0), -5, r"state\.clock\.obs\[0\] is -5; it can be -1 to 15"),
+        ("state.clock.obs", (0, 0), -1, r"observation -1 with action"),
+        ("state.clock.action", (0, 0), 4, r"state\.clock\.action\[0\] is 4; it can be -1 to 3"),
+        ("state.clock.action", (0, 0), -1, r"observation \d+ with action -1"),
         ("state.q", (0, 3, 1), np.nan, r"state\.q has nan where only a finite number can be"),
         ("state.q", (0, 3, 1), -np.inf, r"state\.q has -inf where only a finite number can be"),
         ("state.visits", (0, 3, 1), -1, r"state\.visits\[3, 1\] is -1; it can be 0 to"),

@@ -123,18 +123,19 @@ def test_one_grid_of_tiles_is_a_table(name: str) -> None:
     config, source = on_classic(name, "MountainCar-v0", 1)
     setup = table_setup.set_up(config, source)
     world, place = build_classic(source.name, setup.coder)
-    agent, rates = setup.agent, build_rates(config, 3000)
+    agent = setup.agent
+    learner = agent.learner(build_rates(config, 3000))
     table = setup.init(config, 3, place)
     weights = Tiles(table.q.copy(), np.zeros((agent.window + 3, 1), np.int64))
     linear = table._replace(
         q=weights, memory=agent.memory(weights), visits=table.visits.copy(), place=table.place.copy(),
-        clock=table.clock.copy(), episode_return=table.episode_return.copy(), generator=table.generator.copy(),
+        clock=stepping.Clock(*(part.copy() for part in table.clock)),
+        episode_return=table.episode_return.copy(), generator=table.generator.copy(),
     )  # fmt: skip
     records = []
     for state in (table, linear):
         returns, lengths = np.empty(3000), np.empty(3000, np.int64)
-        kernels = agent.update, agent.behavior, agent.look_ahead, agent.options, world, rates
-        count, error = stepping.run(*kernels, state, 3000, returns, lengths)
+        count, error = stepping.run(learner, world, state, 3000, returns, lengths)
         records.append((returns[:count].tolist(), lengths[:count].tolist(), pytest.approx(error)))
     assert records[0] == records[1]
     np.testing.assert_allclose(linear.q.weights, table.q, rtol=1e-12, atol=1e-12)

@@ -44,9 +44,7 @@ class CompiledTables:
             self.setup = set_up(config, source)
             assert self.setup.coder is not None  # noqa: S101 - classic worlds are of real numbers
             world, self.place = build_classic(source.name, self.setup.coder)
-        agent = self.setup.agent
-        self.rates = build_rates(config, steps, episodes=episodes)
-        self.kernels = (agent.update, agent.behavior, agent.look_ahead, agent.options, world)
+        self.world, self.learner = world, self.setup.agent.learner(build_rates(config, steps, episodes=episodes))
 
     def start(self, seeds: Sequence[int]) -> Any:
         """All seeds of a group, before their first step."""
@@ -55,7 +53,9 @@ class CompiledTables:
     def go(self, states: Any, t: int, n: int, pause: Callable[[], bool]) -> tuple[Any, list[Part], int]:
         """In pieces of environment steps, all seeds of the group side by side."""
         parts: list[list[Part]] = [[] for _ in states]
-        episodes, until = self.episodes, self.rates._replace(last=t + n) if self.episodes else self.rates
+        episodes, learner = self.episodes, self.learner
+        if episodes:
+            learner = learner._replace(rates=learner.rates._replace(last=t + n))
         done, size = 0, PIECE if episodes else min(n, PIECE)
         returns, lengths = np.empty(size), np.empty(size, np.int64)
         while done < n:
@@ -63,16 +63,14 @@ class CompiledTables:
             if size > returns.size:
                 returns, lengths = np.empty(size), np.empty(size, np.int64)
             for state, told in zip(states, parts, strict=True):
-                if episodes and state.clock[stepping.ENDED] >= t + n:
+                if episodes and state.clock.ended[0] >= t + n:
                     continue
-                span = (
-                    min(size, table_records.LONGEST_EPISODE - int(state.clock[stepping.LENGTH])) if episodes else size
-                )
-                count, _ = stepping.run(*self.kernels, until, state, span, returns, lengths)
+                span = min(size, table_records.LONGEST_EPISODE - int(state.clock.length[0])) if episodes else size
+                count, _ = stepping.run(learner, self.world, state, span, returns, lengths)
                 told.append(Part(Episodes(returns[:count].copy(), lengths[:count].copy()), {}))
                 if episodes:
-                    check_end(self.name, state, int(state.clock[stepping.LENGTH]))
-            done = min(int(state.clock[stepping.ENDED]) for state in states) - t if episodes else done + size
+                    check_end(self.name, state, int(state.clock.length[0]))
+            done = min(int(state.clock.ended[0]) for state in states) - t if episodes else done + size
             seconds = time.perf_counter() - begin
             size = size * 2 if seconds < 0.1 else max(1, size // 2) if seconds > 0.4 else size
             if pause():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, Masked
+from bellmax.contracts import ConfigError, Masked
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset
 from bellmax.loops.experience import as_experience, find_faults
@@ -64,8 +64,8 @@ def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Da
     """
     setup = set_up(config, source)
     check_room(config, setup.shape, source.name, n_seeds, setup.masked)
-    agent, rates = setup.agent, build_rates(config, steps)
-    kernels = agent.update, agent.behavior, agent.options, rates
+    agent = setup.agent
+    learner = agent.learner(build_rates(config, steps))
     data = as_seen(source, data)
     rows = read_rows(setup, source, data)
 
@@ -77,7 +77,7 @@ def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Da
         seen = np.concatenate([encode(setup.coder, visible(part)) for part in (data.obs, data.next_obs)])  # type: ignore[arg-type]
         q = state.q._replace(active=seen)
         if isinstance(q, MaskedTiles):
-            q = q._replace(allowed=np.concatenate([rows[-1][0], rows[-1][1]]))
+            q = q._replace(allowed=np.concatenate([rows.masks[0], rows.masks[1]]))
         return state._replace(q=q, memory=agent.memory(q))
 
     def go(
@@ -87,7 +87,7 @@ def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Da
         done = 0
         while done < n:
             size = min(PIECE, n - done)
-            stepping.replay(*kernels, state, *rows, size)
+            stepping.replay(learner, state, rows, size)
             done += size
             if pause():
                 break
@@ -115,20 +115,8 @@ def as_seen(source: Source, data: Dataset) -> Dataset:
     return data
 
 
-class Rows(NamedTuple):
-    """The data as the kernel wants them: n transitions, and masks [2, n, A] of their two observations."""
-
-    obs: IntArray
-    action: IntArray
-    reward: FloatArray
-    continues: FloatArray
-    over: BoolArray
-    next_obs: IntArray
-    masks: BoolArray
-
-
-def read_rows(setup: Setup, source: Source, data: Dataset) -> Rows:
-    """The data as the kernel wants them: obs, action, reward, continues, over, next_obs [n], and masks [2, n, A]."""
+def read_rows(setup: Setup, source: Source, data: Dataset) -> stepping.Batch:
+    """The n transitions of the data as the kernel wants them, with masks [2, n, A] of their two observations."""
     whole = as_experience(data, source.space, 1.0)
     step, n = whole.transition, data.steps
     masks = np.zeros((2, 0, 0), np.bool_)
@@ -147,4 +135,4 @@ def read_rows(setup: Setup, source: Source, data: Dataset) -> Rows:
         obs, next_obs = np.arange(n), np.arange(n, 2 * n)
     over = np.asarray(whole.over) > 0
     reward, continues = (np.asarray(part, np.float64) for part in (step.reward, step.discount))
-    return Rows(obs, action, reward, continues, over, next_obs, masks)
+    return stepping.Batch(obs, action, reward, continues, over, next_obs, masks)

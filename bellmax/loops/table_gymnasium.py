@@ -67,7 +67,8 @@ class GymnasiumTable:
         """Raises as `set_up`, or ConfigError: the learner follows one episode and there are several environments."""
         self.config, self.source, self.steps, self.episodes = config, source, steps, episodes
         self.setup, self.stride = set_up(config, source), source.fixed or 1
-        self.agent, self.rates = self.setup.agent, build_rates(config, steps, episodes=episodes)
+        self.agent = self.setup.agent
+        self.learner = self.agent.learner(build_rates(config, steps, episodes=episodes))
         if episodes and self.stride > 1:
             raise ConfigError(
                 f"episodes are counted in one environment, and {source.name} is {self.stride}; give steps"
@@ -96,7 +97,8 @@ class GymnasiumTable:
 
     def clock(self, run: TabularRun) -> int:
         """Steps, or episodes, so far."""
-        return int(run.table.clock[stepping.ENDED if self.episodes else stepping.TIME])
+        clock = run.table.clock
+        return int((clock.ended if self.episodes else clock.time)[0])
 
     def go(self, run: TabularRun, t: int, n: int, pause: Callable[[], bool]) -> tuple[TabularRun, list[Part], int]:
         """Steps, or whole episodes, from the clock of the table on."""
@@ -139,14 +141,12 @@ class GymnasiumTable:
 
     def learn(self, run: TabularRun, obs: Any, step: HostStep, following: Any, acting: Any) -> Any:
         """The one call of the kernel; returns the sum of absolute errors, and leaves actions for `acting`."""
-        agent, chosen, masks = self.agent, np.empty_like(run.actions), NO_MASKS
+        chosen, masks = np.empty_like(run.actions), NO_MASKS
         if self.setup.masked:
             masks = np.stack([run.seen.mask, step.next_obs.mask, step.obs.mask])
-        error = stepping.observe(
-            agent.update, agent.behavior, agent.look_ahead, agent.options, self.rates, run.table, obs, run.actions,
-            step.reward, 1.0 - step.terminated, step.terminated | step.truncated, following, step.valid, acting, masks,
-            chosen,
-        )  # fmt: skip
+        continues, over = 1.0 - step.terminated, step.terminated | step.truncated
+        batch = stepping.Batch(obs, run.actions, step.reward, continues, over, following, masks)
+        error = stepping.observe(self.learner, run.table, batch, step.valid, acting, chosen)
         run.actions = chosen
         return error
 
@@ -170,8 +170,8 @@ class GymnasiumTable:
     def restore(self, seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> TabularRun:
         """The table in a checkpoint's arrays, with environments that begin new episodes."""
         (seed,) = seeds
-        saved = arrays.get("state.clock", np.zeros(1, np.int64)).ravel()
-        run = self.open_at(seed, max(int(saved[stepping.TIME]), step, 0) if saved.size else step)
+        saved = arrays.get("state.clock.time", np.zeros(1, np.int64)).ravel()
+        run = self.open_at(seed, max(int(saved[0]), step, 0) if saved.size else step)
         try:
             run.table = read_state(run.table, arrays)
         except CheckpointError:

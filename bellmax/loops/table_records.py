@@ -29,9 +29,9 @@ def explored(config: TabularConfig, state: stepping.TabularState, steps: int, ep
     """Metrics that go by a seed's own clock: ε where it falls per episode, environment steps where episodes count."""
     own = {}
     if config.exploration_schedule == "per-episode":
-        own["rollout/exploration_rate"] = float(config.epsilon(int(state.clock[stepping.ENDED]), steps))
+        own["rollout/exploration_rate"] = float(config.epsilon(int(state.clock.ended[0]), steps))
     if episodes:
-        own["time/total_timesteps"] = float(state.clock[stepping.TIME])
+        own["time/total_timesteps"] = float(state.clock.time[0])
     return own
 
 
@@ -48,6 +48,6 @@ def check_end(name: str, state: stepping.TabularState, length: int) -> None:
     """
     if length >= LONGEST_EPISODE:
         raise EnvContractError(
-            f"{name}: episode {state.clock[stepping.ENDED] + 1:,} has lasted {length:,} steps and has not ended; give "
+            f"{name}: episode {state.clock.ended[0] + 1:,} has lasted {length:,} steps and has not ended; give "
             "it a time limit, such as env_kwargs={'max_episode_steps': 1000}, or steps in place of episodes"
         )

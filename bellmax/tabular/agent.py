@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
+import numba
 import numpy as np
+from numba.extending import typeof_impl
 
 from bellmax import schedules
 from bellmax.agent_config import AgentConfig, setting
@@ -74,6 +76,30 @@ class Rates(NamedTuple):
     last: int = NO_LIMIT
 
 
+class Learner(NamedTuple):
+    """What the loop runs: an agent's kernels and options, and the schedules of a run."""
+
+    update: Any
+    behavior: Any
+    look_ahead: bool
+    options: Any
+    rates: Rates
+
+
+_known_types: dict[int, tuple[Learner, numba.types.Type]] = {}
+
+
+@typeof_impl.register(Learner)
+def _type_of(learner: Learner, context: object) -> numba.types.Type:
+    """Numba works out the type of a tuple with kernels in it at each call, which takes longer than a host step."""
+    known = _known_types.get(id(learner))
+    if known is None:
+        if len(_known_types) >= 64:
+            _known_types.clear()
+        known = _known_types[id(learner)] = learner, typeof_impl.dispatch(tuple)(learner, context)
+    return known[1]
+
+
 class Shape(NamedTuple):
     """What a learner needs to know of its world.
 
@@ -115,6 +141,10 @@ class TabularAgent(NamedTuple):
     episodic: bool = False
     forget: Callable[[Any], None] = lambda memory: None
     initial_q: float | None = None
+
+    def learner(self, rates: Rates) -> Learner:
+        """What the loop runs, on these schedules."""
+        return Learner(self.update, self.behavior, self.look_ahead, self.options, rates)
 
 
 @dataclass(frozen=True, kw_only=True)

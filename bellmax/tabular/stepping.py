@@ -7,13 +7,38 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import FloatArray, IntArray
-from bellmax.tabular.agent import Now, Shape, Step, TabularAgent, level_at, step_size_after
+from bellmax.contracts import BoolArray, FloatArray, IntArray
+from bellmax.tabular.agent import Learner, Now, Shape, Step, TabularAgent, counts, level_at, step_size_after
 from bellmax.tabular.kernel import kernel, new_generator, uniform
 from bellmax.tabular.representation import MaskedTable, MaskedTiles, Ragged, Tiles, feature, n_features, set_allowed
-from bellmax.tabular.soundness import MOST
+from bellmax.tabular.soundness import MOST, Sizes
 
 FAR = 1e9  # nothing of a classic world comes near; angles are wrapped in steps of 2π
+
+
+class Clock(NamedTuple):
+    """Where a run stands; each one number [1].
+
+    Attributes:
+        time: environment steps so far.
+        ended: episodes that ended.
+        length: steps of the running episode.
+        obs: the present observation; -1 before the first reset, and where the loop holds it.
+        action: the action chosen for the next step; -1 with `obs`.
+    """
+
+    time: IntArray
+    ended: IntArray
+    length: IntArray
+    obs: IntArray
+    action: IntArray
+
+    def ranges(self, sizes: Sizes) -> dict[str, Any]:
+        """What the integers may be, see `soundness.py`."""
+        return {
+            "time": (0, MOST), "ended": (0, MOST), "length": (0, MOST),
+            "obs": (-1, sizes.obs - 1), "action": (-1, sizes.actions - 1),
+        }  # fmt: skip
 
 
 class TabularState(NamedTuple):
@@ -24,9 +49,8 @@ class TabularState(NamedTuple):
         memory: what else the learner remembers.
         visits: how often each pair was updated [S, A].
         place: where a world of real numbers is [k]; a finite MDP has nothing but the present observation.
-        clock: environment steps so far, present observation, steps (and in `episode_return` rewards) of the running
-            episode, the action chosen for the next step, episodes that ended [5].
-        episode_return: undiscounted [1].
+        clock: counters, and the present observation and action.
+        episode_return: the undiscounted sum of the running episode's rewards [1].
         error: sum of absolute TD errors since the last record, and the environment steps of it [2].
         generator: state of the random numbers [1].
     """
@@ -35,30 +59,46 @@ class TabularState(NamedTuple):
     memory: Any
     visits: IntArray
     place: FloatArray
-    clock: IntArray
+    clock: Clock
     episode_return: FloatArray
     error: FloatArray
     generator: np.ndarray[Any, np.dtype[np.uint64]]
 
-    def ranges(self, sizes: Any) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Any]:
         """What the integers may be, see `soundness.py`; where a world of real numbers is, is near the origin."""
         return {
             "visits": (0, MOST),
             "place": (-FAR, FAR),
-            "clock": ([0, -1, 0, -1, 0], [MOST, sizes.obs - 1, MOST, sizes.actions - 1, MOST]),
             "generator": (0, 2**64 - 1),
         }
 
     def faults(self) -> Iterator[str]:
         """What does not belong together."""
-        obs, action = self.clock[OBS], self.clock[ACTION]
+        obs, action = self.clock.obs[0], self.clock.action[0]
         if (obs < 0) != (action < 0):
             yield f"observation {obs} with action {action}"
         elif obs >= 0 and isinstance(self.q, Ragged) and action >= self.q.n_allowed[obs]:
             yield f"action {action} in observation {obs}, which has {self.q.n_allowed[obs]}"
 
 
-TIME, OBS, LENGTH, ACTION, ENDED = 0, 1, 2, 3, 4
+class Batch(NamedTuple):
+    """What `n` steps brought, and the actions that were allowed.
+
+    Attributes:
+        obs, action, reward, next_obs: [n]; `next_obs` is the true one where an episode ended.
+        continues: 0 where the episode terminated, else 1 [n].
+        over: the episode ended, by termination or by its time limit [n].
+        masks: the actions allowed in `obs`, in `next_obs`, and in what the loop acts on [2 or 3, n, A]; A is 0 without
+            masks.
+    """
+
+    obs: IntArray
+    action: IntArray
+    reward: np.ndarray[Any, np.dtype[np.floating[Any]]]
+    continues: np.ndarray[Any, np.dtype[np.floating[Any]]]
+    over: BoolArray
+    next_obs: IntArray
+    masks: BoolArray
 
 
 def init_state(
@@ -73,7 +113,7 @@ def init_state(
     n_allowed: IntArray | None = None,
     masked: bool = False,
 ) -> TabularState:
-    """A fresh run of one seed; `clock[OBS]` is -1 until the first reset.
+    """A fresh run of one seed; `clock.obs` is -1 until the first reset.
 
     `tilings` > 1 makes a linear Q over tiles; `place` numbers hold the world; `worlds` share one table in the host
     loop; `n_allowed [S]` says how many actions each state has, if not all. If `masked`, observations come with masks.
@@ -97,7 +137,7 @@ def init_state(
         memory=agent.memory(q),
         visits=np.zeros(table.shape, np.int64),
         place=np.zeros(place),
-        clock=np.array([0, -1, 0, -1, 0]),
+        clock=Clock(counts(), counts(), counts(), obs=np.full(1, -1), action=np.full(1, -1)),
         episode_return=np.zeros(1),
         error=np.zeros(2),
         generator=new_generator(seed),
@@ -115,18 +155,19 @@ def count(q: Any, visits: Any, obs: Any, action: Any, rates: Any) -> Any:
 
 @kernel
 def run(
-    update: Any, behavior: Any, look_ahead: Any, options: Any, world: Any, rates: Any, state: Any, steps: int,
-    returns: Any, lengths: Any,
-) -> Any:  # fmt: skip
+    learner: Learner, world: Any, state: TabularState, steps: int, returns: FloatArray, lengths: IntArray
+) -> tuple[int, float]:
     """Act, step and learn for `steps` environment steps, or until the episode `rates.last` has ended, in place.
 
     Finished episodes go to `returns` and `lengths` [as many as can end]. Returns their number and the mean absolute TD
     error; the sum since the last record is in `state.error`, so that it does not depend on where calls end. Arrays are
     taken out of their tuples before the loop: inside it each look-up would cost.
     """
+    update, behavior, look_ahead, options, rates = learner
     q, memory, visits, place, generator = state.q, state.memory, state.visits, state.place, state.generator
-    t, obs, length, total = state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.episode_return[0]
-    action, ended, begin = np.intp(state.clock[ACTION]), state.clock[ENDED], t
+    clock, total = state.clock, state.episode_return[0]
+    t, ended, length = clock.time[0], clock.ended[0], clock.length[0]
+    obs, action, begin = clock.obs[0], np.intp(clock.action[0]), t
     now = Now(level_at(ended if rates.by_episode else t, rates), visits, rates, generator)
     if obs < 0:
         obs = world.begin(world, place, q, generator)
@@ -162,8 +203,8 @@ def run(
         if over or not look_ahead:
             next_action = np.intp(behavior.act(q, obs, now))
         action = next_action
-    state.clock[ENDED] = ended + episodes
-    state.clock[TIME], state.clock[OBS], state.clock[LENGTH], state.clock[ACTION] = t, obs, length, action
+    clock.time[0], clock.ended[0], clock.length[0] = t, ended + episodes, length
+    clock.obs[0], clock.action[0] = obs, action
     state.episode_return[0], state.error[0] = total, error
     state.error[1] += t - begin
     return episodes, (error - before) / max(t - begin, 1)
@@ -171,64 +212,56 @@ def run(
 
 @kernel
 def observe(
-    update: Any, behavior: Any, look_ahead: Any, options: Any, rates: Any, state: Any, obs: Any, action: Any,
-    reward: Any, continues: Any, over: Any, next_obs: Any, valid: Any, acting_obs: Any, masks: Any, chosen: Any,
-) -> Any:  # fmt: skip
+    learner: Learner, state: TabularState, batch: Batch, valid: BoolArray, acting_obs: IntArray, chosen: IntArray
+) -> float:
     """The host loop's step: learn from one transition of every world [N], then choose `chosen` [N], in place.
 
     Rows that are not `valid` are not experience; before the first step there are none. `acting_obs` differs from
-    `next_obs` where a world has reset. `masks [3, N, A]` are the actions that were allowed in `obs`, `next_obs` and
-    `acting_obs`, if masks are used. Returns the sum of absolute TD errors.
+    `batch.next_obs` where a world has reset. Returns the sum of absolute TD errors.
     """
-    q, error = state.q, 0.0
-    state.clock[TIME] += obs.shape[0]
-    clock = ENDED if rates.by_episode else TIME
-    now = Now(level_at(state.clock[clock], rates), state.visits, rates, state.generator)
+    update, behavior, look_ahead, options, rates = learner
+    q, clock, error = state.q, state.clock, 0.0
+    clock.time[0] += batch.obs.shape[0]
+    t = clock.ended[0] if rates.by_episode else clock.time[0]
+    now = Now(level_at(t, rates), state.visits, rates, state.generator)
     for i in range(acting_obs.shape[0]):
         chosen[i] = -1
-        if i < obs.shape[0] and valid[i]:
-            alpha = count(q, state.visits, obs[i], action[i], rates)
-            set_allowed(q, obs[i], masks, 0, i)
-            set_allowed(q, next_obs[i], masks, 1, i)  # the newer one counts where both are one state
+        if i < batch.obs.shape[0] and valid[i]:
+            obs, action, next_obs, over = batch.obs[i], batch.action[i], batch.next_obs[i], batch.over[i]
+            alpha = count(q, state.visits, obs, action, rates)
+            set_allowed(q, obs, batch.masks, 0, i)
+            set_allowed(q, next_obs, batch.masks, 1, i)  # the newer one counts where both are one state
             if look_ahead:
-                chosen[i] = behavior.act(q, next_obs[i], now)
-            discount = rates.gamma * continues[i]
-            transition = Step(
-                obs[i], action[i], np.float64(reward[i]), discount, next_obs[i], chosen[i], over[i], alpha
-            )
+                chosen[i] = behavior.act(q, next_obs, now)
+            reward, discount = np.float64(batch.reward[i]), rates.gamma * batch.continues[i]
+            transition = Step(obs, action, reward, discount, next_obs, chosen[i], over, alpha)
             error += abs(update(q, state.memory, options, transition, behavior, now))
-            if over[i]:
+            if over:
                 chosen[i] = -1
-                state.clock[ENDED] += 1
+                clock.ended[0] += 1
                 if rates.by_episode:
-                    now = Now(level_at(state.clock[ENDED], rates), state.visits, rates, state.generator)
-        set_allowed(q, acting_obs[i], masks, 2, i)
+                    now = Now(level_at(clock.ended[0], rates), state.visits, rates, state.generator)
+        set_allowed(q, acting_obs[i], batch.masks, 2, i)
         if not look_ahead or chosen[i] < 0:
             chosen[i] = behavior.act(q, acting_obs[i], now)
     return error
 
 
 @kernel
-def replay(
-    update: Any, behavior: Any, options: Any, rates: Any, state: Any, obs: Any, action: Any, reward: Any,
-    continues: Any, over: Any, next_obs: Any, masks: Any, steps: int,
-) -> Any:  # fmt: skip
-    """Learn `steps` times from a transition of the data [n], each drawn uniformly, in place.
-
-    `masks [2, n, A]` are the actions that were allowed in `obs` and `next_obs`, if masks are used.
-    """
+def replay(learner: Learner, state: TabularState, batch: Batch, steps: int) -> None:
+    """Learn `steps` times from a transition of the data [n], each drawn uniformly, in place."""
+    update, behavior, _, options, rates = learner
     q, error = state.q, state.error[0]
     now = Now(0.0, state.visits, rates, state.generator)
     for _ in range(steps):
-        i = np.int64(uniform(state.generator) * obs.shape[0])
-        alpha = count(q, state.visits, obs[i], action[i], rates)
-        set_allowed(q, obs[i], masks, 0, i)
-        set_allowed(q, next_obs[i], masks, 1, i)
-        transition = Step(
-            obs[i], action[i], reward[i], rates.gamma * continues[i], next_obs[i], np.int64(-1), over[i], alpha
-        )
+        i = np.int64(uniform(state.generator) * batch.obs.shape[0])
+        obs, action, next_obs = batch.obs[i], batch.action[i], batch.next_obs[i]
+        alpha = count(q, state.visits, obs, action, rates)
+        set_allowed(q, obs, batch.masks, 0, i)
+        set_allowed(q, next_obs, batch.masks, 1, i)
+        discount = rates.gamma * batch.continues[i]
+        transition = Step(obs, action, batch.reward[i], discount, next_obs, np.int64(-1), batch.over[i], alpha)
         error += abs(update(q, state.memory, options, transition, behavior, now))
-    state.clock[TIME] += steps
+    state.clock.time[0] += steps
     state.error[0] = error
     state.error[1] += steps
-    return 0
