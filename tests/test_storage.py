@@ -483,3 +483,23 @@ def test_no_code_path_can_run_a_file() -> None:
     workers = ast.parse((PACKAGE / "envs/workers.py").read_text())
     called = {ast.unparse(node.func) for node in ast.walk(workers) if isinstance(node, ast.Call)}
     assert not {"open", "Path", "pickle.load", "cloudpickle.load"} & called
+
+
+def test_arrays_of_any_strides_are_saved_as_they_are(tmp_path: Path) -> None:
+    rows = np.arange(24.0, dtype=np.float32).reshape(6, 4)
+    strided = {
+        "transposed": rows.T,
+        "fortran": np.asfortranarray(rows),
+        "reversed": rows[::-1],
+        "every other": rows[:, ::2],
+    }
+    (tmp_path / "a.safetensors").write_bytes(storage.to_bytes(strided))
+    loaded = load_file(tmp_path / "a.safetensors")
+    for name, array in strided.items():
+        np.testing.assert_array_equal(loaded[name], array, err_msg=name)
+
+
+def test_files_are_written_through_storage_only() -> None:
+    """What knows of strides is in one place."""
+    users = [p.name for p in PACKAGE.rglob("*.py") if "safetensors.numpy import save" in p.read_text(encoding="utf-8")]
+    assert users == ["storage.py"]

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as from_bytes
-from safetensors.numpy import save as to_bytes
 
 from bellmax.contracts import ArrayDict, CorruptCheckpoint, IncompatibleCheckpoint
 from bellmax.files import storage
@@ -119,7 +118,7 @@ def save_groups(folder: Path, step: int, groups: Sequence[ArrayDict]) -> None:
     place = storage.inner_folder(folder / "checkpoint")
     hashes = {}
     for i, arrays in enumerate(groups):
-        data = to_bytes(arrays)
+        data = storage.to_bytes(arrays)
         name = f"step-{step}.group-{i}.safetensors"
         storage.write(place / name, data)
         hashes[name] = hashlib.sha256(data).hexdigest()

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from bellmax.arguments import path_of
 from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, FloatArray, Masked
@@ -85,7 +84,7 @@ class Dataset(NamedTuple):
             raise ConfigError(f"the name of a data file must end in .safetensors; got {path.name!r}")
         arrays = self.tidy().arrays()
         about = {"format": str(storage.FORMAT), "sha256": fingerprint({}, arrays)}
-        storage.write(path, to_bytes(arrays, metadata=about))
+        storage.write(path, storage.to_bytes(arrays, metadata=about))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Dataset:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from bellmax import spaces
 from bellmax.agent_config import AgentConfig, build
@@ -74,7 +73,7 @@ def save_together(stem: Path, card: Mapping[str, Any], arrays: Sequence[ArrayDic
 
 def write_files(stem: Path, card: Mapping[str, Any], arrays: ArrayDict) -> None:
     """Write the arrays, then the card: a new card would not fit the old arrays."""
-    data = to_bytes(arrays, metadata={"sha256": fingerprint(card, arrays)})
+    data = storage.to_bytes(arrays, metadata={"sha256": fingerprint(card, arrays)})
     storage.write(beside(stem, ".safetensors"), data)
     storage.write_json(beside(stem, ".json"), card)
 

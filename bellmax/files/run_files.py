@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 
 from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, FloatArray, IntArray
 from bellmax.files import storage
@@ -117,7 +116,7 @@ def read_policies(folder: Path, which: str, seeds: Sequence[int], *, expected: b
 
 def write_arrays(path: Path, arrays: ArrayDict) -> None:
     """Write a safetensors file with a hash of its arrays; see `storage.write`."""
-    storage.write(path, to_bytes(arrays, metadata={"sha256": fingerprint({}, arrays)}))
+    storage.write(path, storage.to_bytes(arrays, metadata={"sha256": fingerprint({}, arrays)}))
 
 
 def read_arrays(path: Path) -> ArrayDict | None:

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import save as in_memory_order
+
 from bellmax.contracts import (
     ArrayDict,
     ConfigError,
@@ -60,6 +63,15 @@ def write(path: Path, data: bytes | str) -> None:
 def write_json(path: Path, value: Json) -> None:
     """Write `value` as indented JSON; see `write`."""
     write(path, json.dumps(value, indent=2, allow_nan=True) + "\n")
+
+
+def to_bytes(arrays: ArrayDict, metadata: dict[str, str] | None = None) -> bytes:
+    """Return the content of a safetensors file.
+
+    Its own writer copies the memory of an array whatever its strides, so a transposed array would be saved wrongly.
+    """
+    data: bytes = in_memory_order({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata)
+    return data
 
 
 def finite(value: Json) -> Json:
