@@ -68,7 +68,7 @@ def write_json(path: Path, value: Json) -> None:
 def to_bytes(arrays: ArrayDict, metadata: dict[str, str] | None = None) -> bytes:
     """Return the content of a safetensors file.
 
-    The writer of safetensors copies the memory of an array and ignores strides: a transposed array would be saved wrongly.
+    The writer of safetensors ignores strides, so it would save a transposed array wrongly.
     """
     data: bytes = in_memory_order({name: np.asarray(array, order="C") for name, array in arrays.items()}, metadata)
     return data
