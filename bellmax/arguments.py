@@ -7,29 +7,29 @@ import os
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from bellmax.contracts import ConfigError
-from bellmax.values import whole
+from bellmax.literals import whole
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: object) -> TypeGuard[int]:
     """Whether it is an integer of Python or NumPy, also an array without axes; a bool is not one."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is an integer or a float of Python or NumPy, also an array without axes; a bool is not one."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     return is_integer(value) or isinstance(value, float | np.floating)
 
 
-def integer(name: str, value: Any, low: int = 1, high: int = 2**62) -> int:
+def integer(name: str, value: object, low: int = 1, high: int = 2**62) -> int:
     """`value` as Python's int; a whole float, such as 1e5, is one.
 
     Raises:
@@ -44,13 +44,13 @@ def integer(name: str, value: Any, low: int = 1, high: int = 2**62) -> int:
     raise ConfigError(f"`{name}` must be {kind}; got {describe(value)}")
 
 
-def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+def real(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
     """`value` as Python's float.
 
     Raises:
         ConfigError: it is not a finite number in [low, high].
     """
-    if not is_number(value) and not isinstance(value, Fraction):
+    if not (is_number(value) or isinstance(value, Fraction)):
         raise ConfigError(f"`{name}` must be a number; got {describe(value)}")
     number = float(value)
     if not (low <= number <= high and math.isfinite(number)):
@@ -58,7 +58,7 @@ def real(name: str, value: Any, low: float = -math.inf, high: float = math.inf) 
     return number
 
 
-def keywords(name: str, value: Any) -> dict[str, Any]:
+def keywords(name: str, value: object) -> dict[str, Any]:
     """A dictionary of arguments by name, copied, NumPy's numbers as Python's; None is none.
 
     Raises:
@@ -71,16 +71,18 @@ def keywords(name: str, value: Any) -> dict[str, Any]:
     return {key: _of_python(each) for key, each in value.items()}
 
 
-def _of_python(value: Any) -> Any:
+def _of_python(value: object) -> object:
     """NumPy's numbers, also within lists, tuples and dictionaries, as Python's; anything else as it is."""
     if isinstance(value, np.number | np.bool_):
         return value.item()
-    if type(value) in (list, tuple):
-        return type(value)(map(_of_python, value))
+    if type(value) is list:
+        return [_of_python(each) for each in value]
+    if type(value) is tuple:
+        return tuple(_of_python(each) for each in value)
     return {key: _of_python(each) for key, each in value.items()} if type(value) is dict else value
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     """A value in a few words, for messages: itself if that is short, else its type."""
     if value is None or isinstance(value, str | int | float | bool | np.generic | os.PathLike):
         text = repr(value) if not isinstance(value, os.PathLike) else repr(os.fspath(value))
@@ -102,7 +104,7 @@ def interval(low: float, high: float) -> str:
     return f"{left}, {right}"
 
 
-def path_of(name: str, value: Any) -> Path:
+def path_of(name: str, value: object) -> Path:
     """`value` as a Path, with `~` and `~user` expanded.
 
     Raises:
@@ -121,8 +123,8 @@ def path_of(name: str, value: Any) -> Path:
 def check_call(
     call: str,
     third: str,
-    misplaced: tuple[Any, ...],
-    unknown_names: Mapping[str, Any],
+    misplaced: tuple[object, ...],
+    unknown_names: Mapping[str, object],
     others: Mapping[str, str],
     unnamed: str = "two arguments without a name, the policy and the environment",
 ) -> None:

@@ -146,7 +146,7 @@ def agent_class(name: str) -> type[AgentConfig]:
     return cls
 
 
-def check_class(cls: Any, what: str) -> None:
+def check_class(cls: object, what: str) -> None:
     """Refuse what is not the class of an agent, or has settings that nobody would see.
 
     Raises:
@@ -242,7 +242,7 @@ def own_name(cls: type[AgentConfig]) -> str:
     return str(vars(cls).get("name", ""))
 
 
-def class_and_settings(agent: Any) -> tuple[type[AgentConfig], dict[str, Any]]:
+def class_and_settings(agent: object) -> tuple[type[AgentConfig], dict[str, Any]]:
     """The class of an agent given by its name or class, and the settings that the name stands for.
 
     Raises:
@@ -260,7 +260,9 @@ def class_and_settings(agent: Any) -> tuple[type[AgentConfig], dict[str, Any]]:
     )
 
 
-def show_settings(agent: Any, world: str, values: Mapping[str, Any], from_data: bool = False) -> list[Origin]:
+def show_settings(
+    agent: str | type[AgentConfig] | AgentConfig, world: str, values: Mapping[str, Any], from_data: bool = False
+) -> list[Origin]:
     """Every setting that an agent would use in an environment, and where its value comes from.
 
     Raises:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bellmax.catalog import is_agent
+from bellmax.cli_answers import check_env, doctor, solve
 from bellmax.command import (
     SEEDS,
     WHOLE,
@@ -27,6 +28,9 @@ from bellmax.contracts import BellmaxError, ConfigError
 from bellmax.values import read_pairs
 from bellmax.version import __version__
 from bellmax.words import OPTIONS, explain
+
+if TYPE_CHECKING:
+    from bellmax.training.run import Run
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
@@ -101,7 +105,8 @@ def main(debug: bool) -> None:
 @env_option
 @as_json_option
 def train(
-    world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int | None, episodes: int | None, seeds: Any,
+    world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int | None, episodes: int | None,
+    seeds: int | list[int],
     out: Path | None, if_exists: str | None, loop: str, quiet: bool, env: tuple[str, ...], as_json: bool,
     show_settings: bool, **options: Any,
 ) -> None:  # fmt: skip
@@ -142,14 +147,14 @@ def train(
             with contextlib.suppress(OSError):
                 folder.rmdir()  # of a run that never began
         raise
-    show(run, as_json)
+    print_run(run, as_json)
 
 
 def silent(text: str) -> None:
     """Say nothing: what differs from training is the same for all seeds."""
 
 
-def show(run: Any, as_json: bool) -> None:
+def print_run(run: Run, as_json: bool) -> None:
     """The result of a run."""
     if as_json:
         verdict = dataclasses.asdict(run.verdict())
@@ -161,7 +166,7 @@ def show(run: Any, as_json: bool) -> None:
     click.echo(str(run.verdict()))
 
 
-def numbers(run: Any) -> dict[str, Any]:
+def numbers(run: Run) -> dict[str, Any]:
     """The summary of a run, for machines; with an exact answer also its last columns, and when it was found."""
     summary = {k: v for k, v in run.summary()._asdict().items() if k != "scores"}
     last = {name: run.history[name][:, -1].tolist() for name in run.history.columns if name.startswith("exact/")}
@@ -200,7 +205,7 @@ def resume(
     import_from_here(world or "", str((kwargs or {}).get("wrappers", "")))
     given = {name: value for name, value in options.items() if value is not None}
     run = resume_training(folder, world, env_kwargs=kwargs, data=data, progress=not quiet, say=say, **given)
-    show(run, as_json)
+    print_run(run, as_json)
 
 
 @main.command("eval")
@@ -245,83 +250,5 @@ def evaluate(
     click.echo(describe_evaluation(run, which, results, summary))
 
 
-@main.command()
-@click.argument("world", metavar="ENV")
-@click.option("--gamma", type=float, help="Discount factor; 1 for episodes that end.  [default: 0.99]")
-@click.option(
-    "--method", default="auto", show_default=True, help="Solver, such as policy-iteration; all give the same answer."
-)
-@click.option("--tolerance", default=1e-10, show_default=True, help="Largest error of a value to accept.")
-@click.option(
-    "--horizon", type=WHOLE, help="Maximize the return of this many steps, undiscounted unless --gamma is given."
-)
-@click.option("--epsilon", type=float, help="Find the best policy among those that explore with this probability.")
-@click.option("--average", is_flag=True, help="Maximize the average reward per step.")
-@env_option
-@as_json_option
-def solve(world: str, env: tuple[str, ...], as_json: bool, **question: Any) -> None:
-    """Compute the exact optimal values and policy of a finite ENV, with a proven bound on the error.
-
-    Example: bellmax solve FrozenLake-v1 --gamma 0.99 --json
-    """
-    from bellmax.report.solving import answer
-    from bellmax.sources import find_world
-    from bellmax.stderr import say
-
-    kwargs = read_env(env)
-    import_from_here(world, str(kwargs.get("wrappers", "")))
-    source = find_world(world, kwargs)
-    if source.mdp is None:
-        why = "; ".join(source.notes) or "it has no transition table"
-        raise ConfigError(f"{source.name} has no exact answer: {why}; train an agent instead")
-    for note in source.notes:
-        say(note)
-    result, arrays, words = answer(source.mdp, source.name, **question)
-    if as_json:
-        say_json({**result, **{name: array.tolist() for name, array in arrays.items()}})
-    else:
-        click.echo(words())
-
-
-@main.command("check-env")
-@click.argument("world", metavar="ENV")
-@click.option("--steps", type=WHOLE, default=1_000, show_default=True, help="Random steps.")
-@click.option("--seed", type=WHOLE, default=0, show_default=True, help="Seed of the environment and of the actions.")
-@env_option
-@as_json_option
-def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: bool) -> None:
-    """Play ENV at random and report each fault and how to fix it; the exit code is 1 if there are errors.
-
-    Example: bellmax check-env CartPole-v1 --steps 5000
-    """
-    from bellmax.report.checking import check_env as check
-
-    kwargs = read_env(env)
-    import_from_here(world, str(kwargs.get("wrappers", "")))
-    report = check(world, steps=steps, seed=seed, env_kwargs=kwargs)
-    if as_json:
-        say_json(report.to_json())
-    else:
-        click.echo(str(report))
-    if not report.ok:
-        raise click.exceptions.Exit(1)
-
-
-@main.command()
-@as_json_option
-def doctor(as_json: bool) -> None:
-    """Show what is installed, and whether the compilers work.
-
-    Example: bellmax doctor
-    """
-    from bellmax.doctor import examine
-
-    findings, good = examine()
-    if as_json:
-        say_json(findings)
-    else:
-        width = max(map(len, findings))
-        for name, value in findings.items():
-            click.echo(f"{name:<{width}}  {value}")
-    if not good:
-        raise click.exceptions.Exit(1)
+for verb in (solve, check_env, doctor):
+    main.add_command(verb)

@@ -17,7 +17,8 @@ import click
 
 from bellmax.caching import store_compiled_programs
 from bellmax.catalog import agent_name
-from bellmax.contracts import BellmaxError, ConfigError, EnvWarning, ModelWarning, RunWarning
+from bellmax.contracts import BellmaxError, ConfigError, EnvWarning, Json, ModelWarning, RunWarning
+from bellmax.literals import Value
 from bellmax.loops.stopping import busy_threads, end_on_second_signal
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
 from bellmax.values import read_as, read_value, read_values
@@ -111,7 +112,7 @@ def env_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return env(own(function))
 
 
-def say_json(value: Any) -> None:
+def say_json(value: Json) -> None:
     """One JSON object, with null for NaN, which JSON does not have."""
     from bellmax.files.storage import finite
 
@@ -149,7 +150,7 @@ def folder_name(world: str, agent: str) -> Path:
     return Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
-def read_whole(text: str) -> Any:
+def read_whole(text: str) -> object:
     """A whole number as people write them: 5, 100_000, 1e5."""
     try:
         return read_as(text, int)
@@ -157,7 +158,7 @@ def read_whole(text: str) -> Any:
         raise click.BadParameter(f"{text!r} is not a valid integer; {error}") from error
 
 
-def read_seeds(text: Any) -> Any:
+def read_seeds(text: object) -> object:
     """How many seeds, or a list of them: 5, or 0,5,7."""
     if not isinstance(text, str):  # the default
         return text
@@ -165,6 +166,7 @@ def read_seeds(text: Any) -> Any:
         listed = read_as(text, tuple[int, ...])
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not a number of seeds or a list such as 0,5,7; {error}") from error
+    assert isinstance(listed, tuple)  # noqa: S101 - as text of several numbers always is
     return listed[0] if len(listed) == 1 and text.strip()[0] not in "[(" else list(listed)
 
 
@@ -177,7 +179,7 @@ def read_env(words: tuple[str, ...]) -> dict[str, Any]:
     return read_values(words, "--env")
 
 
-def read_wrapper(text: str) -> Any:
+def read_wrapper(text: str) -> Value:
     """A wrapper's name, or {"name": ..., arguments}."""
     try:
         return read_value(text)

@@ -12,7 +12,10 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    import jax
 
 Tree = TypeVar("Tree")
 Given = ParamSpec("Given")
@@ -33,7 +36,7 @@ def in_32_bits(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 @functools.cache
-def _client() -> Any:
+def _client() -> jax.Device | None:
     """A CPU whose programs run in the calling thread; None where there is none to be had."""
     try:
         from jaxlib import xla_client
@@ -49,7 +52,7 @@ def has_client() -> bool:
     return _client() is not None
 
 
-def _device() -> Any:
+def _device() -> jax.Device | None:
     """The same; None also on accelerators, and where the host program has chosen a device."""
     import jax
 
@@ -68,7 +71,7 @@ def near(tree: Tree) -> Tree:
     return tree if device is None else jax.device_put(tree, device)
 
 
-def making_near() -> Any:
+def making_near() -> contextlib.AbstractContextManager[object]:
     """A context in which new arrays of JAX are made where `near` puts them: large ones are not copied."""
     import jax
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -26,6 +24,6 @@ def boltzmann(q: Array, temperature: Array, key: Array) -> Array:
     return jax.random.categorical(key, q / temperature).astype(jnp.int32)
 
 
-def ladder(epsilon: Any, rank: Any, spread: float = 7.0) -> Any:
+def ladder(epsilon: Array, rank: Array, spread: float = 7.0) -> Array:
     """ε^(1 + spread · rank): the ε of the environment of `rank` in [0, 1]. Horgan et al. (2018), section 4."""
     return epsilon ** (1.0 + spread * rank)

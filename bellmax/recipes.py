@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bellmax.agent_config import AgentConfig
+
 FILE = Path(__file__).with_name("recipes.toml")
 
 
@@ -50,7 +52,7 @@ class Origin(NamedTuple):
 
 
 def origins(
-    config: Any, environment: str, agent: str, named: Mapping[str, Any], given: Mapping[str, Any]
+    config: AgentConfig, environment: str, agent: str, named: Mapping[str, Any], given: Mapping[str, Any]
 ) -> list[Origin]:
     """Every setting of `config`, which was made for an environment, in groups.
 

@@ -84,7 +84,7 @@ class Registry(MutableMapping[str, T]):
         self.check_name(name, thing)
         self._known[name] = thing
 
-    def check_name(self, name: str, thing: Any) -> None:
+    def check_name(self, name: str, thing: object) -> None:
         """Refuse a name that `register` would refuse. Raises: as `register`."""
         if not isinstance(name, str) or not fold(name):
             raise ConfigError(f"`name` must be a string with letters or digits; got {describe(name)}")
@@ -139,7 +139,7 @@ def locate(kind: str, path: str) -> Any:
     return thing
 
 
-def place_of(thing: Any) -> str:
+def place_of(thing: object) -> str:
     """Where a class or function stands, as "module:name"; of a script that was run, by the name of its file."""
     if isinstance(thing, str):
         return thing

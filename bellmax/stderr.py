@@ -11,9 +11,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bellmax.contracts import RunWarning
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def is_terminal() -> bool:
@@ -89,7 +92,7 @@ class Unfailing:
         return self._stream.fileno()
 
 
-def console() -> Any:
+def console() -> Console:
     """A Rich console on standard error."""
     from rich.console import Console
 

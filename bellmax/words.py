@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from bellmax.contracts import listed, nearest
 
@@ -194,7 +193,7 @@ _same("lr_decay alpha_decay learning_rate_decay_rate", "learning_rate_decay={0}"
 
 def explain(
     name: str,
-    value: Any,
+    value: object,
     settings: Iterable[str],
     agent: str = "",
     others: Callable[[str], Iterable[str]] = lambda name: (),
@@ -239,7 +238,7 @@ def _likeness(name: str, other: str) -> float:
     return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
 
 
-def _as_layers(value: Any) -> tuple[int, ...]:
+def _as_layers(value: object) -> tuple[int, ...]:
     """What somebody gives for hidden layers as `net_arch`: one width, for two layers, or a width for each."""
     if isinstance(value, Mapping):
         value = value.get("net_arch")
@@ -248,7 +247,7 @@ def _as_layers(value: Any) -> tuple[int, ...]:
     return (value, value) if isinstance(value, int) and value >= MIN_WIDTH else (64, 64)
 
 
-def _advice(lines: Sequence[str], value: Any, settings: Sequence[str]) -> str:
+def _advice(lines: Sequence[str], value: object, settings: Sequence[str]) -> str:
     """The first line whose settings there are; else the first, and that the agent does not have it."""
     if lines[0].startswith("net_arch="):
         value = _as_layers(value)

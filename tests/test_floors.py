@@ -15,6 +15,7 @@ FLOORS = [
         "spaces",
         "agent_config",
         "registry",
+        "literals",
         "values",
         "stderr",
         "names",
@@ -40,7 +41,7 @@ FLOORS = [
     ["files"],
     ["loops"],
     ["training"],
-    ["report", "doctor", "extend", "command", "cli", "__main__"],
+    ["report", "doctor", "extend", "command", "cli", "cli_answers", "__main__"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))

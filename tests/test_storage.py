@@ -467,7 +467,7 @@ def test_the_scan_finds(source: str) -> None:
 
 
 def test_no_code_path_can_run_a_file() -> None:
-    """Two files unpickle, and neither from a run's folder.
+    """Three files unpickle, and none from a run's folder.
 
     Worker processes get their environments through pipes, from this process. Compiled kernels are machine code anyway:
     they lie in the user's own cache, as Numba's and Python's do, and only that folder is opened.
@@ -475,14 +475,16 @@ def test_no_code_path_can_run_a_file() -> None:
     paths = sorted(PACKAGE.rglob("*.py"))
     assert len(paths) > 40
     found = {str(path.relative_to(PACKAGE)): found for path in paths if (found := risks(path.read_text()))}
-    assert found == {"compiling.py": ["pickle"], "envs/workers.py": ["pickle", "cloudpickle"]}
+    pipes = ("envs/worker_process.py", "envs/workers.py")
+    assert found == {"compiling.py": ["pickle"], **{file: ["pickle", "cloudpickle"] for file in pipes}}
     compiling = ast.parse((PACKAGE / "compiling.py").read_text())
     imported = {each.module for each in ast.walk(compiling) if isinstance(each, ast.ImportFrom)}
     ours = {name for name in imported if name and name.startswith("bellmax")}
     assert ours == {"bellmax.caching", "bellmax.identity", "bellmax.stderr"}  # it knows no run, policy or path of one
-    workers = ast.parse((PACKAGE / "envs/workers.py").read_text())
-    called = {ast.unparse(node.func) for node in ast.walk(workers) if isinstance(node, ast.Call)}
-    assert not {"open", "Path", "pickle.load", "cloudpickle.load"} & called
+    for file in pipes:
+        tree = ast.parse((PACKAGE / file).read_text())
+        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert not {"open", "Path", "pickle.load", "cloudpickle.load"} & called
 
 
 def test_arrays_of_any_strides_are_saved_as_they_are(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import bellmax as bx
 from bellmax.agent_config import build
 from bellmax.cli import main
 from bellmax.command import read_env, read_seeds
+from bellmax.literals import whole
 from bellmax.sources import find_world
-from bellmax.values import read_as, read_value, whole
+from bellmax.values import read_as, read_value
 
 MEANT = {
     "5": 5,

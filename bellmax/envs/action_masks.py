@@ -19,25 +19,25 @@ METHOD = "action_masks"  # of sb3-contrib's MaskablePPO
 class AsksMasks(gym.Wrapper[Any, Any, Any, Any]):
     """Puts what `env.action_masks()` returns into info["action_mask"], where the environment does not do so itself."""
 
-    def reset(self, **kwargs: Any) -> Any:
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """As the environment's."""
-        answer = self.env.reset(**kwargs)
-        return self._with_mask(answer) if isinstance(answer, tuple) else answer
+        answer: tuple[Any, dict[str, Any]] = self._with_mask(self.env.reset(**kwargs))
+        return answer
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: object) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As the environment's."""
-        answer: Any = self.env.step(action)
-        return self._with_mask(answer) if isinstance(answer, tuple) else answer
+        answer: tuple[Any, Any, bool, bool, dict[str, Any]] = self._with_mask(self.env.step(action))
+        return answer
 
-    def _with_mask(self, answer: Any) -> Any:
-        info = answer[-1]
-        if not isinstance(info, Mapping) or "action_mask" in info:
+    def _with_mask(self, answer: object) -> Any:
+        info = answer[-1] if isinstance(answer, tuple) else None
+        if not isinstance(answer, tuple) or not isinstance(info, Mapping) or "action_mask" in info:
             return answer
         mask = one_for_each_action(self.env.get_wrapper_attr(METHOD)(), self.env.action_space)
         return (*answer[:-1], {**info, "action_mask": mask})
 
 
-def asks_masks(env: Any) -> Any:
+def asks_masks(env: object) -> object:
     """The environment, asked for its masks if it has the method; else as it is."""
     if not isinstance(env, gym.Env) or not env.has_wrapper_attr(METHOD) or not callable(env.get_wrapper_attr(METHOD)):
         return env
@@ -59,7 +59,7 @@ def asked_of_vector(env: VectorEnv[Any, Any, Any]) -> Callable[[], Any] | None:
     return (lambda: [one_for_each_action(mask, space) for mask in inner.call(METHOD)]) if has else None
 
 
-def one_for_each_action(mask: Any, space: gym.Space[Any]) -> Any:
+def one_for_each_action(mask: object, space: gym.Space[Any]) -> object:
     """sb3-contrib's mask as a flag for each action: for a MultiDiscrete it has the flags of all parts in a row."""
     if not isinstance(space, gym.spaces.MultiDiscrete | gym.spaces.MultiBinary):
         return mask
@@ -70,7 +70,7 @@ def one_for_each_action(mask: Any, space: gym.Space[Any]) -> Any:
     return combine(np.split(flags, np.cumsum(sizes)[:-1]), int(np.prod(sizes)))
 
 
-def combine(mask: Any, n_actions: int) -> Any:
+def combine(mask: object, n_actions: int) -> object:
     """Flags of each part of an action, as Gymnasium's `MultiDiscrete.sample` takes them, as one per combination."""
     if not isinstance(mask, tuple | list) or not all(np.ndim(part) == 1 for part in mask):
         return mask

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
 from bellmax.contracts import counted
@@ -19,6 +20,7 @@ from bellmax.envs.native_spaces import one_line
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.step_contract import LARGE
 
+Numbers: TypeAlias = "spaces.Box | spaces.Discrete[Any] | spaces.MultiDiscrete | spaces.MultiBinary"
 Level: TypeAlias = Literal["ok", "hint", "warning", "error"]
 
 AGREE = "make the observation and its space agree"
@@ -76,7 +78,7 @@ class Findings:
         """What to say of a check if nothing was found."""
         self._well[check] = what
 
-    def guard(self, check: str, place: str, look: Callable[..., Any], *args: Any) -> None:
+    def guard(self, check: str, place: str, look: Callable[..., Any], *args: object) -> None:
         """`look(*args)`; if a strange value makes it raise, that is also a finding."""
         try:
             look(*args)
@@ -142,15 +144,16 @@ class Report:
         return "\n".join([*lines, "", f"{total}: {'bellmax can learn here' if self.ok else 'fix these first'}"])
 
 
-def flaws(space: gym.Space[Any], value: Any, path: str) -> Iterator[Flaw]:
+def flaws(space: gym.Space[Any], value: object, path: str) -> Iterator[Flaw]:
     """Why `value` does not lie in `space`, however deep; `path` names it."""
     fits = f"but its space is {one_line(space)}"
     if isinstance(space, spaces.Dict):
         if not isinstance(value, Mapping) or value.keys() != space.spaces.keys():
             keys = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else kind(value)
             yield _flaw(f"{path} is {keys}, {fits}")
-        for key in (key for key in space.spaces if isinstance(value, Mapping) and key in value):
-            yield from flaws(space.spaces[key], value[key], f"{path}[{key!r}]")
+        given = value if isinstance(value, Mapping) else {}
+        for key in (key for key in space.spaces if key in given):
+            yield from flaws(space.spaces[key], given[key], f"{path}[{key!r}]")
     elif isinstance(space, spaces.Tuple):
         if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
             yield _flaw(f"{path} is {kind(value)}, {fits}")
@@ -167,7 +170,7 @@ def _flaw(what: str, fix: str = AGREE, level: Level = "error", size: float = 0.0
     return Flaw("observations", level, what, fix, size)
 
 
-def _array_flaws(space: Any, value: Any, path: str, fits: str) -> Iterator[Flaw]:
+def _array_flaws(space: Numbers, value: object, path: str, fits: str) -> Iterator[Flaw]:
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths
@@ -195,16 +198,18 @@ def _array_flaws(space: Any, value: Any, path: str, fits: str) -> Iterator[Flaw]
         yield _flaw(what, BOUNDS, "warning", float(excess.max())) if box else _flaw(what)
 
 
-def _bounds(space: Any) -> tuple[Any, Any]:
+def _bounds(space: Numbers) -> tuple[Any, Any]:
     """The lowest and the highest value of a space of numbers."""
     if isinstance(space, spaces.Box):
         return space.low, space.high
     if isinstance(space, spaces.MultiBinary):
         return 0, 1
-    return space.start, space.start + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
+    if isinstance(space, spaces.Discrete):
+        return int(space.start), int(space.start) + int(space.n) - 1
+    return space.start, np.add(space.start, space.nvec) - 1
 
 
-def number(value: Any) -> float:
+def number(value: object) -> float:
     """A reward as a number; NaN where there is none."""
     try:
         return float(np.asarray(value, np.float64).reshape(-1)[0])
@@ -212,23 +217,23 @@ def number(value: Any) -> float:
         return float("nan")
 
 
-def answer_flaws(reward: Any, terminated: Any, truncated: Any) -> Iterator[Flaw]:
+def answer_flaws(reward: object, terminated: object, truncated: object) -> Iterator[Flaw]:
     """What is wrong with the numbers that a step returned."""
-    if not _is_scalar(reward, float | int | np.floating | np.integer | np.bool_, "biuf"):
+    if not _is_scalar(reward, (float, int, np.floating, np.integer, np.bool_), "biuf"):
         yield Flaw("interface", "error", f"reward is {one_line(reward)} ({kind(reward)})", "return float(reward)")
     elif not abs(number(reward)) <= LARGEST:
         yield Flaw("rewards", "error", f"reward is {str(reward)[:40]}, not a finite float32", FINITE.format("reward"))
     for name, value in (("terminated", terminated), ("truncated", truncated)):
-        if not _is_scalar(value, bool | np.bool_, "b"):
+        if not _is_scalar(value, (bool, np.bool_), "b"):
             yield Flaw("interface", "error", f"{name} is {one_line(value)} ({kind(value)})", "return True or False")
 
 
-def _is_scalar(value: Any, types: Any, kinds: str) -> bool:
+def _is_scalar(value: object, types: tuple[type, ...], kinds: str) -> bool:
     array = isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind in kinds
     return array or isinstance(value, types)
 
 
-def mask_flaws(given: Any, n_actions: int, over: bool) -> Iterator[Flaw]:
+def mask_flaws(given: object, n_actions: int, over: bool) -> Iterator[Flaw]:
     """What is wrong with an info["action_mask"]; where the episode is `over` it may allow nothing."""
     mask = np.asarray(given)
     if mask.shape != (n_actions,) or mask.dtype.kind not in "biuf":
@@ -272,7 +277,7 @@ def ends(given: list[End], longest: int, limit: int | None, findings: Findings) 
         add("hint", what, "add a TimeLimit if it should end")
 
 
-def pairs(a: Any, b: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+def pairs(a: object, b: object, path: str) -> Iterator[tuple[str, Any, Any]]:
     """The parts of two observations side by side, each with its path; the wholes where they differ in structure."""
     if isinstance(a, Mapping) and isinstance(b, Mapping) and a.keys() == b.keys():
         for key in a:
@@ -284,7 +289,7 @@ def pairs(a: Any, b: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
         yield path, a, b
 
 
-def difference(a: Any, b: Any, path: str) -> str | None:
+def difference(a: object, b: object, path: str) -> str | None:
     """The first entry in which two values differ, such as "observation[2] is 0.1 and 0.3"; NaN equals NaN."""
     for name, one, two in pairs(a, b, path):
         left, right = np.asarray(one), np.asarray(two)
@@ -296,7 +301,7 @@ def difference(a: Any, b: Any, path: str) -> str | None:
     return None
 
 
-def shared_memory(a: Any, b: Any) -> bool:
+def shared_memory(a: object, b: object) -> bool:
     """Whether arrays of both observations are in the same memory, which could change."""
     return any(
         isinstance(one, np.ndarray) and bool(one.flags.writeable) and np.may_share_memory(one, two)
@@ -305,11 +310,11 @@ def shared_memory(a: Any, b: Any) -> bool:
     )
 
 
-def _at(array: Any, path: str, where: Any) -> str:
+def _at(array: npt.NDArray[Any], path: str, where: Sequence[Any]) -> str:
     return f"{path}{''.join(f'[{int(i)}]' for i in where)} is {array[tuple(where)]!s}"
 
 
-def kind(value: Any) -> str:
+def kind(value: object) -> str:
     """Its type, with the shape and dtype of an array and the length of a tuple."""
     if isinstance(value, np.ndarray):
         return f"ndarray of shape {value.shape} and dtype {value.dtype}"

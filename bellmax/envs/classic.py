@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ class ClassicState(NamedTuple):
     time: Array
 
 
-def cartpole() -> World:
+def cartpole() -> World[Any]:
     """The twin of CartPole-v1: keep a pole upright on a cart by pushing the cart left (0) or right (1).
 
     Physics `[4]` and observation `[4]`: position (m), velocity (m/s), pole angle (rad), angular velocity
@@ -49,7 +49,7 @@ def cartpole() -> World:
     return _world("CartPole-v1", 2, 500, start, lambda physics: physics, _cartpole_dynamics, 4)
 
 
-def mountain_car() -> World:
+def mountain_car() -> World[Any]:
     """The twin of MountainCar-v0: rock a weak car out of a valley; push left (0), not at all (1), right (2).
 
     Physics `[2]` and observation `[2]`: position (-1.2 to 0.6, the goal at 0.5), velocity (at most 0.07 a
@@ -63,7 +63,7 @@ def mountain_car() -> World:
     return _world("MountainCar-v0", 3, 200, start, lambda physics: physics, _mountain_car_dynamics, 2)
 
 
-def acrobot() -> World:
+def acrobot() -> World[Any]:
     """The twin of Acrobot-v1: swing a two-link pendulum above a line with torque -1 (0), 0 (1) or 1 (2) N·m.
 
     Physics `[4]`: angle of link 1 from straight down, angle of link 2 relative to link 1 (rad, -π to π), and
@@ -78,7 +78,7 @@ def acrobot() -> World:
     return _world("Acrobot-v1", 3, 500, start, _acrobot_observation, _acrobot_dynamics, 6)
 
 
-CLASSIC: dict[str, Callable[[], World]] = {
+CLASSIC: dict[str, Callable[[], World[Any]]] = {
     "CartPole-v1": cartpole,
     "MountainCar-v0": mountain_car,
     "Acrobot-v1": acrobot,
@@ -93,7 +93,7 @@ def _world(
     observe: Callable[[Scalars], Scalars],
     dynamics: Dynamics,
     obs_size: int,
-) -> World:
+) -> World[Any]:
     """Dynamics on scalars as a `World` with a time limit; arrays are taken apart first and stacked last."""
 
     def reset(key: Array) -> tuple[ClassicState, Array]:

@@ -9,16 +9,17 @@ from typing import Any
 import gymnasium as gym
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from bellmax import spaces
 from bellmax.arguments import describe
-from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, Masked, MultiDiscrete, Named, Space
+from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, Masked, MultiDiscrete, Named, Obs, Space
 from bellmax.dispatch import in_32_bits, near
 from bellmax.envs.functional import World
 from bellmax.keys import make_key
 
 
-def as_gymnasium(world: World) -> CompiledEnv:
+def as_gymnasium(world: World[Any]) -> CompiledEnv:
     """Open a compiled world as a Gymnasium environment, whose steps are the world's, each a call of a compiled program.
 
     A mask of actions is in `info["action_mask"]`. A step costs tens of microseconds.
@@ -32,7 +33,7 @@ def as_gymnasium(world: World) -> CompiledEnv:
 class CompiledEnv(gym.Env[Any, Any]):
     """See `as_gymnasium`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World[Any]) -> None:
         if not isinstance(world, World):
             raise ConfigError(f"`world` must be a compiled bellmax.World; got {describe(world)}")
         self.world, self.masked = world, isinstance(world.observation_space, Masked)
@@ -42,11 +43,11 @@ class CompiledEnv(gym.Env[Any, Any]):
         self._state: Any = None
         self._key: Any = None
 
-        def reset(key: Array) -> Any:
+        def reset(key: Array) -> tuple[Any, ...]:
             key, now = jax.random.split(key)
             return key, *world.reset(now)
 
-        def step(state: Any, action: Array, key: Array) -> Any:
+        def step(state: Any, action: Array, key: Array) -> tuple[Any, ...]:
             key, now = jax.random.split(key)
             return key, *world.step(state, action, now)
 
@@ -62,7 +63,7 @@ class CompiledEnv(gym.Env[Any, Any]):
         return self._seen(obs)
 
     @in_32_bits
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.integer[Any]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step of the world."""
         if self._state is None:
             raise ValueError("step before reset: call reset first")
@@ -73,22 +74,21 @@ class CompiledEnv(gym.Env[Any, Any]):
         obs, info = self._seen(obs)
         return obs, float(reward), bool(terminated), bool(truncated) and not bool(terminated), info
 
-    def _seen(self, obs: Any) -> tuple[Any, dict[str, Any]]:
+    def _seen(self, obs: Obs) -> tuple[Any, dict[str, Any]]:
         """An observation as Gymnasium's spaces have it, and the mask."""
-        obs = jax.device_get(obs)
-        info = {}
+        seen, info = jax.device_get(obs), {}
         if self.masked:
-            obs, info = obs.obs, {"action_mask": np.asarray(obs.mask, np.int8)}
-        return spaces.named(self._space, spaces.map_space(_native, self._space, obs)), info
+            seen, info = seen.obs, {"action_mask": np.asarray(seen.mask, np.int8)}
+        return spaces.named(self._space, spaces.map_space(_native, self._space, seen)), info
 
 
-def _native(leaf: Leaf, value: Any) -> Any:
+def _native(leaf: Leaf, value: npt.NDArray[Any]) -> npt.NDArray[Any] | np.int64:
     if isinstance(leaf, Discrete):
         return np.int64(value)
     return np.asarray(value, np.int64 if isinstance(leaf, MultiDiscrete) else leaf.dtype)
 
 
-def to_gymnasium(space: Space) -> Any:
+def to_gymnasium(space: Space) -> gym.Space[Any]:
     """A space without a mask as Gymnasium's; the ends of a Box that has none are as wide as its type."""
     if isinstance(space, Discrete):
         return gym.spaces.Discrete(space.n)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from bellmax.contracts import Array, Space
 
+S = TypeVar("S")
 
-class World(NamedTuple):
+
+class World(NamedTuple, Generic[S]):
     """A world that compiles. `state` is a pytree of arrays and carries its own step counter.
 
     Attributes:
@@ -22,8 +24,8 @@ class World(NamedTuple):
     """
 
     name: str
-    reset: Callable[[Array], tuple[Any, Any]]
-    step: Callable[[Any, Array, Array], tuple[Any, Any, Array, Array, Array]]
+    reset: Callable[[Array], tuple[S, Any]]
+    step: Callable[[S, Array, Array], tuple[S, Any, Array, Array, Array]]
     observation_space: Space
     n_actions: int
     max_episode_steps: int | None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,13 @@ import numpy as np
 from bellmax.contracts import Array, Box, ConfigError, Discrete, EnvContractError, EnvCrashed, unknown
 from bellmax.envs.functional import World
 
+if TYPE_CHECKING:
+    from gymnax.environments.environment import Environment, EnvParams, EnvState
+
 PREFIX = "gymnax:"
 
 
-def make(name: str, env_kwargs: Mapping[str, Any]) -> World:
+def make(name: str, env_kwargs: Mapping[str, Any]) -> World[Any]:
     """The world of a name like `gymnax:Breakout-MinAtar`.
 
     Of `env_kwargs`, the fields of the environment's `EnvParams` (`max_steps_in_episode` is one of all) go there and
@@ -45,7 +49,7 @@ def make(name: str, env_kwargs: Mapping[str, Any]) -> World:
     return as_world(env, dataclasses.replace(params, **chosen), PREFIX + name)
 
 
-def as_world(env: Any, params: Any = None, name: str | None = None) -> World:
+def as_world(env: Environment[Any, Any], params: EnvParams | None = None, name: str | None = None) -> World[Any]:
     """A gymnax environment with its parameters (its own defaults if None) as a compiled world.
 
     Raises:
@@ -68,7 +72,7 @@ def as_world(env: Any, params: Any = None, name: str | None = None) -> World:
     if limit < 1:
         raise ConfigError(f"{name}: max_steps_in_episode={limit} is not positive")
 
-    def leap(state: Any, action: Any, key: Array) -> Any:
+    def leap(state: EnvState, action: Any, key: Array) -> Any:
         return env.step_env(key, state, jnp.asarray(action, action_type), params)
 
     # An environment may start with a Python int where it goes on with an int32; a compiled loop needs one type.
@@ -82,14 +86,14 @@ def as_world(env: Any, params: Any = None, name: str | None = None) -> World:
     if getattr(first_obs, "shape", None) != shape:
         raise EnvContractError(f"{name}: observations {first_obs} do not have the shape {shape} of their space")
 
-    def settle(state: Any) -> Any:
+    def settle(state: EnvState) -> EnvState:
         return jax.tree.map(jnp.asarray, state, types)
 
     def reset(key: Array) -> tuple[Any, Array]:
         obs, state = env.reset_env(key, params)
         return settle(state), jnp.asarray(obs, obs_type)
 
-    def step(state: Any, action: Array, key: Array) -> tuple[Any, Array, Array, Array, Array]:
+    def step(state: EnvState, action: Array, key: Array) -> tuple[Any, Array, Array, Array, Array]:
         obs, state, reward, terminated, _ = leap(state, action, key)
         truncated = env.is_truncated(state, params)
         flags = jnp.asarray(terminated, bool), jnp.asarray(truncated, bool)
@@ -98,7 +102,7 @@ def as_world(env: Any, params: Any = None, name: str | None = None) -> World:
     return World(name, reset, step, space, n_actions, limit)
 
 
-def _gymnax() -> Any:
+def _gymnax() -> ModuleType:
     try:
         import gymnax
         from gymnax.environments.environment import Environment
@@ -106,10 +110,11 @@ def _gymnax() -> Any:
         raise ConfigError(f"gymnax cannot be imported ({error}); pip install 'bellmax[gymnax]'") from error
     if not hasattr(Environment, "is_truncated"):
         raise ConfigError("this gymnax is older than 1.0 and calls a time limit an end; pip install 'bellmax[gymnax]'")
-    return gymnax
+    module: ModuleType = gymnax
+    return module
 
 
-def _parameters(gymnax: Any, name: str) -> list[str]:
+def _parameters(gymnax: ModuleType, name: str) -> list[str]:
     """The fields of its `EnvParams`; none where the constructor needs arguments, so that all of them go there."""
     try:
         return [field.name for field in dataclasses.fields(gymnax.make(name)[1])]
@@ -117,7 +122,7 @@ def _parameters(gymnax: Any, name: str) -> list[str]:
         return []
 
 
-def _construct(gymnax: Any, name: str, arguments: dict[str, Any], fields: list[str]) -> tuple[Any, Any]:
+def _construct(gymnax: ModuleType, name: str, arguments: dict[str, Any], fields: list[str]) -> tuple[Any, Any]:
     """(environment, its default parameters)."""
     try:
         return gymnax.make(name, **arguments)  # type: ignore[no-any-return]
@@ -128,7 +133,7 @@ def _construct(gymnax: Any, name: str, arguments: dict[str, Any], fields: list[s
         raise ConfigError(f"{what}; its parameters are {', '.join(fields)}" if fields else what) from error
 
 
-def _like(what: str, value: Any, default: Any) -> Any:
+def _like(what: str, value: object, default: object) -> object:
     """`value` for a parameter whose default is `default`.
 
     Raises:
@@ -150,7 +155,7 @@ def _like(what: str, value: Any, default: Any) -> Any:
     return value
 
 
-def _observation_space(name: str, env: Any, params: Any) -> Box | Discrete:
+def _observation_space(name: str, env: Environment[Any, Any], params: EnvParams) -> Box | Discrete:
     """Float32, but flags are bool: a network sees 0 and 1, and a memory keeps a byte of each."""
     from gymnax.environments import spaces
 
@@ -168,7 +173,7 @@ def _observation_space(name: str, env: Any, params: Any) -> Box | Discrete:
     return Box(tuple(space.shape), "uint8" if space.dtype == np.uint8 else "float32")
 
 
-def _actions(name: str, env: Any, params: Any) -> tuple[int, Any]:
+def _actions(name: str, env: Environment[Any, Any], params: EnvParams) -> tuple[int, type]:
     """(A, the type that the environment takes)."""
     from gymnax.environments import spaces
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import BoolArray, Masked
+from bellmax.contracts import BoolArray, HostObs, Masked
 from bellmax.envs.action_masks import misnamed_mask
 from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import Observations, each
@@ -33,8 +33,8 @@ class HostStep(NamedTuple):
         begins: `[N]` bool, where `obs` is the first of an episode, though perhaps the one before was cut short.
     """
 
-    obs: Any
-    next_obs: Any
+    obs: HostObs
+    next_obs: HostObs
     reward: npt.NDArray[np.float32]
     terminated: BoolArray
     truncated: BoolArray
@@ -83,7 +83,7 @@ class Checks:
         self.all.setflags(write=False)  # both are given away at every step
         self.none.setflags(write=False)
 
-    def masked(self, obs: Any) -> Any:
+    def masked(self, obs: HostObs) -> HostObs:
         """The observations, with the masks if they are used."""
         return obs if self.masks is None else Masked(obs, self.masks.copy())
 
@@ -99,6 +99,6 @@ class Checks:
         if self.masks is not None:
             self.masks[i] = self.contract.mask(info, self.spaces.n_actions, i, ended)
 
-    def copy(self, obs: Any) -> Any:
+    def copy(self, obs: HostObs) -> HostObs:
         """A copy of observations."""
         return each(np.copy, obs)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
-from bellmax.contracts import ConfigError, NonFiniteError, counted
+from bellmax.contracts import ConfigError, HostObs, NonFiniteError, counted
 from bellmax.envs.action_masks import masks_in
 from bellmax.envs.host_steps import Checks, Handling, HostStep
 from bellmax.envs.in_process import InProcess
@@ -92,7 +92,7 @@ class HostWorld:
         return self._checks.misnamed
 
     @property
-    def innermost(self) -> Any:
+    def innermost(self) -> gym.Env[Any, Any] | None:
         """The first of its plain environments in this process, without its wrappers; None if there is none."""
         stepper = getattr(self._worlds, "stepper", None)
         return stepper.worlds[0].unwrapped if isinstance(stepper, InProcess) else None
@@ -110,7 +110,7 @@ class HostWorld:
         self._checks.may_mask = if_given
         self._checks.masks = None if if_given else np.ones((self.n, self.n_actions), np.bool_)
 
-    def reset(self, seed: int) -> Any:
+    def reset(self, seed: int) -> HostObs:
         """Restart all; environment i is seeded with seed + i, unless a vector environment seeds them itself.
 
         Later resets, at the ends of episodes, continue these random streams.

@@ -11,6 +11,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bellmax.envs.making import Env
 from bellmax.envs.positions import is_old_step
 from bellmax.envs.workers import JUMP, Restarted, WorldFailed
@@ -51,7 +54,7 @@ class InProcess:
         self._since = None
         return answers
 
-    def step(self, actions: Any) -> list[Any]:
+    def step(self, actions: npt.NDArray[np.int64]) -> list[Any]:
         """Return what `step` of every environment returned; `Restarted` where one raised and was recreated.
 
         Raises:

@@ -22,12 +22,13 @@ from bellmax.stderr import warn
 
 Env: TypeAlias = gym.Env[Any, Any]
 Vector: TypeAlias = VectorEnv[Any, Any, Any]
+Source: TypeAlias = "str | Env | Vector | Callable[..., Env | Vector | FiniteMDP | World[Any]]"
 
 
 class Ready(ConfigError):
     """A name or a function that makes no Gymnasium environment but a FiniteMDP or a compiled World: `made`."""
 
-    def __init__(self, name: str, made: FiniteMDP | World) -> None:
+    def __init__(self, name: str, made: FiniteMDP | World[Any]) -> None:
         super().__init__(
             f"{name}: makes a {type(made).__name__}, not a gymnasium.Env; bx.TabulatedEnv makes one of a FiniteMDP"
         )
@@ -48,12 +49,12 @@ class Made(NamedTuple):
     name: str
     world: list[Env] | Vector
     limit: int | None
-    again: Callable[[], Any] | None = None
+    again: Callable[[], Env] | None = None
     n: int | None = None
 
 
 def make(
-    env: str | Env | Vector | Callable[..., Env | Vector],
+    env: Source,
     n: int,
     kwargs: dict[str, Any],
     *,
@@ -141,8 +142,13 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
 
 
 def _make(
-    name: str, n: int, kwargs: dict[str, Any], call: Callable[[], Any], plain: bool = False, constructor: Any = None
-) -> Made:  # fmt: skip
+    name: str,
+    n: int,
+    kwargs: dict[str, Any],
+    call: Callable[[], object],
+    plain: bool = False,
+    constructor: object = None,
+) -> Made:
     def masking() -> Any:
         return asks_masks(call())
 
@@ -169,7 +175,7 @@ def _make(
 Wrap: TypeAlias = "list[tuple[Callable[..., Any], dict[str, Any]]]"
 
 
-def normal_wrappers(given: Any) -> list[dict[str, Any]]:
+def normal_wrappers(given: object) -> list[dict[str, Any]]:
     """`given` as a list of {"name": ..., arguments}: one name or dictionary, or several. Nothing is imported.
 
     Raises:
@@ -189,7 +195,7 @@ def normal_wrappers(given: Any) -> list[dict[str, Any]]:
     return normal
 
 
-def read_wrappers(given: Any) -> Wrap:
+def read_wrappers(given: object) -> Wrap:
     """The classes and arguments of wrappers in any form that `normal_wrappers` reads.
 
     Raises:
@@ -212,7 +218,7 @@ def read_wrappers(given: Any) -> Wrap:
     return wrap
 
 
-def _wrapped(env: Any, wrap: Wrap) -> Any:
+def _wrapped(env: object, wrap: Wrap) -> object:
     if wrap and isinstance(env, FiniteMDP | World):
         raise ConfigError(f"wrappers need a Gymnasium environment, and this makes a {type(env).__name__}")
     for wrapper, arguments in wrap:
@@ -225,7 +231,7 @@ def _wrapped(env: Any, wrap: Wrap) -> Any:
     return env
 
 
-def remark_on_text(name: str, constructor: Any, kwargs: Mapping[str, Any]) -> None:
+def remark_on_text(name: str, constructor: object, kwargs: Mapping[str, Any]) -> None:
     """Warn of a string where the constructor's default is True or False: any string but "" counts as true."""
     parameters = parameters_of(constructor)
     for key, value in kwargs.items():
@@ -237,7 +243,7 @@ def remark_on_text(name: str, constructor: Any, kwargs: Mapping[str, Any]) -> No
             )  # fmt: skip
 
 
-def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any], constructor: Any = None) -> Any:
+def _call(name: str, kwargs: dict[str, Any], call: Callable[[], object], constructor: object = None) -> Any:
     """`call()`; what it raises becomes a bellmax error that blames the arguments or a missing package."""
     try:
         return call()
@@ -255,7 +261,7 @@ def _call(name: str, kwargs: dict[str, Any], call: Callable[[], Any], constructo
         raise EnvCrashed(f"{name}: its constructor raised {what}") from error
 
 
-def _meant_argument(name: str, kwargs: Mapping[str, Any], error: Exception, constructor: Any = None) -> str:
+def _meant_argument(name: str, kwargs: Mapping[str, Any], error: Exception, constructor: object = None) -> str:
     """What is probably wrong with the arguments of an environment; "" if nothing is known."""
     if isinstance(error, KeyError):
         keys = [

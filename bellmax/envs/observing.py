@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import Box, EnvContractError, EnvWarning, NonFiniteError
+from bellmax.contracts import Box, EnvContractError, EnvWarning, HostObs, NonFiniteError
 from bellmax.envs.native_spaces import Part, Spaces, one_line
 from bellmax.spaces import dtype_of, limits_of, map_space, shape_of
 from bellmax.stderr import warn
@@ -33,24 +33,26 @@ class Observations:
         self._parts = [(part.path, Leaf(part, place, strict)) for part in spaces.parts]
         if len(self._parts) == 1 and not self._parts[0][0]:  # the common case, without detours
             _, leaf = self._parts[0]
-            self.write, self.read = leaf.write, leaf.read  # type: ignore[method-assign]
+            self.write, self.read = leaf.write, leaf.read  # type: ignore[method-assign, assignment]
 
-    def empty(self, n: int) -> Any:
+    def empty(self, n: int) -> HostObs:
         """Room for n observations."""
-        return map_space(lambda leaf: np.zeros((n, *shape_of(leaf)), dtype_of(leaf)), self._space)
+        room: HostObs = map_space(lambda leaf: np.zeros((n, *shape_of(leaf)), dtype_of(leaf)), self._space)
+        return room
 
-    def write(self, obs: Any, out: Any, i: int) -> None:
+    def write(self, obs: object, out: HostObs, i: int) -> None:
         """Check the observation of environment i and copy it to `out[i]`."""
         arrays = flat(out)
         for (path, leaf), array in zip(self._parts, arrays, strict=True):
             leaf.write(self._pluck(obs, path, i), array, i)
 
-    def read(self, obs: Any, n: int) -> Any:
+    def read(self, obs: object, n: int) -> HostObs:
         """A checked copy of the observations of n environments, [n, ...] in each part."""
         arrays = iter([leaf.read(self._pluck(obs, path, None), n) for path, leaf in self._parts])
-        return map_space(lambda leaf: next(arrays), self._space)
+        copied: HostObs = map_space(lambda leaf: next(arrays), self._space)
+        return copied
 
-    def share_memory(self, obs: Any, other: Any) -> bool:
+    def share_memory(self, obs: object, other: object) -> bool:
         """Whether a part of one observation is in the memory of another's."""
         for path, _ in self._parts:
             try:
@@ -61,16 +63,17 @@ class Observations:
                 return True
         return False
 
-    def _pluck(self, obs: Any, path: tuple[Any, ...], i: int | None) -> Any:
+    def _pluck(self, obs: object, path: tuple[str | int, ...], i: int | None) -> object:
+        part: Any = obs
         try:
             for key in path:
-                obs = obs[key]
+                part = part[key]
         except (KeyError, IndexError, TypeError):
             raise EnvContractError(
-                f"{self._place(i)}: observation is {type(obs).__name__} without {key!r}, but the observation space is "
+                f"{self._place(i)}: observation is {type(part).__name__} without {key!r}, but the observation space is "
                 f"{one_line(self._native)}; make the two agree"
             ) from None
-        return obs
+        return part
 
 
 class Leaf:
@@ -91,7 +94,7 @@ class Leaf:
         self._lows, self._highs = ([], []) if self._bounds is None else (b.ravel().tolist() for b in self._bounds)
         self.outside = 0  # observations so far that were outside their Box
 
-    def write(self, obs: Any, out: Values, i: int) -> None:
+    def write(self, obs: object, out: Values, i: int) -> None:
         """Check the part of environment i and copy it to `out[i]`."""
         if self._last is not None:
             if type(obs) is not int and type(obs) is not np.int64:
@@ -125,7 +128,7 @@ class Leaf:
                 self._remark(obs[np.newaxis], i)
                 break
 
-    def read(self, obs: Any, n: int) -> Values:
+    def read(self, obs: object, n: int) -> Values:
         """`[n, ...]`, a checked copy of this part of n environments."""
         if type(obs) is not np.ndarray or obs.dtype != self._accepted or obs.shape != (n, *self.shape):
             obs = self._array(obs, (n, *self.shape), None)
@@ -137,7 +140,7 @@ class Leaf:
             self._remark(obs, 0)
         return np.array(obs, self.dtype)
 
-    def _array(self, obs: Any, shape: tuple[int, ...], i: int | None) -> Values:
+    def _array(self, obs: object, shape: tuple[int, ...], i: int | None) -> Values:
         """`obs` as an array of this shape, of a dtype that the space can hold; remembers the dtype."""
         got = type(obs).__name__
         try:
@@ -199,7 +202,7 @@ class Leaf:
             self._refuse_index(obs[row], first + row)
         return index
 
-    def _refuse_index(self, obs: Any, i: int) -> NoReturn:
+    def _refuse_index(self, obs: object, i: int) -> NoReturn:
         last = self._low + (self._last if self._last is not None else self._limits - 1)
         raise EnvContractError(
             f"{self._place(i)}: {self.name} {obs} is outside {one_line(self._native)}; return "
@@ -264,12 +267,12 @@ def _bounds(part: Part) -> tuple[Values, Values] | None:
     return (low - slack).astype(np.float32), (high + slack).astype(np.float32)
 
 
-def flat(tree: Any) -> list[Values]:
+def flat(tree: HostObs) -> list[Values]:
     """The arrays of a tuple of tuples of arrays, in order."""
     return [array for part in tree for array in flat(part)] if isinstance(tree, tuple) else [tree]
 
 
-def each(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+def each(function: Callable[..., Values], tree: HostObs, *others: HostObs) -> HostObs:
     """`function(array, *arrays)` at every array of a tuple of tuples."""
     if isinstance(tree, tuple):
         return tuple(each(function, part, *parts) for part, *parts in zip(tree, *others, strict=True))

@@ -117,14 +117,14 @@ class Player:
             self.ends.append(End(self._time, values["terminated"], values["truncated"]))
         return self._look(obs, info, values)
 
-    def _action(self) -> Any:
+    def _action(self) -> object:
         """A random one, as bellmax would give it where it can use the space."""
         if self._spaces is None:
             return self._actions.sample()
         allowed = np.arange(self._spaces.n_actions) if self._mask is None else np.flatnonzero(self._mask)
         return to_native(self._rng.choice(allowed, 1), self._spaces.coding)[0]
 
-    def _look(self, obs: Any, info: Any, values: dict[str, Any]) -> Event:
+    def _look(self, obs: object, info: object, values: dict[str, Any]) -> Event:
         """Check what reset and step have in common."""
         if not isinstance(info, dict):
             self._note("interface", "error", f"info is {judge.kind(info)}, not a dict", "return {} if it is empty")
@@ -137,14 +137,14 @@ class Player:
         self._last = obs, copy.deepcopy(obs)
         return Event(self._place, {"observation": self._last[1], **values, "action_mask": copy.copy(self._mask)})
 
-    def _aliasing(self, obs: Any) -> None:
+    def _aliasing(self, obs: object) -> None:
         last, copied = self._last
         if differs := judge.difference(copied, last, "observation"):
             self._note("aliasing", "warning", f"the previous observation was overwritten: {differs}", COPY)
         elif judge.shared_memory(last, obs):
             self._note("aliasing", "hint", "it shares memory with the previous observation, unchanged so far", COPY)
 
-    def _masks(self, given: Any, over: bool) -> None:
+    def _masks(self, given: object, over: bool) -> None:
         self._mask = None
         self.gives_masks = given is not None if self.gives_masks is None else self.gives_masks
         if self.gives_masks != (given is not None):
@@ -153,7 +153,7 @@ class Player:
         if given is not None and self._spaces is not None:
             flaws = list(judge.mask_flaws(given, self._spaces.n_actions, over))
             self._note_all(flaws)
-            if all(flaw.level != "error" for flaw in flaws) and np.any(given):
+            if all(flaw.level != "error" for flaw in flaws) and np.asarray(given).any():
                 self._mask = np.array(given, np.bool_)
 
     def _note_all(self, flaws: Iterable[Flaw]) -> None:

@@ -30,7 +30,7 @@ class Probe(NamedTuple):
         tests: the one thing that this probe tests.
     """
 
-    world: World
+    world: World[Any]
     observations: Any
     q: Callable[[float], FloatArray]
     tests: str
@@ -227,7 +227,7 @@ def _world(
     *,
     ends: int | None = None,
     limit: int | None = None,
-) -> World:
+) -> World[Any]:
     """A world that terminates after `ends` steps or is truncated after `limit`.
 
     `observe(state)` and `reward(cue, time, action)` give scalars; `time` counts the steps before this one.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
-from bellmax.contracts import EnvCrashed, EnvTimeout, NonFiniteError
+from bellmax.contracts import EnvCrashed, EnvTimeout, HostObs, IntArray, NonFiniteError
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.in_process import InProcess
-from bellmax.envs.observing import each
+from bellmax.envs.observing import flat
 from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed
 
 
@@ -18,18 +19,18 @@ class SideBySide:
 
     def __init__(self, checks: Checks, stepper: InProcess | Workers) -> None:
         self.checks, self.stepper = checks, stepper
-        self._obs: Any = None  # the last observations given away
+        self._obs: HostObs = ()  # the last observations given away
         self._told = False  # of masks that come too late
         self._unseen: list[int] = []  # worlds that have gone on since theirs, in a step that was left out
 
-    def reset(self, seed: int) -> Any:
+    def reset(self, seed: int) -> HostObs:
         """World i is seeded with seed + i."""
         obs = self.checks.see.empty(self.checks.n)
         self._reset_into(obs, list(range(self.checks.n)), [seed + i for i in range(self.checks.n)])
         self._obs, self._unseen = obs, []
         return self.checks.masked(obs)
 
-    def step(self, actions: Any) -> HostStep:
+    def step(self, actions: IntArray) -> HostStep:
         """`actions [N, ...]` as the environments count them."""
         checks, contract, see = self.checks, self.checks.contract, self.checks.see
         try:
@@ -40,7 +41,7 @@ class SideBySide:
         rewards = np.zeros(checks.n, np.float32)
         ended: list[tuple[int, bool, bool]] = []
         lost: list[int] = []  # no experience
-        fresh: dict[int, Any] = {}  # first observations of worlds that were made anew
+        fresh: dict[int, Restarted] = {}  # first observations of worlds that were made anew
         blind, self._unseen, usual = self._unseen, [], contract.usual
         for i, answer in enumerate(answers):
             if type(answer) is Restarted:
@@ -90,7 +91,12 @@ class SideBySide:
         self.stepper.close()
 
     def _with_ends(
-        self, next_obs: Any, rewards: Any, ended: list[tuple[int, bool, bool]], lost: list[int], fresh: dict[int, Any]
+        self,
+        next_obs: HostObs,
+        rewards: npt.NDArray[np.float32],
+        ended: list[tuple[int, bool, bool]],
+        lost: list[int],
+        fresh: dict[int, Restarted],
     ) -> HostStep:
         """The step of environments, some of which ended or returned nothing usable."""
         checks = self.checks
@@ -114,7 +120,8 @@ class SideBySide:
             elif i not in again and checks.handling.on_nonfinite != "skip":
                 again.append(i)
             elif i not in again and i in self._unseen:
-                each(lambda new, old, i=i: new.__setitem__(i, old[i]), obs, self._obs)
+                for new, old in zip(flat(obs), flat(self._obs), strict=True):
+                    new[i] = old[i]
         self._unseen = [i for i in self._unseen if i not in again]
         starting = sorted({*again, *fresh})
         if starting:
@@ -125,7 +132,7 @@ class SideBySide:
         begins[starting] = True
         return HostStep(checks.masked(obs), last, rewards, terminated, truncated, valid, terminated | truncated, begins)
 
-    def _reset_into(self, obs: Any, which: list[int], seeds: list[int | None]) -> None:
+    def _reset_into(self, obs: HostObs, which: list[int], seeds: list[int | None]) -> None:
         checks = self.checks
         try:
             answers = self.stepper.reset(seeds, which)

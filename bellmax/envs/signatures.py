@@ -5,22 +5,21 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 import gymnasium as gym
 
 
-def parameters_of(constructor: Any) -> Mapping[str, inspect.Parameter]:
+def parameters_of(constructor: object) -> Mapping[str, inspect.Parameter]:
     """The parameters of a class, a function or an entry point "module:Class"; none if it does not say them."""
     try:
         if isinstance(constructor, str):
             constructor = gym.envs.registration.load_env_creator(constructor)
-        return inspect.signature(constructor).parameters
+        return inspect.signature(constructor).parameters if callable(constructor) else {}
     except Exception:  # it cannot be imported, or has no signature: making it will tell
         return {}
 
 
-def arguments_of(world: Any) -> set[str]:
+def arguments_of(world: object) -> set[str]:
     """The names of the arguments of an environment given by a registered id, "module:Class", a class or a function."""
     named = {"max_episode_steps", "render_mode"} if isinstance(world, str) and world in gym.registry else set()
     if isinstance(world, str):

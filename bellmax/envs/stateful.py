@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from bellmax.contracts import ConfigError
+from bellmax.envs.making import Env, Vector
 from bellmax.envs.replaying import carrier, may_carry, wrappers_of
+
+Worlds: TypeAlias = Env | Vector | list[Env]
 
 STATISTICS = ("obs_rms", "return_rms", "ret_rms", "running_mean", "running_var")  # by which such state is known
 FROZEN = ("update_running_mean", "training")  # switches that stop the learning, where False
@@ -29,7 +32,7 @@ REMEDY = (
 )
 
 
-def layers(env: Any) -> Iterator[Any]:
+def layers(env: object) -> Iterator[object]:
     """The wrappers of an environment or a vector from the outside, it itself, and the parts of a vector."""
     while isinstance(env, gym.Wrapper | VectorWrapper):
         yield env
@@ -40,7 +43,7 @@ def layers(env: Any) -> Iterator[Any]:
             yield from layers(part)
 
 
-def refuse_learning(name: str, world: Any) -> None:
+def refuse_learning(name: str, world: Worlds) -> None:
     """Refuse an environment, a vector or a list of them in which a layer has running statistics.
 
     Raises:
@@ -62,7 +65,7 @@ def complaint(name: str, wrapper: str, state: str) -> str:
     )
 
 
-def _statistics(layer: Any) -> str | None:
+def _statistics(layer: object) -> str | None:
     """The attribute of a layer that holds running statistics; None without one, and where they are frozen."""
     own = getattr(layer, "__dict__", {})
     if any(own.get(switch, own.get(f"_{switch}")) is False for switch in FROZEN):
@@ -88,14 +91,14 @@ def _in_processes(vector: VectorEnv[Any, Any, Any]) -> str | None:
     return None
 
 
-def reward_wrappers(world: Any) -> list[str]:
+def reward_wrappers(world: Worlds) -> list[str]:
     """The names of the layers that change rewards."""
     first = world[0] if isinstance(world, list) else world
     kinds = (gym.RewardWrapper, gym.vector.VectorRewardWrapper)
     return [type(layer).__name__ for layer in layers(first) if isinstance(layer, kinds)]
 
 
-def refuse_carrying(name: str, world: Any, again: Callable[[], Any] | None) -> None:
+def refuse_carrying(name: str, world: Worlds, again: Callable[[], Env | Vector | list[Env]] | None) -> None:
     """Refuse a wrapper that shows the same episodes differently the second time, in an environment or in a vector.
 
     Args:
@@ -107,7 +110,7 @@ def refuse_carrying(name: str, world: Any, again: Callable[[], Any] | None) -> N
         ConfigError: names the wrapper and what to do instead.
     """
 
-    def one() -> Any:
+    def one() -> Env | Vector:
         made = world if again is None else again()
         return made[0] if isinstance(made, list) else made
 

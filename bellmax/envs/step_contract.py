@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import EnvContractError, EnvWarning, NonFiniteError, counted
+from bellmax.contracts import BoolArray, EnvContractError, EnvWarning, NonFiniteError, counted
 from bellmax.envs.action_masks import combine
 from bellmax.envs.native_spaces import one_line
 from bellmax.envs.observing import LARGEST
@@ -31,18 +31,19 @@ class Contract:
     def __init__(self, place: Callable[[int | None], str]) -> None:
         self._place, self.usual = place, LARGE
 
-    def reward(self, value: Any, i: int) -> float:
+    def reward(self, value: object, i: int) -> float:
         """The reward of environment i."""
         if not isinstance(value, float | int | np.floating | np.integer | np.bool_):
             array = value if isinstance(value, np.ndarray) else np.array(None)
             if array.shape != () or array.dtype.kind not in "biuf":
                 self._refuse("reward", value, "a number", i)
+            value = float(array)
         number = float(value)
         if not -self.usual <= number <= self.usual:
             self._judge_reward(number, i)
         return number
 
-    def rewards(self, values: Any, n: int) -> npt.NDArray[np.float32]:
+    def rewards(self, values: object, n: int) -> npt.NDArray[np.float32]:
         """`[n]`, a checked copy of the rewards of n environments."""
         array = np.asarray(values)
         if array.shape != (n,) or array.dtype.kind not in "biuf":
@@ -69,7 +70,7 @@ class Contract:
                 stacklevel=2,
             )
 
-    def flag(self, name: str, value: Any, i: int) -> bool:
+    def flag(self, name: str, value: object, i: int) -> bool:
         """`terminated` or `truncated` of environment i."""
         if not isinstance(value, bool | np.bool_):
             array = value if isinstance(value, np.ndarray) else np.array(None)
@@ -77,14 +78,14 @@ class Contract:
                 self._refuse(name, value, "True or False", i)
         return bool(value)
 
-    def flags(self, name: str, values: Any, n: int) -> npt.NDArray[np.bool_]:
+    def flags(self, name: str, values: object, n: int) -> npt.NDArray[np.bool_]:
         """`[n]`, a checked copy of `terminated` or `truncated` of n environments."""
         array = np.asarray(values)
         if array.shape != (n,) or array.dtype != np.bool_:
             self._refuse(name, values, f"{counted(n, 'flag')} (True or False)", None)
         return array.copy()
 
-    def five(self, answer: Any, i: int | None) -> tuple[Any, Any, Any, Any, Any]:
+    def five(self, answer: object, i: int | None) -> tuple[Any, Any, Any, Any, Any]:
         """What `step` returned, if it is (obs, reward, terminated, truncated, info)."""
         if not isinstance(answer, tuple) or len(answer) != 5:
             got = counted(len(answer), "value") if isinstance(answer, tuple) else type(answer).__name__
@@ -93,7 +94,7 @@ class Contract:
             self._refuse("info", answer[4], "a dict", i)
         return answer
 
-    def two(self, answer: Any, i: int | None) -> Any:
+    def two(self, answer: object, i: int | None) -> object:
         """The observation that `reset` returned, if it returned (obs, info)."""
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise EnvContractError(
@@ -103,7 +104,7 @@ class Contract:
             self._refuse("info", answer[1], "a dict", i)
         return answer[0]
 
-    def mask(self, info: Mapping[str, Any], n_actions: int, i: int | None, ended: bool) -> Any:
+    def mask(self, info: Mapping[str, Any], n_actions: int, i: int | None, ended: bool) -> BoolArray:
         """The actions that info["action_mask"] allows [n_actions]; all of them where an episode ended."""
         given = combine(info.get("action_mask"), n_actions)
         try:
@@ -118,7 +119,7 @@ class Contract:
             self._refuse("info['action_mask']", given, "a mask that allows an action", i)
         return mask
 
-    def _refuse(self, name: str, value: Any, wanted: str, i: int | None) -> NoReturn:
+    def _refuse(self, name: str, value: object, wanted: str, i: int | None) -> NoReturn:
         shape = f" of shape {value.shape} and dtype {value.dtype}" if isinstance(value, np.ndarray) else ""
         raise EnvContractError(
             f"{self._place(i)}: {name} is {one_line(value)} ({type(value).__name__}{shape}), not {wanted}; "

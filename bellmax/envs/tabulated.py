@@ -11,7 +11,7 @@ import numpy as np
 
 from bellmax.arguments import describe
 from bellmax.contracts import Array, Box, ConfigError, Discrete, Masked
-from bellmax.envs.functional import World
+from bellmax.envs.functional import S, World
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
 
@@ -23,7 +23,7 @@ class TabulatedState(NamedTuple):
     time: Array
 
 
-def as_world(mdp: FiniteMDP, masked: bool = False) -> World:
+def as_world(mdp: FiniteMDP, masked: bool = False) -> World[TabulatedState]:
     """`mdp` as a compiled world with discrete observations; its time limit truncates.
 
     An action that a state lacks counts as its last one, for agents that know no such difference. Those that do get
@@ -59,16 +59,16 @@ def as_world(mdp: FiniteMDP, masked: bool = False) -> World:
     return with_masks(whole, jnp.asarray(mdp.allowed)) if masked else whole
 
 
-def with_masks(world: World, allowed: Array) -> World:
+def with_masks(world: World[S], allowed: Array) -> World[S]:
     """A world of discrete observations that come with the row of `allowed` [S, A] that belongs to them."""
 
-    def reset(key: Array) -> tuple[Any, Masked[Array, Array]]:
+    def reset(key: Array) -> tuple[S, Masked[Array, Array]]:
         state, obs = world.reset(key)
         return state, Masked(obs, allowed[obs])
 
-    def step(state: Any, action: Array, key: Array) -> tuple[Any, Masked[Array, Array], Array, Array, Array]:
-        state, obs, *rest = world.step(state, action, key)
-        return state, Masked(obs, allowed[obs]), *rest
+    def step(state: S, action: Array, key: Array) -> tuple[S, Masked[Array, Array], Array, Array, Array]:
+        state, obs, reward, terminated, truncated = world.step(state, action, key)
+        return state, Masked(obs, allowed[obs]), reward, terminated, truncated
 
     space = Masked(world.observation_space, Box((world.n_actions,), "bool"))
     return world._replace(reset=reset, step=step, observation_space=space)

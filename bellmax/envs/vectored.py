@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from bellmax.contracts import BoolArray, ConfigError, EnvContractError
+from bellmax.contracts import BoolArray, ConfigError, EnvContractError, HostObs, IntArray
 from bellmax.envs.action_masks import asked_of_vector
 from bellmax.envs.atari import GOES_ON
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.making import Vector
-from bellmax.envs.observing import each
+from bellmax.envs.observing import Values, each, flat
+
+Rows: TypeAlias = "Mapping[str, Rows] | Sequence[object] | Values | None"  # what infos have of N environments
 
 
 class Vectored:
@@ -32,12 +35,12 @@ class Vectored:
         self._waiting: BoolArray = np.zeros(checks.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
         self._masks = asked_of_vector(env)
 
-    def reset(self, seed: int) -> Any:
+    def reset(self, seed: int) -> HostObs:
         """Restart all environments, seeded as the vector environment does."""
         self._waiting = np.zeros(self.checks.n, np.bool_)
         return self.checks.masked(self.checks.see.read(self._reset(seed=seed), self.checks.n))
 
-    def step(self, actions: Any) -> HostStep:
+    def step(self, actions: IntArray) -> HostStep:
         """`actions [N, ...]` as the environments count them."""
         checks, contract, n, waiting = self.checks, self.checks.contract, self.checks.n, self._waiting
         if self.mode is AutoresetMode.NEXT_STEP and waiting.any():
@@ -70,8 +73,7 @@ class Vectored:
             read = checks.see.read(raw, n)
             self._note_masks(info.get("final_info", {}), over, over)
             self._note_masks(info, ~over, over)
-            next_obs = checks.masked(each(lambda end, now: np.where(over.reshape(n, *[1] * (now.ndim - 1)), end, now),
-                                        finals, read))  # fmt: skip
+            next_obs = checks.masked(each(functools.partial(_where, over), finals, read))
             self._note_masks(info, over, checks.none)
             obs = checks.masked(read)
         else:
@@ -80,7 +82,8 @@ class Vectored:
             next_obs = checks.masked(checks.copy(read))
             checks.positions.begin(over)
             fresh = checks.see.read(self._reset(options={"reset_mask": over.copy()}), n)
-            each(lambda now, new: now.__setitem__(over, new[over]), read, fresh)
+            for now, new in zip(flat(read), flat(fresh), strict=True):
+                now[over] = new[over]
             obs = checks.masked(read)
         ended = terminated | truncated
         if GOES_ON in info:
@@ -92,7 +95,7 @@ class Vectored:
         """Free what the environments hold."""
         self.env.close()
 
-    def _reset(self, **kwargs: Any) -> Any:
+    def _reset(self, **kwargs: Any) -> object:
         checks = self.checks
         rows = kwargs["options"]["reset_mask"].copy() if "options" in kwargs else checks.all  # Gymnasium takes it out
         try:
@@ -133,7 +136,7 @@ class Vectored:
             for i in np.flatnonzero(rows).tolist():
                 self.checks.note_mask({} if given is None else {"action_mask": given[i]}, i, bool(over[i]))
 
-    def _finals(self, info: Mapping[str, Any], over: BoolArray) -> Any:
+    def _finals(self, info: Mapping[str, Any], over: BoolArray) -> HostObs:
         """`[N, ...]`, the final observations in SAME_STEP mode; zeros where no episode ended."""
         checks = self.checks
         finals = checks.see.empty(checks.n)
@@ -155,7 +158,12 @@ class Vectored:
         return finals
 
 
-def row_of(given: Any, i: int) -> Any:
+def _where(rows: BoolArray, one: Values, other: Values) -> Values:
+    """The `rows` [N] of one array [N, ...], and the others of the other."""
+    return np.where(rows.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
+
+def row_of(given: Rows, i: int) -> object:
     """Entry i of every array in nested dictionaries of them, which is how infos come; None where there is none."""
     if isinstance(given, Mapping):
         return {key: row_of(value, i) for key, value in given.items() if not str(key).startswith("_")}

@@ -12,9 +12,7 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +21,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, final
 
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+import numpy.typing as npt
 
 from bellmax.contracts import ConfigError
+from bellmax.envs.worker_process import GRACE, serve
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -33,7 +33,6 @@ CONTEXT: Any = mp.get_context("forkserver" if "forkserver" in mp.get_all_start_m
 START = 60.0  # seconds; a worker imports what its worlds need, so that its start may take longer than any step
 PULSE = 1.0  # seconds between two looks for an interrupt, which another thread may have received
 JUMP = 1_000_003  # from the seed of a world to that of its replacement, as the same might lead to the same failure
-GRACE = 2.0  # seconds for a worker to close its worlds before it is made to end
 
 
 @dataclass(eq=False)
@@ -152,7 +151,7 @@ class Workers:
         self._untold = {i: answer for i, answer in (self._untold | answers).items() if i not in given}
         return [answers[i] for i in given]
 
-    def step(self, actions: Sequence[Any]) -> list[Any]:
+    def step(self, actions: npt.NDArray[Any] | Sequence[object]) -> list[Any]:
         """What `env.step(action)` of every environment returned, or `Restarted`; raises what `reset` does."""
         given = dict(zip(range(self.n), actions, strict=True))
         told, self._untold = self._untold, {}
@@ -170,7 +169,7 @@ class Workers:
     def _start(self, worlds: range) -> _Worker:
         ours, theirs = CONTEXT.Pipe()
         at = CONTEXT.RawValue("i", -1)
-        process = CONTEXT.Process(target=_serve, args=(theirs, at, self._make, dict(os.environ)), daemon=True)
+        process = CONTEXT.Process(target=serve, args=(theirs, at, self._make, dict(os.environ)), daemon=True)
         # The main script is hidden, since multiprocessing would run it in each worker, and train there without a guard.
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         try:
@@ -269,62 +268,3 @@ def _end(workers: list[_Worker], owner: int) -> None:
         for process in alive:
             process.join(max(0.0, deadline - time.monotonic()))
     workers.clear()
-
-
-def _serve(pipe: Connection[bytes, bytes], at: Any, make: bytes, environ: dict[str, str]) -> None:
-    """The worker process: answer until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    os.environ.update(environ)  # a fork server gives those of the day when it was started
-    threading.Thread(target=_watch, daemon=True).start()
-    envs: dict[int, Any] = {}
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            doing, tasks = pickle.loads(pipe.recv_bytes())  # noqa: S301 - our own parent's
-            answers = []
-            for i, given in tasks:
-                at.value = i
-                try:
-                    if doing == "constructor":
-                        with contextlib.suppress(BaseException):
-                            envs.pop(i).close()
-                        envs[i] = pickle.loads(make)()  # noqa: S301
-                        answer = None
-                    elif doing == "reset":
-                        answer = envs[i].reset() if given is None else envs[i].reset(seed=given)
-                    else:
-                        answer = envs[i].step(given)
-                    answers.append((False, _pack(answer)))
-                except BaseException as error:  # SystemExit too: no world ends the run
-                    answers.append((True, _pack(_portable(error))))
-            at.value = -1
-            pipe.send_bytes(pickle.dumps(answers, 5))
-    for env in envs.values():
-        with contextlib.suppress(BaseException):
-            env.close()
-
-
-def _watch() -> None:
-    """End this process soon after its parent, also when a step hangs."""
-    if parent := mp.parent_process():
-        parent.join()
-        time.sleep(GRACE / 4)
-        os._exit(1)
-
-
-def _pack(answer: Any) -> bytes:
-    try:
-        return pickle.dumps(answer, 5)
-    except Exception:  # of a class that is known by value only
-        return bytes(cloudpickle.dumps(answer))
-
-
-def _portable(error: BaseException) -> Exception:
-    """The error; a RuntimeError in its words where it is not to be caught or does not survive the pipe."""
-    sent: Exception = RuntimeError("".join(traceback.format_exception_only(error)).strip())
-    trace = "".join(traceback.format_exception(error))
-    with contextlib.suppress(Exception):
-        copy = pickle.loads(_pack(error))  # noqa: S301 - our own
-        if isinstance(error, Exception) and type(copy) is type(error) and str(copy) == str(error):
-            sent = error
-    sent.add_note(f"in a worker process:\n{trace}")
-    return sent

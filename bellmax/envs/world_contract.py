@@ -13,7 +13,7 @@ from bellmax import spaces
 from bellmax.arguments import describe
 from bellmax.contracts import Box, Discrete, EnvContractError, Masked, MultiDiscrete, Named, Space
 from bellmax.dispatch import in_32_bits
-from bellmax.envs.functional import World
+from bellmax.envs.functional import S, World
 from bellmax.keys import make_key
 
 STEP = "return state, obs, reward, terminated, truncated"
@@ -31,7 +31,7 @@ class Fault(NamedTuple):
         return f"{self.what}; {self.fix}"
 
 
-def check_contract(world: World) -> None:
+def check_contract(world: World[S]) -> None:
     """Refuse a world that would fail inside a compiled program.
 
     Raises:
@@ -42,7 +42,7 @@ def check_contract(world: World) -> None:
 
 
 @in_32_bits
-def find_faults(world: World) -> list[Fault]:
+def find_faults(world: World[S]) -> list[Fault]:
     """Every breach of the contract that shows without a step."""
     faults = list(_of_fields(world))
     if faults:
@@ -67,7 +67,7 @@ def find_faults(world: World) -> list[Fault]:
     return faults
 
 
-def _of_fields(world: World) -> Iterator[Fault]:
+def _of_fields(world: World[S]) -> Iterator[Fault]:
     """What is wrong with a world before its functions are called."""
     for name in ("reset", "step"):
         if not callable(getattr(world, name)):
@@ -80,7 +80,7 @@ def _of_fields(world: World) -> Iterator[Fault]:
     yield from _of_space(world.observation_space, world.n_actions)
 
 
-def _of_space(space: Any, n_actions: Any) -> Iterator[Fault]:
+def _of_space(space: object, n_actions: int) -> Iterator[Fault]:
     if isinstance(space, Masked):
         if space.mask != Box((n_actions,), "bool"):
             what = f"the mask's space is {space.mask}"
@@ -108,7 +108,7 @@ def _of_space(space: Any, n_actions: Any) -> Iterator[Fault]:
         yield Fault("spaces", what, fix)
 
 
-def _traced(name: str, function: Callable[..., Any], n: int, fix: str, *args: Any) -> tuple[Any, Fault | None]:
+def _traced(name: str, function: Callable[..., Any], n: int, fix: str, *args: object) -> tuple[Any, Fault | None]:
     """What the function returns, as shapes; or why it cannot be compiled."""
     try:
         made = jax.eval_shape(function, *args)
@@ -125,14 +125,14 @@ def _traced(name: str, function: Callable[..., Any], n: int, fix: str, *args: An
     return made, None
 
 
-def _of_observation(where: str, world: World, obs: Any) -> Iterator[Fault]:
+def _of_observation(where: str, world: World[S], obs: object) -> Iterator[Fault]:
     """Whether an observation has the shape and the dtypes of its space."""
     space: Space = world.observation_space
     wanted = jax.eval_shape(lambda: spaces.zeros(space))
     yield from _unlike("observation", where, obs, wanted, f"observation_space {spaces.describe(space)}")
 
 
-def _unlike(what: str, where: str, found: Any, wanted: Any, asks: str = "") -> Iterator[Fault]:
+def _unlike(what: str, where: str, found: object, wanted: object, asks: str = "") -> Iterator[Fault]:
     """Where `found` of `where` differs from `wanted` in its parts, shapes or dtypes."""
     asks, check = asks or f"reset gives {_short(wanted)}", "observations" if what == "observation" else what
     structures: list[Any] = [jax.tree.structure(found), jax.tree.structure(wanted)]
@@ -151,20 +151,22 @@ def _unlike(what: str, where: str, found: Any, wanted: Any, asks: str = "") -> I
             yield Fault(check, f"{where}: {part} is {leaf.dtype}, and {asks}", f"{fix}, which is {other.dtype}")
 
 
-def _of_scalar(name: str, value: Any, kinds: str, dtype: str, fix: str) -> Iterator[Fault]:
+def _of_scalar(name: str, value: object, kinds: str, dtype: str, fix: str) -> Iterator[Fault]:
     leaves = jax.tree.leaves(value)
     check = "rewards" if name == "reward" else "episodes"
     if len(leaves) != 1 or not jax.tree_util.treedef_is_leaf(jax.tree.structure(value)):
         yield Fault(check, f"step: {name} is a {type(value).__name__}", f"return one {dtype} scalar")
-    elif value.shape != ():
-        example = f"{name}[0]" if value.shape == (1,) else f"{name}.sum()" if name == "reward" else f"{name}.any()"
-        yield Fault(check, f"step: {name} has shape {value.shape}", f"return one scalar, such as {example}")
-    elif np.dtype(value.dtype).kind not in kinds or value.dtype == np.float16 or str(value.dtype) == "bfloat16":
-        what = f"step: {name} is {value.dtype}, not {dtype}"
+        return
+    [leaf] = leaves
+    if leaf.shape != ():
+        example = f"{name}[0]" if leaf.shape == (1,) else f"{name}.sum()" if name == "reward" else f"{name}.any()"
+        yield Fault(check, f"step: {name} has shape {leaf.shape}", f"return one scalar, such as {example}")
+    elif np.dtype(leaf.dtype).kind not in kinds or leaf.dtype == np.float16 or str(leaf.dtype) == "bfloat16":
+        what = f"step: {name} is {leaf.dtype}, not {dtype}"
         yield Fault(check, what, f"write {fix}" if name == "reward" else fix)
 
 
-def _short(tree: Any) -> str:
+def _short(tree: object) -> str:
     """A tree of shapes in a line."""
     leaves = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree)]
     kind = "" if jax.tree_util.treedef_is_leaf(jax.tree.structure(tree)) else f"{type(tree).__name__} of "

@@ -40,7 +40,7 @@ class StepRecord(NamedTuple):
     episode_length: Array
 
 
-def start_run(world: World, agent: DeepAgent, config: DeepConfig, key: Array) -> RunState:
+def start_run(world: World[Any], agent: DeepAgent, config: DeepConfig, key: Array) -> RunState:
     """The state of a run before its first step."""
     init_key, reset_key, run_key = jax.random.split(key, 3)
     n = config.num_envs
@@ -52,7 +52,7 @@ def start_run(world: World, agent: DeepAgent, config: DeepConfig, key: Array) ->
     )
 
 
-def make_round(world: World, agent: DeepAgent, config: DeepConfig) -> Callable[..., Any]:
+def make_round(world: World[Any], agent: DeepAgent, config: DeepConfig) -> Callable[..., Any]:
     """One round: `train_freq` steps of every world, then `gradient_steps` gradient steps.
 
     `round_(state, (t, key)) -> (state, (StepRecord, metrics))`; t counts environment steps before the round.
@@ -109,7 +109,7 @@ def make_round(world: World, agent: DeepAgent, config: DeepConfig) -> Callable[.
 
 
 def make_chunk(
-    world: World, agent: DeepAgent, config: DeepConfig, rounds: int, stacked: bool = False
+    world: World[Any], agent: DeepAgent, config: DeepConfig, rounds: int, stacked: bool = False
 ) -> Callable[[RunState, Array], tuple[RunState, tuple[StepRecord, dict[str, Array]]]]:
     """`chunk(state, t) -> (state, records)`: `rounds` rounds in one call; `state` is overwritten.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import CheckpointError, ConfigError
+from bellmax.contracts import CheckpointError, ConfigError, Masked
 from bellmax.envs.host_steps import HostStep
 from bellmax.envs.host_world import HostWorld
 from bellmax.files import checkpoint
@@ -143,7 +143,8 @@ class GymnasiumTable:
         """The one call of the kernel; returns the sum of absolute errors, and leaves actions for `acting`."""
         chosen, masks = np.empty_like(run.actions), NO_MASKS
         if self.setup.masked:
-            masks = np.stack([run.seen.mask, step.next_obs.mask, step.obs.mask])
+            three = (run.seen, step.next_obs, step.obs)
+            masks = np.stack([seen.mask for seen in three if isinstance(seen, Masked)])
         continues, over = 1.0 - step.terminated, step.terminated | step.truncated
         batch = stepping.Batch(obs, run.actions, step.reward, continues, over, following, masks)
         error = stepping.observe(self.learner, run.table, batch, step.valid, acting, chosen)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from bellmax.contracts import ConfigError, FloatArray, IntArray, unknown
 from bellmax.mdp.reading import Columns, column, distribution, read_mask, resting
 
 LAYOUTS = ("SAS", "ASS")  # the order of the axes: state, action, next state; or action, state, next state
+Sparse: TypeAlias = sp.sparray | sp.spmatrix
+Stack: TypeAlias = npt.ArrayLike | Sparse | Sequence[npt.ArrayLike | Sparse] | Mapping[int, npt.ArrayLike | Sparse]
 EXPECTED = "[S, A, S], [A, S, S], a list of A matrices [S, S], or a matrix [S*A, S] with a row for each pair"
 
 
@@ -49,8 +51,8 @@ class Coordinates(NamedTuple):
 
 
 def gather(
-    P: Any, R: Any, R_std: Any, *, layout: str | None, s_indices: Any, a_indices: Any, terminal_states: Any,
-    mask: Any, n_allowed: Any, start: Any,
+    P: Stack, R: Stack, R_std: Stack, *, layout: str | None, s_indices: object, a_indices: object,
+    terminal_states: object, mask: object, n_allowed: object, start: int | npt.ArrayLike,
 ) -> tuple[Columns, list[str]]:  # fmt: skip
     """The columns of arrays, and what is to be remarked; see `FiniteMDP.from_arrays`."""
     if layout not in (None, *LAYOUTS):
@@ -88,7 +90,9 @@ def gather(
     return Columns(n_states=S, n_actions=A, mask=has, **joined), notes
 
 
-def read_transitions(P: Any, layout: str | None, s_indices: Any, a_indices: Any) -> tuple[Transitions, list[str]]:
+def read_transitions(
+    P: Stack, layout: str | None, s_indices: object, a_indices: object
+) -> tuple[Transitions, list[str]]:
     """P in any of its forms, and a remark where its shape does not decide its layout.
 
     Raises:
@@ -155,7 +159,7 @@ def _all_one(total: npt.NDArray[Any]) -> bool:
     return bool(np.all(np.abs(total - 1) < 1e-4))
 
 
-def _of_rows(matrix: Coordinates, layout: str | None, s_indices: Any, a_indices: Any) -> Transitions:
+def _of_rows(matrix: Coordinates, layout: str | None, s_indices: object, a_indices: object) -> Transitions:
     """A matrix [L, S] with a row for each pair: those of the indices, or all of them in the order of the layout."""
     L, S = matrix.shape
     if s_indices is None and a_indices is None:
@@ -184,7 +188,7 @@ def _of_rows(matrix: Coordinates, layout: str | None, s_indices: Any, a_indices:
     return Transitions(S, A, rows[row], successor, matrix.value, layout or "SAS", rows, row)
 
 
-def rewards(R: Any, name: str, given: Transitions) -> FloatArray:
+def rewards(R: Stack, name: str, given: Transitions) -> FloatArray:
     """[E]: the reward (or its noise) of each entry of P, from any of the forms of R.
 
     Raises:
@@ -217,7 +221,7 @@ def rewards(R: Any, name: str, given: Transitions) -> FloatArray:
     raise ConfigError(f"{name} has shape {array.shape}, expected {expected}{turned}")
 
 
-def _are_vectors(values: Any) -> bool:
+def _are_vectors(values: object) -> TypeGuard[Sequence[npt.NDArray[Any]]]:
     """Whether it is a list of arrays with one axis."""
     return isinstance(values, list | tuple) and all(isinstance(one, np.ndarray) and one.ndim == 1 for one in values)
 
@@ -231,7 +235,7 @@ def _look_up(array: Coordinates, where: tuple[IntArray, ...]) -> FloatArray:
     return np.where(missing, 0.0, values[position])
 
 
-def coordinates(values: Any, name: str) -> tuple[Coordinates, bool]:
+def coordinates(values: object, name: str) -> tuple[Coordinates, bool]:
     """The entries of an array, of a sparse matrix of any format, or of a list of matrices; and whether it was a list.
 
     They are sorted, the last axis running fastest; those at the same place are added up.
@@ -240,9 +244,8 @@ def coordinates(values: Any, name: str) -> tuple[Coordinates, bool]:
         return _of_sparse(values, name), False
     if isinstance(values, Mapping) and list(values) == list(range(len(values))):  # from action to matrix
         values = list(values.values())
-    nested = isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.dtype == object)
-    if nested and any(sp.issparse(one) or (isinstance(values, np.ndarray) and np.ndim(one) == 2) for one in values):
-        parts = [coordinates(one, f"{name}[{i}]")[0] for i, one in enumerate(values)]
+    if matrices := _matrices(values):
+        parts = [coordinates(one, f"{name}[{i}]")[0] for i, one in enumerate(matrices)]
         shapes = {part.shape for part in parts}
         if len(shapes) > 1 or len(parts[0].shape) != 2:
             raise ConfigError(f"{name} lists matrices of shapes {sorted(shapes)}, expected one for each action [S, S]")
@@ -254,8 +257,17 @@ def coordinates(values: Any, name: str) -> tuple[Coordinates, bool]:
     return Coordinates(axes, array[axes] if array.ndim else array.reshape(1), array.shape), False
 
 
-def _of_sparse(matrix: Any, name: str) -> Coordinates:
-    entries = sp.coo_array(matrix)
+def _matrices(values: object) -> list[object]:
+    """What a list holds that has a sparse matrix, or an array of objects that has a matrix; nothing of others."""
+    if isinstance(values, np.ndarray):
+        found = [*values] if values.dtype == object else []
+        return found if any(sp.issparse(one) or np.ndim(one) == 2 for one in found) else []
+    return [*values] if isinstance(values, list | tuple) and any(map(sp.issparse, values)) else []
+
+
+def _of_sparse(matrix: object, name: str) -> Coordinates:
+    given: Any = matrix  # sparse, of any format
+    entries = sp.coo_array(given)
     axes = tuple(np.asarray(axis, np.int64) for axis in entries.coords)
     value = column(entries.data, "reward", name)
     order = np.ravel_multi_index(axes, entries.shape)
@@ -265,7 +277,7 @@ def _of_sparse(matrix: Any, name: str) -> Coordinates:
     return Coordinates(np.unravel_index(unique, entries.shape), total, entries.shape)
 
 
-def _terminal_states(states: Any, n_states: int) -> IntArray:
+def _terminal_states(states: object, n_states: int) -> IntArray:
     """[N] int64: their numbers, of numbers or of one flag for each state."""
     if isinstance(states, set | frozenset):
         states = sorted(states)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from bellmax.mdp.reading import Columns, column, read_outcome
 
 
 def explore(
-    step: Callable[[Any, int], Any], starts: Any, n_actions: int | Callable[[Any], int], max_states: int
+    step: Callable[[Any, int], Any], starts: object, n_actions: int | Callable[[Any], int], max_states: int
 ) -> tuple[Columns, FloatArray, tuple[Any, ...]]:
     """`(columns, start distribution [S], states [S])` of a step function; see `FiniteMDP.from_function`."""
     first = _start_distribution(starts)
@@ -42,7 +42,7 @@ def explore(
     return _join(columns, len(number), widest), start, tuple(number)
 
 
-def _start_distribution(starts: Any) -> dict[Any, float]:
+def _start_distribution(starts: object) -> dict[Any, float]:
     """From one state, a list of equally likely ones, or a mapping to probabilities: the last."""
     if isinstance(starts, Mapping):
         first = dict(starts)
@@ -59,7 +59,7 @@ def _start_distribution(starts: Any) -> dict[Any, float]:
     return first
 
 
-def _number(state: Any, number: dict[Any, int], max_states: int) -> int:
+def _number(state: Hashable, number: dict[Any, int], max_states: int) -> int:
     """The number of a state, a new one if necessary."""
     _check_hashable(state)
     if state not in number and len(number) >= max_states:
@@ -67,14 +67,14 @@ def _number(state: Any, number: dict[Any, int], max_states: int) -> int:
     return number.setdefault(state, len(number))
 
 
-def _check_hashable(state: Any) -> None:
+def _check_hashable(state: object) -> None:
     try:
         hash(state)
     except TypeError as error:
         raise ConfigError(f"state {state!r} is not hashable; use a tuple or a frozen dataclass") from error
 
 
-def _outcomes(step: Callable[[Any, int], Any], state: Any, action: int) -> list[tuple[Any, Any, Any, Any, Any]]:
+def _outcomes(step: Callable[[Any, int], Any], state: Hashable, action: int) -> list[tuple[Any, Any, Any, Any, Any]]:
     """What `step` says of one pair, as `(successor, probability, reward, terminated, reward_std)`."""
     said = step(state, action)
     if not isinstance(said, Iterable) or isinstance(said, str | Mapping):
@@ -86,7 +86,7 @@ def _outcomes(step: Callable[[Any, int], Any], state: Any, action: int) -> list[
         raise ConfigError(f"state {state!r}, action {action}: {error}") from error
 
 
-def _count(actions: Any) -> int:
+def _count(actions: object) -> int:
     if not isinstance(actions, int | np.integer):
         raise ConfigError(f"n_actions is {actions!r}, expected an integer or a function from a state to one")
     return int(actions)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bellmax.contracts import ConfigError
 from bellmax.mdp.reading import Labels
 
+if TYPE_CHECKING:
+    import gymnasium
+
+Env: TypeAlias = "gymnasium.Env[Any, Any]"
 ACTION_NAMES = {
     "FrozenLakeEnv": ("left", "down", "right", "up"),
     "CliffWalkingEnv": ("up", "right", "down", "left"),
@@ -14,7 +19,7 @@ ACTION_NAMES = {
 }
 
 
-def read_table(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Labels]:
+def read_table(env: str | Env | Callable[..., Env], kwargs: dict[str, Any]) -> tuple[Any, Any, Labels]:
     """`(P, start distribution [S], labels)` of an environment, or of what an id or a class makes with `kwargs`.
 
     Raises:
@@ -40,7 +45,7 @@ def read_table(env: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Labels]:
         made.close()
 
 
-def _read(env: Any) -> tuple[Any, Any, Labels]:
+def _read(env: Env) -> tuple[Any, Any, Labels]:
     world, name = env.unwrapped, _name(env)
     if not hasattr(world, "P"):
         raise ConfigError(
@@ -58,7 +63,7 @@ def _read(env: Any) -> tuple[Any, Any, Labels]:
     return world.P, world.initial_state_distrib, labels
 
 
-def _refuse_untrue_table(env: Any, name: str) -> None:
+def _refuse_untrue_table(env: Env, name: str) -> None:
     """A wrapper, or a fickle Taxi passenger, acts outside `P`: the answer would be to another question."""
     import gymnasium
 
@@ -75,5 +80,5 @@ def _refuse_untrue_table(env: Any, name: str) -> None:
         layer = layer.env
 
 
-def _name(env: Any) -> str:
+def _name(env: Env) -> str:
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from bellmax import stderr
 from bellmax.arguments import integer
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning, counted
-from bellmax.mdp.arrays import gather
+from bellmax.mdp.arrays import Stack, gather
 from bellmax.mdp.enumeration import explore
-from bellmax.mdp.gymnasium_table import read_table
+from bellmax.mdp.gymnasium_table import Env, read_table
 from bellmax.mdp.labels import check_labels
 from bellmax.mdp.reading import (
     DTYPES,
@@ -143,13 +143,13 @@ class FiniteMDP:
     @classmethod
     def from_arrays(
         cls,
-        P: Any,
-        R: Any,
+        P: Stack,
+        R: Stack,
         *,
         layout: str | None = None,
         s_indices: npt.ArrayLike | None = None,
         a_indices: npt.ArrayLike | None = None,
-        R_std: Any = 0.0,
+        R_std: Stack = 0.0,
         mask: npt.ArrayLike | None = None,
         n_allowed: npt.ArrayLike | None = None,
         start: int | npt.ArrayLike = 0,
@@ -188,7 +188,9 @@ class FiniteMDP:
         return cls._of_columns(columns, start, labels, warn=True, notes=notes)
 
     @classmethod
-    def from_successors(cls, successors: Any, *, start: int | npt.ArrayLike = 0, **labels: Unpack[Labels]) -> FiniteMDP:
+    def from_successors(
+        cls, successors: object, *, start: int | npt.ArrayLike = 0, **labels: Unpack[Labels]
+    ) -> FiniteMDP:
         """Gymnasium's layout: `successors[s][a]` lists `(probability, next_state, reward, terminated)`.
 
         A fifth number is the standard deviation of Gaussian noise on the reward. Both levels may be sequences or
@@ -201,7 +203,7 @@ class FiniteMDP:
     def from_function(
         cls,
         step: Callable[[Any, int], Any],
-        starts: Any,
+        starts: object,
         n_actions: int | Callable[[Any], int],
         *,
         max_states: int = 1_000_000,
@@ -226,7 +228,7 @@ class FiniteMDP:
         return cls._of_columns(columns, first, Labels(state_names=states) | labels, warn=True)
 
     @classmethod
-    def from_gymnasium(cls, env: Any, **kwargs: Any) -> FiniteMDP:
+    def from_gymnasium(cls, env: str | Env | Callable[..., Env], **kwargs: object) -> FiniteMDP:
         """The table `P` of a Gymnasium environment, or of what an id or a class makes with `kwargs`.
 
         Works for FrozenLake, CliffWalking, Taxi and any environment with `unwrapped.P` and `initial_state_distrib`.
@@ -237,7 +239,7 @@ class FiniteMDP:
 
     @classmethod
     def _of_columns(
-        cls, columns: Columns, start: Any, labels: Labels, *, warn: bool, notes: Sequence[str] = ()
+        cls, columns: Columns, start: int | npt.ArrayLike, labels: Labels, *, warn: bool, notes: Sequence[str] = ()
     ) -> FiniteMDP:
         """The model of E outcomes, and one warning of all `notes`, of rounded sums, and with `warn` of its remarks."""
         check_labels(labels)

@@ -29,7 +29,7 @@ DTYPES = {
 }
 
 
-def column(values: Any, field: str, name: str = "") -> npt.NDArray[Any]:
+def column(values: object, field: str, name: str = "") -> npt.NDArray[Any]:
     """`values` in the dtype of `field`; refuses what would lose its meaning, such as 1.5 as a state."""
     name = name or field
     dtype = np.dtype(DTYPES[field])
@@ -103,7 +103,7 @@ class Columns(NamedTuple):
     mask: Any
 
 
-def read_mask(mask: Any, n_allowed: Any, n_states: int, n_actions: int) -> BoolArray | None:
+def read_mask(mask: object, n_allowed: object, n_states: int, n_actions: int) -> BoolArray | None:
     """[S, A] which actions there are, of a mask or of how many each state has; None where neither is given."""
     if mask is not None and n_allowed is not None:
         raise ConfigError("mask and n_allowed both say which actions there are; give one of them")
@@ -195,7 +195,7 @@ def normalized(weight: FloatArray, indptr: IntArray, n_actions: int) -> tuple[Fl
     return weight / np.repeat(total, length), [f"{text}; if they are float32, make them float64 to be exact"]
 
 
-def flatten(successors: Any) -> Columns:
+def flatten(successors: object) -> Columns:
     """The columns of Gymnasium's nested layout, in which a state may have fewer actions than another."""
     rows = [_actions(row, f"state {s}: actions") for s, row in enumerate(_in_order(successors, "states"))]
     n_actions = max((len(row) for row in rows), default=0)
@@ -209,7 +209,7 @@ def flatten(successors: Any) -> Columns:
     return Columns._make([len(rows), n_actions, *columns, None])
 
 
-def read_outcome(outcome: Any, state: Any, action: int) -> tuple[Any, Any, Any, Any, Any]:
+def read_outcome(outcome: object, state: object, action: int) -> tuple[Any, Any, Any, Any, Any]:
     """`(successor, probability, reward, terminated, reward_std)` of one outcome as Gymnasium writes it."""
     if not isinstance(outcome, Sequence | np.ndarray) or len(outcome) not in (4, 5):
         expected = "(probability, next_state, reward, terminated), nor that with a fifth number, reward_std"
@@ -218,7 +218,7 @@ def read_outcome(outcome: Any, state: Any, action: int) -> tuple[Any, Any, Any, 
     return successor, probability, reward, terminated, noise[0] if noise else 0.0
 
 
-def _actions(nested: Any, what: str) -> Sequence[Any]:
+def _actions(nested: object, what: str) -> Sequence[Any]:
     """The rows of a state; of an action that it does not have an empty one, whether None or left out of a mapping."""
     if isinstance(nested, Mapping):
         if wrong := [a for a in nested if not isinstance(a, int | np.integer) or a < 0]:
@@ -227,7 +227,7 @@ def _actions(nested: Any, what: str) -> Sequence[Any]:
     return [() if row is None else row for row in _in_order(nested, what)]
 
 
-def _in_order(nested: Any, what: str) -> Sequence[Any]:
+def _in_order(nested: object, what: str) -> Sequence[Any]:
     """A list, or a mapping from 0, 1, ... as a list."""
     if not isinstance(nested, Iterable) or isinstance(nested, str):
         raise ConfigError(f"{what} must be a list, or a mapping from 0, 1, ..., not {nested!r}")

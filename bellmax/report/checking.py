@@ -25,7 +25,7 @@ from bellmax.machine import resident_mb
 from bellmax.registry import WORLDS
 from bellmax.report.checking_worlds import check_world
 
-Source: TypeAlias = "str | Env | World | Callable[..., Env | World]"
+Source: TypeAlias = "str | Env | World[Any] | Callable[..., Env | World[Any]]"
 
 SPACES = "observation_space", "action_space"
 COMPARED = 1_000  # steps of which two plays are compared
@@ -37,11 +37,11 @@ SEED = "draw all random numbers from self.np_random after super().reset(seed=see
 
 def check_env(
     env: Source,
-    *misplaced: Any,
+    *misplaced: object,
     steps: int = 1_000,
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
-    **unknown: Any,
+    **unknown: object,
 ) -> Report:
     """Play `steps` random steps in an environment; return a report of what is wrong with it and how to fix it.
 
@@ -72,7 +72,9 @@ def check_env(
     return Report(name, findings.all(), facts)
 
 
-def _check(env: Any, steps: int, seed: int, kwargs: Any, findings: Findings) -> tuple[str, dict[str, Any]]:
+def _check(
+    env: str | Env | Callable[..., Env | World[Any]], steps: int, seed: int, kwargs: dict[str, Any], findings: Findings
+) -> tuple[str, dict[str, Any]]:
     """The environment's name, and the facts."""
     name, limit, worlds, owned = "", None, list[Env](), not isinstance(env, gym.Env)
     findings.well("constructor", "called twice" if owned else "not called: the environment exists already")

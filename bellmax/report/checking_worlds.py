@@ -36,7 +36,7 @@ class Play(NamedTuple):
     length: Any
 
 
-def check_world(world: World, *misplaced: Any, steps: int = 1_000, seed: int = 0, **unknown: Any) -> Report:
+def check_world(world: World[Any], *misplaced: Any, steps: int = 1_000, seed: int = 0, **unknown: Any) -> Report:
     """Check a compiled world: its shapes and dtypes, then so many random steps; report each fault and its remedy.
 
     Raises:
@@ -58,7 +58,7 @@ def check_world(world: World, *misplaced: Any, steps: int = 1_000, seed: int = 0
 
 
 @in_32_bits
-def _play(world: World, steps: int, seed: int, findings: Findings) -> dict[str, Any]:
+def _play(world: World[Any], steps: int, seed: int, findings: Findings) -> dict[str, Any]:
     """Judge a play of random actions; its facts."""
 
     def turn(carry: Any, now: Any) -> Any:
@@ -120,7 +120,7 @@ def _ends(ends: list[judge.End], longest: int, limit: int | None, findings: Find
         judge.ends(ends, longest, limit, findings)
 
 
-def _observations(world: World, play: Play, findings: Findings) -> None:
+def _observations(world: World[Any], play: Play, findings: Findings) -> None:
     """Finite, and in their space; a mask allows something."""
     findings.well("observations", "all in their space, and finite")
     space = world.observation_space
@@ -151,7 +151,7 @@ def _observations(world: World, play: Play, findings: Findings) -> None:
     spaces.map_space(look, space, seen)
 
 
-def _determinism(world: World, plays: list[Play], seed: int, findings: Findings) -> None:
+def _determinism(world: World[Any], plays: list[Play], seed: int, findings: Findings) -> None:
     """The same key, twice in the same program; and traced again."""
     findings.well("determinism", "the same keys and actions give the same steps")
     key = make_key(seed)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bellmax.arguments import path_of
 from bellmax.contracts import ConfigError
 from bellmax.summary_statistics import MIN_SEEDS, bootstrap_interval, iqm
+from bellmax.training.run import Run
 
 DRAWN_SEEDS = 100  # lines of single seeds; the IQM and its interval are of all
 
 
-def learning_curve(run: Any, path: str | Path, column: str | None = None, optimum: float | None = None) -> Path:
+def learning_curve(run: Run, path: str | Path, column: str | None = None, optimum: float | None = None) -> Path:
     """Draw a column of the history over environment steps; the file's ending chooses the format.
 
     `column` defaults to the evaluation's; `optimum` draws a line at the best possible value.

@@ -7,12 +7,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bellmax.agent_config import AgentConfig
 from bellmax.catalog import show_settings
 from bellmax.sources import find_world
 
 
 def explain_settings(
-    agent: Any, world: Any, env_kwargs: Mapping[str, Any], values: Mapping[str, Any], *, as_json: bool, from_data: bool
+    agent: str | type[AgentConfig] | AgentConfig,
+    world: str,
+    env_kwargs: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    as_json: bool,
+    from_data: bool,
 ) -> str:
     """The settings that `train` would use, in groups, for people or as JSON.
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from bellmax.solving.solve import Progress
 from bellmax.stderr import console, is_terminal, say
 from bellmax.training.exact import policy_return
 from bellmax.training.progress import LINE_SECONDS, QUIET_SECONDS
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 Words = Callable[[], str]
 Answer = tuple[dict[str, Any], dict[str, Any], Words]
@@ -154,7 +157,7 @@ def fraction_done(first: float, bound: float, tolerance: float) -> float:
     return min(max(math.log(first / bound) / math.log(first / tolerance), 0.0), 1.0)
 
 
-def _bar(title: str) -> Any:
+def _bar(title: str) -> Bar:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"))

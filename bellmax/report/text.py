@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from bellmax.contracts import FloatArray, IntArray, counted
@@ -15,11 +15,13 @@ from bellmax.files.saved_environments import options_to_repeat
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
 from bellmax.summary_statistics import MIN_SEEDS, Summary
+from bellmax.training.play import Evaluation
+from bellmax.training.run import Run, StepsToOptimal
 
 SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
 
 
-def render(*parts: Any) -> str:
+def render(*parts: RenderableType) -> str:
     """Rich objects and strings as text: colored in a terminal, plain elsewhere."""
     console = Console()
     if not console.is_terminal:
@@ -45,9 +47,9 @@ def describe_summary(summary: Summary) -> str:
     )
 
 
-def describe_run(run: Any) -> str:
+def describe_run(run: Run) -> str:
     """What came out, where it is, and what to do next."""
-    parts: list[Any] = [curve(run)]
+    parts: list[RenderableType] = [curve(run)]
     data = run.options.data
     how = f"{run.unit}, {run.loop} loop" if data is None else f"gradient steps, data: {data.steps:,} of {data.source}"
     parts += [f"{run.config.name} on {run.world}, {run.steps:,} {how}", seeds_table(run)]
@@ -63,10 +65,10 @@ def describe_run(run: Any) -> str:
     return render(*parts)
 
 
-def seeds_table(run: Any) -> Table:
+def seeds_table(run: Run) -> Table:
     """A row for each of the first seeds: its score, its last training return, and how far it is from the truth."""
 
-    def last(name: str) -> Any:
+    def last(name: str) -> FloatArray:
         return run.history[name][:, -1] if name in run.history.columns else np.full(len(run.seeds), np.nan)
 
     table = Table()
@@ -86,7 +88,7 @@ def seeds_table(run: Any) -> Table:
     return table
 
 
-def describe_optimality(found: Any, unit: str = "step") -> str:
+def describe_optimality(found: StepsToOptimal, unit: str = "step") -> str:
     """From which step (or other `unit`) on the greedy policy was optimal: median and 95 % interval over seeds."""
     n, reached = found.steps.size, int(np.isfinite(found.steps).sum())
     if not np.isfinite(found.median):
@@ -99,7 +101,7 @@ def describe_optimality(found: Any, unit: str = "step") -> str:
     return f"{median}; {reached:,} of {n:,} seeds"
 
 
-def describe_evaluation(run: Any, which: str, results: list[Any], summary: Summary) -> str:
+def describe_evaluation(run: Run, which: str, results: list[Evaluation], summary: Summary) -> str:
     """Each seed's returns, and all seeds together."""
     table = Table()
     for name in ("seed", "mean", "min", "max", "mean length", "episodes"):
@@ -135,13 +137,13 @@ def describe_values(mdp: FiniteMDP, title: str, columns: dict[str, FloatArray], 
     for s in range(shown):
         cells = [str(mdp.state_names[s]) if mdp.state_names else str(s), f"{columns[first][s]:.6g}"]
         table.add_row(*cells, names[policy[s]], *(f"{columns[name][s]:.6g}" for name in others))
-    parts: list[Any] = [title, table]
+    parts: list[RenderableType] = [title, table]
     if shown < mdp.n_states:
         parts.append(f"... and {mdp.n_states - shown} more states; --json lists all")
     return render(*parts, *said)
 
 
-def curve(run: Any, width: int = 60, height: int = 10) -> str:
+def curve(run: Run, width: int = 60, height: int = 10) -> str:
     """The return over steps as a drawing in characters: the mean over seeds and the range of seeds."""
     columns = run.history.columns
     names = ("exact/policy_return", "eval/mean_reward", "rollout/ep_rew_mean")
@@ -160,7 +162,7 @@ def curve(run: Any, width: int = 60, height: int = 10) -> str:
     grid = np.full((height, width), " ")
     at = np.linspace(steps[0], steps[-1], width)
 
-    def row(y: Any) -> Any:
+    def row(y: FloatArray) -> IntArray:
         return np.round((np.interp(at, steps, y) - bottom) / (top - bottom) * (height - 1)).astype(int)
 
     rows = np.arange(height)[:, None]

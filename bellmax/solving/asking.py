@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, unknown
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
 
 
-def check_model(mdp: Any) -> FiniteMDP:
+def check_model(mdp: object) -> FiniteMDP:
     """`mdp`, if it is a model.
 
     Raises:
@@ -24,7 +25,7 @@ def check_model(mdp: Any) -> FiniteMDP:
     raise ConfigError(f"{_brief(mdp)} is {what}not a FiniteMDP{_remedy(mdp)}")
 
 
-def _remedy(given: Any) -> str:
+def _remedy(given: object) -> str:
     kind = type(given).__name__
     if isinstance(given, str):
         if given in GALLERY:
@@ -32,8 +33,8 @@ def _remedy(given: Any) -> str:
         if "-v" in given or "/" in given:
             return f". Give bellmax.FiniteMDP.from_gymnasium({given!r})"
         return f": {unknown('model', given, GALLERY)}"
-    if any(given is make for make in GALLERY.values()):
-        return f". Call it: {given.__name__}()"
+    if (uncalled := next((make for make in GALLERY.values() if make is given), None)) is not None:
+        return f". Call it: {uncalled.__name__}()"
     if kind in ("Run", "Policy"):
         return ", the model that it is about. bellmax.evaluate(policy, environment) plays a policy"
     if kind in ("Solution", "HorizonSolution", "Average", "PolicyGap"):
@@ -49,14 +50,14 @@ def _remedy(given: Any) -> str:
     return ". See bellmax.FiniteMDP.from_arrays, from_successors, from_function and from_gymnasium"
 
 
-def _brief(given: Any) -> str:
+def _brief(given: object) -> str:
     """A string, a number or a function as it is; of other things, which may be long, no more than that."""
     if isinstance(given, str | int | float) or given is None:
         return repr(given)[:60]
     return f"`{given.__name__}`" if hasattr(given, "__name__") else "`mdp`"
 
 
-def check_policy(policy: Any) -> Any:
+def check_policy(policy: object) -> npt.NDArray[Any]:
     """`policy` as an array; whole numbers that are floats are actions.
 
     Raises:
@@ -76,7 +77,7 @@ def check_policy(policy: Any) -> Any:
     return array
 
 
-def check_values(name: str, values: Any, *shapes: tuple[int, ...], allowed: BoolArray | None = None) -> FloatArray:
+def check_values(name: str, values: object, *shapes: tuple[int, ...], allowed: BoolArray | None = None) -> FloatArray:
     """`values` as float64 of one of the shapes, without NaN; 0 for actions that are not `allowed [S, A]`.
 
     Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -23,10 +21,10 @@ def evaluate_policy(
     mdp: FiniteMDP,
     policy: npt.ArrayLike,
     gamma: float | None = None,
-    *misplaced: Any,
+    *misplaced: object,
     method: str = "direct",
     tolerance: float = 1e-10,
-    **unknown_names: Any,
+    **unknown_names: object,
 ) -> FloatArray:
     """V [S] of a policy, `[S]` actions or `[S, A]` probabilities: the sparse system (I - γ P_π) v = r_π.
 

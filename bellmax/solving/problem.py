@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -55,7 +55,7 @@ def make_problem(mdp: FiniteMDP, gamma: float) -> Problem:
     return Problem(onward, reward, gamma, mass, gamma * mass, float(going_on.min()), scale, unit)
 
 
-def check_gamma(gamma: Any) -> float:
+def check_gamma(gamma: object) -> float:
     """`gamma` as Python's float.
 
     Raises:

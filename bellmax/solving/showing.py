@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 
-def show(answer: Any) -> str:
+class Fields(Protocol):
+    """A NamedTuple."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+def show(answer: Fields) -> str:
     """The `repr` of a tuple of numbers and arrays: at most ten lines, numbers in the first, then a line an array."""
     numbers, arrays = [], []
     for name, value in zip(answer._fields, answer, strict=True):
@@ -18,7 +29,7 @@ def show(answer: Any) -> str:
     return "\n".join([f"{type(answer).__name__}({', '.join(numbers)})", *arrays])
 
 
-def _line(array: Any) -> str:
+def _line(array: npt.NDArray[Any]) -> str:
     if array.ndim == 1:
         return np.array2string(array, precision=4, threshold=8, edgeitems=4, max_line_width=1_000)
     finite = array[np.isfinite(array)]

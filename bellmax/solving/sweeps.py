@@ -23,9 +23,10 @@ ENTRIES_PER_THREAD = 1_000_000  # some milliseconds of work, which starting a th
 _FOLDER = f"numba/{source_digest(Path(__file__))}"
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Machine code without the interpreter's lock, kept on disk."""
-    return compiled(function, _FOLDER, nogil=True, error_model="numpy")
+    machine_code: Callable[..., Any] = compiled(function, _FOLDER, nogil=True, error_model="numpy")
+    return machine_code
 
 
 @_compiled
@@ -98,12 +99,15 @@ def gauss_seidel_sweep(problem: Problem, v: FloatArray) -> float:
     return float(_gauss_seidel(*_unsigned(problem.onward), problem.reward, problem.gamma, v))
 
 
-def _in_threads(kernel: Any, n_states: int, entries: int, arrays: tuple[Any, ...]) -> tuple[float, float]:
+def _in_threads(
+    kernel: Callable[..., tuple[float, float]], n_states: int, entries: int, arrays: tuple[Any, ...]
+) -> tuple[float, float]:
     """Run `kernel(*arrays, begin, end) -> (low, high)` on a range of states per thread; returns lowest and highest."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(cores, max(1, entries // ENTRIES_PER_THREAD))
     if threads == 1:
-        return tuple(kernel(*arrays, 0, n_states))
+        low, high = kernel(*arrays, 0, n_states)
+        return low, high
     cuts = np.linspace(0, n_states, threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
         changes = list(pool.map(lambda *part: kernel(*arrays, *part), cuts[:-1], cuts[1:]))

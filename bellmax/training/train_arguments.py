@@ -11,9 +11,9 @@ from bellmax.arguments import integer, is_integer, keywords
 from bellmax.catalog import is_tabular
 from bellmax.contracts import ConfigError
 from bellmax.envs.making import normal_wrappers
+from bellmax.literals import whole
 from bellmax.sources import Source
 from bellmax.training.play import SEED_OFFSET
-from bellmax.values import whole
 
 
 def read_length(steps: Any, episodes: Any, config: AgentConfig | None, *, with_data: bool) -> int:
@@ -43,12 +43,12 @@ def check_seeds(seeds: Any) -> list[int]:
         seeds = range(min(seeds, SEED_OFFSET + 1))
     several = isinstance(seeds, Iterable) and not isinstance(seeds, str | Mapping)
     listed = [whole(seed) for seed in seeds] if several else []
-    good = listed and all(is_integer(seed) and 0 <= seed < SEED_OFFSET for seed in listed)
-    if not good or len(set(listed)) < len(listed):
+    good = [seed for seed in listed if is_integer(seed) and 0 <= seed < SEED_OFFSET]
+    if not listed or len(set(good)) < len(listed):
         raise ConfigError(
             f"`seeds` must be how many seeds (1 or more), or different integers from 0 to 999999; got {given!r}"
         )
-    return listed
+    return good
 
 
 def with_wrappers(env_kwargs: Mapping[str, Any] | None, wrappers: Any) -> dict[str, Any]:

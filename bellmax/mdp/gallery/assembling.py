@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ParamSpec, Unpack
 
 from bellmax.arguments import describe, is_integer, real
@@ -21,7 +21,7 @@ def tabulate(
     n_actions: int | Callable[[Any], int],
     step: Callable[[Any, int], Outcomes],
     *,
-    start: Any,
+    start: Sequence[Any],
     **labels: Unpack[Labels],
 ) -> FiniteMDP:
     """The model of `step(state, action)`, its states numbered as listed; `start` lists equally likely states.
@@ -58,7 +58,7 @@ def world(function: Callable[P, FiniteMDP]) -> Callable[P, FiniteMDP]:
     return checked
 
 
-def _check(name: str, kind: str, value: Any) -> Any:
+def _check(name: str, kind: str, value: object) -> object:
     if kind.endswith(" | None"):
         return None if value is None else _check(name, kind.removesuffix(" | None"), value)
     if kind == "float":
@@ -80,6 +80,6 @@ def _check(name: str, kind: str, value: Any) -> Any:
     return value
 
 
-def rest(state: Any) -> Outcomes:
+def rest(state: Hashable) -> Outcomes:
     """What an end does: no one acts in it, but every state has its rows."""
     return [(1.0, state, 0.0, True)]
