@@ -13,7 +13,7 @@ from bellmax.contracts import EnvWarning, NonFiniteError
 from bellmax.loops.loop import Chunk
 from bellmax.loops.parts import Episodes
 from bellmax.training import progress
-from bellmax.training.divergence import Scale, check_divergence, clipping
+from bellmax.training.divergence import ValueScale, check_divergence, clipping
 
 QUICK = {"records": 10, "eval_episodes": 0, "final_episodes": 0, "learning_starts": 50}
 NONE = Episodes(np.zeros(0), np.zeros(0, np.int64))
@@ -21,7 +21,7 @@ NONE = Episodes(np.zeros(0), np.zeros(0, np.int64))
 
 def watch(config: Any, values: list[float], reward: float = 1.0) -> None:
     """One seed whose records have these mean values."""
-    scale = Scale.of(1)
+    scale = ValueScale.of(1)
     for step, value in enumerate(values):
         chunk = Chunk(NONE, {"train/q": value, "train/max_reward": reward})
         check_divergence([0], [chunk], scale, config, step)
@@ -66,7 +66,7 @@ def test_targets_outside_the_atoms_are_said_once_with_the_remedy() -> None:
 
 def test_the_remedy_names_what_returns_can_be() -> None:
     chunk = Chunk(NONE, {"train/clipped_targets": 0.95})
-    text = clipping([chunk], Scale(np.array([2.0]), np.array([1.0])), bx.C51(gamma=0.9)) or ""
+    text = clipping([chunk], ValueScale(np.array([2.0]), np.array([1.0])), bx.C51(gamma=0.9)) or ""
     assert text.startswith("95% of the targets are clipped")
     assert "within ±20 for rewards of at most 2" in text
 

@@ -244,7 +244,7 @@ BAD = {
         "`steps` must be a positive integer; got 0",
     ),
     "no seeds": ([*LEARN, "--seeds", "0"], "different integers from 0 to 999999; got 0"),
-    "loop": ([*LEARN, "--loop", "fast"], "loop='fast'; choose auto, compiled or host"),
+    "loop": ([*LEARN, "--loop", "fast"], "`loop` must be 'auto', 'compiled' or 'host'; got 'fast'"),
     "misplaced option": ([*LEARN, "steps=5"], "steps is not a hyper-parameter but an argument of bx.train, on"),
     "existing folder": ([*LEARN, "--out", "full"], "output folder full exists already"),
     "folder below a file": ([*LEARN, "--out", "full/file/run"], "cannot write to output folder full/file/run"),
@@ -308,7 +308,7 @@ def test_bad_input_is_one_line_and_exit_code_2(case: str, tmp_path: Path) -> Non
         (["--episodes", "0"], "`episodes` must be a positive integer; got 0"),
         (["--which", "worst"], "no 'worst' policy of seed 0"),
         (["--seed", "-1"], "`seed` must be a non-negative integer; got -1"),
-        (["--world", "cliff"], "the policy knows Discrete(n=6) with 2 actions; cliff has"),
+        (["--world", "cliff"], "the policy is for Discrete(n=6) with 2 actions; cliff has"),
     ],
 )
 def test_bad_input_to_eval(words: list[str], message: str, trained: tuple) -> None:
@@ -341,7 +341,7 @@ def test_a_world_that_crashes_leaves_what_was_learned(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     *_, stopped, then, error = done.stderr.splitlines()
-    assert stopped == "stopped; what was learned before is saved in run"
+    assert stopped == "stopped; everything learned so far is saved in run"
     assert then == "next: bellmax resume run --world fragile:Fragile-v0"
     assert error.startswith("error: Fragile-v0: environment 0, episode 167, step 13, action ")
     assert "step raised RuntimeError: motor burnt out; seed 0, last actions [" in error
@@ -380,7 +380,7 @@ def test_progress_in_plain_lines_and_ctrl_c(loop: str, steps: int, tmp_path: Pat
     assert re.match(r"q-learning FrozenLake-v1: {1,4}\d+%, (warming up|[\d,]+ steps/s, [\d,]+ s left)", lines[1])
     assert process.returncode == 130
     assert out == ""
-    assert "stopped; what was learned before is saved in run" in rest.splitlines()
+    assert "stopped; everything learned so far is saved in run" in rest.splitlines()
     assert rest.splitlines()[-1] == "interrupted"
     assert "Traceback" not in rest
     run = bx.load(tmp_path / "run")

@@ -145,11 +145,11 @@ def test_an_episode_without_end_is_an_error(world: object, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("agent", "values", "said"),
     [
-        ("q-learning", {"episodes": 10, "steps": 10}, "give steps=10 or episodes=10, not both"),
+        ("q-learning", {"episodes": 10, "steps": 10}, "pass steps=10 or episodes=10, not both"),
         ("q-learning", {"episodes": 0}, "`episodes` must be a positive integer; got 0"),
         ("q-learning", {"episodes": True}, "`episodes` must be a positive integer; got True"),
         ("q-learning", {"num_episodes": 5}, "write episodes=5"),
-        ("dqn", {"episodes": 10}, "give steps, such as steps=100_000"),
+        ("dqn", {"episodes": 10}, "pass steps, such as steps=100_000"),
         ("dqn", {"num_episodes": 10}, "give steps, such as steps=100_000"),
         ("q-learning", {"epsilon_decay": 0.9}, "write exploration_schedule='per-episode', exploration_decay=0.9"),
         ("q-learning", {"exploration_decay": 0.9}, "give exploration_schedule='per-episode' with it"),

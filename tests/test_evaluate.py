@@ -145,7 +145,7 @@ def test_the_users_environment_is_played_and_stays_open() -> None:
 @pytest.mark.parametrize(
     ("world", "message"),
     [
-        ("CliffWalking-v1", r"knows Discrete\(n=16\) with 4 actions; CliffWalking-v1 has Discrete\(n=48\) with 4"),
+        ("CliffWalking-v1", r"is for Discrete\(n=16\) with 4 actions; CliffWalking-v1 has Discrete\(n=48\) with 4"),
         ("CartPole-v1", r"CartPole-v1 has Box\(shape=\(4,\)"),
         (bx.corridor(16), "Discrete.n=16. with 2"),
         ("FrozenLake-v2", "did you mean"),
@@ -232,7 +232,7 @@ def test_a_wrapper_with_a_module_is_not_imported_because_a_file_names_it(tmp_pat
 def test_how_gymnasiums_worlds_are_run_asks_for_the_host_loop() -> None:
     options = {"steps": 40, "learning_starts": 10, "eval_episodes": 0, "final_episodes": 0, "progress": False}
     assert bx.train("CartPole-v1", "dqn", strict=True, **options).loop == "host"
-    with pytest.raises(bx.ConfigError, match="and strict go with environments of Gymnasium and loop"):
+    with pytest.raises(bx.ConfigError, match="and strict need a Gymnasium environment and loop"):
         bx.train("CartPole-v1", "dqn", strict=True, loop="compiled", **options)
     for world in ("probe:delay", "corridor"):
         with pytest.raises(bx.ConfigError, match=f"; <?{world}>? is compiled"):

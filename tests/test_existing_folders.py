@@ -53,7 +53,7 @@ def test_an_error_says_what_else_there_is(tmp_path: Path) -> None:
         train(tmp_path / "run")
     with pytest.raises(bx.ConfigError, match="unknown if_exists 'replce'; did you mean 'replace'"):
         train(tmp_path / "run", "replce")
-    with pytest.raises(bx.ConfigError, match="if_exists='replace' goes with out"):
+    with pytest.raises(bx.ConfigError, match="if_exists='replace' needs out"):
         bx.train("corridor", "q-learning", steps=100, if_exists="replace")
     assert listing(tmp_path) == before
 

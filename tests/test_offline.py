@@ -111,11 +111,11 @@ def test_collect_with_a_table_a_memory_cell_and_tiles() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bx.collect(None, steps=5), "without a policy, say in which environment"),
+        (lambda: bx.collect(None, steps=5), "without a policy, pass an environment"),
         (lambda: bx.collect(None, "CartPole-v1", steps=0), "`steps` must be a positive integer; got 0"),
         (lambda: bx.collect(None, "CartPole-v1", steps=5, epsilon=1.5), "epsilon=1.5 is outside"),
         (lambda: bx.collect(None, "CartPole-v1", steps=5, seed=-1), "got -1"),
-        (lambda: bx.collect(unskilled(), "Acrobot-v1", steps=5), "the policy knows Box"),
+        (lambda: bx.collect(unskilled(), "Acrobot-v1", steps=5), "the policy is for Box"),
     ],
 )
 def test_collect_refuses(call: Callable[[], Any], message: str) -> None:
@@ -439,9 +439,9 @@ def test_states_and_masks_are_checked() -> None:
         ("r2d2", {}, "r2d2 with recurrent='.*' cannot learn from data"),
         ("dqn", {"data": "nowhere"}, "data 'nowhere': there is no such file or folder"),
         ("dqn", {"data": 3}, "cannot read data from 3; pass a run's folder"),
-        ("dqn", {"keep_experience": True}, "a run with data steps nothing"),
-        ("pqn", {"keep_experience": True, "data": None}, "keeps a replay memory, and pqn has none"),
-        ("dqn", {"keep_experience": True, "data": None, "gamma": 0.0}, "always 0 with gamma=0"),
+        ("dqn", {"keep_experience": True}, "a run with data takes none"),
+        ("pqn", {"keep_experience": True, "data": None}, "stores the replay buffer, and pqn does not have one"),
+        ("dqn", {"keep_experience": True, "data": None, "gamma": 0.0}, "needs gamma above 0"),
         ("dqn", {"keep_experience": "yes", "data": None}, "keep_experience='yes' is not True or False"),
     ],
 )

@@ -167,7 +167,7 @@ def test_when_the_policy_became_optimal_for_good(rows: list[str], steps: list[fl
 
 def test_without_a_truth_nothing_is_said_of_it() -> None:
     run = make_run(RISING[None])
-    with pytest.raises(bx.ConfigError, match="no exact answer was known for CartPole-v1"):
+    with pytest.raises(bx.ConfigError, match="there was no exact answer for CartPole-v1"):
         run.steps_to_optimal()
     assert "optimal" not in describe_run(run)
     assert "steps_to_optimal" not in numbers(run)

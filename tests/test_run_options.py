@@ -90,7 +90,7 @@ def test_options_come_as_one_object_or_as_keywords() -> None:
     ("arguments", "message"),
     [
         ({"options": bx.RunOptions(records=5), "records": 4}, "records=4 and options.records=5"),
-        ({"options": bx.RunOptions(episodes=5), "episodes": 5}, "episodes are given twice"),
+        ({"options": bx.RunOptions(episodes=5), "episodes": 5}, "episodes are set twice"),
         ({"options": bx.RunOptions(episodes=5), "steps": 5}, "not both"),
         ({"options": {"records": 5}}, "must be bellmax.RunOptions"),
         ({"options": bx.RunOptions(data=DataCard(source="data.safetensors"))}, "data='data.safetensors'"),
@@ -192,7 +192,7 @@ def test_what_cannot_change_on_resume_says_why(name: str, tmp_path: Path, monkey
         ({"workers": -1}, "`workers` must be a non-negative integer; got -1"),
         ({"on_nonfinite": "skp"}, "unknown on_nonfinite 'skp'; did you mean 'skip'?"),
         ({"strict": "yes"}, "strict='yes'"),
-        ({"keep_experience": True}, "keep_experience keeps a replay memory, and q-learning has none"),
+        ({"keep_experience": True}, "keep_experience stores the replay buffer, and q-learning does not have one"),
     ],
 )
 def test_a_wrong_option_on_resume(
@@ -207,7 +207,7 @@ def test_how_environments_are_run_cannot_be_given_to_a_compiled_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = stopped(monkeypatch, tmp_path / "run", loop="compiled")
-    with pytest.raises(bx.ConfigError, match="go with environments of Gymnasium"):
+    with pytest.raises(bx.ConfigError, match="need a Gymnasium environment"):
         bx.resume(folder, workers=2)
 
 

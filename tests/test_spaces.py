@@ -347,12 +347,12 @@ def test_wrappers_by_name_are_part_of_a_run_and_of_its_policies(tmp_path: Path) 
     played = bx.evaluate(policy, episodes=20, seed=4)
     assert played.lengths.max() == 7
     np.testing.assert_array_equal(played.returns, bx.evaluate(run.policy(), episodes=20, seed=4).returns)
-    with pytest.raises(ConfigError, match="the policy knows Box"):
+    with pytest.raises(ConfigError, match="the policy is for Box"):
         bx.evaluate(policy, "CartPole-v1", env_kwargs={"wrappers": []}, episodes=2)
     assert bx.evaluate(policy, "CartPole-v1", episodes=2).lengths.max() == 7  # the same name: as it was trained in
 
 
-@pytest.mark.filterwarnings("ignore:rewards pass through Twice", "ignore:returns are in the rewards of Twice")
+@pytest.mark.filterwarnings("ignore:Twice changes the rewards", "ignore:returns are in the rewards of Twice")
 def test_wrappers_of_anybody_are_not_imported_from_a_file(tmp_path: Path) -> None:
     wrappers = ["test_spaces:Twice", LIMIT]
     run = bx.train("CartPole-v1", "dqn", steps=100, wrappers=wrappers, out=tmp_path / "run", **TRAIN, **FAST)

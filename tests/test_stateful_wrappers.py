@@ -433,7 +433,7 @@ def test_the_remedy_learns_what_the_wrapper_would() -> None:
 def test_rewards_that_are_not_the_environments_own_are_told() -> None:
     said: list[str] = []
     bx.train(Off, "dqn", wrappers=[{"name": "ClipReward", "min_reward": -1}], say=said.append, **FAST)
-    assert any("rewards pass through ClipReward" in line and "reward_clip" in line for line in said)
+    assert any("ClipReward changes the rewards" in line and "reward_clip" in line for line in said)
 
 
 @pytest.mark.parametrize("case", ["factory", "object", "environment", "integer", "own object", "of actions"])

@@ -18,7 +18,7 @@ from bellmax.contracts import ConfigError, CorruptCheckpoint, EnvContractError, 
 from bellmax.envs.action_masks import combine
 from bellmax.envs.host_world import open_world
 from bellmax.loops.choosing import make_loop
-from bellmax.loops.masking import with_masks
+from bellmax.loops.masking import with_action_masks
 from bellmax.sources import find_world
 from bellmax.tabular.agent import Now
 from bellmax.tabular.behavior import find_behavior
@@ -264,7 +264,7 @@ def test_the_tutorial_of_gymnasium_on_taxi() -> None:
 @pytest.mark.parametrize("tilings", [1, 4])
 def test_masks_go_on_after_a_resume(tilings: int) -> None:
     config = bx.Sarsa(tilings=tilings)
-    source = with_masks(find_world(functools.partial(Lane, kind="box")))
+    source = with_action_masks(find_world(functools.partial(Lane, kind="box")))
     loop = make_loop(config, source, "host", 400)
     state, _ = loop.advance(loop.start([0]), 0, 200)
     saved = loop.dump(state)

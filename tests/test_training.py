@@ -218,7 +218,7 @@ BAD = {
     "conflict": (("CartPole-v1", "dqn"), {"batch_size": 99, "buffer_size": 9}, "batch_size=99 is larger than buffer"),
     "steps": (("CartPole-v1", "dqn"), {"steps": 0}, "`steps` must be a positive integer; got 0"),
     "seeds": (("CartPole-v1", "dqn"), {"seeds": [1, 1]}, r"got \[1, 1\]"),
-    "loop": (("CartPole-v1", "dqn"), {"loop": "jit"}, "loop='jit'; choose auto, compiled or host"),
+    "loop": (("CartPole-v1", "dqn"), {"loop": "jit"}, "`loop` must be 'auto', 'compiled' or 'host'; got 'jit'"),
     "no twin": (("Blackjack-v1", "dqn"), {"loop": "compiled"}, "a compiled twin, and Blackjack-v1 has none"),
     "tiles without bounds": ((Counter, "q-learning"), {}, r"have no bounds in dimensions \[0, 1, 2\]"),
     "episodes to keep": (
@@ -289,7 +289,7 @@ def test_all_errors_at_once() -> None:
     for part in (
         "CartPol-v1",
         "`steps` must be a positive integer; got -1",
-        "loop='x'",
+        "got 'x'",
         "gamma=2.0",
         "batch_size=0",
         "lerning_rate",
@@ -322,7 +322,7 @@ def test_worlds_of_the_users_own() -> None:
     assert run.evaluations[0].returns.shape == (4,)
     with pytest.raises(bx.ConfigError, match="give num_envs=3"):
         bx.train(vector, bx.DQN(**SMALL), steps=300)
-    with pytest.raises(bx.ConfigError, match="serves one seed, not 2"):
+    with pytest.raises(bx.ConfigError, match="can run 1 seed, not 2"):
         bx.train(vector, bx.DQN(**SMALL, num_envs=3), steps=300, seeds=2)
     assert bx.train(cartpole(), bx.DQN(**SMALL), steps=200, final_episodes=1).loop == "compiled"
     kwargs = {"is_slippery": False}

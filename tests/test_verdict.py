@@ -55,12 +55,12 @@ CASES: dict[str, tuple[Facts, tuple[str, ...]]] = {
     "never there, as random play": (COSTLY, ("no better than random play: train longer or explore more",)),
     "stuck": (
         replace(COSTLY, random=-150.0, random_at_cutoff=0.3, learning_rate=0.01),
-        ("every final episode ran into the time limit, 200 steps: the policy goes in circles or stands still; train "
+        ("every final episode reached the time limit, 200 steps: the policy goes in circles or stands still; train "
          "longer, or explore longer",),
     ),
     "stuck, and learning with large steps": (
         replace(COSTLY, random=-150.0, random_at_cutoff=0.3, learning_rate=0.5),
-        ("every final episode ran into the time limit, 200 steps: the policy goes in circles or stands still; give a "
+        ("every final episode reached the time limit, 200 steps: the policy goes in circles or stands still; try a "
          "smaller learning_rate first (it is 0.5), then train longer",),
     ),
     "the best possible, with costs": (
@@ -72,12 +72,12 @@ CASES: dict[str, tuple[Facts, tuple[str, ...]]] = {
         replace(COSTLY, cutoff=10, final=seeds(-0.01, -0.01), random=-0.005, random_error=0.001), ("no better",),
     ),
     "offline": (
-        replace(COSTLY, offline=True), ("no better than random play: train longer, or give data that hold better",),
+        replace(COSTLY, offline=True), ("no better than random play: train longer, or use data from a better",),
     ),
     "stuck without a limit": (
         replace(COSTLY, limited=False, cutoff=2_000, random=-9_000.0, final=seeds(-2_000, -2_000), ends=True,
                 optimal=seeds(0, 0)),
-        ("every final episode ran into the cut-off of an evaluation, 2,000 steps",),
+        ("every final episode reached the step limit of an evaluation, 2,000 steps",),
     ),
     "not the best, and far better than random play": (
         replace(COSTLY, random=-900.0, floor=-900.0, optimal=seeds(0, 0), random_at_cutoff=0.5), (),
@@ -87,12 +87,12 @@ CASES: dict[str, tuple[Facts, tuple[str, ...]]] = {
     "nothing ever ends": (replace(COSTLY, final=seeds(-20.0, -30.0), random=-200.0, training=seeds(-50, -50)), ()),
     "averages behind": (
         replace(GOOD, training=seeds(400, 400), final=seeds(100, 100)),
-        ("training was good and the evaluation is not: 400 with exploration, 100 without: the averaged parameters may "
+        ("good in training but not in evaluation: 400 with exploration, 100 without: the averaged parameters may "
          "be worse than the network itself; compare weight_averaging=False",),
     ),
     "greedy gets stuck": (
         replace(GOOD, training=seeds(400, 400), final=seeds(100, 100), averaged=False),
-        ("training was good and the evaluation is not: 400 with exploration, 100 without: exploring gets it out",),
+        ("good in training but not in evaluation: 400 with exploration, 100 without: exploration leaves states",),
     ),
     "forgotten": (
         replace(GOOD, graded=seeds(60.0, 500.0), final=seeds(60, 500)),
@@ -152,7 +152,7 @@ def test_random_play_is_valued_exactly_where_scores_are() -> None:
 def test_a_policy_that_walks_in_circles_is_said_also_of_a_loaded_run(tmp_path: Path) -> None:
     run = bx.train("cliff", "q-learning", steps=100, records=2, final_episodes=8, out=tmp_path / "run")
     (remark,) = run.verdict().remarks
-    assert remark.startswith("every final episode ran into the cut-off of an evaluation, 2,000 steps")
+    assert remark.startswith("every final episode reached the step limit of an evaluation, 2,000 steps")
     assert bx.load(tmp_path / "run").verdict() == run.verdict()
     good = bx.train("cliff", "q-learning", steps=20_000, records=2, final_episodes=8, learning_rate=0.5)
     assert not good.verdict().remarks

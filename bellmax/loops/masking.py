@@ -11,7 +11,7 @@ from bellmax.sources import Source
 from bellmax.stderr import warn
 
 
-def with_masks(source: Source) -> Source:
+def with_action_masks(source: Source) -> Source:
     """The source with `Masked` observations, if its world tells which actions are allowed; else as it is.
 
     A model does where a state lacks an action. A Gymnasium environment does where its resets give
@@ -43,7 +43,7 @@ def with_masks(source: Source) -> Source:
     )  # fmt: skip
 
 
-def as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str]:
+def masked_as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str]:
     """The source as an agent learns in it with this `loop` ("auto", "compiled" or "host"), and a word about its masks.
 
     A compiled loop of a Gymnasium environment knows no masks: it has a transition table in which all actions have
@@ -51,13 +51,13 @@ def as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str]:
     """
     table = is_tabular(config)
     if source.work is None or lacks_actions(source):
-        return source if table else with_masks(source), ""
+        return source if table else with_action_masks(source), ""
     compiled = source.mdp is not None or source.compiled is not None
     if table:
         from bellmax.loops.table_setup import is_compiled
 
         compiled = is_compiled(source)
-    masked = with_masks(source)
+    masked = with_action_masks(source)
     if masked is source or not compiled or loop == "host":
         return masked, ""
     return source, "; its info['action_mask'] is used in evaluation only: loop='host' learns with it"

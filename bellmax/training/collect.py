@@ -1,18 +1,19 @@
-"""NumPy and JAX. Data from a policy: it plays, greedily but for a share of random actions, and every step is kept."""
+"""NumPy and JAX. `collect`: a data set from a policy that plays, greedily except for a share of random actions."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bellmax.agent_config import AgentConfig
 from bellmax.arguments import check_call, integer, real
-from bellmax.contracts import BoolArray, ConfigError, Masked
+from bellmax.contracts import ArrayDict, BoolArray, ConfigError, Masked, Space
 from bellmax.dispatch import in_32_bits
 from bellmax.files.dataset import Dataset, join_data, stack_trees
-from bellmax.loops.masking import with_masks
+from bellmax.loops.masking import with_action_masks
 from bellmax.sources import Source, find_world
 from bellmax.training.actors import find_actors
 from bellmax.training.compiled_as_host import opened
@@ -20,47 +21,51 @@ from bellmax.training.function_policy import Actor
 from bellmax.training.policy import Policy
 from bellmax.training.policy_values import network_function
 
+if TYPE_CHECKING:
+    from bellmax.contracts import Array
+    from bellmax.envs.functional import World
+
 
 def collect(
-    policy: Any,
-    world: Any = None,
-    *misplaced: Any,
+    policy: object,
+    world: object = None,
+    *misplaced: object,
     steps: int,
     seed: int = 0,
     epsilon: float = 0.0,
     which: str = "final",
     env_kwargs: Mapping[str, Any] | None = None,
-    **unknown: Any,
+    **unknown: object,
 ) -> Dataset:
-    """`steps` steps of `world` in time order, greedy by `policy` with probability 1 - epsilon, else uniform.
+    """Play `steps` steps and return them in time order; each action is greedy with probability 1 - epsilon.
 
     Args:
-        policy: whatever `evaluate` uses (of a run, one with one seed), or None for uniform actions.
-        *misplaced: refused, with what to write.
-        **unknown: refused, with what to write.
-        world: whatever `train` uses; None: the policy's own. Its compiled twin plays, where there is one.
-        steps: how many; the last episode is cut there.
+        policy: anything that `evaluate` accepts (a run must have one seed), or None for uniformly random actions.
+        *misplaced: an error, which says what to write.
+        **unknown: an error, which says what to write.
+        world: anything that `train` accepts; None: the policy's own. Its compiled twin is used, if it has one.
+        steps: environment steps; the last episode is cut there.
         seed: of the environment and of the random actions.
-        epsilon: share of uniform actions among those that are allowed.
+        epsilon: share of random actions, uniform among those that are allowed.
         which: "final" or "best" policy of a run.
-        env_kwargs: of an environment given by name; in the policy's own, merged over those of training.
+        env_kwargs: of an environment given by name; in the policy's own, they replace those of training one by one.
 
     Raises:
-        UnsafeFile: a file alone asks for what imports, writes or opens a window.
-        ConfigError: a number is out of range, `policy` is nothing that acts, or the environment has other observations
-            or actions than it knows.
+        UnsafeFile: only a file asks for something that imports, writes or opens a window.
+        ConfigError: a number is out of range, `policy` cannot act, or the environment has observations or actions with
+            which it did not learn.
     """
     check_call("collect", "steps", misplaced, unknown, {"n_steps": "steps", "env": "world", "total_timesteps": "steps"})
     steps, seed = integer("steps", steps), integer("seed", seed, 0, 2**31 - 1)
     epsilon = real("epsilon", epsilon, 0.0, 1.0)
     if policy is None:
         if world is None:
-            raise ConfigError("without a policy, say in which environment: bx.collect(None, 'CartPole-v1', steps=...)")
-        source, actor = with_masks(find_world(world, env_kwargs)), None
+            raise ConfigError("without a policy, pass an environment: bx.collect(None, 'CartPole-v1', steps=...)")
+        source, actor = with_action_masks(find_world(world, env_kwargs)), None
     else:
         actors, source = find_actors(policy, world, env_kwargs, which, "collect")
         if len(actors) > 1:
-            raise ConfigError(f"the run has {len(actors)} policies; collect with one of them: run.policy(seed)")
+            raise ConfigError(f"the run has {len(actors)} policies; pass one of them: run.policy(seed)")
         (actor,) = actors
     compiled = source.mdp is not None or source.compiled is not None
     if compiled and (actor is None or (isinstance(actor, Policy) and "low" not in actor.arrays)):
@@ -69,7 +74,7 @@ def collect(
 
 
 def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:
-    """Play in Gymnasium, one world, or as many as an object is."""
+    """Play in Gymnasium, in one environment or in as many as an object has."""
     worlds = source.open_worlds(1)
     rng = np.random.default_rng(seed)
     taken: list[tuple[Any, Any]] = []
@@ -81,7 +86,7 @@ def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilo
             q = np.zeros((n, source.n_actions))
             if policy is not None:
                 if over.any() and carry != ():
-                    carry = _begun_anew(policy.begin(n), carry, over)
+                    carry = _begun(policy.begin(n), carry, over)
                 q, carry = policy.look_from_zero(carry, obs)
             mask = obs.mask if isinstance(obs, Masked) else np.ones(q.shape, np.bool_)
             explored = np.argmax(np.where(mask, rng.random(q.shape), -1.0), axis=1)
@@ -105,11 +110,11 @@ def _column(valid: BoolArray, i: int, arrays: list[np.ndarray]) -> np.ndarray:
     return np.asarray(arrays[0][valid, i])
 
 
-def _begun_anew(fresh: Any, carry: Any, over: Any) -> Any:
+def _begun(fresh: object, carry: object, over: BoolArray) -> object:
     """The carry [n], as at the start of an episode where one was over."""
     import jax
 
-    def choose(new: Any, old: Any) -> Any:
+    def choose(new: Array, old: Array) -> np.ndarray:
         return np.where(over.reshape(-1, *[1] * (np.ndim(old) - 1)), new, old)
 
     return jax.tree.map(choose, fresh, carry)
@@ -117,7 +122,7 @@ def _begun_anew(fresh: Any, carry: Any, over: Any) -> Any:
 
 @in_32_bits
 def _in_compiled(policy: Policy | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:
-    """Play in the compiled world, all in one `scan`."""
+    """Play in the compiled environment, all in one `scan`."""
     import jax
 
     from bellmax.keys import make_key
@@ -129,8 +134,10 @@ def _in_compiled(policy: Policy | None, source: Source, steps: int, seed: int, e
 
 
 @functools.lru_cache(maxsize=4)
-def _player(compile_: Any, config: Any, space: Any, n_actions: int, steps: int) -> Any:
-    """`play(arrays, key, epsilon) -> Dataset`, compiled once per world and kind of policy."""
+def _player(
+    compile_: Callable[[], World[Any]], config: AgentConfig | None, space: Space, n_actions: int, steps: int
+) -> Callable[[ArrayDict, Array, np.float32], Dataset]:
+    """`play(arrays, key, epsilon) -> Dataset`, compiled once per environment and kind of policy."""
     import jax
     import jax.numpy as jnp
 
@@ -139,15 +146,15 @@ def _player(compile_: Any, config: Any, space: Any, n_actions: int, steps: int) 
     world = compile_()
     begin, look = network_function(config, space, n_actions) if config else (lambda n: (), None)
 
-    def play(arrays: dict[str, Any], key: Any, epsilon: Any) -> Any:
-        def step(now: Any, key: Any) -> Any:
+    def play(arrays: ArrayDict, key: Array, epsilon: np.float32) -> Dataset:
+        def step(now: tuple[Any, Any, Any], key: Array) -> tuple[tuple[Any, Any, Any], Dataset]:
             state, obs, carry = now
             act_key, step_key, reset_key = jax.random.split(key, 3)
             q, after = jnp.zeros(n_actions), carry
             if look is not None:
                 values, after = look(arrays, carry, jax.tree.map(lambda x: x[None], obs))
                 q = values[0]
-            action = epsilon_greedy(q, epsilon, act_key, obs.mask if isinstance(obs, Masked) else None)
+            action = epsilon_greedy(q, jnp.asarray(epsilon), act_key, obs.mask if isinstance(obs, Masked) else None)
             state, next_obs, reward, terminated, truncated = world.step(state, action, step_key)
             row = Dataset(obs, action, jnp.float32(reward), terminated, truncated & ~terminated, next_obs)
             fresh = (*world.reset(reset_key), begin(1))
@@ -157,6 +164,7 @@ def _player(compile_: Any, config: Any, space: Any, n_actions: int, steps: int) 
 
         reset_key, key = jax.random.split(key)
         _, data = jax.lax.scan(step, (*world.reset(reset_key), begin(1)), jax.random.split(key, steps))
-        return data
+        rows: Dataset = data
+        return rows
 
     return jax.jit(play)

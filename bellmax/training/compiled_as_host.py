@@ -1,25 +1,30 @@
-"""NumPy and JAX. A compiled world step by step, for a function that JAX cannot look into."""
+"""NumPy and JAX. Step a compiled environment from the host, for a policy that JAX cannot compile."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.contracts import HostObs
 from bellmax.envs.host_steps import HostStep
 from bellmax.sources import Source
 
+if TYPE_CHECKING:
+    from bellmax.contracts import Array
+    from bellmax.envs.functional import World
+
 
 def opened(source: Source) -> Source:
-    """The source with its compiled world as a host world."""
+    """Return the source with its compiled environment as a host environment."""
     return source._replace(open=lambda n: SteppedWorld(source.compile(), n))
 
 
 class SteppedWorld:
-    """N compiled worlds in step, with what players use of a `HostWorld`."""
+    """N compiled environments in step, with the part of `HostWorld` that players use."""
 
-    def __init__(self, world: Any, n: int) -> None:
+    def __init__(self, world: World[Any], n: int) -> None:
         import jax
 
         self.n, self._all, self._none = n, np.ones(n, np.bool_), np.zeros(n, np.bool_)
@@ -28,25 +33,27 @@ class SteppedWorld:
         self._key: Any = None
         self._state: Any = None
 
-    def _keys(self) -> Any:
+    def _keys(self) -> Array:
+        keys: Array
         self._key, keys = self._split(self._key)
         return keys
 
     def use_masks(self, *, if_given: bool = False) -> None:
-        """Compiled worlds give masks from the start, if they give any."""
+        """Do nothing: compiled environments give masks from the start, if they give any."""
 
-    def reset(self, seed: int) -> Any:
-        """The first observations of n episodes."""
+    def reset(self, seed: int) -> HostObs:
+        """Start n episodes and return their first observations."""
         import jax
 
         from bellmax.keys import make_key
 
         self._key = make_key(seed)
         self._state, obs = self._reset(self._keys())
-        return jax.tree.map(np.asarray, obs)
+        first: HostObs = jax.tree.map(np.asarray, obs)
+        return first
 
     def step(self, actions: npt.ArrayLike) -> HostStep:
-        """One step of each; where an episode ended, the next one begins."""
+        """Step each environment; where an episode ends, the next one begins."""
         import jax
 
         chosen = np.asarray(actions, np.int32)
@@ -66,4 +73,4 @@ class SteppedWorld:
         )
 
     def close(self) -> None:
-        """Nothing is held outside memory."""
+        """Do nothing: there are no resources to free."""

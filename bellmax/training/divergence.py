@@ -1,19 +1,20 @@
-"""NumPy. What a chunk of learning must not be: not finite, beyond all returns, or outside the atoms of its head."""
+"""NumPy. Check a chunk of learning: values that are not finite, that diverge, or that a head's atoms cannot express."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from bellmax.agent_config import AgentConfig
 from bellmax.contracts import FloatArray, NonFiniteError
 from bellmax.loops.loop import Chunk
 
 
 def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end: int) -> None:
-    """Refuse what was learned between the steps `begin` and `end` if it is not finite.
+    """Check that the metrics of the steps from `begin` to `end` are finite.
 
     Raises:
         NonFiniteError: names the metric and the seed.
@@ -27,25 +28,27 @@ def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end:
                 )
 
 
-class Scale(NamedTuple):
-    """What is known of the size of values so far, kept between records: the largest |reward|, the first value."""
+class ValueScale(NamedTuple):
+    """How large the values of each seed [seeds] may be: the largest |reward| so far, and the first value."""
 
     reward: FloatArray
     first: FloatArray
 
     @classmethod
-    def of(cls, n: int) -> Scale:
-        """Of n seeds, before the first record."""
+    def of(cls, n: int) -> ValueScale:
+        """Return the scale of n seeds before the first record."""
         return cls(np.zeros(n), np.full(n, np.nan))
 
 
-FAR = 10.0  # times the bound on values is not chance
-GROWN = 2.0  # times the first value is not what an untrained network gave
-AT_ONCE = 1000.0  # times that again: no need to see it grow
+FAR = 10.0  # times the bound on values: more than chance
+GROWN = 2.0  # times the first value: more than an untrained network's output
+AT_ONCE = 1000.0  # times the bound: a value this large need not have grown
 
 
-def check_divergence(seeds: Sequence[int], chunks: Sequence[Chunk], scale: Scale, config: Any, end: int) -> None:
-    """Refuse values that no sum of rewards could have; `scale` is kept here.
+def check_divergence(
+    seeds: Sequence[int], chunks: Sequence[Chunk], scale: ValueScale, config: AgentConfig, end: int
+) -> None:
+    """Check that values are not larger than any sum of rewards; `scale` is updated in place.
 
     With rewards of at most R over n steps, no value is above R / (1 - γ^n); ten times that is not chance. But a network
     is not trained when it starts: large observations, random priors or the middle of the atoms make values that have
@@ -75,11 +78,11 @@ def check_divergence(seeds: Sequence[int], chunks: Sequence[Chunk], scale: Scale
             )
 
 
-CLIPPED = 0.5  # the share of targets outside the atoms above which a head cannot say what it learns
+CLIPPED = 0.5  # share of targets outside the atoms, above which a head cannot express its values
 
 
-def clipping(chunks: Sequence[Chunk], scale: Scale, config: Any) -> str | None:
-    """What to say where most of the targets lie outside the atoms of a categorical head; None where they do not."""
+def clipping(chunks: Sequence[Chunk], scale: ValueScale, config: AgentConfig) -> str | None:
+    """Return a warning if most targets lie outside the atoms of a categorical head, else None."""
     share = max((chunk.metrics.get("train/clipped_targets", 0.0) for chunk in chunks), default=0.0)
     limits = config.limits()
     if share <= CLIPPED or limits is None or limits.bounds is None:
@@ -89,6 +92,6 @@ def clipping(chunks: Sequence[Chunk], scale: Scale, config: Any) -> str | None:
     most = max(float(scale.reward.max()), 1e-9)
     return (
         f"{share:.0%} of the targets are clipped to the atoms, v_min={low:g} to v_max={high:g} "
-        f"(train/clipped_targets): values outside cannot be learned; give v_min and v_max around all discounted "
+        f"(train/clipped_targets): values outside cannot be learned; set v_min and v_max around all discounted "
         f"returns, which lie within ±{most / horizon:.3g} for rewards of at most {most:.3g}"
     )

@@ -1,4 +1,4 @@
-"""NumPy and JAX. Evaluation: greedy, on seeds of its own, every return reported."""
+"""NumPy and JAX. `evaluate`: greedy episodes on their own seeds, with the return of each."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from bellmax.training.play import Evaluation, play
 
 
 def evaluate(
-    policy: Any,
-    world: Any = None,
-    *misplaced: Any,
+    policy: object,
+    world: object = None,
+    *misplaced: object,
     episodes: int = 100,
     seed: int = 1,
     which: str = "final",
     env_kwargs: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
-    **unknown: Any,
+    **unknown: object,
 ) -> Evaluation:
-    """Play `episodes` whole episodes greedily, in Gymnasium where the environment is there; a model by its table.
+    """Play `episodes` whole episodes greedily: in Gymnasium if the environment is there; in a model by its table.
 
     Args:
-        policy: a Policy; a Run or the folder of one, of which each seed plays `episodes`, one seed after another; the
-            file of a policy; an exact Solution, or actions [S]; or a function from one observation (integers from 0,
-            dictionaries where parts have names) to an action from 0.
-        *misplaced: refused, with what to write.
-        **unknown: refused, with what to write.
-        world: whatever `train` uses; None: the policy's own.
+        policy: a Policy; a Run or its folder, of which each seed plays `episodes`, one seed after another; the file of
+            a policy; an exact Solution, or actions [S]; or a function from one observation to an action, both as the
+            environment has them (a dictionary where parts have names).
+        *misplaced: an error, which says what to write.
+        **unknown: an error, which says what to write.
+        world: anything that `train` accepts; None: the policy's own.
         episodes: how many, per policy.
-        seed: of the environments; of a run's seed i, `seed` + i.
+        seed: of the environments; the i-th policy of a run uses `seed` + i.
         which: "final" or "best" policies of a run.
         env_kwargs: of an environment given by name; in the policy's own, they replace those of training one by one.
-        say: called with what differs from training, and with wrappers that change rewards; without it, those are a
-            `RunWarning`.
+        say: called with a line on what differs from training, and on wrappers that change rewards; without it, the
+            latter is a `RunWarning`.
 
     Raises:
-        UnsafeFile: a file alone asks for a wrapper or argument that imports, writes or opens a window.
-        ConfigError: `policy` is none of these, or the environment has other observations or actions than it knows.
+        UnsafeFile: only a file asks for a wrapper or argument that imports, writes or opens a window.
+        ConfigError: `policy` cannot act, or the environment has observations or actions with which it did not learn.
     """
     check_call("evaluate", "episodes", misplaced, unknown, {"n_eval_episodes": "episodes", "env": "world"})
     episodes, seed = integer("episodes", episodes), integer("seed", seed, 0)

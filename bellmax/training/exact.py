@@ -1,4 +1,4 @@
-"""NumPy. The exact answer beside the learned one, wherever the world has a transition table."""
+"""NumPy. Compare learned tables with the exact answer, if the environment has a transition table."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from bellmax.solving.many import Occurring, occurring, start_occupancy, start_re
 from bellmax.solving.solve import Solution, evaluate_policy, horizon_return, solve
 from bellmax.stderr import say
 
-KEPT_BYTES = 10**8  # of policies whose values are remembered
+KEPT_BYTES = 10**8  # of policies whose values are cached
 
 
 class Truth(NamedTuple):
-    """A world's exact answer, and what the learned ones are compared at. A pair (s, a) has the number s * A + a.
+    """The exact answer of an environment. A pair (s, a) has the number s * A + a.
 
     Attributes:
         mdp, gamma, solution: the model, and its optimal values and policy.
-        part: what can occur from the start.
+        part: the states that can occur from the start.
         pairs: [P] the pairs that can occur.
         path: [K] the pairs of the optimal policy.
-        weight: [K] the share of them in its (discounted) time; sums to 1.
-        optimal_return: of the optimal policy, as `policy_return` has it.
-        known: (value, return) of each greedy policy met so far, by the bytes of its actions.
+        weight: [K] the share of each in its (discounted) time; sums to 1.
+        optimal_return: of the optimal policy, see `policy_return`.
+        known: (value, return) of each greedy policy so far, by the bytes of its actions.
     """
 
     mdp: FiniteMDP
@@ -42,7 +42,7 @@ class Truth(NamedTuple):
 
 
 def find_truth(mdp: FiniteMDP | None, gamma: float) -> Truth | None:
-    """Solve `mdp`; None where there is no table, or γ = 1 and values have no bound or the best play no end."""
+    """Solve `mdp`; None if there is no table, or if γ = 1 and values are unbounded or the best policy never ends."""
     if mdp is None:
         return None
     try:
@@ -68,27 +68,27 @@ def find_truth(mdp: FiniteMDP | None, gamma: float) -> Truth | None:
 
 
 def policy_return(mdp: FiniteMDP, policy: npt.ArrayLike, gamma: float) -> float:
-    """The expected undiscounted return within the time limit; discounted and unlimited where there is none."""
+    """Return the expected undiscounted return within the time limit; without a limit, the discounted value."""
     if mdp.max_episode_steps is not None:
         return horizon_return(mdp, policy, mdp.max_episode_steps)
     return float(np.dot(mdp.start, evaluate_policy(mdp, policy, gamma)))
 
 
 def measure(truth: Truth, q: FloatArray, visits: IntArray | None = None) -> dict[str, FloatArray]:
-    """How far each of n tables `q [n, S, A]` is from the truth; `visits [n, S, A]` counts the updates of its pairs.
+    """Compare each of n tables `q [n, S, A]` with the exact answer; `visits [n, S, A]` counts updates of pairs.
 
     Returns columns [n]:
         exact/q_error: ‖Q - Q*‖∞ over the pairs that can occur.
-        exact/q_error_weighted: the mean of |Q - Q*| over the pairs that the optimal policy meets, each weighted by
-            its share of that policy's discounted time, Σ_s d*(s) |Q - Q*|(s, π*(s)).
-        exact/policy_value, exact/optimal_value: the discounted value from the start of the greedy policy (of equal
-            values the lowest action, as it plays) and of the best one. -inf for a policy that, undiscounted, may
-            never end.
-        exact/regret: the latter minus the former, without rounding below 0.
-        exact/is_optimal: 1 where the regret is nothing but the error of the solution and rounding, else 0.
+        exact/q_error_weighted: the mean of |Q - Q*| over the pairs of the optimal policy, each weighted by its share
+            of that policy's discounted time, Σ_s d*(s) |Q - Q*|(s, π*(s)).
+        exact/policy_value, exact/optimal_value: the discounted value from the start of the greedy policy (among equal
+            values it takes the lowest action) and of the optimal one. -inf for a policy that, undiscounted, may never
+            end.
+        exact/regret: the latter minus the former, at least 0.
+        exact/is_optimal: 1 where the regret is within the error of the solution and rounding, else 0.
         exact/policy_return, exact/optimal_return: expected rewards within the time limit; without one, the values.
-        exact/visited, exact/least_visits: the share of the pairs that were visited, the number of visits of the
-            least visited; only with `visits`.
+        exact/visited, exact/least_visits: the share of pairs that were visited, and the visits of the least visited
+            pair; only with `visits`.
     """
     n, solution = len(q), truth.solution
     flat, best = q.reshape(n, -1), solution.q.ravel()
@@ -114,10 +114,10 @@ def measure(truth: Truth, q: FloatArray, visits: IntArray | None = None) -> dict
 
 
 def play_exactly(truth: Truth, q: FloatArray) -> FloatArray:
-    """(value [n], return [n]) from the start of the greedy policies of `q [n, S, A]`; each policy is solved once."""
+    """Return (value [n], return [n]) of the greedy policies of `q [n, S, A]`; each policy is solved once."""
     states, known = truth.part.states, truth.known
     actions = q[:, states].argmax(axis=2)
-    policies = stand_in(truth.mdp)[states, actions]  # what a loop plays
+    policies = stand_in(truth.mdp)[states, actions]  # the actions that a loop would take
     keys = [row.tobytes() for row in policies.astype(np.min_scalar_type(q.shape[2] - 1))]
     fresh = {key: i for i, key in enumerate(keys) if key not in known}
     if (len(known) + len(fresh)) * len(keys[0]) > KEPT_BYTES:

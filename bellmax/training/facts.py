@@ -1,14 +1,15 @@
-"""NumPy. What a verdict on a run goes by, from its history, its evaluations and random play in its environment."""
+"""NumPy. The numbers that a verdict on a run is based on: its history, its evaluations, and random play."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from bellmax.agent_config import AgentConfig
 from bellmax.contracts import BellmaxError, FloatArray
 from bellmax.loops.parts import Episodes
 from bellmax.sources import Source
@@ -17,12 +18,12 @@ from bellmax.training.grading import GRADES
 from bellmax.training.history import History
 from bellmax.training.options import RunOptions
 from bellmax.training.play import SEED_OFFSET, STEP_CAP, Evaluation
-from bellmax.training.random_play import Chance, play_randomly, uniform_policy
+from bellmax.training.random_play import RandomScore, play_randomly, uniform_policy
 from bellmax.training.verdict import Facts
 
 
 class Best(NamedTuple):
-    """By which column policies are graded, and of each seed [seeds] the highest grade and the step of that record."""
+    """The column by which policies are graded, and for each seed [seeds] the highest grade and its step."""
 
     column: str | None
     grade: FloatArray
@@ -31,21 +32,21 @@ class Best(NamedTuple):
 
 def facts_of(
     history: History,
-    config: Any,
+    config: AgentConfig,
     options: RunOptions,
     scores: Sequence[float],
     evaluations: Sequence[Evaluation],
     episodes: Sequence[Episodes],
     source: Source | None,
 ) -> Facts:
-    """What the parts of a run and its environment say; without an environment nothing is known of random play."""
+    """Collect the numbers of a run; without an environment, those of random play are missing."""
     n = len(scores)
     unknown = np.full(n, np.nan)
     best = _best(history, n)
     exactly = _is_exact(history, scores)
     limit = source.max_episode_steps if source is not None else None
     cutoff = limit or STEP_CAP
-    endless = best.column == "exact/policy_return" and limit is None  # values of episodes that nothing cuts off
+    endless = best.column == "exact/policy_return" and limit is None  # values of episodes that are never truncated
     discounted = endless and config.gamma != 1.0
     chance, floor = _random(source, config.gamma, options.final_episodes, exactly=exactly, endless=endless)
     spread = np.array([each.returns.std() if each.returns.size else 0.0 for each in evaluations] or np.zeros(n))
@@ -106,16 +107,16 @@ def _best(history: History, n: int) -> Best:
 
 
 def _is_exact(history: History, scores: Sequence[float]) -> bool:
-    """Whether the scores are exact expected returns."""
+    """Return whether the scores are exact expected returns."""
     name = "exact/policy_return"
     return name in history.columns and np.array_equal(scores, history[name][:, -1], equal_nan=True)
 
 
 def _random(
     source: Source | None, gamma: float, episodes: int, *, exactly: bool, endless: bool
-) -> tuple[Chance, float]:
-    """Random play, and its score in the unit of the grades."""
-    chance, floor = Chance(), math.nan
+) -> tuple[RandomScore, float]:
+    """Random play, and its score in the units of the grades."""
+    chance, floor = RandomScore(), math.nan
     if source is not None:
         with contextlib.suppress(BellmaxError):
             chance = play_randomly(source, episodes, 3 * SEED_OFFSET, exactly=exactly, gamma=gamma)
@@ -125,5 +126,5 @@ def _random(
     return chance, floor
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan

@@ -1,4 +1,4 @@
-"""NumPy. A function of one observation in the place of a policy."""
+"""NumPy. Use a function of one observation as a policy."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.arguments import describe
-from bellmax.contracts import ConfigError, Space
+from bellmax.contracts import ConfigError, HostObs, Space
 from bellmax.training.policy import Policy
 
 
 @dataclass(frozen=True)
 class FunctionPolicy:
-    """A function of one observation in the place of a policy: its choice has the value 1, all others 0.
+    """A function of one observation as a policy: its choice has the value 1, all others 0.
 
-    It is given observations, and returns actions, as the environment counts them by its `coding`.
+    Observations and actions are as the environment counts them, by its `coding`.
     """
 
     function: Callable[[Any], Any]
     space: Space
     n_actions: int
     coding: Mapping[str, Any] = field(default_factory=dict)
-    config: Any = None
+    config: None = None
 
-    def begin(self, n: int) -> Any:
-        """It remembers nothing."""
+    def begin(self, n: int) -> object:
+        """Return an empty carry: a function has no memory."""
         del n
         return ()
 
-    def look_from_zero(self, carry: Any, obs: Any) -> tuple[Any, Any]:
-        """(values [n, A], carry) of a batch of observations whose integers count from 0.
+    def look_from_zero(self, carry: object, obs: HostObs) -> tuple[np.ndarray, object]:
+        """Return (values [n, A], carry) for a batch of observations whose integers count from 0.
 
         Raises:
-            ConfigError: the function returned no action.
+            ConfigError: the function did not return an action.
         """
         seen, space = spaces.visible(obs), spaces.visible(self.space)
         batch, _ = spaces.read(space, seen)
@@ -48,13 +48,13 @@ class FunctionPolicy:
             q[i, self._checked(self.function(one), one)] = 1.0
         return q, carry
 
-    def _checked(self, action: Any, obs: Any) -> int:
+    def _checked(self, action: object, obs: object) -> int:
         number = spaces.action_number(action, self.coding, self.n_actions)
         if number is not None:
             return number
         last = spaces.to_native(self.n_actions - 1, self.coding).tolist()
         first = spaces.to_native(0, self.coding).tolist()
-        remedy = "; of Stable-Baselines3, give lambda obs: model.predict(obs)[0]" if isinstance(action, tuple) else ""
+        remedy = "; for Stable-Baselines3, pass lambda obs: model.predict(obs)[0]" if isinstance(action, tuple) else ""
         raise ConfigError(
             f"the function returned {action!r} for the observation {describe(obs)}; it must return one action, "
             f"{'an integer' if isinstance(first, int) else 'integers'} from {first} to {last}{remedy}"

@@ -1,4 +1,4 @@
-"""NumPy. How good the policies of a record are: exactly where there is a table, else by greedy episodes."""
+"""NumPy. Grade the policies of a record: exactly if there is a table, otherwise by greedy episodes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bellmax.training.exact import Truth, measure
 from bellmax.training.play import SEED_OFFSET, Evaluation, play, play_compiled
 from bellmax.training.policy import Policy
 
-GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that tell how good a policy is, the best first
+GRADES = ("exact/policy_return", "eval/mean_reward")  # columns that grade a policy, the most exact first
 BLOCK = 1 << 22  # numbers of all tables compared at a time: 32 MB of float64
 
 
 def grade_exactly(truth: Truth, policies: Sequence[Policy]) -> dict[str, FloatArray]:
-    """Columns [seeds] of `measure`, for one policy per seed."""
+    """Return the columns [seeds] of `measure` for one policy per seed."""
     size = max(1, BLOCK // (truth.mdp.n_states * truth.mdp.n_actions))
     parts = []
     for first in range(0, len(policies), size):
@@ -43,10 +43,10 @@ def grade_by_episodes(
     pool: Executor,
     stop: Callable[[], None],
 ) -> dict[str, FloatArray]:
-    """Columns [seeds]: the mean return and length of `episodes` greedy episodes of each policy.
+    """Return columns [seeds] with the mean return and length of `episodes` greedy episodes of each policy.
 
-    They are played in the compiled twin of a compiled run, else (and if made of tiles) in the host world.
-    `stop()`, which may raise, is called between their steps.
+    A compiled run is evaluated in its compiled environment, unless its policy has tiles. `stop()`, which may raise, is
+    called between steps.
     """
     compiled = kind == "compiled" and source.compiled is not None and "low" not in policies[0].arrays
 
@@ -65,7 +65,7 @@ def grade_by_episodes(
 def play_finally(
     source: Source, policies: Sequence[Policy], seeds: Sequence[int], episodes: int, stop: Callable[[], None]
 ) -> list[Evaluation]:
-    """The final episodes of each policy, in the environment itself where it can be opened; `stop()` may raise."""
+    """Play the final episodes of each policy, in the environment itself if it can be opened; `stop()` may raise."""
     return [
         play(policy, source, episodes, seed + 2 * SEED_OFFSET, stop)
         for policy, seed in zip(policies, seeds, strict=True)

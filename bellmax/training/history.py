@@ -1,4 +1,4 @@
-"""NumPy. The history of a run: columns over its records, and how a record is made of what the loops tell."""
+"""NumPy. The history of a run: columns over its records, and the columns of one record."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import io
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bellmax.contracts import ConfigError, FloatArray, counted
 from bellmax.loops.loop import Chunk
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 
 def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, FloatArray]:
-    """Columns [seeds] of one record: number, mean return and mean length of the episodes, and the metrics."""
+    """Return the columns [seeds] of one record: number, mean return and mean length of episodes, and the metrics."""
     counts = np.array([chunk.episodes.returns.size for chunk in chunks], np.int64)
     columns = {"rollout/episodes": counts.astype(np.float64)}
     for name in dict.fromkeys(name for chunk in chunks for name in chunk.metrics):
@@ -36,8 +39,8 @@ ALIASES = {"return": "rollout/ep_rew_mean", "length": "rollout/ep_len_mean", "lo
 class History:
     """Columns over the records of a run: `step` [T] (environment steps), all others [seeds, T].
 
-    Columns bear the log keys of Stable-Baselines3; "return", "length" and "loss" are short for theirs. A
-    value that does not exist (no episode ended yet) is NaN.
+    Columns have the log keys of Stable-Baselines3; "return", "length" and "loss" are short forms. A missing value (no
+    episode has ended yet) is NaN.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -46,7 +49,7 @@ class History:
         self._records: list[dict[str, FloatArray]] = []
 
     def append(self, step: int, values: Mapping[str, Any] | Sequence[Mapping[str, float]]) -> None:
-        """One record, the same moment in every seed: `{name: [seeds] or one number for all}`, or a row per seed."""
+        """Add the record of a step in every seed: `{name: [seeds] or one number for all}`, or a row per seed."""
         if not isinstance(values, Mapping):
             names = dict.fromkeys(name for row in values for name in row)
             values = {name: [row.get(name, math.nan) for row in values] for name in names}
@@ -55,16 +58,16 @@ class History:
         self._records.append({name: np.broadcast_to(np.asarray(v, np.float64), shape) for name, v in values.items()})
 
     def drop_after(self, step: int) -> None:
-        """Forget the records later than `step`."""
+        """Remove the records after `step`."""
         kept = sum(s <= step for s in self.step)
         del self.step[kept:], self._records[kept:]
 
     @property
     def columns(self) -> list[str]:
-        """Names of all columns but `seed` and `step`, in order of appearance."""
+        """Names of all columns except `seed` and `step`, in order of appearance."""
         return list(dict.fromkeys(name for record in self._records for name in record))
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> np.ndarray:
         name = ALIASES.get(name, name)
         if name == "step":
             return np.array(self.step)
@@ -74,7 +77,7 @@ class History:
         return np.array([record.get(name, missing) for record in self._records]).T
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Rows, one for each seed and record: `pandas.DataFrame(history)` is a table of them."""
+        """Yield a row for each seed and record: `pandas.DataFrame(history)` is a table of them."""
         columns = self.columns
         table = np.array([self[name] for name in columns]).reshape(len(columns), len(self.seeds), len(self))
         for i, seed in enumerate(self.seeds):
@@ -82,11 +85,11 @@ class History:
                 yield {"seed": seed, "step": step, **dict(zip(columns, table[:, i, t].tolist(), strict=True))}
 
     def keys(self) -> list[str]:
-        """The names of all columns: `dict(history)` has `step` [T] and the others [seeds, T]."""
+        """Return the names of all columns: `dict(history)` has `step` [T] and the others [seeds, T]."""
         return ["step", *self.columns]
 
-    def to_pandas(self) -> Any:
-        """A pandas DataFrame with one row for each seed and record: `seed`, `step`, and all columns.
+    def to_pandas(self) -> DataFrame:
+        """Return a pandas DataFrame with one row for each seed and record: `seed`, `step`, and all columns.
 
         Raises:
             ConfigError: pandas is not installed.
@@ -116,7 +119,7 @@ class History:
         return len(self.step)
 
     def to_csv(self) -> str:
-        """One line per seed and record; opens in pandas and in a spreadsheet."""
+        """Return the history as CSV, one line per seed and record."""
         columns = self.columns
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerow(["seed", "step", *columns])
@@ -128,7 +131,7 @@ class History:
 
     @classmethod
     def from_csv(cls, text: str, seeds: Sequence[int] | None = None) -> History:
-        """The inverse of `to_csv`; a torn last line is skipped. `seeds` are by default those of the lines."""
+        """Read what `to_csv` wrote; an incomplete last line is skipped. `seeds` are by default those of the lines."""
         names, *lines = csv.reader(io.StringIO(text))
         lines = [line for line in lines if len(line) == len(names)]
         history = cls(list(dict.fromkeys(int(line[0]) for line in lines)) if seeds is None else seeds)

@@ -1,4 +1,4 @@
-"""NumPy. What a run keeps besides its history: the first episodes of each seed, and how often each pair was updated."""
+"""NumPy. The records of a run besides its history: the first episodes of each seed, and the updates of each pair."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ KEPT_VISITS = 10**7  # numbers of all records together
 
 
 class KeptRecords:
-    """Fills `run.episodes` and `run.visits` record by record, each within a bound on its memory.
+    """Fills `run.episodes` and `run.visits` record by record, each within a limit on its memory.
 
-    What a run that is resumed lacks (an older version did not keep it) stays left out: the rest would pass for the
-    whole.
+    If a resumed run does not have the earlier ones (an older version did not store them), later ones are left out: an
+    incomplete array would look complete.
     """
 
     def __init__(self, run: Run, n_records: int) -> None:
-        """For a run of `n_records` records in all, of which `run.history` has the first."""
+        """Prepare for a run of `n_records` records in all, of which `run.history` has the first."""
         self.run, self.n_records = run, n_records
         self.visits: IntArray | None = None
         self.parts: list[list[Episodes]] = [[] for _ in run.seeds]
@@ -34,7 +34,7 @@ class KeptRecords:
         self.room = [share - episodes.returns.size for episodes in run.episodes]
 
     def keep(self, chunks: Sequence[Chunk], policies: Sequence[Policy]) -> None:
-        """Take what is wanted of the history's last record."""
+        """Store the episodes and visits of the history's last record."""
         for i, room in enumerate(self.room):
             returns, lengths = chunks[i].episodes
             if room > 0 and returns.size:
@@ -57,7 +57,7 @@ class KeptRecords:
         run.visits = self.visits[: record + 1]
 
     def gather(self) -> None:
-        """Bring `run.episodes` up to date."""
+        """Move all stored episodes to `run.episodes`."""
         for i, parts in enumerate(self.parts):
             if parts:
                 columns = zip(self.run.episodes[i], *parts, strict=True)

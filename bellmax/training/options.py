@@ -1,4 +1,4 @@
-"""Plain Python. `RunOptions`: how a run goes, beside its agent and environment; config.json holds every field."""
+"""Plain Python. `RunOptions`: the settings of a run other than its agent and environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bellmax.envs.host_steps import Handling, NonFinite
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
-    """The data set of an offline run: where it came from, how many steps it has, and the hash of its content."""
+    """The data set of an offline run: its source, how many steps it has, and the hash of its content."""
 
     source: str = setting("", "a folder, a file, minari:NAME, or <dataset> for an object")
     steps: int = setting(0, "transitions", low=0)
@@ -24,23 +24,23 @@ class DataCard:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """All arguments of `train` that change how a run goes and are neither its agent nor its environment.
+    """The arguments of `train` that change a run and belong neither to its agent nor to its environment.
 
-    Each field is written to config.json, read back by `load`, and in force again after `resume`.
+    Each field is written to config.json, read by `load`, and used again by `resume`.
     """
 
-    episodes: int | None = setting(None, "the run's length in episodes, where it is not given in steps", low=1)
-    records: int = setting(20, "how often to log and evaluate over the run", low=1)
-    eval_episodes: int = setting(10, "greedy episodes of a seed at each record", low=0)
-    final_episodes: int = setting(100, "greedy episodes of a seed at the end", low=0)
+    episodes: int | None = setting(None, "the run's length in episodes, instead of steps", low=1)
+    records: int = setting(20, "how many times to log and evaluate during the run", low=1)
+    eval_episodes: int = setting(10, "greedy episodes per seed at each record", low=0)
+    final_episodes: int = setting(100, "greedy episodes per seed at the end", low=0)
     keep_episodes: int = setting(2_000_000, "training episodes to store, over all seeds", low=0)
-    keep_experience: bool = setting(False, "store the replay memory of each seed at the end")
+    keep_experience: bool = setting(False, "store the replay buffer of each seed at the end")
     vmap: int | None = setting(None, "seeds stacked in one program", low=1)
     workers: int = setting(0, "processes for the environments of a seed", low=0, high=100_000)
-    env_timeout: float = setting(60.0, "seconds after which a silent worker is stopped", low=0.0)
-    env_restarts: int = setting(0, "how often an environment that fails is recreated", low=0)
-    on_nonfinite: NonFinite = setting("raise", "what a NaN or an infinity of the environment does")
-    strict: bool = setting(False, "stop where an observation is outside its Box")
+    env_timeout: float = setting(60.0, "seconds after which a worker that does not answer is stopped", low=0.0)
+    env_restarts: int = setting(0, "how many times a failed environment is recreated", low=0)
+    on_nonfinite: NonFinite = setting("raise", "what to do at a NaN or an infinity from the environment")
+    strict: bool = setting(False, "stop at an observation outside its Box")
     data: DataCard | None = setting(None, "the data set of an offline run")
 
     def __post_init__(self) -> None:
@@ -55,12 +55,12 @@ class RunOptions:
 
     @property
     def handling(self) -> Handling:
-        """The part that says how environments of Gymnasium are run."""
+        """The options that only Gymnasium environments have."""
         return Handling(self.workers, self.env_timeout, self.env_restarts, self.on_nonfinite, self.strict)
 
 
-def _read(field: dataclasses.Field[Any], value: Any) -> Any:
-    """A value of one field as Python's own type.
+def _read(field: dataclasses.Field[Any], value: object) -> object:
+    """The value of one field as Python's own type.
 
     Raises:
         ConfigError: it has the wrong type or range.
@@ -85,41 +85,42 @@ def _read(field: dataclasses.Field[Any], value: Any) -> Any:
 
 # what cannot change when a run is resumed, and why
 FIXED = {
-    "episodes": "the schedules of exploration run over the episodes of the whole run",
-    "records": "the steps at which a run logs and evaluates follow from it",
-    "keep_episodes": "the episodes that were not stored are gone",
+    "episodes": "the exploration schedules span the episodes of the whole run",
+    "records": "it determines the steps at which a run logs and evaluates",
+    "keep_episodes": "episodes that were not stored are lost",
     "vmap": "the checkpoint holds the seeds in groups of this size",
-    "steps": "the schedules of exploration and learning rate run over the steps of the whole run",
-    "seeds": "the checkpoint holds the seeds with which the run began",
-    "loop": "the checkpoint belongs to the loop with which the run began",
-    "agent": "the checkpoint belongs to the agent with which the run began",
+    "steps": "the schedules of exploration and learning rate span the steps of the whole run",
+    "seeds": "the checkpoint holds the original seeds",
+    "loop": "the checkpoint belongs to the original loop",
+    "agent": "the checkpoint belongs to the original agent",
     "if_exists": "a run is resumed in its own folder",
     "out": "a run is resumed in its own folder",
-    "wrappers": "they are part of env_kwargs; give env_kwargs={'wrappers': [...]}",
+    "wrappers": "they are part of env_kwargs; pass env_kwargs={'wrappers': [...]}",
 }
 
 
 def read_options(card: Mapping[str, Any]) -> RunOptions:
-    """The options among the entries of a run's config.json; what an older version did not write has its default.
+    """Read the options in a run's config.json; those that an older version did not write have their defaults.
 
     Raises:
         ConfigError: a value has the wrong type or range.
     """
     names = [field.name for field in dataclasses.fields(RunOptions)]
-    card = {**card.get("handling", {}), **card}  # where older versions kept some of them
+    card = {**card.get("handling", {}), **card}  # older versions wrote some of them there
     values = {name: card[name] for name in names if name in card}
     if (data := values.get("data")) is not None:
         if not (isinstance(data, Mapping) and isinstance(data.get("source"), str) and data["source"]):
-            raise ConfigError(f"data={data!r} is not the card of a data set, with its source, steps and sha256")
+            raise ConfigError(f"data={data!r} does not describe a data set by its source, steps and sha256")
         values["data"] = build(DataCard, data, "entry of data")
     return RunOptions(**values)
 
 
 def change_options(options: RunOptions, given: Mapping[str, Any]) -> tuple[RunOptions, list[str]]:
-    """The options of a run that is resumed with others, and a line for each that differs from before.
+    """Return the options of a resumed run, updated with the `given` ones, and a line for each that differs.
 
     Raises:
-        ConfigError: an option is unknown, cannot change, or has the wrong type or range; all of it in one message.
+        ConfigError: an option is unknown, cannot change, or has the wrong type or range; one message reports
+            everything.
     """
     free = [field.name for field in dataclasses.fields(RunOptions) if field.name not in (*FIXED, "data")]
     problems = [f"`{name}` cannot change on resume: {FIXED[name]}" for name in given if name in FIXED]

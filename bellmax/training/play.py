@@ -1,15 +1,16 @@
-"""NumPy and JAX. Whole episodes of a policy, greedy, in whatever form its environment has."""
+"""NumPy and JAX. Play whole greedy episodes of a policy: in a model, in Gymnasium, or compiled."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import EnvWarning, FloatArray, IntArray, Masked
+from bellmax.agent_config import AgentConfig
+from bellmax.contracts import ArrayDict, EnvWarning, FloatArray, HostObs, IntArray, Masked, Space
 from bellmax.dispatch import in_32_bits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
@@ -20,25 +21,39 @@ from bellmax.training.function_policy import Actor
 from bellmax.training.policy import Policy
 from bellmax.training.policy_values import network_function
 
-STEP_CAP = 2_000  # for worlds without a time limit: a greedy policy may walk in circles for ever
-MOST_STATES = 4_096  # of which a network is asked for all values at once
-SEED_OFFSET = 1_000_000  # evaluation during training never meets a training seed
+if TYPE_CHECKING:
+    from bellmax.contracts import Array
+    from bellmax.envs.functional import World
+
+STEP_CAP = 2_000  # for environments without a time limit: a greedy policy may go in circles forever
+MOST_STATES = 4_096  # up to so many, a network values all states in one call
+SEED_OFFSET = 1_000_000  # training seeds are below, so that evaluation never uses one
+
+
+class Player(Protocol):
+    """Anything that values the actions of n environments, step by step."""
+
+    def begin(self, n: int) -> object:
+        """Return the carry of n environments in which an episode begins."""
+
+    def look_from_zero(self, carry: object, obs: HostObs, /) -> tuple[np.ndarray, object]:
+        """Return (values [n, A], carry) for observations whose integers count from 0."""
 
 
 class Evaluation(NamedTuple):
-    """Undiscounted returns and lengths (environment steps) of all episodes [E]; of several seeds, one after another."""
+    """Undiscounted returns and lengths (environment steps) of all episodes [E], seed after seed."""
 
     returns: FloatArray
     lengths: IntArray
 
     @property
     def mean_return(self) -> float:
-        """NaN where no episode counts."""
+        """The mean return; NaN without episodes."""
         return float(self.returns.mean()) if self.returns.size else float("nan")
 
     @property
     def mean_length(self) -> float:
-        """The same of lengths."""
+        """The mean length; NaN without episodes."""
         return float(self.lengths.mean()) if self.lengths.size else float("nan")
 
     def __repr__(self) -> str:
@@ -52,9 +67,9 @@ class Evaluation(NamedTuple):
 
 
 def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None) -> Evaluation:
-    """Play in the environment itself: a model by its table, else in Gymnasium where it is one, else compiled.
+    """Play in the environment itself: in a model by its table, else in Gymnasium if it is there, else compiled.
 
-    A function plays a compiled world step by step. `stop()`, which may raise, is called now and then.
+    A function plays a compiled environment step by step. `stop()`, which may raise, is called between steps.
     """
     stop()
     if not isinstance(actor, Policy):
@@ -69,12 +84,12 @@ def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[
 
 
 def _is_listed(actor: Policy, mdp: FiniteMDP) -> bool:
-    """Whether the values of all states are at hand, or few enough to ask a network for them at once."""
+    """Whether there is a table of values, or few enough states to compute one."""
     return actor.config_is_tabular or mdp.n_states <= MOST_STATES
 
 
 def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Evaluation:
-    """Play greedily on `q [S, A]` in a model, all episodes side by side: as in `TabulatedEnv`, much faster."""
+    """Play greedily by `q [S, A]` in a model, all episodes side by side: as in `TabulatedEnv`, but much faster."""
     table, generator = successor_table(mdp), np.random.default_rng(seed)
     action = np.argmax(np.where(mdp.allowed, q, -np.inf), axis=1)
     pair = np.arange(mdp.n_states) * mdp.n_actions + action
@@ -97,15 +112,15 @@ def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Ev
 
 
 def play_host(
-    policy: Actor, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None
+    policy: Player, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None
 ) -> Evaluation:
-    """Play in the host world, up to 32 side by side, in rounds of one episode each.
+    """Play in up to 32 host environments side by side, in rounds of one episode each.
 
-    Each round is played to its end: to take the first episodes that end would favor short ones. `stop()`, which may
+    Each round ends with its last episode: using the first episodes that end would favor short ones. `stop()`, which may
     raise, is called before each step.
     """
     worlds = source.open_worlds(min(episodes, 32))
-    worlds.use_masks(if_given=True)  # also a policy that learned without them does what is allowed
+    worlds.use_masks(if_given=True)  # a policy that learned without masks also chooses only allowed actions
     n, cap = worlds.n, source.max_episode_steps or STEP_CAP
     returns: list[float] = []
     lengths: list[int] = []
@@ -117,11 +132,11 @@ def play_host(
             obs, carry = worlds.reset(seed + first), policy.begin(n)
             while playing.any():
                 stop()
-                q, carry = policy.look_from_zero(carry, obs)  # worlds that begin anew are no longer counted
+                q, carry = policy.look_from_zero(carry, obs)  # what follows an episode is not counted
                 step = worlds.step(np.argmax(q, axis=1))
                 total += step.reward * playing
                 length += playing
-                cut = playing & step.begins & ~step.ended  # by a failure that the world is allowed
+                cut = playing & step.begins & ~step.ended  # by a failure that is allowed
                 counted &= ~cut
                 playing &= ~(step.ended | cut | (length >= cap))
                 obs = step.obs
@@ -130,14 +145,14 @@ def play_host(
     finally:
         worlds.close()
     if len(returns) < episodes:
-        what = f"{episodes - len(returns)} of {episodes} episodes of an evaluation were cut short by a failure"
+        what = f"{episodes - len(returns)} of {episodes} evaluation episodes were cut short by a failure"
         warn(f"{source.name}: {what} and do not count", EnvWarning, stacklevel=2)
     return Evaluation(np.array(returns), np.array(lengths, np.int64))
 
 
 @in_32_bits
 def play_compiled(policy: Policy, source: Source, episodes: int, seed: int) -> Evaluation:
-    """Play in the compiled world, all episodes side by side."""
+    """Play in the compiled environment, all episodes side by side."""
     import jax
 
     from bellmax.keys import make_key
@@ -148,8 +163,10 @@ def play_compiled(policy: Policy, source: Source, episodes: int, seed: int) -> E
 
 
 @functools.lru_cache(maxsize=16)
-def compiled_player(compile_: Callable[[], Any], config: Any, space: Any, n_actions: int, episodes: int) -> Any:
-    """`play(arrays, key) -> (returns [E], lengths [E])`, compiled once per world and kind of policy."""
+def compiled_player(
+    compile_: Callable[[], World[Any]], config: AgentConfig, space: Space, n_actions: int, episodes: int
+) -> Callable[[ArrayDict, Array], tuple[Array, Array]]:
+    """Return `play(arrays, key) -> (returns [E], lengths [E])`, compiled once per environment and kind of policy."""
     import jax
     import jax.numpy as jnp
 
@@ -157,8 +174,8 @@ def compiled_player(compile_: Callable[[], Any], config: Any, space: Any, n_acti
     cap = world.max_episode_steps or STEP_CAP
     begin, look = network_function(config, space, n_actions)
 
-    def play(arrays: dict[str, Any], key: Any) -> Any:
-        def step(carry: Any) -> Any:
+    def play(arrays: ArrayDict, key: Array) -> tuple[Array, Array]:
+        def step(carry: tuple[Any, ...]) -> tuple[Any, ...]:
             states, obs, returns, lengths, alive, key, memory = carry
             key, step_key = jax.random.split(key)
             q, memory = look(arrays, memory, obs)
@@ -172,6 +189,7 @@ def compiled_player(compile_: Callable[[], Any], config: Any, space: Any, n_acti
         states, obs = jax.vmap(world.reset)(jax.random.split(reset_key, episodes))
         zeros = jnp.zeros(episodes)
         carry = (states, obs, zeros, zeros.astype(jnp.int32), jnp.ones(episodes, bool), key, begin(episodes))
-        return jax.lax.while_loop(lambda c: c[4].any(), step, carry)[2:4]
+        _, _, returns, lengths, *_ = jax.lax.while_loop(lambda c: c[4].any(), step, carry)
+        return returns, lengths
 
     return jax.jit(play)

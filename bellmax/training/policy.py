@@ -1,4 +1,4 @@
-"""NumPy. What was learned: arrays, and how to act on them."""
+"""NumPy. `Policy`: the arrays that were learned, and how to act by them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.agent_config import AgentConfig
-from bellmax.catalog import is_tabular
-from bellmax.contracts import ConfigError, Masked, RunWarning, Space, counted
+from bellmax.catalog import is_deep, is_tabular
+from bellmax.contracts import ArrayDict, ConfigError, HostObs, Masked, RunWarning, Space, counted
 from bellmax.files import storage
 from bellmax.files.policy_files import PolicyParts, find_policy, read_files, save_policy
 from bellmax.files.saved_parts import agent_of
 from bellmax.names import POLICY, meant
 from bellmax.stderr import warn
-from bellmax.training.policy_values import Look, blank_carry, make_look
+from bellmax.training.policy_values import Batch, Look, blank_carry, make_look
 
 
 @dataclass(frozen=True)
@@ -27,56 +27,56 @@ class Policy:
     """The greedy policy of one seed.
 
     Attributes:
-        world: the name of the world that it was learned in.
-        config: the agent's hyper-parameters.
+        world: the name of the environment in which it learned.
+        config: the agent's hyperparameters.
         space: of one observation.
         n_actions: A.
-        arrays: a table's `q` [S, A] and how often its pairs were updated, `visits` [S, A]; with tiles, of which there
-            are S, also the range `low`, `high` [k] of the observations; or a network's parameters by name.
-        env_kwargs: arguments of the world.
-        coding: how the world counts its actions and observations, if not from 0.
-        from_file: it was read from a file, which may come from anybody.
+        arrays: a table's `q` [S, A] and how often its pairs were updated, `visits` [S, A]; with S tiles, also the range
+            `low`, `high` [k] of the observations; or a network's parameters by name.
+        env_kwargs: arguments of the environment.
+        coding: how the environment counts its actions and observations, if not from 0.
+        from_file: whether it was read from a file, which may come from anybody.
     """
 
     world: str
     config: AgentConfig
     space: Space
     n_actions: int
-    arrays: dict[str, Any]
+    arrays: ArrayDict
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     coding: dict[str, Any] = field(default_factory=dict)
     from_file: bool = field(default=False, compare=False)
 
     @classmethod
     def from_parts(cls, parts: PolicyParts) -> Policy:
-        """A policy as its files have it."""
+        """Return the policy that two files hold."""
         return cls(*parts, from_file=True)
 
-    def q_values(self, obs: Any, mask: Any = None) -> Any:
-        """Action values of one observation [A], or of a batch [B, A]; -inf where an action is not allowed.
+    def q_values(self, obs: object, mask: object = None) -> np.ndarray:
+        """Return the action values of one observation [A], or of a batch [B, A]; -inf where an action is not allowed.
 
-        Observations are as the environment returns them. Value i is that of the environment's action number i, counted
-        from 0, whatever its `start`; of several parts, in the order of `numpy.ndindex`.
-        `mask` says which actions are allowed, [A] or [B, A], as info["action_mask"] does; None: all. A `Masked`
-        observation has its own.
+        Observations are as the environment returns them. Value i belongs to the environment's i-th action, counted from
+        0 for any `start`; actions of several parts are in the order of `numpy.ndindex`.
+        `mask` [A] or [B, A] marks the allowed actions, like info["action_mask"]; None: all. A `Masked` observation has
+        its own mask.
 
         Raises:
-            ConfigError: `obs` has neither the shape of one observation nor that of a batch, or is no state; `mask` has
-                not one flag for each action, or allows none; or the policy has a memory cell, whose values depend on
-                what came before.
+            ConfigError: `obs` has neither the shape of one observation nor that of a batch, or is not a state; `mask`
+                does not have one flag for each action, or allows none; or the policy has a memory cell, so that its
+                values depend on earlier observations.
             NonFiniteError: there is a NaN or an infinity in `obs`.
         """
         if getattr(self.config, "recurrent", "none") != "none":
-            raise ConfigError(f"{self.config.name} remembers: give its carry too, q, carry = policy.look(carry, obs)")
+            raise ConfigError(f"{self.config.name} has a memory cell: use q, carry = policy.look(carry, obs)")
         return self.look(None, obs, mask)[0]
 
-    def act(self, obs: Any, mask: Any = None) -> Any:
-        """The greedy action of one observation, or actions [B] of a batch; lowest index among equals.
+    def act(self, obs: object, mask: object = None) -> Any:
+        """Return the greedy action of one observation, or actions [B] of a batch; the lowest index among equals.
 
         Observations are as the environment returns them, actions as its `step` accepts them, with its `start` and
-        dtype: int where that is Discrete from 0. The first call prepares the network, which costs up to seconds; one
-        observation then costs tens of microseconds.
-        `mask` as in `q_values`; a policy that learned with masks warns once where there is none. Raises: as `q_values`.
+        dtype: an int if they are Discrete from 0. The first call prepares the network, which may take seconds; after
+        that, one observation takes tens of microseconds.
+        `mask` as in `q_values`; a policy that learned with masks warns once if there is none. Raises: as `q_values`.
         """
         if mask is None and isinstance(self.space, Masked) and not isinstance(obs, Masked):
             self._remark_mask()
@@ -88,32 +88,36 @@ class Policy:
         if not self.__dict__.setdefault("_remarked", False):
             self.__dict__["_remarked"] = True
             what = "this policy learned with masks, and without one it may choose an action that is not allowed"
-            warn(f"{self.world}: {what}; give act(obs, mask=info['action_mask'])", RunWarning, stacklevel=3)
+            warn(f"{self.world}: {what}; write act(obs, mask=info['action_mask'])", RunWarning, stacklevel=3)
 
-    def begin(self, n: int) -> Any:
-        """What `look` wants for n environments in which an episode begins: of a memory cell, else ()."""
-        return () if self.config_is_tabular else blank_carry(self.config, self.space, self.n_actions, n)
+    def begin(self, n: int) -> object:
+        """Return the carry for `look` of n environments in which an episode begins; () without a memory cell."""
+        return blank_carry(self.config, self.space, self.n_actions, n) if is_deep(self.config) else ()
 
-    def look(self, carry: Any, obs: Any, mask: Any = None) -> tuple[Any, Any]:
-        """(action values, carry) of a batch of n observations, one step after another; without a memory cell, of any.
+    def look(self, carry: object, obs: object, mask: object = None) -> tuple[np.ndarray, object]:
+        """Return (action values, carry) for the next observations of n environments.
 
-        `obs` and `mask` as in `q_values`. Raises: as `q_values`.
+        Without a memory cell, `carry` has no effect and may be None. `obs` and `mask` as in `q_values`. Raises: as
+        `q_values`.
         """
         if isinstance(obs, Masked):
-            obs, mask = obs.obs, obs.mask if mask is None else mask
+            mask = obs.mask if mask is None else mask
+            obs = obs.obs
         if "observation_starts" not in self.coding:
             return self.look_from_zero(carry, obs, mask)
-        with contextlib.suppress(TypeError, ValueError, LookupError, ConfigError):  # what is wrong is said below
+        with contextlib.suppress(TypeError, ValueError, LookupError, ConfigError):  # an error is reported below
             obs = spaces.from_native(spaces.visible(self.space), obs, self.coding)
         try:
             return self.look_from_zero(carry, obs, mask)
         except ConfigError as error:
             raise ConfigError(f"{error}, counted from the start of the environment's space") from None
 
-    def look_from_zero(self, carry: Any, obs: Any, mask: Any = None) -> tuple[Any, Any]:
-        """`look` for observations whose integers count from 0, as a HostWorld has them."""
+    def look_from_zero(self, carry: object, obs: object, mask: object = None) -> tuple[np.ndarray, object]:
+        """Do the same as `look` for observations whose integers count from 0, as a HostWorld returns them."""
         if isinstance(obs, Masked):
-            obs, mask = obs.obs, obs.mask if mask is None else mask
+            mask = obs.mask if mask is None else mask
+            obs = obs.obs
+        batch: Batch
         batch, single = spaces.read(spaces.visible(self.space), obs)
         n = len(spaces.leaf_arrays(batch)[0])
         allowed = None if mask is None else spaces.read_mask(mask, n, self.n_actions)
@@ -126,25 +130,25 @@ class Policy:
 
     @functools.cached_property
     def _look(self) -> Look:
-        """Prepared at the first call, which therefore costs up to seconds; `arrays` are not to be changed after it."""
+        """Prepared at the first call, which may take seconds; changing `arrays` afterwards has no effect."""
         return make_look(self.config, self.space, self.n_actions, self.arrays)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}  # without what was prepared
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # without `_look`
 
     def owned(self) -> Policy:
-        """The same with arrays of its own, where they are views of a table that learns on."""
+        """Return the same policy with copies of its arrays, if they are views of a table that is still learning."""
         if not self.config_is_tabular or self.arrays["q"].base is None:
             return self
         return replace(self, arrays={name: np.array(array) for name, array in self.arrays.items()})
 
     @property
     def config_is_tabular(self) -> bool:
-        """Whether it is a table."""
+        """Whether it has a table, or tile-coded weights."""
         return is_tabular(self.config)
 
-    def table(self) -> Any:
-        """Q of every state [S, A], where observations are made of integers; row i is that of observation i of `states`.
+    def table(self) -> np.ndarray:
+        """Return Q of every state [S, A], if observations consist of integers; row i is of observation i of `states`.
 
         Raises:
             ConfigError: there are real numbers in the observations.
@@ -152,9 +156,9 @@ class Policy:
         return self.look_from_zero(None, self._all_states())[0]
 
     def states(self) -> Any:
-        """All observations, where they are made of integers, as one batch [S, ...] in the order of `table`.
+        """Return all observations, if they consist of integers, as one batch [S, ...] in the order of `table`.
 
-        Integers are as the environment counts them; parts are tuples, and dictionaries where they have names.
+        Integers are as the environment counts them; parts are tuples, or dictionaries if they have names.
 
         Raises:
             ConfigError: there are real numbers in the observations.
@@ -162,13 +166,14 @@ class Policy:
         seen = spaces.visible(self.space)
         return spaces.named(seen, spaces.from_zero(seen, self._all_states(), self.coding))
 
-    def _all_states(self) -> Any:
+    def _all_states(self) -> HostObs:
         from bellmax.tabular.cells import states_of
 
-        return states_of(self.space)
+        states: HostObs = states_of(self.space)
+        return states
 
     def card(self) -> dict[str, Any]:
-        """All but the arrays, as JSON: the same at every save of a run."""
+        """Return everything except the arrays, as JSON."""
         return {
             "format": storage.FORMAT,
             "world": self.world,
@@ -183,18 +188,18 @@ class Policy:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `path`.safetensors, with a hash over both files, and `path`.json; `bellmax.load_policy` reads them.
 
-        `path` may end in either suffix, and its folder is made if there is none.
+        `path` may end in either suffix, and its folder is created if it does not exist.
 
         Raises:
-            ConfigError: `path` is not one, or `env_kwargs` cannot be saved as JSON.
-            ResourceError: the disk refuses.
+            ConfigError: `path` is not a path, or `env_kwargs` cannot be saved as JSON.
+            ResourceError: a file cannot be written.
         """
         save_policy(path, self.card(), self.arrays)
 
     if not TYPE_CHECKING:  # a type checker knows the names
 
         def __getattr__(self, name: str) -> Any:
-            """Only for names that there are not."""
+            """Raise an error with the nearest name."""
             message = f"a policy has no attribute {name!r}"
             raise AttributeError(
                 message if name.startswith("_") else message + meant(name, [*dir(type(self)), *vars(self)], POLICY)
@@ -209,7 +214,7 @@ class Policy:
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
-    """Read a policy that `Policy.save` wrote, or one of a run's folder `policies`; either suffix may be left out.
+    """Read a policy that `Policy.save` or a run wrote; either suffix may be left out.
 
     Raises:
         ConfigError: there is no policy of this name.

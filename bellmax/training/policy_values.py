@@ -1,36 +1,47 @@
-"""NumPy and JAX. From a batch of observations to action values: by a table, by tiles, by a network."""
+"""NumPy and JAX. Compute action values from a batch of observations: by a table, by tiles, or by a network."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from bellmax import spaces
-from bellmax.catalog import is_tabular
-from bellmax.contracts import Masked, Space
+from bellmax.agent_config import AgentConfig
+from bellmax.catalog import is_deep, is_tabular
+from bellmax.contracts import ArrayDict, BoolArray, HostObs, Masked, Space
 from bellmax.dispatch import in_32_bits, near
 
-Look = Callable[[Any, Any], tuple[Any, Any]]
+if TYPE_CHECKING:
+    from bellmax.contracts import Array, Obs
+    from bellmax.deep.config import DeepConfig
+    from bellmax.deep.state import Carry
+    from bellmax.tabular.agent import TabularConfig
+
+Batch: TypeAlias = "HostObs | Masked[HostObs, BoolArray]"  # observations [n, ...]
+Look: TypeAlias = Callable[[object, Batch], tuple[np.ndarray, object]]
+OnArrays: TypeAlias = Callable[..., np.ndarray]  # a function from arrays to an array
 
 
-def make_look(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any]) -> Look:
-    """`look(carry, batch) -> (q [n, A] of NumPy, carry)` of one policy; each part is prepared when it is first used."""
+def make_look(config: AgentConfig, space: Space, n_actions: int, arrays: ArrayDict) -> Look:
+    """Return `look(carry, batch) -> (q [n, A] of NumPy, carry)` of one policy; its parts are prepared at first use."""
     if is_tabular(config):
         return _table(config, space, n_actions, arrays)
-    one = functools.cache(lambda: _dense(config, space, n_actions, arrays) or several())
-    several = functools.cache(lambda: _network(config, space, n_actions, arrays))
+    assert is_deep(config)  # noqa: S101 - there are two families
+    network = config
+    one = functools.cache(lambda: _dense(network, space, n_actions, arrays) or several())
+    several = functools.cache(lambda: _network(network, space, n_actions, arrays))
 
-    def look(carry: Any, batch: Any) -> tuple[Any, Any]:
+    def look(carry: object, batch: Batch) -> tuple[np.ndarray, object]:
         n = len(spaces.leaf_arrays(batch)[0])
         return (one() if n == 1 else several())(carry, batch)
 
     return look
 
 
-def _table(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any]) -> Look:
+def _table(config: TabularConfig, space: Space, n_actions: int, arrays: ArrayDict) -> Look:
     q = arrays["q"]
     if "low" not in arrays:
         return lambda carry, batch: (q[batch], carry)
@@ -42,13 +53,13 @@ def _table(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any])
 
 
 @in_32_bits
-def _network(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any]) -> Look:
-    """Any network, by JAX; its parameters are on the device from now on."""
+def _network(config: DeepConfig, space: Space, n_actions: int, arrays: ArrayDict) -> Look:
+    """Any network, by JAX; its parameters are copied to the device once."""
     function = network_function(config, space, n_actions)[1]
     parameters = near(dict(arrays))
 
     @in_32_bits
-    def look(carry: Any, batch: Any) -> tuple[Any, Any]:
+    def look(carry: object, batch: Batch) -> tuple[np.ndarray, object]:
         carry = blank_carry(config, space, n_actions, len(spaces.leaf_arrays(batch)[0])) if carry is None else carry
         q, carry = function(parameters, carry, batch)
         return np.asarray(q), carry
@@ -57,11 +68,11 @@ def _network(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any
 
 
 @in_32_bits
-def _dense(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any]) -> Look | None:
-    """A network of dense layers for one observation, by NumPy; None where it is another one.
+def _dense(config: DeepConfig, space: Space, n_actions: int, arrays: ArrayDict) -> Look | None:
+    """A network of dense layers for one observation, by NumPy; None for any other network.
 
-    What its first layer sees of an observation and what its output means are the network's and the agent's own
-    functions, called by JAX where they do anything: they are small enough for XLA to run them at once.
+    Functions of the network before its first layer, and of the agent after its output, run in JAX if they do anything:
+    they are small, so that XLA runs them at once.
     """
     from bellmax.deep.building import module_shapes
     from bellmax.deep.method import mask_of
@@ -80,23 +91,28 @@ def _dense(config: Any, space: Space, n_actions: int, arrays: Mapping[str, Any])
     function = quietly(function)
     if isinstance(space, Masked):
         judge = called(lambda x, mask: values(x, mask_of(Masked((), mask))), output, np.ones(n_actions, np.bool_))
-        return lambda carry, batch: (judge(function(see(batch.obs)), batch.mask), carry)
+
+        def look(carry: object, batch: Batch) -> tuple[np.ndarray, object]:
+            assert isinstance(batch, Masked)  # noqa: S101 - as the space is
+            return judge(function(see(batch.obs)), batch.mask), carry
+
+        return look
     read = called(lambda x: values(x, None), output)
     return lambda carry, batch: (read(function(see(batch))), carry)
 
 
-def quietly(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Without NumPy's warnings of numbers that are not finite: what an observation is, is the caller's matter."""
+def quietly(function: OnArrays) -> OnArrays:
+    """Return `function` without NumPy's warnings about numbers that are not finite."""
 
-    def call(x: Any) -> Any:
+    def call(x: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             return function(x)
 
     return call
 
 
-def called(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
-    """`function` over a leading axis, from NumPy to NumPy; what only gives back what it is given is left out."""
+def called(function: Callable[..., Array], *example: np.ndarray) -> OnArrays:
+    """Return a JAX `function` over a leading axis, from NumPy to NumPy; an identity is left out."""
     import jax
 
     program = jax.make_jaxpr(function)(*example).jaxpr
@@ -108,12 +124,15 @@ def called(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
 
 @functools.lru_cache(maxsize=16)
 @in_32_bits
-def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`begin(n) -> carry [n]` and `look(arrays, carry, batch) -> (q [n, A], carry)`, once for each kind of policy."""
+def network_function(
+    config: AgentConfig, space: Space, n_actions: int
+) -> tuple[Callable[[int], Any], Callable[..., tuple[Any, Any]]]:
+    """Return `begin(n) -> carry [n]` and `look(arrays, carry, batch) -> (q [n, A], carry)`, compiled once per kind."""
     import jax
 
     if is_tabular(config):
         return lambda n: (), jax.jit(lambda arrays, carry, batch: (arrays["q"][batch], carry))
+    assert is_deep(config)  # noqa: S101 - there are two families
 
     from bellmax.deep.building import build
     from bellmax.deep.state import policy_state
@@ -124,18 +143,22 @@ def network_function(config: Any, space: Space, n_actions: int) -> tuple[Callabl
     blank = built.module(built.fresh(make_key(0)))
 
     def begin(n: int) -> Any:
-        return jax.vmap(agent.begin, (0, None))(jax.random.split(make_key(0), n), 0.0)
+        rank: Any = 0.0
+        return jax.vmap(agent.begin, (0, None))(jax.random.split(make_key(0), n), rank)
 
-    def look(arrays: dict[str, Any], carry: Any, batch: Any) -> Any:
-        return jax.vmap(agent.q_values, (None, 0, 0))(policy_state(built.pack(from_named(blank, arrays))), carry, batch)
+    def look(arrays: ArrayDict, carry: Carry, batch: Obs) -> tuple[Any, Any]:
+        state = policy_state(built.pack(from_named(blank, arrays)))
+        q, after = jax.vmap(agent.q_values, (None, 0, 0))(state, carry, batch)
+        return q, after
 
     return begin, jax.jit(look)
 
 
 @functools.lru_cache(maxsize=16)
 @in_32_bits
-def blank_carry(config: Any, space: Space, n_actions: int, n: int) -> Any:
-    """The carry [n] at the start of an episode; not to be called while JAX traces."""
+def blank_carry(config: DeepConfig, space: Space, n_actions: int, n: int) -> object:
+    """Return the carry [n] at the start of an episode; not to be called while JAX traces."""
     import jax
 
-    return near(jax.jit(network_function(config, space, n_actions)[0], static_argnums=0)(n))
+    carry: object = near(jax.jit(network_function(config, space, n_actions)[0], static_argnums=0)(n))
+    return carry

@@ -1,4 +1,4 @@
-"""Plain Python. What a run says while it works: a bar in a terminal, plain lines elsewhere, nothing if unwanted."""
+"""Plain Python. Show the progress of a run: a bar in a terminal, lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ QUIET_SECONDS = 2.0  # anything shorter needs no progress
 LINE_SECONDS = 10.0  # between plain lines
 
 
-class Report(Protocol):
-    """`report(done, words)`: environment steps done over all seeds, and a few words on how it goes.
-
-    What is reported as `compiling`, as well, does not count for the speed.
-    """
+class ProgressReport(Protocol):
+    """A function that shows how far a run is."""
 
     def __call__(self, done: int, words: str = "", *, compiling: bool = False) -> None:
-        """Say it."""
+        """Show the environment steps `done` over all seeds, and a few `words`.
+
+        A report while programs are `compiling` does not count for the speed.
+        """
 
 
 class Speed:
-    """Steps (or another unit) per second, from the first report that holds nothing but steps."""
+    """Steps (or another unit) per second, measured from the first report without compiling."""
 
     def __init__(self, total: int, unit: str = "steps") -> None:
         self.total, self.unit = total, unit
         self._begin: tuple[float, int] | None = None
 
     def words(self, done: int, *, compiling: bool) -> tuple[str, str]:
-        """(speed, time left) in words, as far as they are known."""
+        """Return (speed, time left) in words, as far as they are known."""
         now = time.monotonic()
         if compiling or self._begin is None:
             self._begin = now, done
@@ -43,8 +43,8 @@ class Speed:
 
 
 @contextmanager
-def progress(total: int, title: str, wanted: bool | None, unit: str = "steps") -> Iterator[Report]:
-    """Report `total` environment steps, or another `unit`; `wanted` None: only if standard error is a terminal."""
+def progress(total: int, title: str, wanted: bool | None, unit: str = "steps") -> Iterator[ProgressReport]:
+    """Show the progress of `total` environment steps (or another `unit`); None: if standard error is a terminal."""
     terminal = is_terminal()
     if wanted is False or (wanted is None and not terminal):
         yield lambda done, words="", *, compiling=False: None
@@ -56,7 +56,7 @@ def progress(total: int, title: str, wanted: bool | None, unit: str = "steps") -
 
 
 @contextmanager
-def _bar(total: int, title: str, unit: str) -> Iterator[Report]:
+def _bar(total: int, title: str, unit: str) -> Iterator[ProgressReport]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
@@ -77,17 +77,17 @@ def _bar(total: int, title: str, unit: str) -> Iterator[Report]:
         yield report
 
 
-def _lines(total: int, title: str, unit: str) -> Report:
+def _lines(total: int, title: str, unit: str) -> ProgressReport:
     begin = time.monotonic()
     last = begin + QUIET_SECONDS - LINE_SECONDS
     speed = Speed(total, unit)
 
     def report(done: int, words: str = "", *, compiling: bool = False) -> None:
         nonlocal last
-        now, told = time.monotonic(), speed.words(done, compiling=compiling)
-        known = bool(told[1]) or now - begin >= LINE_SECONDS  # that it compiles is said if that takes long
+        now, (fast, left) = time.monotonic(), speed.words(done, compiling=compiling)
+        known = bool(left) or now - begin >= LINE_SECONDS  # compiling is reported only if it takes long
         if known and now - last >= LINE_SECONDS and done < total:
             last = now
-            say(", ".join(filter(None, (f"{title}: {done / total:4.0%}", *told, words))))
+            say(", ".join(filter(None, (f"{title}: {done / total:4.0%}", fast, left, words))))
 
     return report

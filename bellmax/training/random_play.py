@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import BellmaxError, FloatArray, Masked
+from bellmax.contracts import BellmaxError, FloatArray, HostObs, Masked
 from bellmax.mdp.model import FiniteMDP
 from bellmax.sources import Source
 from bellmax.training.compiled_as_host import opened
 from bellmax.training.exact import policy_return
 from bellmax.training.play import STEP_CAP, play_host
 
-SECONDS = 3.0  # random play of a slow environment stops here, and counts as not known
+SECONDS = 3.0  # random play in a slow environment stops here, and its score is then NaN
 SIDE_BY_SIDE = 32
 
 
-class Chance(NamedTuple):
-    """Random play: its mean return, the standard error of that, and the share of episodes at the cut-off.
+class RandomScore(NamedTuple):
+    """Random play: its mean return, the standard error of that, and the share of episodes at the step limit.
 
-    `spread` is the standard deviation of one return, and `unmeasured` why the score is NaN.
+    `spread` is the standard deviation of one return, and `unmeasured` the reason why the score is NaN.
     """
 
     score: float = math.nan
@@ -33,28 +33,26 @@ class Chance(NamedTuple):
 
 
 class _TooSlow(Exception):
-    """Random play takes longer than it is worth."""
+    """Random play takes too long."""
 
 
 class RandomPlayer:
-    """Plays allowed actions, each with the same chance, until its time is over."""
-
-    config = None
+    """Plays allowed actions uniformly at random, until its time is over."""
 
     def __init__(self, n_actions: int, seed: int) -> None:
         self._n, self._random = n_actions, np.random.default_rng(seed)
         self._end = time.monotonic() + SECONDS
 
-    def begin(self, n: int) -> Any:
-        """It remembers nothing."""
+    def begin(self, n: int) -> object:
+        """Return an empty carry: random play has no memory."""
         del n
         return ()
 
-    def look_from_zero(self, carry: Any, obs: Any) -> tuple[Any, Any]:
-        """Random values [n, A], -inf where an action is not allowed."""
+    def look_from_zero(self, carry: object, obs: HostObs) -> tuple[np.ndarray, object]:
+        """Return random values [n, A], -inf where an action is not allowed."""
         if time.monotonic() > self._end:
             raise _TooSlow
-        first = obs
+        first: Any = obs
         while isinstance(first, tuple) and not isinstance(first, Masked):
             first = first[0]
         n = len(first.mask if isinstance(first, Masked) else first)
@@ -62,14 +60,14 @@ class RandomPlayer:
         return (np.where(first.mask, values, -np.inf) if isinstance(first, Masked) else values), carry
 
 
-def play_randomly(source: Source, episodes: int, seed: int, *, exactly: bool, gamma: float) -> Chance:
-    """The score of random actions: by the table where scores are exact, else of as many episodes, in bounded time."""
+def play_randomly(source: Source, episodes: int, seed: int, *, exactly: bool, gamma: float) -> RandomScore:
+    """Score random actions: by the table where scores are exact, else by as many episodes, in limited time."""
     if exactly and source.mdp is not None:
-        return Chance(policy_return(source.mdp, uniform_policy(source.mdp), gamma))
+        return RandomScore(policy_return(source.mdp, uniform_policy(source.mdp), gamma))
     if source.fixed is not None or not episodes:
-        return Chance()
+        return RandomScore()
     source = source if source.open is not None else opened(source)
-    player: Any = RandomPlayer(source.n_actions, seed)
+    player = RandomPlayer(source.n_actions, seed)
     begin = time.monotonic()
     try:
         played = play_host(player, source, min(episodes, SIDE_BY_SIDE), seed)
@@ -77,16 +75,16 @@ def play_randomly(source: Source, episodes: int, seed: int, *, exactly: bool, ga
             more = play_host(player, source, episodes - SIDE_BY_SIDE, seed + SIDE_BY_SIDE)
             played = type(played)(*(np.concatenate(pair) for pair in zip(played, more, strict=True)))
     except _TooSlow:
-        return Chance(unmeasured="slow environment or busy machine")
+        return RandomScore(unmeasured="slow environment or busy machine")
     except BellmaxError:
-        return Chance()
+        return RandomScore()
     spread = float(played.returns.std())
     error = spread / math.sqrt(max(played.returns.size, 1))
     cutoff = source.max_episode_steps or STEP_CAP
-    return Chance(played.mean_return, error, float((played.lengths >= cutoff).mean()), spread)
+    return RandomScore(played.mean_return, error, float((played.lengths >= cutoff).mean()), spread)
 
 
 def uniform_policy(mdp: FiniteMDP) -> FloatArray:
-    """[S, A] probabilities of allowed actions, all the same."""
+    """Return probabilities [S, A] that are equal for all allowed actions of a state."""
     allowed = np.asarray(mdp.allowed, np.float64)
     return np.asarray(allowed / np.maximum(allowed.sum(axis=1, keepdims=True), 1.0))

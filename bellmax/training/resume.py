@@ -1,4 +1,4 @@
-"""NumPy. `resume`: a stopped run from its last checkpoint to its end."""
+"""NumPy. `resume`: continue a stopped run from its last checkpoint and finish it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
 from bellmax.loops import choosing
 from bellmax.loops.loop import Loop
-from bellmax.loops.masking import as_asked
+from bellmax.loops.masking import masked_as_asked
 from bellmax.loops.parts import check_step
 from bellmax.sources import Source
 from bellmax.stderr import voices
@@ -28,34 +28,34 @@ from bellmax.training.trainer import Trainer
 
 def resume(
     folder: str | os.PathLike[str],
-    world: Any = None,
+    world: object = None,
     *,
     env_kwargs: Mapping[str, Any] | None = None,
-    data: Any = None,
+    data: object = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
-    **options: Any,
+    **options: object,
 ) -> Run:
     """Resume a stopped run from its last checkpoint and finish it, with its original options.
 
-    A compiled run ends in the same bits as if it had not been stopped. A Gymnasium environment cannot be put back into
-    the middle of an episode, so there a run goes on with new episodes, of a seed that training has not used.
+    A compiled run ends with the same bits as if it had not been stopped. A Gymnasium environment cannot be restored in
+    the middle of an episode: it starts new episodes, from a seed that training has not used.
 
     Args:
         folder: of the run.
-        world: needed where the run was given an object and not a name, or a name that imports a module.
-        env_kwargs: merged over the saved ones, and saved in their place; a saved one that imports, writes or opens a
-            window is needed again.
-        data: needed where they were not a file, or are now in another place.
+        world: needed if the run was given an object and not a name, or a name that imports a module.
+        env_kwargs: replace the saved ones one by one, and are saved; a saved one that imports, writes or opens a window
+            must be passed again.
+        data: needed if they were not a file, or have moved.
         progress: as for `train`.
-        say: called with each line for people, also with what differs from before.
-        **options: of `train`, in place of the saved ones: eval_episodes, final_episodes, keep_experience, workers,
+        say: called with each line of output, also with what differs from before.
+        **options: of `train`; they replace the saved ones: eval_episodes, final_episodes, keep_experience, workers,
             env_timeout, env_restarts, on_nonfinite and strict. The others cannot change.
 
     Raises:
-        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; its data are others now; or
-            an option cannot change, or not to this.
-        CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or world.
+        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; its data have changed; or
+            an option cannot change, or has an invalid value.
+        CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or environment.
         UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
     """
     say_line, _ = voices(say)
@@ -72,7 +72,7 @@ def resume(
     step, groups = checkpoint.load_groups(folder_of(run))
     check_step(step, run.steps, groups)
     run.drop_after(step)
-    ended = step == run.steps and not groups  # all is learned, and what is left is to evaluate
+    ended = step == run.steps and not groups  # only the final evaluation is missing
     if ended:
         check_ended(run, differing)
         saved_runs.read_experience(run)
@@ -88,7 +88,7 @@ def resume(
 
 
 def load_stopped(folder: str | os.PathLike[str]) -> Run:
-    """The run in a folder, which has a checkpoint to go on from.
+    """Read a run that can be resumed from its checkpoint.
 
     Raises:
         ConfigError: there is no run, it has ended, or it has no checkpoint yet.
@@ -106,37 +106,37 @@ def load_stopped(folder: str | os.PathLike[str]) -> Run:
 
 
 def folder_of(run: Run) -> Path:
-    """Where a saved run is."""
+    """Return the folder of a saved run."""
     assert run.folder is not None  # noqa: S101 - it was loaded from there
     return run.folder
 
 
 def find_source(
-    run: Run, world: Any, env_kwargs: Mapping[str, Any] | None, options: RunOptions, say: Callable[[str], None]
+    run: Run, world: object, env_kwargs: Mapping[str, Any] | None, options: RunOptions, say: Callable[[str], None]
 ) -> Source:
-    """The environment of a run that is resumed with these options; `say` is called with what differs from before."""
+    """Return the environment of a resumed run; `say` is called with a line on what differs from before."""
     handling = options.handling
     source = find_saved_world(world, env_kwargs, run.world, run.env_kwargs, handling=handling, say=say)
     if handling != Handling():
         check_handled(source, run.loop)
-    return as_asked(run.config, source, run.loop)[0]
+    return masked_as_asked(run.config, source, run.loop)[0]
 
 
 def check_ended(run: Run, differing: Sequence[str]) -> None:
-    """Refuse to resume a run after its last step where its policies are missing, or were to be others.
+    """Check a run that has taken its last step: only its final evaluation is missing.
 
     Raises:
-        CorruptCheckpoint: they do not reach its last step.
-        ConfigError: an option would have mattered before.
+        CorruptCheckpoint: its policies or its history are incomplete.
+        ConfigError: a changed option would have had an effect only earlier.
     """
     if not run.policies or run.history.step[-1:] != [run.steps]:
-        raise CorruptCheckpoint(f"{run.folder}: the checkpoint says that all is learned, the history does not")
+        raise CorruptCheckpoint(f"{run.folder}: the checkpoint is of the last step, but the history ends before it")
     if late := [line for line in differing if line.startswith("keep_experience=True")]:
-        raise ConfigError(f"{late[0]}: too late, the run has learned to its end and its replay buffer is gone")
+        raise ConfigError(f"{late[0]}: too late, training has ended and the replay buffer is lost")
 
 
-def loop_to_resume(run: Run, source: Source, data: Any) -> Loop:
-    """The loop of a run that is resumed."""
+def loop_to_resume(run: Run, source: Source, data: object) -> Loop:
+    """Return the loop of a resumed run."""
     about = run.options.data
     if about is None:
         if data is not None:
@@ -150,22 +150,20 @@ def loop_to_resume(run: Run, source: Source, data: Any) -> Loop:
     if given.sha256() != about.sha256:
         raise ConfigError(
             f"data {name_of(where)!r} ({given.steps:,} steps) are not those that the run began with "
-            f"({about.steps:,} steps); give them as data"
+            f"({about.steps:,} steps); pass those as data"
         )
-    config = choosing.prepare_for_data(
-        run.config, source, given
-    )  # the same again, or what a world given anew does not fit
+    config = choosing.prepare_for_data(run.config, source, given)  # raises if another environment does not fit
     return choosing.make_data_loop(config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=len(run.seeds))
 
 
 def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:
-    """Run to the end; if it stops before, say where things are."""
+    """Run to the end; if it stops before, say what is saved and how to resume."""
     run = trainer.run
     try:
         trainer.go(progress)
     except (BellmaxError, KeyboardInterrupt):
         if run.folder is not None and run.policies:
-            say(f"stopped; what was learned before is saved in {run.folder}")
+            say(f"stopped; everything learned so far is saved in {run.folder}")
             if (run.folder / checkpoint.MANIFEST).is_file():
                 again = options_to_repeat(run.world, run.env_kwargs, run.config)
                 say(f"next: bellmax resume {shlex.quote(str(run.folder))}{again}")

@@ -1,11 +1,11 @@
-"""NumPy. `Run`: what was asked for and what came out of it."""
+"""NumPy. `Run`: the arguments and the results of a training run."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,11 +24,16 @@ from bellmax.training.play import Evaluation
 from bellmax.training.policy import Policy
 from bellmax.training.verdict import Verdict, judge
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from bellmax.sources import Source
+
 
 class StepsToOptimal(NamedTuple):
-    """When each seed's greedy policy became optimal for good: `steps` [seeds] (environment steps), inf for never.
+    """The step from which on each seed's greedy policy stays optimal: `steps` [seeds], inf if it never does.
 
-    `median` over seeds, and its 95 % bootstrap interval (NaN with fewer than 5 seeds); inf counts as the largest.
+    `median` over seeds, and its 95 % bootstrap interval (NaN with fewer than 5 seeds); inf is the largest value.
     """
 
     steps: FloatArray
@@ -42,21 +47,21 @@ class Run:
     """What `train` returns and `load` reads back.
 
     Attributes:
-        world, agent, config, steps, seeds, loop: what was asked for; `loop` is "compiled" or "host".
-            `steps` counts environment steps, with data gradient steps, and episodes where the run's length was given in
-            episodes; so does `history["step"]`, beside which "time/total_timesteps" has environment steps.
-        options: how it goes, see `RunOptions`.
+        config, steps, seeds, loop, env_kwargs, world: the arguments of `train`; `loop` is "compiled" or "host".
+            `steps` counts environment steps; in a run with data gradient steps, and in one of so many episodes these.
+            So does `history["step"]`, beside which "time/total_timesteps" has environment steps.
+        options: the other arguments, see `RunOptions`.
         history: columns over the records, see `History`.
         policies: {"final": [...], "best": [...]}, one Policy per seed.
         evaluations: of the final policies, one Evaluation per seed.
-        scores: one number per seed: the exact expected return of the final greedy policy where the world has a
+        scores: one number per seed: the exact expected return of the final greedy policy if the environment has a
             table and a time limit, else the mean return of its evaluation; without evaluation its exact value.
         episodes: the first training episodes of each seed, one Episodes per seed; see `keep_episodes` of `train`.
-        visits: [T, seeds, S, A] int64, how often each pair had been updated at each record; None for a network, or
-            where these would be more than 10^7 numbers (the last are then still in the policies' arrays).
-        experience: with `keep_experience`, what the replay memory of each seed held at the end, one Dataset per seed;
-            `load` leaves it in its files.
-        folder: where it is saved, or None.
+        visits: [T, seeds, S, A] int64, how often each pair was updated until each record; None for a network, or if
+            these are more than 10^7 numbers (the policies' arrays have the last ones).
+        experience: with `keep_experience`, the content of the replay buffer of each seed at the end, one Dataset per
+            seed; `load` leaves it in its files.
+        folder: of its files, or None.
     """
 
     world: str
@@ -74,7 +79,7 @@ class Run:
     visits: IntArray | None = None
     experience: list[Dataset] = field(default_factory=list)
     folder: Path | None = None
-    _source: Any = field(default=None, init=False, compare=False)  # where it was trained, to play random actions in
+    _source: Source | None = field(default=None, init=False, compare=False)  # for random play in `verdict`
     _verdict: Verdict | None = field(default=None, init=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,7 +87,7 @@ class Run:
 
     @property
     def unit(self) -> str:
-        """What `steps` and `history["step"]` count: "steps", with data "gradient steps", or "episodes"."""
+        """The unit of `steps` and `history["step"]`: "steps", with data "gradient steps", or "episodes"."""
         if self.options.episodes is not None:
             return "episodes"
         return "steps" if self.options.data is None else "gradient steps"
@@ -96,22 +101,22 @@ class Run:
             (
                 f"Run({self.config.name} on {self.world}: {done}{self.steps:,} {self.unit}, {n} seed{'s' * (n > 1)}, "
                 f"{self.loop} loop)",
-                f"  scores: {scores}{more}" if self.scores else "  not ended: no scores yet",
+                f"  scores: {scores}{more}" if self.scores else "  has not ended: no scores yet",
                 f"  history: {len(self.history)} records of {len(self.history.columns)} columns; policies: "
                 f"{', '.join(self.policies) or 'none yet'}",
                 f"  folder: {self.folder or 'not saved'}",
             )
         )
 
-    def to_pandas(self) -> Any:
-        """The history as a pandas DataFrame, one row for each seed and record. Raises as `History.to_pandas`."""
+    def to_pandas(self) -> DataFrame:
+        """Return the history as a pandas DataFrame; see `History.to_pandas`."""
         return self.history.to_pandas()
 
     def summary(self) -> Summary:
-        """IQM and mean of `scores` over seeds, each with its 95 % bootstrap interval; NaN below 5 seeds.
+        """Return the IQM and mean of `scores` over seeds, with 95 % bootstrap intervals (NaN below 5 seeds).
 
         Raises:
-            ConfigError: the run has not ended, so that there are no scores.
+            ConfigError: the run has not ended and has no scores.
         """
         if not self.scores:
             done = max(int(self.history.step[-1]) if self.history.step else 0, self._saved_step())
@@ -120,7 +125,7 @@ class Run:
         return summarize(np.array(self.scores))
 
     def _saved_step(self) -> int:
-        """Where its checkpoint stands, which may be later than the last record; 0 without one."""
+        """The step of its checkpoint, which may be later than the last record; 0 without one."""
         with contextlib.suppress(BellmaxError, OSError):
             if self.folder is not None and isinstance(card := read_json(self.folder / MANIFEST), dict):
                 step = card.get("step")
@@ -128,10 +133,10 @@ class Run:
         return 0
 
     def verdict(self) -> Verdict:
-        """The scores beside that of random play and of the best policy, and what is plainly wrong, with what to do.
+        """Compare the scores with random play and with the best policy, and say what is clearly wrong.
 
         Random actions are played in the same environment, as many episodes as the final policies played but for at most
-        about 3 s, or valued exactly where the scores are; a loaded run opens its environment again for that.
+        about 3 s, or valued exactly if the scores are exact; a loaded run creates its environment again for that.
 
         Raises:
             ConfigError: the run has not ended.
@@ -147,10 +152,10 @@ class Run:
         return self._verdict
 
     def policy(self, seed: int = 0, which: str = "final") -> Policy:
-        """The policy of one of the run's seeds: "final", or "best" by the evaluations during training.
+        """Return the policy of one seed: "final", or "best" by the evaluations during training.
 
         Raises:
-            ConfigError: the run has no such seed or no such policy.
+            ConfigError: the run does not have this seed or this policy.
         """
         if seed not in self.seeds or which not in self.policies:
             seeds = f"{self.seeds[:20]}{' and more' * (len(self.seeds) > 20)}"
@@ -158,20 +163,20 @@ class Run:
         return self.policies[which][self.seeds.index(seed)]
 
     def steps_to_optimal(self) -> StepsToOptimal:
-        """The first record from which on each seed's greedy policy stays exactly optimal to the end of the run.
+        """Return the first record from which on each seed's greedy policy stays exactly optimal until the end.
 
         Raises:
             ConfigError: the run was not compared with an exact answer.
         """
         if "exact/is_optimal" not in self.history.columns:
-            raise ConfigError(f"no exact answer was known for {self.world} with gamma={self.config.gamma}")
+            raise ConfigError(f"there was no exact answer for {self.world} with gamma={self.config.gamma}")
         optimal = self.history["exact/is_optimal"] == 1.0
         lasting = np.logical_and.accumulate(optimal[:, ::-1], axis=1)[:, ::-1]
         steps = np.where(lasting.any(axis=1), self.history["step"][lasting.argmax(axis=1)], np.inf)
         return StepsToOptimal(steps, float(np.median(steps)), *bootstrap_interval(steps, np.median))
 
     def drop_after(self, step: int) -> None:
-        """Forget the records later than `step`, and the visits and episodes that came after it."""
+        """Remove the records, visits and episodes after `step`."""
         self.history.drop_after(step)
         if self.visits is not None:
             self.visits = self.visits[: len(self.history)]

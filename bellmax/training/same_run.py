@@ -1,4 +1,4 @@
-"""Plain Python. Whether the run in a folder is the one that was asked for, and which of its options differ."""
+"""Plain Python. Compare the run in a folder with the one that `train` is asked for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bellmax.training.saved_runs import load
 
 
 def find_differences(asked: Run, saved: Run) -> list[str]:
-    """A line for each thing in which a saved run differs from the one that was asked for and that cannot change."""
+    """Return a line for each difference between two runs that resuming cannot change."""
     pairs: list[tuple[str, Any, Any]] = [
         (name, getattr(asked, name), getattr(saved, name)) for name in ("world", "steps", "seeds", "loop")
     ]
-    pairs.append(("env_kwargs", json.loads(json.dumps(asked.env_kwargs)), saved.env_kwargs))  # a tuple comes as a list
+    pairs.append(("env_kwargs", json.loads(json.dumps(asked.env_kwargs)), saved.env_kwargs))  # tuples become lists
     agents = agent_of(asked.config)["agent"], agent_of(saved.config)["agent"]
     pairs.append(("agent", *agents))
     if agents[0] == agents[1]:
@@ -30,7 +30,7 @@ def find_differences(asked: Run, saved: Run) -> list[str]:
 
 
 def changed_options(asked: Run, saved: Run) -> dict[str, Any]:
-    """The options that differ and that a run may be resumed with."""
+    """Return the options that differ and that a resumed run can have."""
     pairs = _unlike(asdict(asked.options), asdict(saved.options))
     return {name: mine for name, mine, _ in pairs if name not in (*FIXED, "data")}
 
@@ -40,12 +40,12 @@ def _unlike(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[st
 
 
 def read_same(asked: Run, folder: Path) -> Run:
-    """The run in `folder`, which is the one that was asked for.
+    """Read the run in `folder` and check that it is the one that is asked for.
 
     Raises:
-        ConfigError: there is no run, or it is another one; the message says in what.
+        ConfigError: there is no run, or it differs; the message says in what.
     """
     saved = load(folder)
     if differing := find_differences(asked, saved):
-        raise ConfigError(f"the run in {folder} is another one: {'; '.join(differing)}; name another folder")
+        raise ConfigError(f"the run in {folder} is another one: {'; '.join(differing)}; choose another folder")
     return saved

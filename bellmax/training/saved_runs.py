@@ -1,4 +1,4 @@
-"""Plain Python. A `Run` and its folder: `files/run_files.py` says what lies in it."""
+"""Plain Python. Write a `Run` to its folder and read it; `files/run_files.py` lists the files."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from bellmax.training.policy import Policy
 from bellmax.training.run import Run
 
 
-def open_folder(run: Run) -> None:
-    """Make the folder and write what is known before the first step.
+def make_folder_of(run: Run) -> None:
+    """Create the folder of a run and write what is known before the first step.
 
     Raises:
-        ConfigError: it exists already or cannot be written.
+        ConfigError: it exists already or cannot be written to.
     """
     run_files.make_run_folder(_folder(run), _card(run), run.history.to_csv())
 
 
 def write_config(run: Run) -> None:
-    """What was asked for, as `load` reads it back."""
+    """Write the arguments of a run, which `load` reads."""
     run_files.write_card(_folder(run), _card(run))
 
 
@@ -50,10 +50,10 @@ def _card(run: Run) -> dict[str, Any]:
     }
 
 
-def save(run: Run) -> None:
-    """All as it is now; each file is the old one or the new one, never a torn one.
+def save_run(run: Run) -> None:
+    """Write the present state of a run; each file is the old one or the new one, never incomplete.
 
-    The history comes last, so that there is never less of anything else than it tells of.
+    The history comes last: the other files always have everything that it has.
     """
     folder = _folder(run)
     storage.inner_folder(folder / "policies")
@@ -68,13 +68,13 @@ def save(run: Run) -> None:
 
 
 def save_experience(run: Run) -> None:
-    """Write what the replay memory of each seed holds, if that was asked for."""
+    """Write the experience of each seed, if the run has it."""
     for seed, data in zip(run.seeds, run.experience, strict=bool(run.experience)):
         data.save(storage.inner_folder(_folder(run) / "experience") / f"seed-{seed}.safetensors")
 
 
 def read_experience(run: Run) -> None:
-    """Read what `save_experience` wrote.
+    """Read the experience that `save_experience` wrote.
 
     Raises:
         CorruptCheckpoint: a file is missing or damaged.
@@ -88,7 +88,7 @@ def read_experience(run: Run) -> None:
 
 
 def save_result(run: Run) -> None:
-    """Write the result, the mark of a run that ended."""
+    """Write the result, which marks a run that has ended."""
     storage.write_json(
         _folder(run) / "result.json",
         {
@@ -100,12 +100,12 @@ def save_result(run: Run) -> None:
 
 
 def load(folder: str | os.PathLike[str]) -> Run:
-    """Read a run back from its folder, also one that did not end.
+    """Read a run from its folder, also one that has not ended.
 
     Raises:
         ConfigError: there is no run in this folder.
-        CorruptCheckpoint: a file of it is missing or damaged.
-        IncompatibleCheckpoint, UnsafeFile: it is of an agent or network of your own whose module is not imported.
+        CorruptCheckpoint: a file is missing or damaged.
+        IncompatibleCheckpoint, UnsafeFile: the module of its agent or network, which is your own, is not imported.
     """
     path = path_of("folder", folder)
     card = run_files.read_card(path)
@@ -122,7 +122,7 @@ def load(folder: str | os.PathLike[str]) -> Run:
         run.visits = run_files.read_visits(path, len(run.seeds))
         run.drop_after(run.history.step[-1] if len(run.history) else 0)
     except (*storage.MALFORMED, OSError, ConfigError) as error:
-        raise CorruptCheckpoint(f"{path} does not hold a whole run: {error!r}") from error
+        raise CorruptCheckpoint(f"{path} does not hold a complete run: {error!r}") from error
     for which in ("final", "best"):
         parts = run_files.read_policies(path, which, run.seeds, expected=len(run.history) > 0)
         if parts:

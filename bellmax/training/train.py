@@ -1,4 +1,4 @@
-"""NumPy. `train`: N seeds of one agent in one environment, from a request to a run."""
+"""NumPy. `train`: train N seeds of one agent in one environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bellmax.stderr import voices
 from bellmax.training import saved_runs
 from bellmax.training.history import History
 from bellmax.training.options import RunOptions
-from bellmax.training.request import Plan, Request, check, choose
+from bellmax.training.request import Request, RunPlan, check, choose
 from bellmax.training.resume import finish, resume
 from bellmax.training.run import Run
 from bellmax.training.same_run import changed_options, read_same
@@ -25,9 +25,9 @@ from bellmax.training.trainer import Trainer
 
 
 def train(
-    world: Any,
+    world: object,
     agent: str | type[AgentConfig] | AgentConfig,
-    *misplaced: Any,
+    *misplaced: object,
     steps: int | None = None,
     episodes: int | None = None,
     seeds: int | Sequence[int] = 1,
@@ -39,9 +39,9 @@ def train(
     eval_episodes: int = 10,
     final_episodes: int = 100,
     keep_episodes: int = 2_000_000,
-    data: Any = None,
+    data: object = None,
     keep_experience: bool = False,
-    wrappers: Sequence[Any] = (),
+    wrappers: Sequence[object] = (),
     workers: int = 0,
     env_timeout: float = 60.0,
     env_restarts: int = 0,
@@ -56,47 +56,49 @@ def train(
     """Train `agent` in `world` for `steps` environment steps on each seed.
 
     Args:
-        world: a Gymnasium id, a name of the gallery, a FiniteMDP, a compiled World, an environment or its factory.
+        world: a Gymnasium id, a name from the gallery, a FiniteMDP, a compiled World, an environment or its factory.
         agent: a name such as "dqn" in any case and spelling, a class such as `DQN`, or a config such as
-            `DQN(double=True)`, which is used as it stands: without the settings that suit a known world.
-        *misplaced: refused, with what to write.
+            `DQN(double=True)`, which is used unchanged: without the settings that suit a known environment.
+        *misplaced: an error, which says what to write.
         steps: environment steps per seed, by default 100,000, rounded down to whole rounds of the agent.
-        episodes: episodes per seed in place of steps, for agents with a table. Records and schedules then go by
+        episodes: episodes per seed instead of steps, for agents with a table. Records and schedules then count
             episodes; seeds end at different steps.
         seeds: how many (0, 1, ...), or which.
         out: folder for the run's files. None saves nothing.
-        if_exists: what to do if `out` exists: "error"; "number": take the first free of out-2, out-3, ...; "resume":
-            finish the run in it, which must be the same; "replace": remove that run's own files first.
-        loop: "compiled", "host" (through Gymnasium), or "auto": compiled where it exists.
-        env_kwargs: keyword arguments of a world given by name.
-        records: how often to log and evaluate over the run.
-        eval_episodes: greedy episodes per seed at each record, 0 for none; a world with a table is evaluated exactly.
+        if_exists: what to do if `out` exists: "error"; "number": use the first free name of out-2, out-3, ...;
+            "resume": finish the run in it, which must be the same; "replace": remove that run's own files first.
+        loop: "compiled", "host" (through Gymnasium), or "auto": compiled if possible.
+        env_kwargs: keyword arguments of an environment given by name.
+        records: how many times to log and evaluate during the run.
+        eval_episodes: greedy episodes per seed at each record, 0 for none; an environment with a table is evaluated
+            exactly.
         final_episodes: greedy episodes per seed at the end, 0 for none.
-        keep_episodes: how many training episodes to keep in `run.episodes`, an equal share for each seed, its first
-            ones; 16 bytes each.
-        data: learn from this and step no world but to evaluate; `steps` are then gradient steps. A Dataset, a file or
-            folder that holds one (that of a run with `keep_experience`), or "minari:NAME".
-        keep_experience: keep what the replay memory of each seed holds at the end, as `run.experience`, and in the
-            run's folder, from which `data` reads it; rewards as they were learned from, scaled and clipped.
-        wrappers: around the environment, from the innermost: names of Gymnasium's, such as "FlattenObservation",
-            {"name": "FrameStackObservation", "stack_size": 4} with arguments, or "module:Class" of anybody's.
-        workers: processes in which the environments of a seed are stepped, side by side; 0: in this one.
+        keep_episodes: how many training episodes to store in `run.episodes`: the first ones of each seed, an equal
+            number for each; 16 bytes each.
+        data: learn from this data set, and use the environment only to evaluate; `steps` are then gradient steps. A
+            Dataset, its file, the folder of a run with `keep_experience`, or "minari:NAME".
+        keep_experience: store the content of the replay buffer of each seed at the end, as `run.experience` and in the
+            run's folder, from which `data` reads it; rewards are as learned from, scaled and clipped.
+        wrappers: of the environment, the innermost first: names from Gymnasium, such as "FlattenObservation",
+            {"name": "FrameStackObservation", "stack_size": 4} with arguments, or "module:Class" of any other.
+        workers: processes that step the environments of a seed side by side; 0: in this process.
         env_timeout: seconds after which a worker that does not answer is stopped.
-        env_restarts: how many environments in all may be recreated after they raised, died or hung; what they were
-            in the middle of is left out.
-        on_nonfinite: what a NaN or an infinity from the environment does: "raise" stops the run, "truncate_episode"
+        env_restarts: how many environments in total may be recreated after they raised, died or hung; their incomplete
+            episodes are left out.
+        on_nonfinite: what to do at a NaN or an infinity from the environment: "raise" stops the run, "truncate_episode"
             ends the episode before that step, "skip" leaves the step out.
-        strict: stop, too, where an observation is outside its Box; by default that is only remarked.
+        strict: stop also at an observation outside its Box; by default that is a warning.
         vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator.
         options: `RunOptions(records=5, workers=4)`, or those of another run, instead of the keywords of these names. A
-            keyword can change a field that has its default there; a keyword that is at its own default changes nothing.
+            keyword can change a field that has its default there; a keyword at its own default changes nothing.
         progress: show it; by default only if standard error is a terminal.
-        say: called with each line for people; without it, settings that have no effect are a `RunWarning`.
+        say: called with each line of output; without it, settings that have no effect are a `RunWarning`.
         **hyper_parameters: of an agent given by name.
 
     Raises:
-        ConfigError: anything asked for is unknown or out of range; all of it in one message, before the first step.
-        EnvContractError, EnvCrashed, NonFiniteError: the environment failed; what was learned before is saved.
+        ConfigError: arguments are unknown, out of range or incompatible; one message reports all of them, before the
+            first step.
+        EnvContractError, EnvCrashed, NonFiniteError: the environment failed; everything learned before is saved.
     """
     check_call("train", "steps", misplaced, {}, {}, "two arguments without a name, the environment and the agent")
     say_line, remark = voices(say)
@@ -120,7 +122,7 @@ def train(
         if if_exists == "resume" and is_taken(plan.folder):
             saved = read_same(run, plan.folder)
             if saved.scores:
-                say_line(f"the run in {plan.folder} has ended and is loaded as it is")
+                say_line(f"the run in {plan.folder} has ended and is loaded")
                 return saved
             if (plan.folder / checkpoint.MANIFEST).is_file():
                 changes = changed_options(run, saved)
@@ -128,16 +130,16 @@ def train(
                     plan.folder, world, env_kwargs=plan.env_kwargs, data=data, progress=progress, say=say, **changes
                 )
             say_line(f"the run in {plan.folder} stopped before its first checkpoint; it starts again")
-        open_folder(run, if_exists)
+        prepare_folder(run, if_exists)
     announce(plan, run, say_line, remark)
     return finish(Trainer(run, plan.source, engine), progress, say_line)
 
 
-def loop_to_start(plan: Plan) -> Loop:
-    """The loop of a run that starts.
+def loop_to_start(plan: RunPlan) -> Loop:
+    """Return the loop of a new run.
 
     Raises:
-        ConfigError, ResourceError: the agent cannot learn in this environment, or would not fit in memory.
+        ConfigError, ResourceError: the agent cannot learn in this environment, or does not fit in memory.
     """
     parts = plan.config, plan.source, plan.kind, plan.steps
     n, vmap = len(plan.seeds), plan.options.vmap
@@ -146,11 +148,11 @@ def loop_to_start(plan: Plan) -> Loop:
     return choosing.make_loop(*parts, vmap, n_seeds=n, episodes=plan.options.episodes is not None)
 
 
-def open_folder(run: Run, if_exists: str) -> None:
-    """Make the folder of a run that starts, after what stood in its place.
+def prepare_folder(run: Run, if_exists: str) -> None:
+    """Create the folder of a new run; if it exists, choose another name or remove the run in it.
 
     Raises:
-        ConfigError, UnsafeFile: what stands there is not to be removed, or the folder cannot be made.
+        ConfigError, UnsafeFile: the old run cannot be removed, or the folder cannot be created.
     """
     folder = run.folder
     if folder is not None and is_taken(folder):
@@ -158,11 +160,11 @@ def open_folder(run: Run, if_exists: str) -> None:
             remove_run(folder)
         elif if_exists == "number":
             run.folder = numbered(folder)
-    saved_runs.open_folder(run)
+    saved_runs.make_folder_of(run)
 
 
-def announce(plan: Plan, run: Run, say: Callable[[str], None], remark: Callable[[str], None]) -> None:
-    """Say what is trained, and what of it may not be what was meant."""
+def announce(plan: RunPlan, run: Run, say: Callable[[str], None], remark: Callable[[str], None]) -> None:
+    """Say what is trained, and warn about settings that may be unintended."""
     config, source, offline = plan.config, plan.source, plan.data is not None
     how = "" if offline else f", {plan.kind} loop"
     seeds = counted(len(plan.seeds), "seed")
@@ -171,8 +173,8 @@ def announce(plan: Plan, run: Run, say: Callable[[str], None], remark: Callable[
         remark(idle)
     if source.reward_wrappers and plan.kind == "host":
         remark(
-            f"rewards pass through {', '.join(source.reward_wrappers)}: returns and scores are in its rewards, not in "
-            "the environment's own; reward_scale and reward_clip change what is learned from and leave scores alone"
+            f"{', '.join(source.reward_wrappers)} changes the rewards: returns and scores are in these rewards, not in "
+            "the environment's own; reward_scale and reward_clip change only the rewards that the agent learns from"
         )
     for note in source.notes:
         if note not in plan.why:

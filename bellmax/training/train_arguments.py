@@ -1,10 +1,10 @@
-"""Plain Python. What `train` was asked for beside agent and environment, checked before the first step."""
+"""Plain Python. Check the arguments of `train` other than agent and environment, before the first step."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import integer, is_integer, keywords
@@ -15,52 +15,58 @@ from bellmax.literals import whole
 from bellmax.sources import Source
 from bellmax.training.play import SEED_OFFSET
 
+T = TypeVar("T")
 
-def read_length(steps: Any, episodes: Any, config: AgentConfig | None, *, with_data: bool) -> int:
-    """The run's length: steps, or episodes where those are given.
+
+def read_length(steps: object, episodes: object, config: AgentConfig | None, *, with_data: bool) -> int:
+    """Return the run's length: `steps`, or `episodes` if those are given.
 
     Raises:
-        ConfigError: it is not a positive integer; or both are given, or episodes where they do not go.
+        ConfigError: it is not a positive integer; or both are given, or episodes for an agent that cannot use them.
     """
     if episodes is None:
         return integer("steps", 100_000 if steps is None else steps)
     if steps is not None:
-        raise ConfigError(f"give steps={steps!r} or episodes={episodes!r}, not both")
+        raise ConfigError(f"pass steps={steps!r} or episodes={episodes!r}, not both")
     if with_data:
-        raise ConfigError(f"a run with data has gradient steps and no episodes: give steps, not episodes={episodes!r}")
+        raise ConfigError(f"a run with data has gradient steps and no episodes: pass steps, not episodes={episodes!r}")
     if config is not None and not is_tabular(config):
         raise ConfigError(
-            f"episodes={episodes!r}: {config.name} explores, learns and copies its target network by steps, and "
-            "episodes become longer as it learns; give steps, such as steps=100_000"
+            f"episodes={episodes!r}: the schedules and the target network of {config.name} count steps, and episodes "
+            "become longer as it learns; pass steps, such as steps=100_000"
         )
     return integer("episodes", episodes)
 
 
-def check_seeds(seeds: Any) -> list[int]:
-    """A list of different non-negative integers."""
-    given, seeds = seeds, whole(seeds)
-    if is_integer(seeds):
-        seeds = range(min(seeds, SEED_OFFSET + 1))
-    several = isinstance(seeds, Iterable) and not isinstance(seeds, str | Mapping)
-    listed = [whole(seed) for seed in seeds] if several else []
+def check_seeds(seeds: object) -> list[int]:
+    """Return `seeds` as a list of different non-negative integers.
+
+    Raises:
+        ConfigError: they are something else.
+    """
+    read: Any = whole(seeds)
+    if is_integer(read):
+        read = range(min(read, SEED_OFFSET + 1))
+    several = isinstance(read, Iterable) and not isinstance(read, str | Mapping)
+    listed = [whole(seed) for seed in read] if several else []
     good = [seed for seed in listed if is_integer(seed) and 0 <= seed < SEED_OFFSET]
     if not listed or len(set(good)) < len(listed):
         raise ConfigError(
-            f"`seeds` must be how many seeds (1 or more), or different integers from 0 to 999999; got {given!r}"
+            f"`seeds` must be how many seeds (1 or more), or different integers from 0 to 999999; got {seeds!r}"
         )
     return good
 
 
-def with_wrappers(env_kwargs: Mapping[str, Any] | None, wrappers: Any) -> dict[str, Any]:
-    """Arguments of an environment with its wrappers among them, a list.
+def with_wrappers(env_kwargs: Mapping[str, Any] | None, wrappers: object) -> dict[str, Any]:
+    """Return the arguments of an environment with its wrappers among them, as a list.
 
     Raises:
-        ConfigError: they are given twice, or are not wrappers.
+        ConfigError: wrappers are given twice, or are not wrappers.
     """
     kwargs = keywords("env_kwargs", env_kwargs)
     if wrappers and kwargs.get("wrappers"):
-        raise ConfigError("wrappers are given twice; give wrappers=..., or env_kwargs={'wrappers': ...}, not both")
-    given = wrappers or kwargs.get("wrappers")
+        raise ConfigError("wrappers are given twice; pass wrappers=..., or env_kwargs={'wrappers': ...}, not both")
+    given: Any = wrappers or kwargs.get("wrappers")
     if given:
         normal_wrappers(given)
         kwargs["wrappers"] = [given] if isinstance(given, str | Mapping) else list(given)
@@ -68,23 +74,23 @@ def with_wrappers(env_kwargs: Mapping[str, Any] | None, wrappers: Any) -> dict[s
 
 
 def check_saved(env_kwargs: Mapping[str, Any]) -> None:
-    """Refuse arguments of an environment that would not come back from a run's folder as they are.
+    """Check that the arguments of an environment can be saved and read without change.
 
     Raises:
-        ConfigError: a value is not JSON's, or a key of a dictionary is not a string.
+        ConfigError: a value is not valid in JSON, or a key of a dictionary is not a string.
     """
     try:
         json.dumps(env_kwargs)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"env_kwargs cannot be saved: {error}; give a factory as world instead") from error
+        raise ConfigError(f"env_kwargs cannot be saved: {error}; pass a factory as environment instead") from error
     parts: list[Any] = [env_kwargs]
     while parts:
         part = parts.pop()
         if isinstance(part, Mapping):
             if odd := [key for key in part if not isinstance(key, str)]:
                 raise ConfigError(
-                    f"env_kwargs cannot be saved: the key {odd[0]!r} would come back as a string; give a factory as "
-                    "world instead"
+                    f"env_kwargs cannot be saved: the key {odd[0]!r} would become a string; pass a factory as "
+                    "environment instead"
                 )
             parts += part.values()
         elif isinstance(part, list | tuple):
@@ -92,29 +98,37 @@ def check_saved(env_kwargs: Mapping[str, Any]) -> None:
 
 
 def check_handled(source: Source, loop: str) -> None:
-    """Refuse to say how an environment of Gymnasium is run where none is."""
+    """Check that an environment can have the options that only Gymnasium environments have.
+
+    Raises:
+        ConfigError: it is compiled.
+    """
     if loop == "compiled" or source.work is None:
         raise ConfigError(
-            "workers, env_timeout, env_restarts, on_nonfinite and strict go with environments of Gymnasium and "
+            "workers, env_timeout, env_restarts, on_nonfinite and strict need a Gymnasium environment and "
             f"loop='host'; {source.name} is compiled"
         )
 
 
 def check_kept(config: AgentConfig | None, keep_experience: bool, *, offline_run: bool) -> None:
-    """Refuse to keep experience where there is none."""
+    """Check that a run has experience to store, if that is asked for.
+
+    Raises:
+        ConfigError: it has none, or none from which data could be read again.
+    """
     if keep_experience and offline_run:
-        raise ConfigError("keep_experience keeps what was stepped, and a run with data steps nothing")
+        raise ConfigError("keep_experience stores environment steps, and a run with data takes none")
     if keep_experience and config and not hasattr(config, "buffer_size"):
         raise ConfigError(
-            f"keep_experience keeps a replay memory, and {config.name} has none; use dqn, or another, or record what a "
-            "policy does with bx.collect(run.policy(), steps=...)"
+            f"keep_experience stores the replay buffer, and {config.name} does not have one; use an agent such as dqn, "
+            "or record the steps of a policy with bx.collect(run.policy(), steps=...)"
         )
     if keep_experience and config and config.gamma == 0:
-        raise ConfigError("keep_experience tells ends by their discount, which is always 0 with gamma=0")
+        raise ConfigError("keep_experience needs gamma above 0: with 0, every stored step looks terminated")
 
 
-def attempt(problems: list[str], action: Callable[[], Any]) -> Any:
-    """The action's result, or None and its complaint."""
+def attempt(problems: list[str], action: Callable[[], T]) -> T | None:
+    """Return the action's result; if it raises a ConfigError, add the message to `problems` and return None."""
     try:
         return action()
     except ConfigError as error:

@@ -23,12 +23,13 @@ from bellmax.loops.stopping import Pause, Pool, check_asked, never, stop_at_a_go
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
 from bellmax.training import saved_runs
-from bellmax.training.divergence import Scale, check_divergence, check_finite, clipping
+from bellmax.training.divergence import ValueScale, check_divergence, check_finite, clipping
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.history import chunk_columns
 from bellmax.training.kept_records import KeptRecords
 from bellmax.training.policy import Policy
+from bellmax.training.progress import ProgressReport
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.run import Run
 
@@ -55,7 +56,7 @@ class Trainer:
         self.n_records = -(-run.steps // self.chunk) if loop else len(run.history)
         self.kept = KeptRecords(run, self.n_records)
         self.clipped = False
-        self.best, self.scale = np.full(len(run.seeds), -math.inf), Scale.of(len(run.seeds))
+        self.best, self.scale = np.full(len(run.seeds), -math.inf), ValueScale.of(len(run.seeds))
         self.states: list[Any] = []
         self.clocks = [begin for _ in self.groups]
         self.parts = [[nothing() for _ in seeds] for seeds in self.groups]
@@ -87,7 +88,7 @@ class Trainer:
         finally:
             self.pool.shutdown(wait=patient, cancel_futures=True)
 
-    def train(self, loop: Loop, report: Any) -> None:
+    def train(self, loop: Loop, report: ProgressReport) -> None:
         """All records, then the experience and a checkpoint of the end; on failure save what there is."""
         try:
             self.begin(loop)
@@ -130,7 +131,7 @@ class Trainer:
         for state in begun:
             self.states.append(state)
 
-    def reach(self, loop: Loop, until: int, report: Any) -> None:
+    def reach(self, loop: Loop, until: int, report: ProgressReport) -> None:
         """Bring all groups to the step `until`; a chunk that is long is saved in its middle."""
         while min(self.clocks) < until:
             pause, begun = Pause(self.asked, self.due if self.run.folder is not None else math.inf), sum(self.clocks)
@@ -165,7 +166,7 @@ class Trainer:
         self.clocks[g] = t
         self.parts[g] = [join(old, new) for old, new in zip(self.parts[g], parts, strict=True)]
 
-    def record(self, loop: Loop, report: Any) -> None:
+    def record(self, loop: Loop, report: ProgressReport) -> None:
         """Log, evaluate, report and save: all groups have reached the same step."""
         run, t = self.run, self.clocks[0]
         before = run.history.step[-1] if len(run.history) else 0
@@ -214,7 +215,7 @@ class Trainer:
         assert self.run.folder is not None  # noqa: S101 - the caller has looked
         begin = time.monotonic()
         self.kept.gather()
-        saved_runs.save(self.run)
+        saved_runs.save_run(self.run)
         scales = np.stack(self.scale, axis=1)
         groups = [
             {**loop.dump(state), **to_own(clock, parts, [scales[self.run.seeds.index(seed)] for seed in seeds])}
@@ -228,7 +229,7 @@ class Trainer:
         """All that was learned, and a checkpoint without states: what is left is to evaluate."""
         self.kept.gather()
         if self.run.folder is not None:
-            saved_runs.save(self.run)
+            saved_runs.save_run(self.run)
             saved_runs.save_experience(self.run)
             checkpoint.save_groups(self.run.folder, self.run.steps, [])
 
@@ -262,7 +263,7 @@ class Trainer:
                 self.save(loop)
             elif run.policies:
                 self.kept.gather()
-                saved_runs.save(run)
+                saved_runs.save_run(run)
         except BellmaxError as error:
             say(f"what was learned since the last checkpoint could not be saved: {error}")
 

@@ -1,6 +1,6 @@
-"""NumPy. What a run's numbers say at its end, in words: beside random play, beside its best, and what is plainly wrong.
+"""NumPy. Judge the numbers of a run at its end: compare them with random play and its best policy, and find problems.
 
-Judgments stand here alone, on plain numbers; where those come from is in random_play.py.
+All judgments are in this file and use only numbers, which `facts.py` collects.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ import numpy as np
 
 from bellmax.contracts import BoolArray, FloatArray
 
-HALF = 0.5  # of the way from random play to a better score: what is lost by more than this is lost plainly
-SURE = 3.0  # standard errors of both sides, which a difference must exceed
-ALIKE = 1.0  # standard errors within which a score counts as that of random play
-LARGE_RATE = 0.1  # learning rates above are the first suspect
+HALF = 0.5  # of the way from random play to a better score: losing more than this is a clear loss
+SURE = 3.0  # standard errors of both sides that a difference must exceed
+ALIKE = 1.0  # standard errors within which a score equals that of random play
+LARGE_RATE = 0.1  # a learning rate above this is the first suspect
 CLIPPED = 0.5  # share of targets outside the atoms
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of each seed [seeds]; NaN what is not.
+    """The numbers of each seed [seeds]; NaN if unknown.
 
     Attributes:
         final: the scores of the final policies.
-        error: their standard errors, 0 where they are exact; episodes: how many each was played, 0 where exact.
-        at_cutoff: the share of final episodes that ran into the time limit, or the cut-off of evaluations.
-        cutoff: that many steps; limited: whether it is the environment's own limit.
-        optimal: whether the final policy is known to be the best there is, or not to be; NaN: not known.
-        ends: whether episodes are known to end by themselves somewhere.
-        graded, best, best_step: the last and the best evaluation during training, and when that was.
-        graded_error: standard error of one such evaluation, 0 where exact; evaluations: how many there were, each of
-            eval_episodes, 0 where exact.
-        training, training_error: mean return of the last training episodes; NaN where `final` is discounted.
+        error: their standard errors, 0 if exact; episodes: how many each policy played, 0 if exact.
+        at_cutoff: the share of final episodes that reached the time limit, or the step limit of evaluations.
+        cutoff: that limit (steps); limited: whether it is the environment's own.
+        optimal: 1 if the final policy is optimal, 0 if it is not.
+        ends: whether the environment is known to have terminal states.
+        graded, best, best_step: the last and the best evaluation during training, and the step of the best.
+        graded_error: standard error of one such evaluation, 0 if exact; evaluations: how many there were, each of
+            eval_episodes, 0 if exact.
+        training, training_error: mean return of the last training episodes; NaN if `final` is discounted.
         random, random_error: of random play, a number; random_at_cutoff as above; unmeasured: why it is NaN.
-        floor: of random play on the scale of `graded` and `best`, which may be discounted; discounted: whether it is.
+        floor: of random play in the units of `graded` and `best`; discounted: whether those are discounted.
         averaged: whether the policies are averages of parameters.
         clipped: the share of targets outside the atoms.
-        offline: whether it learned from data, and could not explore; learning_rate: at its begin.
+        offline: whether it learned from data, without exploring; learning_rate: its initial value.
     """
 
     final: FloatArray
@@ -71,11 +71,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Scores beside each other, means over seeds (NaN: not known), and a remark for all that is plainly wrong.
+    """Mean scores over seeds (NaN: unknown), and a remark on each clear problem.
 
-    `best` is of the best evaluation in training. Where that was an exact `discounted` value, `random_value` and
+    `best` is the best evaluation during training. If it is an exact `discounted` value, `random_value` and
     `final_value` are the values to compare it with (else None), and `random` and `final` are undiscounted returns.
-    `best_of` says of how many episodes it is, and `unmeasured` why nothing is known of random play.
+    `best_of` says how many episodes it is from, and `unmeasured` why there is no score of random play.
     """
 
     random: float
@@ -105,9 +105,9 @@ class Verdict:
 
 
 def judge(facts: Facts) -> Verdict:
-    """The verdict on a run; a remark names how many seeds it is about, what to look at and what to do.
+    """Return the verdict on a run; a remark says what is wrong, for how many seeds, and what to do.
 
-    A seed has one diagnosis, the first that fits: the advice of two may contradict each other.
+    A seed has one diagnosis, the first that applies: two could give contradictory advice.
     """
     free = np.ones(facts.final.size, np.bool_)
     remarks = []
@@ -137,7 +137,7 @@ def judge(facts: Facts) -> Verdict:
 
 
 def _best_of(facts: Facts) -> str:
-    """Of how many episodes the best and the final score are; nothing where they are exact."""
+    """How many episodes the best and the final score are from; "" if they are exact."""
     if not facts.eval_episodes or not facts.episodes:
         return ""
     highest = f"the highest of {facts.evaluations:,} evaluations" if facts.evaluations > 1 else "1 evaluation"
@@ -151,34 +151,34 @@ def _episodes(n: int) -> str:
 def _say_not_better(facts: Facts, which: BoolArray) -> str:
     if facts.offline:
         return (
-            f"no better than random play{_of(which)}: train longer, or give data that hold better play; the train/ "
-            "columns of the history say whether anything is learned"
+            f"no better than random play{_of(which)}: train longer, or use data from a better policy; the train/ "
+            "columns of the history show whether anything is learned"
         )
     return (
-        f"no better than random play{_of(which)}: train longer or explore more; `bellmax check-env` looks at the "
-        "environment, and the train/ columns of the history say whether anything is learned"
+        f"no better than random play{_of(which)}: train longer or explore more; `bellmax check-env` checks the "
+        "environment, and the train/ columns of the history show whether anything is learned"
     )
 
 
 def _say_stuck(facts: Facts, which: BoolArray) -> str:
-    kind = "the time limit" if facts.limited else "the cut-off of an evaluation"
+    kind = "the time limit" if facts.limited else "the step limit of an evaluation"
     advice = "train longer, or explore longer (exploration_fraction, exploration_final_eps)"
     if facts.offline:
-        advice = "train longer, or give data that hold better play"
+        advice = "train longer, or use data from a better policy"
     if facts.learning_rate > LARGE_RATE:
-        advice = f"give a smaller learning_rate first (it is {facts.learning_rate:.4g}), then {advice}"
+        advice = f"try a smaller learning_rate first (it is {facts.learning_rate:.4g}), then {advice}"
     return (
-        f"every final episode ran into {kind}, {facts.cutoff:,} steps{_of(which)}: the policy goes in circles or "
+        f"every final episode reached {kind}, {facts.cutoff:,} steps{_of(which)}: the policy goes in circles or "
         f"stands still; {advice}"
     )
 
 
 def _say_lost(facts: Facts, which: BoolArray) -> str:
-    cause = "exploring gets it out of where the greedy policy stays; give a smaller exploration_final_eps"
+    cause = "exploration leaves states in which the greedy policy stays; use a smaller exploration_final_eps"
     if facts.averaged:
         cause = "the averaged parameters may be worse than the network itself; compare weight_averaging=False"
     return (
-        f"training was good and the evaluation is not{_of(which)}: {_mean(facts.training, which):.4g} with "
+        f"good in training but not in evaluation{_of(which)}: {_mean(facts.training, which):.4g} with "
         f"exploration, {_mean(facts.final, which):.4g} without: {cause}, or train longer"
     )
 
@@ -188,13 +188,13 @@ def _say_fallen(facts: Facts, which: BoolArray) -> str:
     return (
         f"the final policy is far below the best one{_of(which)}: {low:.4g}{' (it never ends)' * math.isinf(low)}, and "
         f"{_mean(facts.best, which):.4g} at step {_mean(facts.best_step, which):,.0f}: use policy(seed, 'best') "
-        "or `bellmax eval --which best`, and a smaller learning_rate or learning_rate_schedule=linear"
+        "or `bellmax eval --which best`, and try a smaller learning_rate or learning_rate_schedule=linear"
     )
 
 
 def _say_clipped(facts: Facts, which: BoolArray) -> str:
     return (
-        f"{np.nanmax(facts.clipped):.0%} of the targets were outside the atoms{_of(which)}: give "
+        f"{np.nanmax(facts.clipped):.0%} of the targets were outside the atoms{_of(which)}: set "
         "v_min and v_max around all discounted returns"
     )
 
@@ -204,17 +204,17 @@ def _clipped(facts: Facts) -> BoolArray:
 
 
 def _lost(facts: Facts) -> BoolArray:
-    """Far better in training than the final policy, by more than chance."""
+    """Return which seeds were far better in training than the final policy, by more than chance."""
     far = _far_above(facts.training, facts.final, facts.random, facts.training_error, facts.error, facts.random_error)
     return far & ~_optimal(facts)
 
 
 def _fallen(facts: Facts) -> BoolArray:
-    """Far below its best. The best of many evaluations is high by luck also where all policies are alike."""
+    """Return which seeds end far below their best; the best of many evaluations is high also by luck."""
     lucky = 1.0 + math.sqrt(2.0 * math.log(max(facts.evaluations, 1))) / SURE
     error = facts.graded_error * lucky
     far = _far_above(facts.best, facts.graded, facts.floor, error, facts.graded_error, facts.random_error)
-    if facts.eval_episodes:  # then the final episodes, often many more, are of the same quantity
+    if facts.eval_episodes:  # then the final episodes, often many more, measure the same quantity
         far = far & _far_above(facts.best, facts.final, facts.random, error, facts.error, facts.random_error)
     return far & ~_optimal(facts)
 
@@ -224,7 +224,7 @@ def _optimal(facts: Facts) -> BoolArray:
 
 
 def _not_better(facts: Facts) -> BoolArray:
-    """Within the noise of random play, or below it; but not where all play has one same return, other than nothing."""
+    """Return which seeds score like random play or below it, unless every policy has the same return, not 0."""
     noise = ALIKE * np.hypot(facts.error, facts.random_error) + 1e-9 * min(abs(facts.random), 1e300)
     alike = (
         (facts.random_error == 0.0) & (facts.final == facts.random) & (facts.random != 0.0) & (facts.at_cutoff < 1.0)
@@ -233,11 +233,11 @@ def _not_better(facts: Facts) -> BoolArray:
 
 
 def _stuck(facts: Facts) -> BoolArray:
-    """At the cut-off each time, and not because it survives that long: nothing is gained there.
+    """Return which seeds reach the step limit every time without gaining anything there.
 
-    To last until the time limit is success where each step pays (CartPole), inevitable where nothing ends before, and
-    no fault of a policy that is far better than random play. Without a limit the score of a policy that never ends
-    depends on the cut-off: it is stuck if it is known not to be the best.
+    Reaching the time limit is a success if each step pays (CartPole), inevitable if nothing ends earlier, and not a
+    problem of a policy that is far better than random play. Without a time limit, the score of a policy that never ends
+    depends on the step limit: it is stuck if it is known not to be optimal.
     """
     always = (facts.at_cutoff >= 1.0) & ~(facts.final > 0.0) & ~_optimal(facts)
     better = facts.final - facts.random > SURE * np.hypot(facts.error, facts.random_error)
@@ -249,7 +249,7 @@ def _stuck(facts: Facts) -> BoolArray:
 def _far_above(
     high: FloatArray, low: FloatArray, floor: float, high_error: FloatArray, low_error: FloatArray, floor_error: float
 ) -> BoolArray:
-    """Whether more than half of what `high` has above random play is missing in `low`; False where it is not known.
+    """Return where `low` lacks more than half of what `high` has above random play; False if unknown.
 
     Both differences must exceed what chance explains, given the standard errors.
     """
