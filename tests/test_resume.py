@@ -71,11 +71,6 @@ def test_what_is_dumped_is_restored(name: str) -> None:
     again = loop.dump(restored)
     assert dumped.keys() == again.keys()
     for key, array in dumped.items():
-        if name == "network, host" and key.endswith(("ring.rows", ".over")):  # the episodes that went on were cut off
-            cut = np.argwhere(again[key] != array)
-            assert 1 <= len(cut) <= 2 or not key.endswith("rows")
-            assert all(again[key][tuple(place)] == 1 and array[tuple(place)] == 0 for place in cut)
-            array = again[key]
         np.testing.assert_array_equal(again[key], array)
     for policy, other in zip(policies, loop.snapshot(restored), strict=True):
         for key, array in policy.items():
@@ -94,30 +89,15 @@ def test_resumed_run_ends_like_an_unbroken_one(name: str, tmp_path: Path, monkey
     resumed = bx.resume(tmp_path / "broken", say=said.append)
     assert "resumed at step 3" in said[0]
     assert resumed.history["step"].tolist() == whole.history["step"].tolist()
-    if whole.loop == "compiled":
-        for seed in (0, 1):
-            for key, array in whole.policy(seed).arrays.items():
-                np.testing.assert_array_equal(resumed.policy(seed).arrays[key], array)
-        for column in whole.history.columns:
-            if column != "time/fps":
-                np.testing.assert_array_equal(resumed.history[column], whole.history[column])
-        assert resumed.scores == whole.scores
-        assert_same_kept(resumed, whole)
-        assert_same_kept(bx.load(tmp_path / "broken"), whole)
-    else:
-        assert "not bit for bit" in said[0]
-        begun = whole.history["step"] <= 300  # before the stop both are one run
-        for column in ("rollout/episodes", "rollout/ep_rew_mean"):
-            np.testing.assert_array_equal(resumed.history[column][:, begun], whole.history[column][:, begun])
-        for i, (returns, lengths) in enumerate(resumed.episodes):
-            ended = resumed.history["rollout/episodes"][i]
-            first, last = int(ended[begun].sum()), int(ended.sum())
-            assert (returns.size, lengths.size) == (last, last)
-            np.testing.assert_array_equal(returns[:first], whole.episodes[i].returns[:first])
-        if whole.visits is not None:
-            active = getattr(RUNS[name][1], "tilings", 1)  # each visit is one of so many tiles
-            np.testing.assert_array_equal(resumed.visits.sum(axis=(2, 3)).T[0], active * whole.history["step"])
-            np.testing.assert_array_equal(resumed.visits[begun], whole.visits[begun])
+    for seed in (0, 1):
+        for key, array in whole.policy(seed).arrays.items():
+            np.testing.assert_array_equal(resumed.policy(seed).arrays[key], array)
+    for column in whole.history.columns:
+        if not column.startswith(("time/", "system/")):
+            np.testing.assert_array_equal(resumed.history[column], whole.history[column])
+    assert resumed.scores == whole.scores
+    assert_same_kept(resumed, whole)
+    assert_same_kept(bx.load(tmp_path / "broken"), whole)
     assert not (tmp_path / "broken" / "checkpoint").exists()
     assert not (tmp_path / "broken" / "checkpoint.json").exists()
     with pytest.raises(bx.ConfigError, match="has ended at step 6"):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bellmax.contracts import BoolArray, HostObs, Masked
 from bellmax.envs.action_masks import misnamed_mask
+from bellmax.envs.episode_log import EpisodeLog
 from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import Observations, each
 from bellmax.envs.positions import Positions
@@ -75,6 +76,7 @@ class Checks:
         self.positions = Positions(name, n)
         self.see = Observations(spaces, self.positions.place, handling.strict)
         self.contract = Contract(self.positions.place)
+        self.log = EpisodeLog(n)
         self.masks: BoolArray | None = None  # the allowed actions [N, A] of the present observations, if used
         self.gives_masks, self.may_mask = False, False  # whether resets do; whether masks are used if they do
         self.misnamed: str | None = None  # what in the info of a reset is a mask by another name

@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
-from bellmax.contracts import ConfigError, HostObs, NonFiniteError, counted
+from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, HostObs, Masked, NonFiniteError, counted
 from bellmax.envs.action_masks import masks_in
+from bellmax.envs.episode_log import EpisodeLog
 from bellmax.envs.host_steps import Checks, Handling, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.making import Env, Made, Vector, make
 from bellmax.envs.native_spaces import bounds, read_spaces
+from bellmax.envs.observing import flat
 from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.stateful import refuse_learning, reward_wrappers
 from bellmax.envs.vectored import Vectored
@@ -116,6 +118,7 @@ class HostWorld:
         Later resets, at the ends of episodes, continue these random streams.
         """
         self._checks.positions.start(seed)
+        self._checks.log = EpisodeLog(self.n)
         return self._worlds.reset(seed)
 
     def step(self, actions: npt.ArrayLike) -> HostStep:
@@ -133,15 +136,68 @@ class HostWorld:
         native = to_native(chosen, self.coding)
         self._checks.positions.tick(native)
         begin = time.perf_counter()
+        self._checks.log.step(chosen)
         try:
             step = self._worlds.step(native)
         except NonFiniteError as error:
+            self._checks.log.undo()
             keys = ", ".join(sorted(map(str, self._checks.positions.info)))
             if not keys:
                 raise
             raise NonFiniteError(f"{error}; its info has {keys}") from None
+        except BaseException:
+            self._checks.log.undo()
+            raise
         self.seconds = time.perf_counter() - begin
         return step
+
+    def save(self, obs: HostObs) -> ArrayDict:
+        """What `put_back` needs, by name; `obs` are the last observations that it returned."""
+        worlds = self._worlds
+        generators = worlds.stepper.generators() if isinstance(worlds, SideBySide) else [None] * self.n
+        parts = flat(obs.obs if isinstance(obs, Masked) else obs)
+        counts = [self.dropped, worlds.stepper.restarted if isinstance(worlds, SideBySide) else 0]
+        return {
+            **self._checks.log.to_arrays(generators),
+            **{f"obs.{k}": part for k, part in enumerate(parts)},
+            "counts": np.array(counts, np.int64),
+        }
+
+    def put_back(self, arrays: ArrayDict, seed: int) -> tuple[HostObs, dict[int, str]]:
+        """Bring all environments to where they were at `save`; the inverse of it.
+
+        Those that cannot be are reset with `seed` + i.
+
+        Returns:
+            The observations to act on, and for each environment that began a new episode, by number, why.
+
+        Raises:
+            CorruptCheckpoint: the arrays are not what `save` returned.
+        """
+        checks, worlds = self._checks, self._worlds
+        log = EpisodeLog.from_arrays(arrays, self.n, self.n_actions)
+        saved = self._read_saved(arrays)
+        checks.log = EpisodeLog(self.n)  # of what is asked meanwhile
+        obs, why = worlds.put_back(log, seed, saved)
+        checks.positions.start(None)
+        checks.log, (checks.dropped, restarted) = log, arrays["counts"].tolist()
+        if isinstance(worlds, SideBySide):
+            worlds.stepper.restarted = restarted
+        for i in why:
+            log.reset(i, seed + i)
+        return obs, why
+
+    def _read_saved(self, arrays: ArrayDict) -> HostObs:
+        """The observations in what `save` returned; raises as `put_back`."""
+        empty, counts = self._checks.see.empty(self.n), arrays.get("counts")
+        for k, room in enumerate(flat(empty)):
+            part = arrays.get(f"obs.{k}")
+            if part is None or (part.dtype, part.shape) != (room.dtype, room.shape):
+                raise CorruptCheckpoint(f"the checkpoint's observations are not those of {self.name}")
+            room[...] = part
+        if counts is None or counts.dtype != np.int64 or counts.shape != (2,) or (counts < 0).any():
+            raise CorruptCheckpoint("the checkpoint does not count how often environments failed")
+        return empty
 
     def close(self) -> None:
         """Free what the environments hold; an environment that was given as an object stays its owner's to close."""

@@ -8,12 +8,13 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.envs.episode_log import Script, State, generator_state, perform
 from bellmax.envs.making import Env
 from bellmax.envs.positions import is_old_step
 from bellmax.envs.workers import JUMP, Restarted, WorldFailed
@@ -32,7 +33,8 @@ class InProcess:
         """`restarts`: how many environments in all may be recreated after they raised."""
         self.n, self._name, self.worlds, self._make = len(worlds), name, worlds, make
         self.restarts_left, self.restarted = restarts if make is not None else 0, 0
-        self._seed = 0
+        self._seeds: dict[int, int] = {}
+        self._generators: list[State | None] = [None] * self.n
         self._since: float | None = None  # since when a world has been busy
         self._watchdog: threading.Thread | None = None
         self._closed = threading.Event()
@@ -46,7 +48,7 @@ class InProcess:
         self._watch()
         answers: list[Any] = []
         for seed, i in zip(seeds, range(self.n) if which is None else which, strict=True):
-            self._seed = self._seed if seed is None else seed
+            self._note_reset(i, seed)
             try:
                 answers.append(self.worlds[i].reset(seed=seed) if seed is not None else self.worlds[i].reset())
             except Exception as error:
@@ -70,6 +72,21 @@ class InProcess:
         self._since = None
         return answers
 
+    def generators(self) -> list[State | None]:
+        """The state of each environment's random generator before its last reset; None after one with a seed."""
+        return self._generators
+
+    def perform(self, scripts: Mapping[int, Script]) -> dict[int, tuple[object, Mapping[str, Any]] | Exception]:
+        """Return what these environments answered at the end of their scripts, or the exception that ended it."""
+        answers: dict[int, Any] = {}
+        for i, script in scripts.items():
+            self._seeds[i] = script.seed
+            try:
+                answers[i], self._generators[i] = perform(self.worlds[i], script)
+            except Exception as error:
+                answers[i] = error
+        return answers
+
     def close(self) -> None:
         """Free what the environments hold."""
         self._closed.set()
@@ -90,11 +107,18 @@ class InProcess:
             self.worlds[i].close()
         try:
             self.worlds[i] = self._make()
-            obs, info = self.worlds[i].reset(seed=self._seed + JUMP * self.restarted)
+            seed = self._seeds.get(i, 0) + JUMP * self.restarted
+            self._generators[i] = None
+            obs, info = self.worlds[i].reset(seed=seed)
         except Exception as again:
             self._since = None
             raise WorldFailed(i, "restart", again) from again
-        return Restarted(obs, info, " ".join(f"{doing} raised {type(error).__name__}: {error}".split()))
+        return Restarted(obs, info, " ".join(f"{doing} raised {type(error).__name__}: {error}".split()), seed)
+
+    def _note_reset(self, i: int, seed: int | None) -> None:
+        if seed is not None:
+            self._seeds[i] = seed
+        self._generators[i] = generator_state(self.worlds[i]) if seed is None else None
 
     def _watch(self) -> None:
         """Start the watchdog, which ends with this object or with `close`."""

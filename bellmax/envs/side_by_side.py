@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.contracts import EnvCrashed, EnvTimeout, HostObs, IntArray, NonFiniteError
+from bellmax.envs.episode_log import LONGEST, EpisodeLog
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.observing import flat
 from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed
+from bellmax.spaces import to_native
 
 
 class SideBySide:
@@ -21,13 +23,13 @@ class SideBySide:
         self.checks, self.stepper = checks, stepper
         self._obs: HostObs = ()  # the last observations given away
         self._told = False  # of masks that come too late
-        self._unseen: list[int] = []  # worlds that have gone on since theirs, in a step that was left out
+        self.unseen: list[int] = []  # worlds that have gone on since theirs, in a step that was left out
 
     def reset(self, seed: int) -> HostObs:
         """World i is seeded with seed + i."""
         obs = self.checks.see.empty(self.checks.n)
         self._reset_into(obs, list(range(self.checks.n)), [seed + i for i in range(self.checks.n)])
-        self._obs, self._unseen = obs, []
+        self._obs, self.unseen = obs, []
         return self.checks.masked(obs)
 
     def step(self, actions: IntArray) -> HostStep:
@@ -42,7 +44,7 @@ class SideBySide:
         ended: list[tuple[int, bool, bool]] = []
         lost: list[int] = []  # no experience
         fresh: dict[int, Restarted] = {}  # first observations of worlds that were made anew
-        blind, self._unseen, usual = self._unseen, [], contract.usual
+        blind, self.unseen, usual = self.unseen, [], contract.usual
         for i, answer in enumerate(answers):
             if type(answer) is Restarted:
                 self._note_restart(i, answer)
@@ -65,7 +67,7 @@ class SideBySide:
                 lost.append(i)
                 reward = 0.0
                 if not seen:
-                    self._unseen.append(i)
+                    self.unseen.append(i)
             if blind and i in blind and i not in lost:  # the action was chosen for another observation
                 lost.append(i)
                 reward = 0.0
@@ -119,10 +121,10 @@ class SideBySide:
                 checks.note_mask(fresh[i].info, i, False)
             elif i not in again and checks.handling.on_nonfinite != "skip":
                 again.append(i)
-            elif i not in again and i in self._unseen:
+            elif i not in again and i in self.unseen:
                 for new, old in zip(flat(obs), flat(self._obs), strict=True):
                     new[i] = old[i]
-        self._unseen = [i for i in self._unseen if i not in again]
+        self.unseen = [i for i in self.unseen if i not in again]
         starting = sorted({*again, *fresh})
         if starting:
             checks.positions.begin(np.array(starting))
@@ -138,7 +140,8 @@ class SideBySide:
             answers = self.stepper.reset(seeds, which)
         except (WorldFailed, WorkerFailed) as error:
             self._fail(error)
-        for i, answer in zip(which, answers, strict=True):
+        for i, seed, answer in zip(which, seeds, answers, strict=True):
+            checks.log.reset(i, seed)
             if type(answer) is Restarted:
                 self._note_restart(i, answer)
                 answer = (answer.obs, answer.info)
@@ -148,7 +151,36 @@ class SideBySide:
             checks.begin_masks(answer[1])
             checks.note_mask(answer[1], i, False)
 
+    def put_back(self, log: EpisodeLog, seed: int, saved: HostObs) -> tuple[HostObs, dict[int, str]]:
+        """See `HostWorld.put_back`; `saved` are its last observations, without masks."""
+        checks, see, why = self.checks, self.checks.see, dict[int, str]()
+        obs, ways = see.empty(checks.n), {i: log.scripts(i, self._native) for i in range(checks.n)}
+        while tried := {i: script for i, way in ways.items() if (script := next(way, None)) is not None}:
+            for i, answer in self.stepper.perform(tried).items():
+                if isinstance(answer, Exception):
+                    why[i] = f"it raised {type(answer).__name__}: {answer}"
+                    continue
+                see.write(checks.contract.two(answer, i), obs, i)
+                if same_row(obs, saved, i):
+                    checks.positions.info = answer[1]
+                    checks.begin_masks(answer[1])
+                    checks.note_mask(answer[1], i, False)
+                    why.pop(i, None)
+                    del ways[i]
+                else:
+                    why[i] = "it draws random numbers elsewhere: the same actions lead to another observation"
+        lost = list(ways)
+        if lost:
+            self._reset_into(obs, lost, [seed + i for i in lost])
+        self._obs = obs
+        too_long = f"its episode is longer than {LONGEST:,} steps"
+        return checks.masked(obs), {i: why.get(i, too_long) for i in lost}
+
+    def _native(self, chosen: IntArray) -> npt.NDArray[np.generic]:
+        return np.asarray(to_native(chosen, self.checks.spaces.coding))
+
     def _note_restart(self, i: int, answer: Restarted) -> None:
+        self.checks.log.reset(i, answer.seed)
         self.checks.positions.remark(f"environment {i} was recreated: {answer.why}")
 
     def _fail(self, error: WorldFailed | WorkerFailed) -> NoReturn:
@@ -157,3 +189,8 @@ class SideBySide:
             positions.crash(error.doing, error.error, error.i)
         kind = EnvTimeout if isinstance(error, WorkerHung) else EnvCrashed
         raise kind(f"{positions.place(None)}: {error}; env_restarts=N recreates it and continues") from error
+
+
+def same_row(obs: HostObs, saved: HostObs, i: int) -> bool:
+    """Whether row i of two observations has the same bits."""
+    return all(one[i].tobytes() == other[i].tobytes() for one, other in zip(flat(obs), flat(saved), strict=True))

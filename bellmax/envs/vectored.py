@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from bellmax.contracts import BoolArray, ConfigError, EnvContractError, HostObs, IntArray
+from bellmax.contracts import BoolArray, ConfigError, EnvContractError, HostObs, IntArray, Masked
 from bellmax.envs.action_masks import asked_of_vector
 from bellmax.envs.atari import GOES_ON
+from bellmax.envs.episode_log import LONGEST, SECONDS, EpisodeLog
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.making import Vector
 from bellmax.envs.observing import Values, each, flat
+from bellmax.spaces import to_native
 
 Rows: TypeAlias = "Mapping[str, Rows] | Sequence[object] | Values | None"  # what infos have of N environments
 
@@ -38,6 +41,7 @@ class Vectored:
     def reset(self, seed: int) -> HostObs:
         """Restart all environments, seeded as the vector environment does."""
         self._waiting = np.zeros(self.checks.n, np.bool_)
+        self.checks.log.reset(0, seed)
         return self.checks.masked(self.checks.see.read(self._reset(seed=seed), self.checks.n))
 
     def step(self, actions: IntArray) -> HostStep:
@@ -90,6 +94,23 @@ class Vectored:
             ended &= ~info[GOES_ON]
         begins = ~valid if self.mode is AutoresetMode.NEXT_STEP else ended
         return HostStep(obs, next_obs, reward, terminated, truncated, valid, ended, begins)
+
+    def put_back(self, log: EpisodeLog, seed: int, saved: HostObs) -> tuple[HostObs, dict[int, str]]:
+        """See `HostWorld.put_back`; `saved` are its last observations, without masks."""
+        why = f"it has taken more than {LONGEST:,} steps"
+        for script in log.scripts(0, lambda first: first):
+            obs, end = self.reset(script.seed), time.monotonic() + SECONDS
+            for chosen in log.actions:
+                obs = self.step(to_native(chosen, self.checks.spaces.coding)).obs
+                if time.monotonic() > end:
+                    why = f"its {len(log.actions):,} steps take more than {SECONDS:g} s"
+                    break
+            else:
+                seen = obs.obs if isinstance(obs, Masked) else obs
+                if all(one.tobytes() == other.tobytes() for one, other in zip(flat(seen), flat(saved), strict=True)):
+                    return obs, {}
+                why = "it draws random numbers elsewhere: the same actions lead to another observation"
+        return self.reset(seed), dict.fromkeys(range(self.checks.n), why)
 
     def close(self) -> None:
         """Free what the environments hold."""

@@ -19,6 +19,8 @@ from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
+from bellmax.envs.episode_log import Performed, generator_state, perform
+
 GRACE = 2.0  # seconds for a worker to close its worlds before it is made to end
 
 
@@ -40,8 +42,11 @@ def serve(pipe: Connection[bytes, bytes], at: Synchronized[int], make: bytes, en
                             envs.pop(i).close()
                         envs[i] = pickle.loads(make)()  # noqa: S301
                         answer = None
+                    elif doing == "perform":
+                        answer = perform(envs[i], given)
                     elif doing == "reset":
-                        answer = envs[i].reset() if given is None else envs[i].reset(seed=given)
+                        state = generator_state(envs[i]) if given is None else None
+                        answer = Performed(envs[i].reset() if given is None else envs[i].reset(seed=given), state)
                     else:
                         answer = envs[i].step(given)
                     answers.append((False, _pack(answer)))

@@ -24,6 +24,7 @@ import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 import numpy.typing as npt
 
 from bellmax.contracts import ConfigError
+from bellmax.envs.episode_log import SECONDS, Script, State
 from bellmax.envs.worker_process import GRACE, serve
 
 if TYPE_CHECKING:
@@ -77,11 +78,12 @@ Failure: TypeAlias = WorldFailed | WorkerFailed
 
 
 class Restarted(NamedTuple):
-    """The result of an environment that was recreated: its episode was cut and a new one began. `why` is one line."""
+    """The result of an environment that was recreated: its episode was cut, and one of `seed` began."""
 
     obs: Any
     info: Any
     why: str
+    seed: int
 
 
 class _Worker(NamedTuple):
@@ -128,6 +130,7 @@ class Workers:
         self.name, self.n, self.restarted, self.restarts_left = name, n, 0, 0
         self._timeout = timeout
         self._seeds: dict[int, int] = {}
+        self._generators: list[State | None] = [None] * n
         self._untold: dict[int, Restarted] = {}  # made anew when no answer of theirs was due
         self._workers: list[_Worker] = []
         weakref.finalize(self, _end, self._workers, os.getpid())
@@ -157,6 +160,21 @@ class Workers:
         told, self._untold = self._untold, {}
         answers = told | self._ask("step", {i: given[i] for i in given if i not in told} if told else given)
         return [answers[i] for i in given]
+
+    def generators(self) -> list[State | None]:
+        """The state of each environment's random generator before its last reset; None after one with a seed."""
+        return self._generators
+
+    def perform(self, scripts: Mapping[int, Script]) -> dict[int, tuple[object, Mapping[str, Any]] | Exception]:
+        """Return what these environments answered at the end of their scripts, or the exception that ended it."""
+        self._seeds |= {i: script.seed for i, script in scripts.items()}
+        answers, failures = self._exchange("perform", scripts)
+        for failure in failures:
+            if not isinstance(failure, WorldFailed):
+                self.close()
+                raise failure
+            answers[failure.i] = failure.error
+        return answers
 
     def close(self) -> None:
         """Close all environments and end all processes, by force if necessary; safe to call twice."""
@@ -195,10 +213,10 @@ class Workers:
                     self._workers[failure.worker] = self._start(failure.worlds)
                     failures = [f for f in failures if isinstance(f, WorkerFailed) or f.i not in worlds]
                 made, unmade = self._exchange("constructor", dict.fromkeys(worlds))
-                seeds = {i: self._seeds[i] + JUMP * self.restarted if i in self._seeds else None for i in made}
+                seeds = {i: self._seeds.get(i, 0) + JUMP * self.restarted for i in made}
                 first, unbegun = self._exchange("reset", seeds)
                 for i, (obs, info) in first.items():
-                    answers[i] = Restarted(obs, info, " ".join(str(failure).split()))
+                    answers[i] = Restarted(obs, info, " ".join(str(failure).split()), seeds[i])
                 failures += unmade + unbegun
         except BaseException:
             self.close()
@@ -213,7 +231,10 @@ class Workers:
                 asked[k] = [i for i, _ in tasks]
                 with contextlib.suppress(OSError):  # it is dead, as will be seen
                     worker.pipe.send_bytes(pickle.dumps((doing, tasks), 5))
-        limit = max(START, self._timeout) if doing == "constructor" else self._timeout
+        limit = self._timeout
+        if doing in ("constructor", "perform"):
+            most = max((len(worker.worlds) for worker in self._workers), default=1)
+            limit = max(START if doing == "constructor" else (SECONDS + START) * most, limit)
         deadline = time.monotonic() + limit
         answers: dict[int, Any] = {}
         failures: dict[int, Failure] = {}
@@ -232,6 +253,8 @@ class Workers:
                     answer = pickle.loads(packed)  # noqa: S301
                     if raised:
                         failures[i] = WorldFailed(i, doing, answer)
+                    elif doing in ("reset", "perform"):
+                        answers[i], self._generators[i] = answer
                     else:
                         answers[i] = answer
         return answers, [failures[i] for i in sorted(failures)]  # in order, for the seeds depend on it

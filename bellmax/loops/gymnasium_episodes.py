@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.contracts import ArrayDict, BoolArray, CorruptCheckpoint, HostObs
 from bellmax.envs.host_steps import HostStep
+from bellmax.envs.host_world import HostWorld
 from bellmax.loops.parts import Episodes
+from bellmax.stderr import say
 
 
 @dataclass
@@ -54,3 +57,40 @@ def fresh_seed(seed: int, step: int) -> int:
         return seed
     word = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
     return 10**7 + word % (2**31 - 2 * 10**7)
+
+
+WORLD = "world."  # begins the names of the arrays of environments in a group's checkpoint
+
+
+def save_worlds(world: HostWorld, obs: HostObs, episodes: EpisodeCounter) -> ArrayDict:
+    """Where environments are, which observations they returned last, and the episodes that are going on."""
+    running = {"running_return": episodes.running_return, "running_length": episodes.running_length}
+    return {f"{WORLD}{name}": np.array(array) for name, array in {**world.save(obs), **running}.items()}
+
+
+def restore_worlds(
+    world: HostWorld, arrays: ArrayDict, seed: int, episodes: EpisodeCounter
+) -> tuple[HostObs, BoolArray]:
+    """Put environments back to where `save_worlds` found them; those that cannot be begin new episodes, which is said.
+
+    Returns:
+        The observations to act on, and which environments [N] began new episodes, of a seed that follows from `seed`.
+
+    Raises:
+        CorruptCheckpoint: the arrays are not what was saved.
+    """
+    own = {name.removeprefix(WORLD): array for name, array in arrays.items() if name.startswith(WORLD)}
+    lost = np.ones(world.n, np.bool_)
+    if not own:
+        say(f"{world.name}: the checkpoint does not say where its environments were; they begin new episodes")
+        return world.reset(seed), lost
+    obs, why = world.put_back(own, seed)
+    lost[[i for i in range(world.n) if i not in why]] = False
+    for i, reason in why.items():
+        say(f"{world.name}: environment {i} begins a new episode, so not bit for bit: {reason}")
+    for name, column in (("running_return", episodes.running_return), ("running_length", episodes.running_length)):
+        saved = own.get(name)
+        if saved is None or (saved.dtype, saved.shape) != (column.dtype, column.shape):
+            raise CorruptCheckpoint(f"the checkpoint's {name} is not of {world.n} environments")
+        column[~lost] = saved[~lost]
+    return obs, lost

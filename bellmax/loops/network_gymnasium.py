@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bellmax.contracts import CheckpointError, Experience, Transition
+from bellmax.contracts import CheckpointError, CorruptCheckpoint, Experience, Transition
 from bellmax.dispatch import in_32_bits, making_near, near
 from bellmax.envs.host_world import HostWorld
 from bellmax.files import checkpoint
 from bellmax.keys import APART, make_key
 from bellmax.loops.experience import from_memory
-from bellmax.loops.gymnasium_episodes import EpisodeCounter, fresh_seed
+from bellmax.loops.gymnasium_episodes import EpisodeCounter, fresh_seed, restore_worlds, save_worlds
 from bellmax.loops.loop import Loop, guarded, mean_metrics
 from bellmax.loops.network_blocks import make_block, make_vector_actor
 from bellmax.loops.network_learning import ranks
@@ -32,6 +32,7 @@ from bellmax.loops.step_times import Profile
 from bellmax.loops.stopping import Pool
 from bellmax.sources import Source
 
+BLOCK_METRICS = "block."  # begins the names of those of the block that is being learned, in a checkpoint
 BLOCK = 16  # vector steps; longer blocks save hand-overs and act on older parameters
 
 
@@ -172,21 +173,26 @@ class GymnasiumNetwork:
 
     def dump(self, run: NetworkRun) -> dict[str, Any]:
         """Everything that evolves; the steps that are pending, too."""
-        mind, actor, _ = run.block.result()
-        return checkpoint.to_arrays((mind, run.actor, actor, run.carry, tuple(run.pending)))
+        mind, actor, metrics = run.block.result()
+        return {
+            **checkpoint.to_arrays((mind, run.actor, actor, run.carry, tuple(run.pending))),
+            **{f"{BLOCK_METRICS}{name}": np.asarray(rows) for name, rows in metrics.items()},
+            "over": run.over,
+            **save_worlds(run.world, run.obs, run.episodes),
+        }
 
     def restore(self, seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> NetworkRun:
         """The inverse of `dump`, with environments that begin new episodes."""
         (seed,) = seeds
         run = self.open_at(seed, step)
         try:
-            return self.filled(run, arrays)
+            return self.filled(run, arrays, fresh_seed(seed, step))
         except CheckpointError:
             self.close(run)
             raise
 
-    def filled(self, run: NetworkRun, arrays: dict[str, Any]) -> NetworkRun:
-        """A new run with the state in a checkpoint's arrays."""
+    def filled(self, run: NetworkRun, arrays: dict[str, Any], seed: int) -> NetworkRun:
+        """A new run with the state in a checkpoint's arrays; environments that cannot be put back begin with `seed`."""
         mind, actor, _ = run.block.result()
         n = run.world.n
         zeros, integers = np.zeros(n, np.float32), np.zeros(n, np.int32)
@@ -198,15 +204,21 @@ class GymnasiumNetwork:
             saved = checkpoint.from_arrays((mind, run.actor, actor, run.carry, (row,) * count), arrays, "checkpoint")
         mind, run.actor, actor, run.carry = near(saved[:4])
         pending = saved[4]
-        if pending:  # the episodes that were going on were cut off: their last steps bootstrap
+        run.obs, lost = restore_worlds(run.world, arrays, seed, run.episodes)
+        if lost.any() and pending:  # an episode that was cut off bootstraps from its last step
             last, valid = pending[-1]
-            cut: Any = np.ones_like(last.over)
+            cut: Any = np.where(lost, np.ones_like(last.over), last.over)
             pending = (*pending[:-1], (last._replace(over=cut), valid))
-        else:
+        elif lost.any():
             mind = mind[0], self.agent.memory.close(mind[1])
         run.pending = list(pending)
-        run.over = np.ones(run.world.n, np.bool_)  # its worlds have begun anew
-        run.block = run.thread.submit(lambda: (mind, actor, {}))
+        over = arrays.get("over", lost)
+        if over.dtype != np.bool_ or over.shape != lost.shape:
+            raise CorruptCheckpoint(f"the checkpoint's `over` is not of {n} environments")
+        run.over = over | lost
+        names = [name for name in arrays if name.startswith(BLOCK_METRICS)]
+        metrics = {name.removeprefix(BLOCK_METRICS): arrays[name] for name in names}
+        run.block = run.thread.submit(lambda: (mind, actor, metrics))
         return run
 
     def close(self, run: NetworkRun) -> None:

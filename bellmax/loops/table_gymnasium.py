@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import CheckpointError, ConfigError, Masked
+from bellmax.contracts import CheckpointError, ConfigError, CorruptCheckpoint, Masked
 from bellmax.envs.host_steps import HostStep
 from bellmax.envs.host_world import HostWorld
 from bellmax.files import checkpoint
-from bellmax.loops.gymnasium_episodes import EpisodeCounter, fresh_seed
+from bellmax.loops.gymnasium_episodes import EpisodeCounter, fresh_seed, restore_worlds, save_worlds
 from bellmax.loops.loop import Loop
 from bellmax.loops.parts import Part
 from bellmax.loops.table_memory import check_room, is_large
@@ -168,19 +168,45 @@ class GymnasiumTable:
             run.fresh = []
         return [snapshot(run.table, self.setup, run.rows)]
 
+    def dump(self, run: TabularRun) -> dict[str, Any]:
+        """Everything that evolves."""
+        if run.obs is None:  # before the first step
+            return checkpoint.to_arrays(run.table)
+        now = {"obs": np.asarray(run.obs, np.int64), "actions": run.actions, "slot": np.array([run.slot])}
+        return {**checkpoint.to_arrays(run.table), **now, **save_worlds(run.world, run.seen, run.episodes)}
+
     def restore(self, seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> TabularRun:
-        """The table in a checkpoint's arrays, with environments that begin new episodes."""
+        """The inverse of `dump`; where an environment cannot be put back, learning begins a new episode in all."""
         (seed,) = seeds
         saved = arrays.get("state.clock.time", np.zeros(1, np.int64)).ravel()
-        run = self.open_at(seed, max(int(saved[0]), step, 0) if saved.size else step)
+        clock = max(int(saved[0]), step, 0) if saved.size else step
+        run = self.open_at(seed, clock)
         try:
             run.table = read_state(run.table, arrays)
+            self.put_back(run, arrays, fresh_seed(seed, clock))
         except CheckpointError:
             run.world.close()
             raise
         if run.rows is not None:
             run.rows = np.flatnonzero(run.table.visits.any(axis=1))
         return run
+
+    def put_back(self, run: TabularRun, arrays: dict[str, Any], seed: int) -> None:
+        """The environments, and what was chosen for their present observations."""
+        if "actions" not in arrays:
+            return
+        run.seen, lost = restore_worlds(run.world, arrays, seed, run.episodes)
+        if lost.any():
+            return
+        obs, actions, slot = (arrays[name] for name in ("obs", "actions", "slot"))
+        shape = self.setup.shape
+        slots = len(getattr(run.table.q, "active", ())) or shape.n_states
+        n = run.world.n
+        wanted = ("obs", obs, n, slots), ("actions", actions, n, shape.n_actions), ("slot", slot, 1, slots)
+        for name, array, size, most in wanted:
+            if array.dtype != np.int64 or array.shape != (size,) or (array < 0).any() or (array >= most).any():
+                raise CorruptCheckpoint(f"the checkpoint's {name} is not of {n} environments")
+        run.obs, run.actions, run.slot = obs, actions, int(slot[0])
 
 
 def gymnasium_table_loop(config: Any, source: Source, steps: int, n_seeds: int = 1, *, episodes: bool = False) -> Loop:
@@ -194,6 +220,6 @@ def gymnasium_table_loop(config: Any, source: Source, steps: int, n_seeds: int =
     check_room(config, own.setup.shape, source.name, n_seeds, own.setup.masked)
     return Loop(
         "host", own.stride, 1, False, own.start, own.go, own.measure, own.snapshot,
-        lambda run: checkpoint.to_arrays(run.table), own.restore, lambda run: run.world.close(), forget=own.forget,
+        own.dump, own.restore, lambda run: run.world.close(), forget=own.forget,
         clock=own.clock, kill=lambda run: run.world.kill(),
     )  # fmt: skip

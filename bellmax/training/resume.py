@@ -38,8 +38,9 @@ def resume(
 ) -> Run:
     """Resume a stopped run from its last checkpoint and finish it, with its original options.
 
-    A compiled run ends with the same bits as if it had not been stopped. A Gymnasium environment cannot be restored in
-    the middle of an episode: it starts new episodes, from a seed that training has not used.
+    The run ends with the same bits as if it had not been stopped. A Gymnasium environment is restored by repeating its
+    episode: from the same random numbers, with the same actions. If its observation then differs from the saved one,
+    or the episode is too long, it starts a new episode from a seed that training has not used, and a line says so.
 
     Args:
         folder: of the run.
@@ -77,9 +78,7 @@ def resume(
         check_ended(run, differing)
         saved_runs.read_experience(run)
     engine = None if ended else loop_to_resume(run, source, data)
-    exact = run.loop == "compiled" or run.options.data is not None
-    note = "" if exact else "; its Gymnasium environments start new episodes, so not bit for bit"
-    say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}{note}")
+    say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}")
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
         say_line(remark)
     if differing or elsewhere:

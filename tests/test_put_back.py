@@ -1,0 +1,225 @@
+"""Gymnasium environments are put back into the middle of their episodes, to the bit, or it is said why not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import jax
+import numpy as np
+import pytest
+
+from bellmax.contracts import CorruptCheckpoint, EnvCrashed
+from bellmax.envs import episode_log
+from bellmax.envs.host_world import Handling, HostWorld, open_world
+
+IMAGES = {"wrappers": ["minigrid.wrappers:ImgObsWrapper"]}
+KINDS: dict[str, tuple[str, dict[str, Any], int]] = {  # id, arguments, workers
+    "plain": ("CartPole-v1", {}, 0),
+    "random numbers in each step": ("FrozenLake-v1", {}, 0),
+    "two side by side": ("Acrobot-v1", {"n": 2}, 0),
+    "a vector of its own": ("CartPole-v1", {"n": 3}, 0),
+    "integers in a tuple": ("Blackjack-v1", {}, 0),
+    "a physics engine": ("LunarLander-v3", {"n": 2}, 0),
+    "moving obstacles": ("MiniGrid-Dynamic-Obstacles-5x5-v0", {"env_kwargs": IMAGES}, 0),
+    "workers": ("FrozenLake-v1", {"n": 3}, 2),
+    "games": ("ALE/Pong-v5", {"n": 2}, 0),
+}
+
+
+def opened(env: Any, workers: int = 0, **arguments: Any) -> HostWorld:
+    return open_world(env, handling=Handling(workers=workers, training=True), **arguments)
+
+
+def played(world: HostWorld, actions: Any) -> tuple[Any, list[Any]]:
+    """The last observation, and everything that was seen."""
+    obs, seen = None, []
+    for chosen in actions:
+        step = world.step(chosen)
+        obs = step.obs
+        seen.append(step)
+    return obs, seen
+
+
+def assert_same(one: Any, other: Any) -> None:
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def twice(make: Callable[[], HostWorld], steps: int = 90, more: int = 60) -> tuple[dict[int, str], Any, Any]:
+    """Why environments began new episodes, and the steps after that of the first world and of the one put back."""
+    world = make()
+    world.reset(7)
+    actions = np.random.default_rng(0).integers(world.n_actions, size=(steps + more, world.n))
+    obs, _ = played(world, actions[:steps])
+    saved = world.save(obs)
+    _, whole = played(world, actions[steps:])
+    world.close()
+    other = make()
+    other.reset(1)
+    again, why = other.put_back(saved, 99)
+    if not why:
+        assert_same(obs, again)
+    _, rest = played(other, actions[steps:])
+    other.close()
+    return why, whole, rest
+
+
+@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")  # of Box2D as it is imported
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_environment_goes_on_where_it_was(kind: str) -> None:
+    name, arguments, workers = KINDS[kind]
+    why, whole, rest = twice(lambda: opened(name, workers, **arguments))
+    assert why == {}
+    assert_same(whole, rest)
+
+
+def test_it_can_be_saved_and_put_back_again_and_again() -> None:
+    world = opened("FrozenLake-v1")
+    world.reset(3)
+    actions = np.random.default_rng(1).integers(4, size=(120, 1))
+    _, whole = played(world, actions)
+    world.close()
+    seen: list[Any] = []
+    saved: Any = None
+    for part in np.split(actions, 6):
+        world = opened("FrozenLake-v1")
+        world.reset(3)
+        if saved is not None:
+            assert world.put_back(saved, 99)[1] == {}
+        obs, steps = played(world, part)
+        saved, seen = world.save(obs), [*seen, *steps]
+        world.close()
+    assert_same(whole, seen)
+
+
+class Walk(gym.Env[Any, Any]):
+    """A random walk, whose numbers come from `draw`."""
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = gym.spaces.Box(-9, 9, (1,)), gym.spaces.Discrete(2)
+
+    def begin(self, seed: int | None) -> None:
+        """Seed the random numbers, if they can be."""
+
+    def draw(self) -> float:
+        raise NotImplementedError
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.begin(seed)
+        self.t = 0
+        return self.seen()
+
+    def seen(self) -> Any:
+        return np.array([self.draw()], np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        obs, info = self.seen()
+        return obs, 1.0, self.t == 12, False, info
+
+
+class Elsewhere(Walk):
+    """Draws from a generator of its own, which a seed sets."""
+
+    def begin(self, seed: int | None) -> None:
+        if seed is not None:
+            self.dice = np.random.default_rng(seed)
+
+    def draw(self) -> float:
+        return float(self.dice.random())
+
+
+class Unseeded(Walk):
+    """Draws from Python's own generator."""
+
+    def draw(self) -> float:
+        return random.random()
+
+
+class Raising(Walk):
+    """Cannot be asked twice."""
+
+    count = 0
+
+    def draw(self) -> float:
+        Raising.count += 1
+        if Raising.count > 200:
+            raise OSError("the device is gone")
+        return 0.5
+
+
+def test_numbers_from_elsewhere_are_drawn_again_since_the_seed() -> None:
+    why, whole, rest = twice(lambda: opened(Elsewhere))
+    assert why == {}
+    assert_same(whole, rest)
+
+
+def test_numbers_without_a_seed_begin_a_new_episode_and_say_so() -> None:
+    why, _, rest = twice(lambda: opened(Unseeded, n=2))
+    assert {i: "draws random numbers elsewhere" in text for i, text in why.items()} == {0: True, 1: True}
+    assert np.flatnonzero([step.terminated[0] for step in rest])[0] == 11  # a whole new episode
+
+
+def test_an_environment_that_fails_meanwhile_says_how() -> None:
+    Raising.count = 40
+    world = opened(Raising)
+    world.reset(0)
+    obs, _ = played(world, np.zeros((30, 1), int))
+    saved = world.save(obs)
+    Raising.count = 200
+    other = opened(Raising)
+    with pytest.raises(EnvCrashed, match="the device is gone"):
+        other.put_back(saved, 5)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_too_long_an_episode_begins_again(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episode_log, "LONGEST", 20)
+
+    def make() -> HostWorld:
+        return opened("CartPole-v1" if n > 1 else "MountainCar-v0", n=n)
+
+    why, _, _ = twice(make, steps=50)
+    assert sorted(why) == list(range(n))
+    assert all("more than" in text or "longer than" in text for text in why.values())
+
+
+def test_memory_of_the_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episode_log, "LONGEST", 50)
+    world = opened("FrozenLake-v1")
+    world.reset(0)
+    played(world, np.random.default_rng(0).integers(4, size=(1_000, 1)))
+    log = world._checks.log
+    assert len(log.actions) <= 101
+    assert len(log.resets[0]) <= 102
+    saved = world.save(world.step([0]).obs)
+    assert len(saved["actions"]) == 50
+    assert opened("FrozenLake-v1").put_back(saved, 1)[1] == {}  # by the generator's state
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("log", np.zeros(0, np.uint8)),
+        ("log", np.frombuffer(b'{"first": 0}', np.uint8)),
+        ("log", np.frombuffer(b"[" * 5_000, np.uint8)),
+        ("actions", np.full((5, 1), 4)),
+        ("actions", np.full((5, 1), -1)),
+        ("actions", np.zeros((5, 2), np.int64)),
+        ("actions", np.zeros((5, 1))),
+        ("obs.0", np.zeros(1)),
+        ("counts", np.zeros(3, np.int64)),
+    ],
+    ids=[f"{name}-{i}" for i, name in enumerate("log log log actions actions actions actions obs counts".split())],
+)
+def test_other_arrays_are_refused(name: str, array: Any) -> None:
+    world = opened("FrozenLake-v1")
+    world.reset(0)
+    obs, _ = played(world, np.zeros((5, 1), int))
+    saved = world.save(obs)
+    with pytest.raises(CorruptCheckpoint):
+        opened("FrozenLake-v1").put_back({**saved, name: array}, 1)
