@@ -83,7 +83,7 @@ class Restarted(NamedTuple):
     obs: Any
     info: Any
     why: str
-    seed: int
+    seed: int | None
 
 
 class _Worker(NamedTuple):
@@ -213,7 +213,7 @@ class Workers:
                     self._workers[failure.worker] = self._start(failure.worlds)
                     failures = [f for f in failures if isinstance(f, WorkerFailed) or f.i not in worlds]
                 made, unmade = self._exchange("constructor", dict.fromkeys(worlds))
-                seeds = {i: self._seeds.get(i, 0) + JUMP * self.restarted for i in made}
+                seeds = {i: self._seeds[i] + JUMP * self.restarted if i in self._seeds else None for i in made}
                 first, unbegun = self._exchange("reset", seeds)
                 for i, (obs, info) in first.items():
                     answers[i] = Restarted(obs, info, " ".join(str(failure).split()), seeds[i])
