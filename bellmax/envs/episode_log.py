@@ -64,7 +64,7 @@ def perform(env: gym.Env[Any, Any], script: Script) -> Performed:
     """Ask an environment for everything in a script.
 
     Raises:
-        TooSlow: it takes too long. And whatever the environment raises.
+        TooSlow: it takes too long. Exceptions of the environment are passed on.
     """
     end = time.monotonic() + SECONDS
     answer, generator = env.reset(seed=script.seed), script.generator
