@@ -214,7 +214,7 @@ def test_memory_of_the_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         ("obs.0", np.zeros(1)),
         ("counts", np.zeros(3, np.int64)),
     ],
-    ids=[f"{name}-{i}" for i, name in enumerate("log log log actions actions actions actions obs counts".split())],
+    ids=["no log", "half a log", "deep", "too high", "negative", "two rows", "floats", "observation", "counts"],
 )
 def test_other_arrays_are_refused(name: str, array: Any) -> None:
     world = opened("FrozenLake-v1")
