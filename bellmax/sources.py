@@ -36,7 +36,7 @@ class Source(NamedTuple):
         adapt: the same as `open` of what exists only compiled, for those who need a host environment.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order; None if not known.
         wide_bounds: the same, where integers beyond int32 do not count as open.
-        coding: how the environment counts its actions, if not from 0; for `spaces.to_native`.
+        coding: how the environment counts its actions, if not from 0; for `coding.to_native`.
         reward_wrappers: the names of wrappers that change its rewards.
         fixed: how many environments an environment given as an object is; None for what can be created many times.
         is_model: whether the environment is its transition table, and not only described by it.

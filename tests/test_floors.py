@@ -16,6 +16,8 @@ FLOORS = [
         "agent_config",
         "registry",
         "literals",
+        "observations",
+        "coding",
         "values",
         "stderr",
         "names",

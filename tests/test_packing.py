@@ -16,7 +16,7 @@ from bellmax.envs.probes import PROBES
 from bellmax.keys import make_key
 from bellmax.networks import packing
 from bellmax.networks.torsos import TORSOS
-from bellmax.spaces import n_features
+from bellmax.spaces import leaf_size
 
 
 class Everything(eqx.Module):
@@ -43,7 +43,7 @@ class Everything(eqx.Module):
 
 @pytest.fixture
 def torso() -> Any:
-    bx.register_torso("everything", lambda space, widths, normalization, key: Everything(n_features(space), key))
+    bx.register_torso("everything", lambda space, widths, normalization, key: Everything(leaf_size(space), key))
     yield "everything"
     del TORSOS["everything"]
 

@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from worlds import Counter, Cue
 
 import bellmax as bx
-from bellmax import spaces
+from bellmax import observations, spaces
 from bellmax.contracts import (
     Box,
     ConfigError,
@@ -129,10 +129,10 @@ def test_images_channels_first_are_kept_frame_by_frame_and_others_whole() -> Non
 def test_a_batch_and_one_of_a_dictionary() -> None:
     space = Named(("a", "b"), (Box((2,)), Named(("c",), (Discrete(3),))))
     one = {"b": {"c": 2}, "a": [1, 2]}
-    batch, single = spaces.read(space, one)
+    batch, single = observations.read_batch(space, one)
     assert single
     assert (batch[0].tolist(), batch[1][0].tolist()) == ([[1, 2]], [2])
-    many, single = spaces.read(space, {"b": {"c": np.array([2, 0])}, "a": np.ones((2, 2))})
+    many, single = observations.read_batch(space, {"b": {"c": np.array([2, 0])}, "a": np.ones((2, 2))})
     assert not single
     assert many[1][0].tolist() == [2, 0]
     assert (many[0].dtype, many[1][0].dtype) == (np.float32, np.int32)
@@ -143,7 +143,7 @@ def test_a_batch_and_one_of_a_dictionary() -> None:
         ({"a": np.ones(3), "b": {"c": 1}}, r"observation of shape \(3,\); one is \(2,\), a batch is \[B, \*\(2,\)\]"),
     ):
         with pytest.raises(ConfigError, match=message):
-            spaces.read(space, wrong)
+            observations.read_batch(space, wrong)
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
@@ -172,15 +172,15 @@ def test_every_observation_is_the_same_in_every_vector_mode(case: str, mode: Aut
 def test_what_is_no_observation_is_refused_and_not_rounded() -> None:
     pixels = np.full((2, 2), 200, np.uint8)
     for sound in (pixels, pixels.astype(np.int64), pixels.astype(np.float32)):
-        assert spaces.read(Box((2, 2), "uint8"), sound)[0].tolist() == [[[200, 200], [200, 200]]]
+        assert observations.read_batch(Box((2, 2), "uint8"), sound)[0].tolist() == [[[200, 200], [200, 200]]]
     for wrong in (pixels / 255, pixels.astype(np.int64) + 56, -pixels.astype(np.int64), pixels + np.nan):
         with pytest.raises(ConfigError, match=r"is not uint8 without loss; give uint8"):
-            spaces.read(Box((2, 2), "uint8"), wrong)
-    assert spaces.read(Box((2,), "bool"), np.array([0, 1]))[0].tolist() == [[False, True]]
+            observations.read_batch(Box((2, 2), "uint8"), wrong)
+    assert observations.read_batch(Box((2,), "bool"), np.array([0, 1]))[0].tolist() == [[False, True]]
     with pytest.raises(ConfigError, match="observation of dtype int64 is not bool without loss; give bool"):
-        spaces.read(Box((2,), "bool"), np.array([0, 2]))
+        observations.read_batch(Box((2,), "bool"), np.array([0, 2]))
     with pytest.raises(ConfigError, match="observation of dtype <U1; give numbers"):
-        spaces.read(Box((2,)), ["a", "b"])
+        observations.read_batch(Box((2,)), ["a", "b"])
 
 
 def test_spaces_go_through_json() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from worlds import Cue
 
 import bellmax as bx
-from bellmax import spaces
+from bellmax import observations, spaces
 from bellmax.catalog import AGENTS
 from bellmax.contracts import (
     Box,
@@ -119,7 +119,7 @@ def test_a_state_is_found_at_its_row() -> None:
         )
         states = states_of(policy_space)
         assert rows_of(coder, states)[:, 0].tolist() == list(range(coder.n_tiles))
-        batch, single = spaces.read(policy_space, spaces.named(policy_space, states))
+        batch, single = observations.read_batch(policy_space, observations.named(policy_space, states))
         assert not single
         assert rows_of(coder, batch)[:, 0].tolist() == list(range(coder.n_tiles))
 

@@ -17,6 +17,7 @@ from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, Masked, M
 from bellmax.dispatch import in_32_bits, near
 from bellmax.envs.functional import World
 from bellmax.keys import make_key
+from bellmax.observations import named
 
 
 def as_gymnasium(world: World[Any]) -> CompiledEnv:
@@ -79,7 +80,7 @@ class CompiledEnv(gym.Env[Any, Any]):
         seen, info = jax.device_get(obs), {}
         if self.masked:
             seen, info = seen.obs, {"action_mask": np.asarray(seen.mask, np.int8)}
-        return spaces.named(self._space, spaces.map_space(_native, self._space, seen)), info
+        return named(self._space, spaces.map_space(_native, self._space, seen)), info
 
 
 def _native(leaf: Leaf, value: npt.NDArray[Any]) -> npt.NDArray[Any] | np.int64:

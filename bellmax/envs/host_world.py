@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
+from bellmax.coding import to_native
 from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, HostObs, Masked, NonFiniteError, counted
 from bellmax.envs.action_masks import masks_in
 from bellmax.envs.episode_log import EpisodeLog
@@ -22,12 +23,11 @@ from bellmax.envs.host_steps import Checks, Handling, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.making import Env, Made, Vector, make
 from bellmax.envs.native_spaces import bounds, read_spaces
-from bellmax.envs.observing import flat
 from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.stateful import refuse_learning, reward_wrappers
 from bellmax.envs.vectored import Vectored
 from bellmax.envs.workers import Workers
-from bellmax.spaces import to_native
+from bellmax.spaces import leaf_arrays
 
 __all__ = ["Handling", "HostStep", "HostWorld", "open_world"]
 
@@ -42,7 +42,7 @@ class HostWorld:
         observation_space: in bellmax's words: float32 arrays (bytes and flags stay what they are), integers from 0,
             or a tuple of such.
         n_actions: actions are the integers 0 to n_actions - 1; `coding` maps them to those of the environment.
-        coding: how the environment itself counts them, for `spaces.to_native`.
+        coding: how the environment itself counts them, for `coding.to_native`.
         max_episode_steps: the time limit, if one is known.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order.
         reward_wrappers: the names of wrappers that change its rewards.
@@ -155,7 +155,7 @@ class HostWorld:
         """What `put_back` needs, by name; `obs` are the last observations that it returned."""
         worlds = self._worlds
         generators = worlds.stepper.generators() if isinstance(worlds, SideBySide) else [None] * self.n
-        parts = flat(obs.obs if isinstance(obs, Masked) else obs)
+        parts = leaf_arrays(obs.obs if isinstance(obs, Masked) else obs)
         counts = [self.dropped, worlds.stepper.restarted if isinstance(worlds, SideBySide) else 0]
         return {
             **self._checks.log.to_arrays(generators),
@@ -190,7 +190,7 @@ class HostWorld:
     def _read_saved(self, arrays: ArrayDict) -> HostObs:
         """The observations in what `save` returned; raises as `put_back`."""
         empty, counts = self._checks.see.empty(self.n), arrays.get("counts")
-        for k, room in enumerate(flat(empty)):
+        for k, room in enumerate(leaf_arrays(empty)):
             part = arrays.get(f"obs.{k}")
             if part is None or (part.dtype, part.shape) != (room.dtype, room.shape):
                 raise CorruptCheckpoint(f"the checkpoint's observations are not those of {self.name}")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bellmax.contracts import Box, EnvContractError, EnvWarning, HostObs, NonFiniteError
 from bellmax.envs.native_spaces import Part, Spaces, one_line
-from bellmax.spaces import dtype_of, limits_of, map_space, shape_of
+from bellmax.spaces import dtype_of, leaf_arrays, limits_of, map_space, shape_of
 from bellmax.stderr import warn
 
 Values: TypeAlias = npt.NDArray[Any]
@@ -42,7 +42,7 @@ class Observations:
 
     def write(self, obs: object, out: HostObs, i: int) -> None:
         """Check the observation of environment i and copy it to `out[i]`."""
-        arrays = flat(out)
+        arrays = leaf_arrays(out)
         for (path, leaf), array in zip(self._parts, arrays, strict=True):
             leaf.write(self._pluck(obs, path, i), array, i)
 
@@ -265,11 +265,6 @@ def _bounds(part: Part) -> tuple[Values, Values] | None:
         steps = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32))
         slack = np.maximum(slack, np.where(np.isfinite(steps), steps, 0.0))  # of float32 where numbers are large
     return (low - slack).astype(np.float32), (high + slack).astype(np.float32)
-
-
-def flat(tree: HostObs) -> list[Values]:
-    """The arrays of a tuple of tuples of arrays, in order."""
-    return [array for part in tree for array in flat(part)] if isinstance(tree, tuple) else [tree]
 
 
 def each(function: Callable[..., Values], tree: HostObs, *others: HostObs) -> HostObs:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bellmax.coding import to_native
 from bellmax.contracts import EnvContractError
 from bellmax.envs import check as judge
 from bellmax.envs.check import End, Findings, Flaw, Level
@@ -16,7 +17,6 @@ from bellmax.envs.making import Env
 from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.positions import MIGRATION, is_old_step
-from bellmax.spaces import to_native
 
 COPY = "return a copy; other libraries store one array many times, and SAME_STEP vectors lose the final observation"
 CRASH = "accept every action of the space that the mask allows, until the episode ends"

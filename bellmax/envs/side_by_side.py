@@ -7,13 +7,13 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.coding import to_native
 from bellmax.contracts import EnvCrashed, EnvTimeout, HostObs, IntArray, NonFiniteError
 from bellmax.envs.episode_log import LONGEST, EpisodeLog
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.in_process import InProcess
-from bellmax.envs.observing import flat
 from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed
-from bellmax.spaces import to_native
+from bellmax.spaces import leaf_arrays
 
 
 class SideBySide:
@@ -122,7 +122,7 @@ class SideBySide:
             elif i not in again and checks.handling.on_nonfinite != "skip":
                 again.append(i)
             elif i not in again and i in self.unseen:
-                for new, old in zip(flat(obs), flat(self._obs), strict=True):
+                for new, old in zip(leaf_arrays(obs), leaf_arrays(self._obs), strict=True):
                     new[i] = old[i]
         self.unseen = [i for i in self.unseen if i not in again]
         starting = sorted({*again, *fresh})
@@ -193,4 +193,6 @@ class SideBySide:
 
 def same_row(obs: HostObs, saved: HostObs, i: int) -> bool:
     """Whether row i of two observations has the same bits."""
-    return all(one[i].tobytes() == other[i].tobytes() for one, other in zip(flat(obs), flat(saved), strict=True))
+    return all(
+        one[i].tobytes() == other[i].tobytes() for one, other in zip(leaf_arrays(obs), leaf_arrays(saved), strict=True)
+    )

@@ -10,14 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from bellmax.coding import to_native
 from bellmax.contracts import BoolArray, ConfigError, EnvContractError, HostObs, IntArray, Masked
 from bellmax.envs.action_masks import asked_of_vector
 from bellmax.envs.atari import GOES_ON
 from bellmax.envs.episode_log import LONGEST, SECONDS, EpisodeLog
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.making import Vector
-from bellmax.envs.observing import Values, each, flat
-from bellmax.spaces import to_native
+from bellmax.envs.observing import Values, each
+from bellmax.spaces import leaf_arrays
 
 Rows: TypeAlias = "Mapping[str, Rows] | Sequence[object] | Values | None"  # what infos have of N environments
 
@@ -86,7 +87,7 @@ class Vectored:
             next_obs = checks.masked(checks.copy(read))
             checks.positions.begin(over)
             fresh = checks.see.read(self._reset(options={"reset_mask": over.copy()}), n)
-            for now, new in zip(flat(read), flat(fresh), strict=True):
+            for now, new in zip(leaf_arrays(read), leaf_arrays(fresh), strict=True):
                 now[over] = new[over]
             obs = checks.masked(read)
         ended = terminated | truncated
@@ -107,7 +108,10 @@ class Vectored:
                     break
             else:
                 seen = obs.obs if isinstance(obs, Masked) else obs
-                if all(one.tobytes() == other.tobytes() for one, other in zip(flat(seen), flat(saved), strict=True)):
+                if all(
+                    one.tobytes() == other.tobytes()
+                    for one, other in zip(leaf_arrays(seen), leaf_arrays(saved), strict=True)
+                ):
                     return obs, {}
                 why = "it draws random numbers elsewhere: the same actions lead to another observation"
         return self.reset(seed), dict.fromkeys(range(self.checks.n), why)

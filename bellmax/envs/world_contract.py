@@ -129,7 +129,7 @@ def _of_observation(where: str, world: World[S], obs: object) -> Iterator[Fault]
     """Whether an observation has the shape and the dtypes of its space."""
     space: Space = world.observation_space
     wanted = jax.eval_shape(lambda: spaces.zeros(space))
-    yield from _unlike("observation", where, obs, wanted, f"observation_space {spaces.describe(space)}")
+    yield from _unlike("observation", where, obs, wanted, f"observation_space {spaces.in_words(space)}")
 
 
 def _unlike(what: str, where: str, found: object, wanted: object, asks: str = "") -> Iterator[Fault]:

@@ -15,7 +15,7 @@ from bellmax.networks.convolution import Conv
 from bellmax.networks.images import channels_last, height_axis, image_of, image_shape, scaled
 from bellmax.networks.layers import Dense, Norm, SpectralDense
 from bellmax.registry import Registry
-from bellmax.spaces import LEAVES, leaves_of, map_space, n_features
+from bellmax.spaces import LEAVES, leaf_size, leaves_of, map_space
 
 Torso: TypeAlias = Callable[[Any], Array]  # an Equinox module from ONE observation to features [F]
 Make: TypeAlias = Callable[[Space, Sequence[int], str, Array], Torso]
@@ -39,7 +39,7 @@ def flat(space: Space, obs: Obs) -> Array:
 
 def flat_size(space: Space) -> int:
     """How many numbers `flat` gives."""
-    return sum(map(n_features, leaves_of(space)))
+    return sum(map(leaf_size, leaves_of(space)))
 
 
 class MLP(eqx.Module):

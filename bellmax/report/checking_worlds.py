@@ -47,7 +47,7 @@ def check_world(world: World[Any], *misplaced: Any, steps: int = 1_000, seed: in
         raise ConfigError(f"`world` must be a compiled bellmax.World; got {describe(world)}; check_env checks others")
     steps, seed = integer("steps", steps), integer("seed", seed, 0)
     findings, facts = Findings(), dict[str, Any]()
-    findings.well("spaces", f"observation {spaces.describe(world.observation_space)}, {world.n_actions} actions")
+    findings.well("spaces", f"observation {spaces.in_words(world.observation_space)}, {world.n_actions} actions")
     findings.well("interface", "reset and step compile, and return what the contract asks for")
     faults = find_faults(world)
     for fault in faults:

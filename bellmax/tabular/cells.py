@@ -11,6 +11,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bellmax import spaces
 from bellmax.contracts import (
@@ -53,6 +54,8 @@ def numbers_of(space: Space) -> Numbers:
     ranged: list[Any] = []
 
     def add(leaf: Leaf) -> None:
+        low: npt.NDArray[Any]
+        high: npt.NDArray[Any]
         if not isinstance(leaf, Box):
             high = np.atleast_1d(spaces.limits_of(leaf)) - 1
             low = np.zeros_like(high)

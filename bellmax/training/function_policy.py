@@ -10,7 +10,9 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.arguments import describe
+from bellmax.coding import action_number, from_zero, to_native
 from bellmax.contracts import ConfigError, HostObs, Space
+from bellmax.observations import named, read_batch
 from bellmax.training.policy import Policy
 
 
@@ -39,21 +41,21 @@ class FunctionPolicy:
             ConfigError: the function did not return an action.
         """
         seen, space = spaces.visible(obs), spaces.visible(self.space)
-        batch, _ = spaces.read(space, seen)
+        batch, _ = read_batch(space, seen)
         n = len(spaces.leaf_arrays(batch)[0])
         q = np.zeros((n, self.n_actions), np.float32)
         for i in range(n):
             one = spaces.map_space(lambda leaf, x, i=i: x[i], space, batch)
-            one = spaces.named(space, spaces.from_zero(space, one, self.coding))
+            one = named(space, from_zero(space, one, self.coding))
             q[i, self._checked(self.function(one), one)] = 1.0
         return q, carry
 
     def _checked(self, action: object, obs: object) -> int:
-        number = spaces.action_number(action, self.coding, self.n_actions)
+        number = action_number(action, self.coding, self.n_actions)
         if number is not None:
             return number
-        last = spaces.to_native(self.n_actions - 1, self.coding).tolist()
-        first = spaces.to_native(0, self.coding).tolist()
+        last = to_native(self.n_actions - 1, self.coding).tolist()
+        first = to_native(0, self.coding).tolist()
         remedy = "; for Stable-Baselines3, pass lambda obs: model.predict(obs)[0]" if isinstance(action, tuple) else ""
         raise ConfigError(
             f"the function returned {action!r} for the observation {describe(obs)}; it must return one action, "

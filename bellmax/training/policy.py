@@ -13,11 +13,13 @@ import numpy as np
 from bellmax import spaces
 from bellmax.agent_config import AgentConfig
 from bellmax.catalog import is_deep, is_tabular
+from bellmax.coding import from_native, from_zero, to_native
 from bellmax.contracts import ArrayDict, ConfigError, HostObs, Masked, RunWarning, Space, counted
 from bellmax.files import storage
 from bellmax.files.policy_files import PolicyParts, find_policy, read_files, save_policy
 from bellmax.files.saved_parts import agent_of
 from bellmax.names import POLICY, meant
+from bellmax.observations import named, read_batch, read_flags
 from bellmax.stderr import warn
 from bellmax.training.policy_values import Batch, Look, blank_carry, make_look
 
@@ -82,7 +84,7 @@ class Policy:
             self._remark_mask()
         q = self.q_values(obs, mask)
         index = int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
-        return spaces.to_native(index, self.coding) if self.coding else index
+        return to_native(index, self.coding) if self.coding else index
 
     def _remark_mask(self) -> None:
         if not self.__dict__.setdefault("_remarked", False):
@@ -106,7 +108,7 @@ class Policy:
         if "observation_starts" not in self.coding:
             return self.look_from_zero(carry, obs, mask)
         with contextlib.suppress(TypeError, ValueError, LookupError, ConfigError):  # an error is reported below
-            obs = spaces.from_native(spaces.visible(self.space), obs, self.coding)
+            obs = from_native(spaces.visible(self.space), obs, self.coding)
         try:
             return self.look_from_zero(carry, obs, mask)
         except ConfigError as error:
@@ -118,9 +120,9 @@ class Policy:
             mask = obs.mask if mask is None else mask
             obs = obs.obs
         batch: Batch
-        batch, single = spaces.read(spaces.visible(self.space), obs)
+        batch, single = read_batch(spaces.visible(self.space), obs)
         n = len(spaces.leaf_arrays(batch)[0])
-        allowed = None if mask is None else spaces.read_mask(mask, n, self.n_actions)
+        allowed = None if mask is None else read_flags(mask, n, self.n_actions)
         if isinstance(self.space, Masked) and not self.config_is_tabular:
             batch = Masked(batch, np.ones((n, self.n_actions), np.bool_) if allowed is None else allowed)
         q, carry = self._look(carry, batch)
@@ -164,7 +166,7 @@ class Policy:
             ConfigError: there are real numbers in the observations.
         """
         seen = spaces.visible(self.space)
-        return spaces.named(seen, spaces.from_zero(seen, self._all_states(), self.coding))
+        return named(seen, from_zero(seen, self._all_states(), self.coding))
 
     def _all_states(self) -> HostObs:
         from bellmax.tabular.cells import states_of
@@ -208,7 +210,7 @@ class Policy:
     def __repr__(self) -> str:
         numbers = sum(array.size for array in self.arrays.values())
         return (
-            f"Policy({self.config.name} of {self.world}: {spaces.describe(self.space)} to "
+            f"Policy({self.config.name} of {self.world}: {spaces.in_words(self.space)} to "
             f"{counted(self.n_actions, 'action')}, {numbers:,} numbers in {len(self.arrays)} arrays)"
         )
 

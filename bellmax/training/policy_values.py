@@ -111,7 +111,7 @@ def quietly(function: OnArrays) -> OnArrays:
     return call
 
 
-def called(function: Callable[..., Array], *example: np.ndarray) -> OnArrays:
+def called(function: Callable[..., Array], *example: HostObs) -> OnArrays:
     """Return a JAX `function` over a leading axis, from NumPy to NumPy; an identity is left out."""
     import jax
 
