@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 
 import bellmax as bx
 from bellmax.contracts import Box, ConfigError, ResourceError
-from bellmax.envs.atari import PROTOCOL
+from bellmax.envs.atari import PROTOCOL, game_seed
 from bellmax.envs.host_world import Handling, HostStep, HostWorld, open_world
 from bellmax.keys import make_key
 from bellmax.loops.choosing import make_loop
@@ -57,6 +57,11 @@ def test_shapes_and_types(name: str, n_actions: int) -> None:
     world.close()
 
 
+def next_seeds(t: int, over: Any, seed: int = 3) -> np.ndarray:
+    """Of the games that start at the step `t` of a world that was reset with `seed`."""
+    return np.array([game_seed(seed, t, i) for i in np.flatnonzero(over).tolist()])
+
+
 @pytest.mark.parametrize(("name", "kwargs", "steps"), [(PONG, SHORT, 300), (BREAKOUT, {}, 500)])
 def test_final_observations_are_those_of_the_other_mode(name: str, kwargs: dict[str, Any], steps: int) -> None:
     """In NEXT_STEP mode the last observation of a game is what the step itself returns."""
@@ -65,13 +70,14 @@ def test_final_observations_are_those_of_the_other_mode(name: str, kwargs: dict[
     other = games(name, 1, **kwargs, autoreset_mode=AutoresetMode.NEXT_STEP)
     obs, ends = other.reset(seed=3)[0], 0
     np.testing.assert_array_equal(first, obs)
-    for step, action in zip(taken, actions, strict=True):
+    for t, (step, action) in enumerate(zip(taken, actions, strict=True), 1):
         obs, reward, terminated, truncated, _ = other.step(action)
         np.testing.assert_array_equal(step.next_obs, obs)
         assert (step.reward, step.terminated, step.truncated) == (reward, terminated, truncated)
         if terminated[0] or truncated[0]:
-            obs, _, _, _, _ = other.step(action)  # which it does not take: it begins anew
+            other.step(action)  # which it does not take: it begins anew
             ends += 1
+            obs, _ = other.reset(seed=next_seeds(t, over=[True]), options={"reset_mask": np.array([True])})
         np.testing.assert_array_equal(step.obs, obs)
     assert ends >= 2
     assert (name == PONG) == any(step.truncated[0] for step in taken)
@@ -86,9 +92,13 @@ def test_a_lost_life_terminates_in_training_and_the_game_goes_on() -> None:
     lives, lost_ends, game_ends, scores = info["lives"], 0, 0, EpisodeCounter.of(2)
     running, expected = np.zeros(2), []
     np.testing.assert_array_equal(first, obs)
-    for step, action in zip(taken, actions, strict=True):
+    for t, (step, action) in enumerate(zip(taken, actions, strict=True), 1):
         obs, reward, terminated, truncated, info = other.step(action)
         over = terminated | truncated
+        if over.any():
+            finals = np.array(info["final_obs"])
+            obs, info = other.reset(seed=next_seeds(t, over), options={"reset_mask": over})
+            info["final_obs"] = finals
         lost = (info["lives"] < lives) & ~over
         lives = info["lives"]
         assert step.terminated.tolist() == (terminated | lost).tolist()

@@ -152,6 +152,25 @@ class Raising(Walk):
         return 0.5
 
 
+@pytest.mark.parametrize("lives", [True, False])
+def test_games_are_put_back_without_the_games_before(lives: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episode_log, "LONGEST", 130)
+    short = {"max_num_frames_per_episode": 400, "repeat_action_probability": 0.25, "episodic_life": lives}
+    why, whole, rest = twice(lambda: opened("ALE/Breakout-v5", n=2, env_kwargs=short), steps=230, more=130)
+    assert why == {}
+    assert_same(whole, rest)
+    assert any(step.truncated.any() for step in rest)  # the next games are the same, too
+
+
+def test_each_game_begins_with_a_seed_of_its_own() -> None:
+    world = opened("ALE/Breakout-v5", n=2, env_kwargs={"max_num_frames_per_episode": 120})
+    world.reset(5)
+    _, steps = played(world, np.zeros((200, 2), int))
+    starts = [step.obs[i].tobytes() for step in steps for i in np.flatnonzero(step.begins)]
+    assert len(starts) >= 6
+    assert len(set(starts)) > len(starts) / 2  # after other numbers of no-ops
+
+
 def test_numbers_from_elsewhere_are_drawn_again_since_the_seed() -> None:
     why, whole, rest = twice(lambda: opened(Elsewhere))
     assert why == {}

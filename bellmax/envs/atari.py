@@ -37,8 +37,60 @@ def make_games(name: str, n: int, kwargs: dict[str, Any], *, training: bool) -> 
     for taken in ("autoreset_mode", "life_loss_info", "batch_size"):
         if taken in kwargs:
             raise ConfigError(f"bellmax sets {taken} itself; leave it out")
-    games: Any = gym.make_vec(name, n, "vector_entry_point", **{**PROTOCOL, **kwargs})
+    games = SeededGames(gym.make_vec(name, n, "vector_entry_point", **{**PROTOCOL, **kwargs}))
     return LifeLoss(games) if training and lives else games
+
+
+class SeededGames(VectorWrapper):  # type: ignore[misc,unused-ignore]
+    """Every game starts with a seed of its own, so that it can be repeated without the games before it.
+
+    Attributes:
+        seed, t: of the last reset of all games, and the steps since then. A game that starts later has a seed that
+            follows from both and from its number.
+        seeds: of the present games [N].
+        new: the games [N] that started in the last step.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(env)
+        self.seed, self.t = 0, 0
+        self.seeds = np.zeros(env.num_envs, np.int64)
+        self.new = np.zeros(env.num_envs, np.bool_)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Restart all games, or those of options["reset_mask"] with the seeds that are given."""
+        if options is not None:
+            self.seeds[options["reset_mask"]] = seed
+            return self.env.reset(seed=seed, options=options)
+        self.seed, self.t = int(self.np_random.integers(2**31)) if seed is None else int(seed), 0
+        self.seeds = self.seed + np.arange(self.num_envs)
+        return self.env.reset(seed=self.seed)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """One step; a game that follows one that ended is started again, with its seed."""
+        obs, reward, terminated, truncated, info = self.env.step(actions)
+        self.t += 1
+        self.new = terminated | truncated
+        if self.new.any():
+            info = {**info, "final_obs": np.array(info["final_obs"])}
+            seeds = np.array([game_seed(self.seed, self.t, i) for i in np.flatnonzero(self.new).tolist()])
+            obs, fresh = self.reset(seed=seeds, options={"reset_mask": self.new.copy()})
+            info |= {key: np.where(self.new, value, info[key]) for key, value in fresh.items() if key in info}
+        return obs, reward, terminated, truncated, info
+
+
+def game_seed(seed: int, t: int, i: int) -> int:
+    """The seed of a game i that starts at the step `t` of a run."""
+    return int(np.random.SeedSequence([seed, t, i]).generate_state(1)[0]) % 2**31
+
+
+def find_games(env: object) -> SeededGames | None:
+    """The `SeededGames` among the wrappers of a vector environment."""
+    while isinstance(env, VectorWrapper):
+        if isinstance(env, SeededGames):
+            return env
+        env = env.env
+    return None
 
 
 class LifeLoss(VectorWrapper):  # type: ignore[misc,unused-ignore]

@@ -92,6 +92,7 @@ class EpisodeLog:
     def __init__(self, n: int) -> None:
         self.n, self.first = n, 0
         self.actions: list[IntArray] = []
+        self.seed = 0  # of all, where each has others that follow from it
         self.seeds = [0] * n  # of the last reset with a seed
         self.seeded = [0] * n  # the step after which that was
         self.resets: list[list[int]] = [[] for _ in range(n)]  # after which it was reset without a seed since then
@@ -144,7 +145,7 @@ class EpisodeLog:
         kept = self.actions[-LONGEST:]
         about = {
             "first": self.now - len(kept), "seeds": self.seeds, "seeded": self.seeded, "resets": self.resets,
-            "generators": [*generators],
+            "generators": [*generators], "seed": self.seed,
         }  # fmt: skip
         rows = np.array(kept, np.int64).reshape(len(kept), self.n)
         return {"log": np.frombuffer(json.dumps(about, default=np.ndarray.tolist).encode(), np.uint8), "actions": rows}
@@ -165,11 +166,11 @@ class EpisodeLog:
                 raise ValueError(f"actions from {rows.min()} to {rows.max()}")
             log.first, log.actions = about["first"], list(rows)
             log.seeds, log.seeded, log.resets = about["seeds"], about["seeded"], about["resets"]
-            log.generators = about["generators"]
+            log.generators, log.seed = about["generators"], about["seed"]
             columns = (log.seeds, log.seeded, log.resets, log.generators)
             if any(type(column) is not list or len(column) != n for column in columns):
                 raise ValueError(f"not of {n} environments")
-            numbers = [log.first, *log.seeds, *log.seeded, *(step for steps in log.resets for step in steps)]
+            numbers = [log.first, log.seed, *log.seeds, *log.seeded, *(step for steps in log.resets for step in steps)]
             if any(type(number) is not int or number < 0 for number in numbers):
                 raise ValueError("not counts")
             steps = [[start, *resets, log.now] for start, resets in zip(log.seeded, log.resets, strict=True)]

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from bellmax.coding import to_native
 from bellmax.contracts import BoolArray, ConfigError, EnvContractError, HostObs, IntArray, Masked
 from bellmax.envs.action_masks import asked_of_vector
-from bellmax.envs.atari import GOES_ON
+from bellmax.envs.atari import GOES_ON, find_games
 from bellmax.envs.episode_log import LONGEST, SECONDS, EpisodeLog
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.making import Vector
@@ -37,13 +37,14 @@ class Vectored:
         if checks.handling.env_restarts:
             raise ConfigError(f"{checks.name}: env_restarts needs plain environments, not a vector")
         self._waiting: BoolArray = np.zeros(checks.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
-        self._masks = asked_of_vector(env)
+        self._masks, self._games = asked_of_vector(env), find_games(env)
 
     def reset(self, seed: int) -> HostObs:
         """Restart all environments, seeded as the vector environment does."""
         self._waiting = np.zeros(self.checks.n, np.bool_)
-        self.checks.log.reset(0, seed)
-        return self.checks.masked(self.checks.see.read(self._reset(seed=seed), self.checks.n))
+        obs = self.checks.masked(self.checks.see.read(self._reset(seed=seed), self.checks.n))
+        self._log_resets(self.checks.all, seed)
+        return obs
 
     def step(self, actions: IntArray) -> HostStep:
         """`actions [N, ...]` as the environments count them."""
@@ -91,6 +92,8 @@ class Vectored:
                 now[over] = new[over]
             obs = checks.masked(read)
         ended = terminated | truncated
+        if self._games is not None and ended.any():
+            self._log_resets(self._games.new)
         if GOES_ON in info:
             ended &= ~info[GOES_ON]
         begins = ~valid if self.mode is AutoresetMode.NEXT_STEP else ended
@@ -98,23 +101,42 @@ class Vectored:
 
     def put_back(self, log: EpisodeLog, seed: int, saved: HostObs) -> tuple[HostObs, dict[int, str]]:
         """See `HostWorld.put_back`; `saved` are its last observations, without masks."""
-        why = f"it has taken more than {LONGEST:,} steps"
-        for script in log.scripts(0, lambda first: first):
-            obs, end = self.reset(script.seed), time.monotonic() + SECONDS
-            for chosen in log.actions:
-                obs = self.step(to_native(chosen, self.checks.spaces.coding)).obs
-                if time.monotonic() > end:
-                    why = f"its {len(log.actions):,} steps take more than {SECONDS:g} s"
-                    break
-            else:
-                seen = obs.obs if isinstance(obs, Masked) else obs
-                if all(
-                    one.tobytes() == other.tobytes()
-                    for one, other in zip(leaf_arrays(seen), leaf_arrays(saved), strict=True)
-                ):
-                    return obs, {}
-                why = "it draws random numbers elsewhere: the same actions lead to another observation"
+        obs, why = self._repeat(log)
+        if obs is not None:
+            seen = obs.obs if isinstance(obs, Masked) else obs
+            pairs = zip(leaf_arrays(seen), leaf_arrays(saved), strict=True)
+            if all(one.tobytes() == other.tobytes() for one, other in pairs):
+                return obs, {}
+            why = "it draws random numbers elsewhere: the same actions lead to another observation"
         return self.reset(seed), dict.fromkeys(range(self.checks.n), why)
+
+    def _repeat(self, log: EpisodeLog) -> tuple[HostObs | None, str]:
+        """The observations after everything in a log since the resets with seeds; None and why, where that fails."""
+        seeded = np.array(log.seeded if self._games is not None else log.seeded[:1])
+        begun, end = int(seeded.min()), time.monotonic() + SECONDS
+        if begun < max(log.first, log.now - LONGEST):
+            return None, f"it has taken more than {LONGEST:,} steps since its reset"
+        obs = self.reset(log.seeds[0] if self._games is None else log.seed)
+        if self._games is not None:
+            self._games.t = begun
+        for t in range(begun, log.now + 1):
+            if self._games is not None and (rows := seeded == t).any():
+                seeds = np.array(log.seeds)[rows]
+                obs = self.checks.see.read(self._reset(seed=seeds, options={"reset_mask": rows}), self.checks.n)
+            if t < log.now:
+                obs = self.step(to_native(log.actions[t - log.first], self.checks.spaces.coding)).obs
+            if time.monotonic() > end:
+                return None, f"its {log.now - begun:,} steps take more than {SECONDS:g} s"
+        return obs, ""
+
+    def _log_resets(self, rows: BoolArray, seed: int | None = None) -> None:
+        """Note who was reset: of games each with its own seed."""
+        if self._games is None:
+            self.checks.log.reset(0, seed)
+            return
+        self.checks.log.seed = self._games.seed
+        for i in np.flatnonzero(rows).tolist():
+            self.checks.log.reset(i, int(self._games.seeds[i]))
 
     def close(self) -> None:
         """Free what the environments hold."""
