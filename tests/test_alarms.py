@@ -10,8 +10,8 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import EnvWarning, NonFiniteError
+from bellmax.loops.logs import Episodes
 from bellmax.loops.loop import Chunk
-from bellmax.loops.parts import Episodes
 from bellmax.training import progress
 from bellmax.training.divergence import ValueScale, check_divergence, clipping
 

@@ -9,8 +9,8 @@ from safetensors.numpy import save as to_bytes
 
 import bellmax as bx
 from bellmax.contracts import Discrete
+from bellmax.loops.logs import Episodes
 from bellmax.loops.loop import Chunk
-from bellmax.loops.parts import Episodes
 from bellmax.training import kept_records
 from bellmax.training.history import History, chunk_columns
 from bellmax.training.policy import Policy, load_policy

@@ -17,7 +17,7 @@ from bellmax.contracts import Box, Discrete, Masked
 from bellmax.files import checkpoint
 from bellmax.files.data_sources import read_data
 from bellmax.files.dataset import join_data
-from bellmax.loops.experience import as_experience, find_faults
+from bellmax.loops.experience import as_experience, find_data_problems
 from bellmax.loops.network_data import config_for_data, fill
 from bellmax.sources import find_world
 from bellmax.training import trainer
@@ -411,8 +411,8 @@ def test_faults_of_data_are_named(change: dict[str, Any], message: str, cartpole
 def test_shuffled_data_serve_where_one_step_is_learned_from(cartpole: bx.Dataset) -> None:
     order = np.random.default_rng(0).permutation(300)
     shuffled = bx.Dataset(*(array[order] for array in cartpole))
-    assert find_faults(shuffled, Box((4,)), 2) == []
-    assert "row " in find_faults(shuffled, Box((4,)), 2, in_order=True)[0]
+    assert find_data_problems(shuffled, Box((4,)), 2) == []
+    assert "row " in find_data_problems(shuffled, Box((4,)), 2, in_order=True)[0]
     run = bx.train("CartPole-v1", "dqn", data=shuffled, steps=20, **QUICK, **TINY)  # its recipe there has n = 3
     assert run.config.n_steps == 1
 
@@ -421,12 +421,12 @@ def test_states_and_masks_are_checked() -> None:
     n = 4
     flags, zeros = np.zeros(n, bool), np.zeros(n, np.int64)
     data = bx.Dataset(np.array([0, 1, 2, 9]), zeros, zeros, flags, flags, zeros)
-    assert find_faults(data, Discrete(5), 2) == ["row 3: obs is 9, outside 0 to 4"]
+    assert find_data_problems(data, Discrete(5), 2) == ["row 3: obs is 9, outside 0 to 4"]
     mask = np.array([[True, True], [False, True], [True, True], [False, True]])
     masked = data._replace(obs=Masked(zeros, mask), next_obs=Masked(zeros, mask))
     space = Masked(Discrete(5), Box((2,), "bool"))
-    assert find_faults(masked, space, 2) == ["row 1: action is 0, which the mask forbids (and 1 more row)"]
-    assert find_faults(data, space, 2)[0].startswith("obs is a ndarray, which does not have the parts of Masked")
+    assert find_data_problems(masked, space, 2) == ["row 1: action is 0, which the mask forbids (and 1 more row)"]
+    assert find_data_problems(data, space, 2)[0].startswith("obs is a ndarray, which does not have the parts of Masked")
 
 
 @pytest.mark.parametrize(
@@ -435,7 +435,7 @@ def test_states_and_masks_are_checked() -> None:
         ("sarsa", {}, "sarsa is on-policy and cannot learn from a data set; use q-learning"),
         ("expected-sarsa", {}, "expected-sarsa is on-policy and cannot learn from a data set"),
         ("peng-q", {}, "peng-q follows whole episodes, and data are drawn step by step; use q-learning"),
-        ("pqn", {}, "pqn learns only from what it has just done and cannot learn from data"),
+        ("pqn", {}, "pqn learns only from its newest steps and cannot learn from data"),
         ("r2d2", {}, "r2d2 with recurrent='.*' cannot learn from data"),
         ("dqn", {"data": "nowhere"}, "data 'nowhere': there is no such file or folder"),
         ("dqn", {"data": 3}, "cannot read data from 3; pass a run's folder"),
@@ -512,7 +512,7 @@ def test_minari_counts_from_elsewhere_and_refuses(minari: Any) -> None:
     make_minari(minari, "toy/start-v0", episodes, states, gym.spaces.Discrete(2, start=-1))
     data = read_data("minari:toy/start-v0")
     assert (data.obs.tolist(), data.action.tolist()) == ([0, 1, 2] * 2, [0, 1, 1] * 2)
-    assert find_faults(data, Discrete(5), 2, in_order=True) == []
+    assert find_data_problems(data, Discrete(5), 2, in_order=True) == []
     assert data.truncated.tolist() == [False, False, True] * 2
     episodes = [([3, 4, 5, 7], [np.zeros(2, np.float32)] * 3, [1.0] * 3, flags, flags)]
     make_minari(minari, "toy/box-v0", episodes, states, gym.spaces.Box(-1, 1, (2,)))

@@ -120,7 +120,9 @@ def test_states_as_floats_are_those_integers() -> None:
 
 
 def test_what_is_not_a_data_set_says_how_to_make_one() -> None:
-    with pytest.raises(ConfigError, match=r"data is a dict; .* bellmax.Dataset\(obs=\.\.\., action=\.\.\., reward="):
+    with pytest.raises(
+        ConfigError, match=r"cannot read data from .*; .* bellmax.Dataset\(obs=\.\.\., action=\.\.\., reward="
+    ):
         bx.train("cliff", "q-learning", data={"observations": [0]}, steps=10)
     with pytest.raises(ConfigError, match="watkins-q needs the steps after its own actions"):
         bx.train("cliff", "watkins-q", data=cliff(), steps=10)

@@ -180,7 +180,7 @@ def test_one_object_that_tells_masks_by_a_method() -> None:
 @pytest.mark.parametrize("agent", ["q-learning", "dqn"])
 def test_a_mask_in_a_dictionary_is_pointed_to_the_info(agent: str) -> None:
     small = {"net_arch": (8,), "learning_starts": 8, "buffer_size": 100} if agent == "dqn" else {}
-    with pytest.warns(EnvWarning, match=r"observation\['action_mask'\] looks like a mask .* info\['action_mask'\]"):
+    with pytest.warns(EnvWarning, match=r"\['action_mask'\] looks like an action mask.* info\['action_mask'\]"):
         bx.train(functools.partial(Lane, how="dict"), agent, steps=16, eval_episodes=0, final_episodes=0, **small)
 
 

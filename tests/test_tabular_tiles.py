@@ -289,7 +289,7 @@ def test_range_of_observations() -> None:
     box = Source("balloon", Box((2,)), 2, None, open=lambda n: None)
     with pytest.raises(
         ConfigError,
-        match=r"balloon have no bounds in dimensions \[0, 1\]; give obs_low.*2 numbers .integers beyond int32",
+        match=r"balloon have no bounds in dimensions \[0, 1\]; pass obs_low.*2 numbers .integers beyond int32",
     ):
         table_setup.set_up(QLearning(), box)
     half = box._replace(bounds=(np.array([-1.0, -np.inf]), np.array([1.0, np.inf])))

@@ -320,7 +320,7 @@ def test_worlds_of_the_users_own() -> None:
     vector = gym.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
     run = bx.train(vector, bx.DQN(**SMALL, num_envs=3), steps=300, final_episodes=4)
     assert run.evaluations[0].returns.shape == (4,)
-    with pytest.raises(bx.ConfigError, match="give num_envs=3"):
+    with pytest.raises(bx.ConfigError, match="use num_envs=3"):
         bx.train(vector, bx.DQN(**SMALL), steps=300)
     with pytest.raises(bx.ConfigError, match="can run 1 seed, not 2"):
         bx.train(vector, bx.DQN(**SMALL, num_envs=3), steps=300, seeds=2)

@@ -1,24 +1,24 @@
-"""Plain Python. From an agent and a world to one of the six loops, which are imported when they are chosen."""
+"""Plain Python. Choose one of the six loops for an agent and an environment; only the chosen one is imported."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bellmax.agent_config import AgentConfig
-from bellmax.catalog import is_tabular
+from bellmax.catalog import is_deep, is_tabular
 from bellmax.contracts import ConfigError, Masked
 from bellmax.files.dataset import Dataset
 from bellmax.loops.loop import Loop
 from bellmax.sources import Source
 
-TABLE_GROUPS = 8  # many seeds of a table go in so many groups, each a thread's work; the same on every machine
+TABLE_GROUPS = 8  # groups for the seeds of a table, each for one thread; the same number on every machine
 
 
 def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, str]:
-    """("compiled" or "host", the reason in a few words).
+    """Return ("compiled" or "host", the reason in a few words).
 
     Raises:
-        ConfigError: the loop that was asked for does not exist for this pair of agent and world.
+        ConfigError: there is no loop of the kind `asked` for this pair of agent and environment.
     """
     model = source.mdp is not None
     possible = model or source.compiled is not None
@@ -45,23 +45,21 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
 
 
 def round_steps(config: AgentConfig, source: Source) -> int:
-    """Environment steps of one round, in multiples of which a run goes."""
-    if is_tabular(config):
-        return source.fixed or 1
-    return int(config.train_freq * config.num_envs)  # type: ignore[attr-defined]
+    """Return the environment steps of one round; a run takes whole rounds."""
+    return config.train_freq * config.num_envs if is_deep(config) else source.fixed or 1
 
 
 def make_loop(
     config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None, *, n_seeds: int = 1,
     episodes: bool = False,
-) -> Loop:  # fmt: skip
-    """The loop of one kind for a run of `steps` environment steps, or so many `episodes`, on each of `n_seeds` seeds.
+) -> Loop[Any]:  # fmt: skip
+    """Return a loop for `steps` environment steps (with `episodes`: episodes) on each of `n_seeds` seeds.
 
     Raises:
-        ConfigError, ResourceError: the agent cannot learn in this world, or would not fit in memory.
+        ConfigError, ResourceError: the agent cannot learn in this environment, or does not fit in memory.
     """
-    if source.fixed not in (None, getattr(config, "num_envs", source.fixed)):
-        raise ConfigError(f"{source.name} is {source.fixed} worlds side by side; give num_envs={source.fixed}")
+    if source.fixed is not None and is_deep(config) and config.num_envs != source.fixed:
+        raise ConfigError(f"{source.name} has {source.fixed} environments side by side; use num_envs={source.fixed}")
     if is_tabular(config):
         if kind == "compiled":
             from bellmax.loops.table_compiled import compiled_table_loop
@@ -71,12 +69,13 @@ def make_loop(
         from bellmax.loops.table_gymnasium import gymnasium_table_loop
 
         return gymnasium_table_loop(config, source, steps, n_seeds, episodes=episodes)
+    assert is_deep(config)  # noqa: S101 - there are two families
     from bellmax.loops.network_checks import check_memory, remark_images
 
     remark_images(config, source)
     check_memory(config, source, steps, n_seeds)
     if steps >= 2**31:
-        raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
+        raise ConfigError(f"steps={steps} exceeds the 32-bit clock of networks; use less than 2^31")
     if kind == "compiled":
         from bellmax.loops.network_compiled import compiled_network_loop
 
@@ -86,11 +85,12 @@ def make_loop(
     return gymnasium_network_loop(config, source, steps)
 
 
-def prepare_for_data(config: AgentConfig, source: Source, data: Dataset) -> Any:
-    """The config as a loop that learns from data needs it.
+def prepare_for_data(config: AgentConfig, source: Source, data: Dataset) -> AgentConfig:
+    """Return the config as a loop that learns from data needs it.
 
     Raises:
-        ConfigError: such an agent cannot learn from data, or they do not fit the environment; all of it in one message.
+        ConfigError: such an agent cannot learn from data, or the data do not fit the environment; one message reports
+            everything.
     """
     if is_tabular(config):
         from bellmax.loops.table_data import check_table_and_data
@@ -102,19 +102,21 @@ def prepare_for_data(config: AgentConfig, source: Source, data: Dataset) -> Any:
 
 
 def make_data_loop(
-    config: Any, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None, *, n_seeds: int = 1
-) -> Loop:
-    """The loop for a run of `steps` updates from data on each of `n_seeds` seeds; `kind` is that of its evaluation.
+    config: AgentConfig, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None, *,
+    n_seeds: int = 1,
+) -> Loop[Any]:  # fmt: skip
+    """Return a loop for `steps` updates from data on each of `n_seeds` seeds; `kind` is that of its evaluation.
 
-    `config` and `data` are those that `prepare_for_data` has passed.
+    `config` is the result of `prepare_for_data`, which has checked `data`.
 
     Raises:
-        ConfigError, ResourceError: it is too long, or would not fit in memory.
+        ConfigError, ResourceError: the run is too long, or does not fit in memory.
     """
     if is_tabular(config):
         from bellmax.loops.table_data import table_data_loop
 
         return table_data_loop(config, source, kind, steps, data, n_seeds)
+    assert is_deep(config)  # noqa: S101 - there are two families
     from bellmax.loops.network_data import network_data_loop
 
     return network_data_loop(config, source, kind, steps, data, group)

@@ -1,19 +1,25 @@
-"""NumPy. Between data and a replay memory: what is wrong with data, data as a memory stores them, a memory as data."""
+"""NumPy. Find problems in a data set, and convert between data sets and replay buffers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bellmax import spaces
-from bellmax.contracts import Array, Box, Experience, Leaf, Masked, Space, Transition
+from bellmax.contracts import Array, BoolArray, Box, Experience, Leaf, Masked, Space, Transition
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset, cut, join_data
 
+if TYPE_CHECKING:
+    from bellmax.deep.config import DeepConfig
+    from bellmax.replay.frames import FrameState
+    from bellmax.replay.memory import ReplayState
 
-def find_faults(data: Dataset, space: Space, n_actions: int, in_order: bool = False) -> list[str]:
-    """Everything for which such data cannot be learned from, each as one line; `in_order`: rows follow each other."""
+
+def find_data_problems(data: Dataset, space: Space, n_actions: int, in_order: bool = False) -> list[str]:
+    """Return a line for each reason why an agent cannot learn from the data; `in_order`: rows must be in time order."""
     n = data.steps
     if n == 0:
         return ["the data are empty"]
@@ -46,26 +52,26 @@ def find_faults(data: Dataset, space: Space, n_actions: int, in_order: bool = Fa
         goes_on = np.ones(n - 1, np.bool_)
         for (_, here), (_, there) in zip(checkpoint.leaves(data.next_obs), checkpoint.leaves(data.obs), strict=True):
             goes_on &= (np.asarray(here)[:-1] == np.asarray(there)[1:]).reshape(n - 1, -1).all(axis=1)
-        message = "next_obs is not the obs of the row after it, though the episode goes on; n_steps needs time order"
+        message = "next_obs differs from obs in the next row, but the episode continues; n_steps needs time order"
         faults += rows(~(follows | goes_on), message, np.arange(n))
     return faults
 
 
-def _find_in_observations(name: str, obs: Any, space: Space, n: int) -> list[str]:
-    """What is wrong with `obs` or `next_obs`."""
+def _find_in_observations(name: str, obs: object, space: Space, n: int) -> list[str]:
+    """The problems of `obs` or `next_obs`."""
     faults: list[str] = []
 
-    def leaf(kind: Leaf, value: Any) -> None:
+    def leaf(kind: Leaf, value: np.ndarray) -> None:
         array, wanted = np.asarray(value), np.dtype(spaces.dtype_of(kind))
         held = np.can_cast(array.dtype, wanted, "same_kind") or is_exact(array, wanted)
         if array.shape != (n, *spaces.shape_of(kind)) or not held:
             faults.append(f"{name} is {array.dtype} {array.shape}, not {wanted} {(n, *spaces.shape_of(kind))}")
         elif not isinstance(kind, Box):
             limits = spaces.limits_of(kind)
-            outside = ((array < 0) | (array >= limits)).reshape(n, -1).any(axis=1)
+            outside = np.asarray(((array < 0) | (array >= limits)).reshape(n, -1).any(axis=1))
             faults.extend(rows(outside, f"{name} is {{}}, outside 0 to {limits - 1}", array))
         elif array.dtype.kind == "f":
-            bad = ~np.isfinite(_float32(array)).reshape(n, -1).all(axis=1)
+            bad: BoolArray = np.asarray(~np.isfinite(_float32(array)).reshape(n, -1).all(axis=1))
             faults.extend(rows(bad, f"{name} is {{}}, not finite", array))
 
     if _has_parts(space, obs):
@@ -75,29 +81,29 @@ def _find_in_observations(name: str, obs: Any, space: Space, n: int) -> list[str
     return faults
 
 
-def is_exact(array: Any, wanted: Any) -> bool:
-    """Whether numbers stay what they are in another type, such as 0.0 and 1.0 as flags."""
+def is_exact(array: np.ndarray, wanted: np.dtype[Any]) -> bool:
+    """Return whether another type can hold the same numbers, such as 0.0 and 1.0 as flags."""
     if array.dtype.kind not in "biuf":
         return False
     with np.errstate(invalid="ignore"):
         return bool((array.astype(wanted) == array).all())
 
 
-def _has_parts(space: Space, obs: Any) -> bool:
-    """Whether observations are a tuple where the space is one."""
+def _has_parts(space: Space, obs: object) -> bool:
+    """Whether observations are tuples where the space is one."""
     if isinstance(space, spaces.LEAVES):
         return not isinstance(obs, tuple | dict)
     parts = spaces.parts_of(space)
     return isinstance(obs, tuple) and len(obs) == len(parts) and all(map(_has_parts, parts, obs))
 
 
-def _float32(array: Any) -> Any:
+def _float32(array: np.ndarray) -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):
         return np.asarray(array).astype(np.float32)
 
 
-def rows(bad: Any, message: str, values: Any) -> list[str]:
-    """One line that names the first bad row with its value, and says how many more there are."""
+def rows(bad: BoolArray, message: str, values: np.ndarray) -> list[str]:
+    """Return [] if no row is bad, else a line with the first bad row, its value, and the number of others."""
     found = np.flatnonzero(bad)
     if not found.size:
         return []
@@ -106,9 +112,9 @@ def rows(bad: Any, message: str, values: Any) -> list[str]:
 
 
 def as_experience(data: Dataset, space: Space, gamma: float) -> Experience:
-    """Sound data as a replay memory keeps it [n], the last episode cut where they end."""
+    """Return data without problems as a replay buffer stores them [n]; their last episode is cut."""
 
-    def leaf(kind: Leaf, value: Any) -> Any:
+    def leaf(kind: Leaf, value: np.ndarray) -> np.ndarray:
         return np.asarray(value).astype(spaces.dtype_of(kind), copy=False)
 
     data = cut(data)
@@ -121,26 +127,26 @@ def as_experience(data: Dataset, space: Space, gamma: float) -> Experience:
     return Experience(Transition(*columns), over)
 
 
-def from_memory(config: Any, agent: Any, space: Space, memory: Any) -> Dataset:
-    """What the replay memory of an agent holds: the newest steps, world after world, each in time order."""
+def from_memory(config: DeepConfig, space: Space, memory: ReplayState[Any] | FrameState[Any]) -> Dataset:
+    """Return the content of a replay buffer: the newest steps, environment after environment, each in time order."""
     import jax
 
     from bellmax.deep.building import make_experience
-    from bellmax.replay.frames import make_store, shares_frames
+    from bellmax.deep.config import ReplayConfig
+    from bellmax.replay.frames import FrameState, make_store
     from bellmax.replay.ring import make_ring
 
+    assert isinstance(config, ReplayConfig)  # noqa: S101 - check_kept has looked
     example, n = make_experience(config, space), config.num_envs
-    store = make_store(example, config.buffer_size, n) if shares_frames(example.transition.obs) else None
+    store = make_store(example, config.buffer_size, n) if isinstance(memory, FrameState) else None
     ring = make_ring(example, config.buffer_size, n) if store is None else store.ring
     length = ring.capacity // n
     parts = []
-    for world, (position, size) in enumerate(
-        zip(memory.ring.position.tolist(), memory.ring.size.tolist(), strict=True)
-    ):
-        slots: Array = jax.numpy.asarray((position - size + np.arange(size)) % length * n + world)
+    for i, (position, size) in enumerate(zip(memory.ring.position.tolist(), memory.ring.size.tolist(), strict=True)):
+        slots: Array = jax.numpy.asarray((position - size + np.arange(size)) % length * n + i)
         kept = jax.tree.map(np.asarray, jax.jit(ring.read)(memory.ring, slots))
         step, over = kept.transition, kept.over.astype(np.bool_)
-        if store is not None:
+        if store is not None and isinstance(memory, FrameState):
             see = jax.jit(store.stacks)
             step = step._replace(obs=see(memory.frames, step.obs), next_obs=see(memory.frames, step.next_obs))
             step = jax.tree.map(np.asarray, step)

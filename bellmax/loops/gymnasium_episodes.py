@@ -1,16 +1,15 @@
-"""NumPy. What the two loops on Gymnasium environments share: the count of episodes, and the seeds of environments."""
+"""NumPy. Count the episodes of Gymnasium environments, and choose their seeds: shared by the two host loops."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import ArrayDict, BoolArray, CorruptCheckpoint, HostObs
+from bellmax.contracts import ArrayDict, BoolArray, CorruptCheckpoint, FloatArray, HostObs, IntArray
 from bellmax.envs.host_steps import HostStep
 from bellmax.envs.host_world import HostWorld
-from bellmax.loops.parts import Episodes
+from bellmax.loops.logs import Episodes
 from bellmax.stderr import say
 
 
@@ -18,14 +17,14 @@ from bellmax.stderr import say
 class EpisodeCounter:
     """Returns and lengths of the running episodes [N], and of those that ended."""
 
-    running_return: Any
-    running_length: Any
+    running_return: FloatArray
+    running_length: IntArray
     returns: list[float] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, n: int) -> EpisodeCounter:
-        """For n environments side by side."""
+        """Return the counter of n environments side by side."""
         return cls(np.zeros(n), np.zeros(n, np.int64))
 
     def record(self, step: HostStep) -> None:
@@ -36,22 +35,22 @@ class EpisodeCounter:
             for i in np.flatnonzero(step.ended):
                 self.returns.append(float(self.running_return[i]))
                 self.lengths.append(int(self.running_length[i]))
-        if np.count_nonzero(step.begins):  # what was cut short is not counted
+        if np.count_nonzero(step.begins):  # an episode that was cut short is not counted
             self.running_return[step.begins] = 0.0
             self.running_length[step.begins] = 0
 
     def drain(self) -> Episodes:
-        """The episodes that ended since the last call."""
+        """Return the episodes that ended since the last call."""
         episodes = Episodes(np.array(self.returns, np.float64), np.array(self.lengths, np.int64))
         self.returns, self.lengths = [], []
         return episodes
 
 
 def fresh_seed(seed: int, step: int) -> int:
-    """The seed of the environments of a run that begins, or goes on, at environment step `step`.
+    """Return the seed of the environments of a run that starts, or is resumed, at environment step `step`.
 
-    From the second start on it is far from all seeds of training and evaluation, and follows from both numbers: with
-    its old seed an environment would begin with the episodes that were learned from before.
+    A resumed run gets another seed, which follows from both numbers and is far from all seeds of training and
+    evaluation: with the old seed, an environment would repeat its first episodes.
     """
     if step == 0:
         return seed
@@ -63,7 +62,7 @@ WORLD = "world."  # begins the names of the arrays of environments in a group's 
 
 
 def save_worlds(world: HostWorld, obs: HostObs, episodes: EpisodeCounter) -> ArrayDict:
-    """Where environments are, which observations they returned last, and the episodes that are going on."""
+    """Return the arrays from which `restore_worlds` restores environments and their running episodes."""
     running = {"running_return": episodes.running_return, "running_length": episodes.running_length}
     return {f"{WORLD}{name}": np.array(array) for name, array in {**world.save(obs), **running}.items()}
 
@@ -71,10 +70,11 @@ def save_worlds(world: HostWorld, obs: HostObs, episodes: EpisodeCounter) -> Arr
 def restore_worlds(
     world: HostWorld, arrays: ArrayDict, seed: int, episodes: EpisodeCounter
 ) -> tuple[HostObs, BoolArray]:
-    """Put environments back to where `save_worlds` found them; those that cannot be begin new episodes, which is said.
+    """Restore environments; those that cannot be restored start new episodes, which a line reports.
 
     Returns:
-        The observations to act on, and which environments [N] began new episodes, of a seed that follows from `seed`.
+        The observations to act on, and which environments [N] started new episodes, from a seed that follows from
+        `seed`.
 
     Raises:
         CorruptCheckpoint: the arrays are not what was saved.
@@ -82,12 +82,12 @@ def restore_worlds(
     own = {name.removeprefix(WORLD): array for name, array in arrays.items() if name.startswith(WORLD)}
     lost = np.ones(world.n, np.bool_)
     if not own:
-        say(f"{world.name}: the checkpoint does not say where its environments were; they begin new episodes")
+        say(f"{world.name}: the checkpoint does not have the positions of its environments; they start new episodes")
         return world.reset(seed), lost
     obs, why = world.put_back(own, seed)
     lost[[i for i in range(world.n) if i not in why]] = False
     for i, reason in why.items():
-        say(f"{world.name}: environment {i} begins a new episode, so not bit for bit: {reason}")
+        say(f"{world.name}: environment {i} starts a new episode, so not bit for bit: {reason}")
     for name, column in (("running_return", episodes.running_return), ("running_length", episodes.running_length)):
         saved = own.get(name)
         if saved is None or (saved.dtype, saved.shape) != (column.dtype, column.shape):

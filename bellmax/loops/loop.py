@@ -1,84 +1,114 @@
-"""NumPy. The contract of all loops, and what a loop tells of a chunk of steps."""
+"""NumPy. The contract of all loops, and what a seed reports of a chunk of steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from bellmax.contracts import ArrayDict
 from bellmax.dispatch import in_32_bits
-from bellmax.loops.parts import Episodes, Part
+from bellmax.files.dataset import Dataset
+from bellmax.loops.logs import Episodes, SeedLog
 from bellmax.loops.stopping import never
+
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
+S_contra = TypeVar("S_contra", contravariant=True)
 
 
 class Chunk(NamedTuple):
-    """What one seed's chunk tells: the episodes that ended, and means of what was learned, by name."""
+    """What one seed reports of a chunk of steps: the episodes that ended, and means of what was learned, by name."""
 
     episodes: Episodes
     metrics: dict[str, float]
 
 
-class Loop(NamedTuple):
-    """A way to run a group of seeds, in pieces of any length; the host does the rest between them.
+class Go(Protocol[S]):
+    """Advance a group of seeds."""
+
+    def __call__(self, state: S, t: int, steps: int, pause: Callable[[], bool], /) -> tuple[S, list[SeedLog], int]:
+        """Return (state, a log of each seed, the environment steps taken), from step `t` on.
+
+        Fewer than `steps` are taken if `pause()`, which is called after each of the loop's own steps, is true.
+        """
+
+
+class Measure(Protocol[S_contra]):
+    """Compute the metrics of a chunk."""
+
+    def __call__(self, state: S_contra, rows: Sequence[ArrayDict], steps: int, /) -> list[dict[str, float]]:
+        """Return the metrics of each seed over the `steps` since the last `forget`, whose logs have these `rows`."""
+
+
+class Restore(Protocol[S_co]):
+    """Create a state from a checkpoint."""
+
+    def __call__(self, seeds: Sequence[int], arrays: ArrayDict, step: int = 0, /) -> S_co:
+        """Return the state whose arrays `dump` returned.
+
+        A Gymnasium environment that cannot be restored starts a new episode, from a seed that follows from the run's
+        seed and the step.
+        """
+
+
+class Loop(NamedTuple, Generic[S]):
+    """A way to run a group of seeds, whose state has the type `S`, in pieces of any length.
 
     Attributes:
         kind: "compiled" or "host".
-        stride: environment steps go in multiples of this.
-        group: seeds that one state holds, stacked; 1 unless seeds share an accelerator.
-        parallel: groups may run in threads of one process.
-        start: `start(seeds) -> state`.
-        go: `go(state, t, steps, pause) -> (state, parts, done)`: `done` environment steps from step `t` on, a Part for
-            each seed of the group; fewer than `steps` where `pause()`, asked after each of its own, is true.
-        measure: `measure(state, rows, steps) -> [metrics]` of each seed over the `steps` since the last `forget`.
+        stride: environment steps are taken in multiples of this.
+        group: seeds that share one state; 1 unless they are stacked on an accelerator or are tables.
+        parallel: whether groups may run in threads of one process.
+        start: `start(seeds) -> state`, before the first step.
+        go, measure, restore: see `Go`, `Measure` and `Restore`.
         snapshot: `snapshot(state) -> [arrays]`, by name, of each seed's present policy.
-        dump: `dump(state) -> arrays`, by name, of everything that evolves.
-        restore: `restore(seeds, arrays, step=0) -> state`, the inverse; a Gymnasium environment starts a new episode,
-            of a seed that follows from its own and the step.
-        close: `close(state)` frees what the state holds outside memory.
-        experience: `experience(state) -> [Dataset]`, of each seed, what its replay memory holds; None without one.
-        forget: `forget(state)` begins a new chunk: what `measure` tells of is over.
-        clock: `clock(state)`, environment steps so far, also after a failure in `go`; None where there can be none.
-        kill: `kill(state)` ends at once what else runs for it, and leaves it unusable.
+        dump: `dump(state) -> arrays`, by name, of everything that changes.
+        close: `close(state)` frees the resources of a state.
+        experience: `experience(state) -> [Dataset]`, the content of each seed's replay buffer; None without one.
+        forget: `forget(state)` begins the next chunk.
+        clock: `clock(state)`, environment steps so far, also after a failure in `go`; None if the loop cannot fail.
+        kill: `kill(state)` ends at once everything that runs for a state, which is then unusable.
     """
 
     kind: str
     stride: int
     group: int
     parallel: bool
-    start: Callable[[Sequence[int]], Any]
-    go: Callable[[Any, int, int, Callable[[], bool]], tuple[Any, list[Part], int]]
-    measure: Callable[[Any, Sequence[dict[str, Any]], int], list[dict[str, float]]]
-    snapshot: Callable[[Any], list[dict[str, Any]]]
-    dump: Callable[[Any], dict[str, Any]]
-    restore: Callable[..., Any]
-    close: Callable[[Any], None]
-    experience: Callable[[Any], list[Any]] | None = None
-    forget: Callable[[Any], None] = lambda state: None
-    clock: Callable[[Any], int | None] = lambda state: None
-    kill: Callable[[Any], None] = lambda state: None
+    start: Callable[[Sequence[int]], S]
+    go: Go[S]
+    measure: Measure[S]
+    snapshot: Callable[[S], list[ArrayDict]]
+    dump: Callable[[S], ArrayDict]
+    restore: Restore[S]
+    close: Callable[[S], None]
+    experience: Callable[[S], list[Dataset]] | None = None
+    forget: Callable[[S], None] = lambda state: None
+    clock: Callable[[S], int | None] = lambda state: None
+    kill: Callable[[S], None] = lambda state: None
 
-    def chunks(self, state: Any, parts: Sequence[Part], steps: int) -> list[Chunk]:
-        """What each seed tells of a chunk of `steps`, all of whose parts are joined in `parts`."""
-        metrics = self.measure(state, [part.rows for part in parts], steps)
-        return [Chunk(part.episodes, each) for part, each in zip(parts, metrics, strict=True)]
+    def chunks(self, state: S, logs: Sequence[SeedLog], steps: int) -> list[Chunk]:
+        """Return the chunk of each seed, from its log over the `steps` since the last `forget`."""
+        metrics = self.measure(state, [log.rows for log in logs], steps)
+        return [Chunk(log.episodes, each) for log, each in zip(logs, metrics, strict=True)]
 
-    def advance(self, state: Any, t: int, steps: int) -> tuple[Any, list[Chunk]]:
-        """A whole chunk, from the step `t` on: (state, one Chunk per seed of the group)."""
-        state, parts, _ = self.go(state, t, steps, never)
-        chunks = self.chunks(state, parts, steps)
+    def advance(self, state: S, t: int, steps: int) -> tuple[S, list[Chunk]]:
+        """Run a whole chunk from the step `t` on: return (state, the chunk of each seed of the group)."""
+        state, logs, _ = self.go(state, t, steps, never)
+        chunks = self.chunks(state, logs, steps)
         self.forget(state)
         return state, chunks
 
 
-def guarded(loop: Loop) -> Loop:
-    """A loop of JAX programs that run alike whatever the settings of JAX in this process."""
+def guarded(loop: Loop[S]) -> Loop[S]:
+    """Return a loop of JAX programs that does not depend on the settings of JAX in this process."""
     parts: dict[str, Any] = {name: in_32_bits(part) for name, part in loop._asdict().items() if callable(part)}
     return loop._replace(**parts)
 
 
-def mean_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Means over the rounds that learned (of "max_..." the largest), under their log keys; empty if none did."""
+def mean_metrics(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return means over the rounds that learned (of "max_..." the largest), by log key; {} if none did."""
     learned = np.asarray(metrics["learned"]) > 0 if metrics else np.zeros(0, bool)
     if not learned.any():
         return {}

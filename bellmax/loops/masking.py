@@ -1,34 +1,39 @@
-"""NumPy. Worlds in which not every action is allowed everywhere, as learners see them."""
+"""NumPy. Environments in which not every action is always allowed: observations with action masks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bellmax.agent_config import AgentConfig
 from bellmax.catalog import is_tabular
 from bellmax.contracts import Box, EnvWarning, Masked
 from bellmax.sources import Source
 from bellmax.stderr import warn
 
+if TYPE_CHECKING:
+    from bellmax.envs.functional import World
+    from bellmax.envs.host_world import HostWorld
+
 
 def with_action_masks(source: Source) -> Source:
-    """The source with `Masked` observations, if its world tells which actions are allowed; else as it is.
+    """Return the source with `Masked` observations, if its environment has action masks; else unchanged.
 
-    A model does where a state lacks an action. A Gymnasium environment does where its resets give
-    info["action_mask"], or by `action_masks()`; its transition table or twin knows no masks and is left out.
+    A model has them if a state lacks an action. A Gymnasium environment has them if its resets return
+    info["action_mask"], or by `action_masks()`; its transition table or twin has no masks and is left out.
     """
-    if isinstance(source.space, Masked) or not tells_masks(source):
+    if isinstance(source.space, Masked) or not has_masks(source):
         return source
 
-    def compile_() -> Any:
+    def compile_() -> World[Any]:
         from bellmax.envs.tabulated import as_world
 
-        assert source.mdp is not None  # noqa: S101 - there is no other compiled world here
+        assert source.mdp is not None  # noqa: S101 - there is no other compiled environment here
         return as_world(source.mdp, masked=True)
 
-    def using(make: Callable[[int], Any] | None) -> Callable[[int], Any] | None:
-        def open_(n: int) -> Any:
-            assert make is not None  # noqa: S101 - nobody else gets this function
+    def using(make: Callable[[int], HostWorld] | None) -> Callable[[int], HostWorld] | None:
+        def open_(n: int) -> HostWorld:
+            assert make is not None  # noqa: S101 - else this function is not returned
             world = make(n)
             world.use_masks()
             return world
@@ -43,11 +48,11 @@ def with_action_masks(source: Source) -> Source:
     )  # fmt: skip
 
 
-def masked_as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str]:
-    """The source as an agent learns in it with this `loop` ("auto", "compiled" or "host"), and a word about its masks.
+def masked_as_asked(config: AgentConfig, source: Source, loop: str) -> tuple[Source, str]:
+    """Return the source as an agent learns in it with `loop` ("auto", "compiled" or "host"), and a note on its masks.
 
-    A compiled loop of a Gymnasium environment knows no masks: it has a transition table in which all actions have
-    outcomes, or a twin. A table learns from a model's own states without them, as it knows how many actions each has.
+    A compiled loop of a Gymnasium environment has no masks: it uses a transition table, in which all actions have
+    outcomes, or a twin. A table needs no masks in a model, because it knows how many actions each state has.
     """
     table = is_tabular(config)
     if source.work is None or lacks_actions(source):
@@ -64,12 +69,12 @@ def masked_as_asked(config: Any, source: Source, loop: str) -> tuple[Source, str
 
 
 def lacks_actions(source: Source) -> bool:
-    """Whether the world is a model in which a state lacks an action."""
+    """Return whether the environment is a model in which a state lacks an action."""
     return source.mdp is not None and not source.mdp.allowed.all()
 
 
-def tells_masks(source: Source) -> bool:
-    """Whether the world says which actions are allowed, and not always all."""
+def has_masks(source: Source) -> bool:
+    """Return whether the environment has action masks; warn if something in it only looks like one."""
     if lacks_actions(source):
         return True
     if source.open is None or (source.mdp is not None and source.work is None):
@@ -79,13 +84,13 @@ def tells_masks(source: Source) -> bool:
         world.reset(0)
         if not world.gives_masks and world.mask_part:
             warn(
-                f"{source.name}: observation[{world.mask_part!r}] looks like a mask of the actions; as a part of the "
-                "observation it forbids nothing: return it as info['action_mask'], at every reset and step",
+                f"{source.name}: observation[{world.mask_part!r}] looks like an action mask; as a part of the "
+                "observation it has no effect: return it as info['action_mask'], at every reset and step",
                 EnvWarning,
             )
         if not world.gives_masks and (name := world.misnamed_mask):
             warn(
-                f"{source.name}: info[{name!r}] looks like a mask of the actions, but forbids nothing: return "
+                f"{source.name}: info[{name!r}] looks like an action mask, but has no effect: return "
                 f"info['action_mask'], one flag for each of the {source.n_actions} actions, at every reset and step",
                 EnvWarning,
             )

@@ -1,59 +1,84 @@
-"""JAX. The two programs of a network on Gymnasium environments: one to act, one to learn from a block of steps."""
+"""JAX. The two programs of a network in Gymnasium environments: act, and learn from a block of steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from bellmax.contracts import Array, Experience, Space
+from bellmax.contracts import Array, Arrays, BoolArray, Experience, HostObs, Obs, Space
 from bellmax.deep.config import DeepConfig
-from bellmax.deep.state import DeepAgent
+from bellmax.deep.state import Carry, DeepAgent, LearnerState
 from bellmax.keys import APART
-from bellmax.loops.network_learning import compiler_options, make_improver, ranks
+from bellmax.loops.network_learning import LearnerAndMemory, compiler_options, make_improver, ranks
+from bellmax.trees import tree_map
 
 
-def make_vector_actor(agent: DeepAgent, n: int) -> Callable[..., Any]:
-    """`act(actor, carry [N], over [N], obs [N, ...], key, t) -> (actions [N], carry before, carry after)`.
+class VectorAct(Protocol):
+    """Act in every environment: the one call of the host loop per vector step."""
 
-    The host loop's one call per vector step. Where an episode was `over`, the carry begins anew first.
-    """
+    def __call__(
+        self, actor: LearnerState, carry: Carry, over: BoolArray, obs: HostObs, key: Array, t: np.int32, /
+    ) -> tuple[Array, Arrays, Carry]:
+        """Return (actions [N], the part of the carry before that learning needs, the carry after).
 
-    def act(actor: Any, carry: Any, over: Array, obs: Any, key: Array, t: Array) -> Any:
+        Where an episode was `over` [N], the carry is first reset.
+        """
+
+
+class LearnBlock(Protocol):
+    """Learn from a block of vector steps."""
+
+    def __call__(
+        self, both: LearnerAndMemory, steps: Experience, valid: BoolArray, key: Array, t: np.int32, /
+    ) -> tuple[LearnerAndMemory, LearnerState, dict[str, Array]]:
+        """Return ((learner, memory), actor, metrics); the learner and memory that were passed are overwritten.
+
+        `steps` are columns [T, N, ...], `valid` [T, N]; `t` counts environment steps before the first. `actor` is a
+        copy, which the next call does not overwrite.
+        """
+
+
+def make_vector_actor(agent: DeepAgent, n: int) -> VectorAct:
+    """Compile the call by which `agent` acts in n environments."""
+
+    def act(
+        actor: LearnerState, carry: Carry, over: Array, obs: Obs, key: Array, t: Array
+    ) -> tuple[Array, Arrays, Carry]:
         key = jax.random.fold_in(key, 2 * t)  # even numbers act, odd ones learn
         keys = jax.random.split(key, n)
         fresh = jax.vmap(agent.begin)(jax.random.split(jax.random.fold_in(key, APART), n), ranks(n))
 
-        def one(old: Any, new: Any, over: Array, obs: Any, key: Array) -> Any:
-            before = jax.tree.map(lambda x, y: jnp.where(over, x, y), new, old)
+        def one(old: Carry, new: Carry, over: Array, obs: Obs, key: Array) -> tuple[Array, Arrays, Carry]:
+            before = tree_map(lambda x, y: jnp.where(over, x, y), new, old)
             action, after = agent.act(actor, before, obs, key, t)
             return action, agent.remembered(before), after
 
         return jax.vmap(one)(carry, fresh, over, obs, keys)
 
-    return jax.jit(act, compiler_options=compiler_options(None))
+    compiled: VectorAct = jax.jit(act, compiler_options=compiler_options(None))
+    return compiled
 
 
-def make_block(agent: DeepAgent, config: DeepConfig, space: Space) -> Callable[..., Any]:
-    """`learn((learner, memory), steps, valid, key, t) -> ((learner, memory), actor, metrics)`, of a block of steps.
-
-    `steps` is an Experience of columns [T, N, ...], `valid` [T, N]; `t` counts environment steps before the first.
-    `actor` is a copy that outlives the next call, which overwrites the learner.
-    """
+def make_block(agent: DeepAgent, config: DeepConfig, space: Space) -> LearnBlock:
+    """Compile the call by which `agent` learns from a block of steps."""
     improve = make_improver(agent, config)
     stride = config.num_envs * config.train_freq
 
-    def learn(mind: tuple[Any, Any], steps: Experience, valid: Array, key: Array, t: Array) -> Any:
-        def round_(mind: tuple[Any, Any], now: tuple[Any, Array]) -> tuple[tuple[Any, Any], dict[str, Array]]:
+    def learn(
+        both: LearnerAndMemory, steps: Experience, valid: Array, key: Array, t: Array
+    ) -> tuple[LearnerAndMemory, LearnerState, dict[str, Array]]:
+        def round_(both: LearnerAndMemory, now: tuple[Any, Array]) -> tuple[LearnerAndMemory, dict[str, Array]]:
             columns, t = now
-            kept, _ = jax.lax.scan(lambda m, c: (agent.memory.add(m, *c), None), mind[1], columns)
-            return improve((mind[0], kept), t, jax.random.fold_in(key, 2 * t + 1))  # type: ignore[no-any-return]
+            kept, _ = jax.lax.scan(lambda m, c: (agent.memory.add(m, *c), None), both[1], columns)
+            return improve((both[0], kept), t, jax.random.fold_in(key, 2 * t + 1))
 
         rounds = valid.shape[0] // config.train_freq
         columns = jax.tree.map(lambda x: x.reshape(rounds, config.train_freq, *x.shape[1:]), (steps, valid))
-        mind, metrics = jax.lax.scan(round_, mind, (columns, t + stride * (1 + jnp.arange(rounds))))
-        return mind, jax.tree.map(jnp.copy, agent.actor(mind[0])), metrics
+        both, metrics = jax.lax.scan(round_, both, (columns, t + stride * (1 + jnp.arange(rounds))))
+        return both, tree_map(jnp.copy, agent.actor(both[0])), metrics
 
-    return jax.jit(learn, donate_argnums=0, compiler_options=compiler_options(space))
+    compiled: LearnBlock = jax.jit(learn, donate_argnums=0, compiler_options=compiler_options(space))
+    return compiled

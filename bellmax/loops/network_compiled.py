@@ -1,32 +1,36 @@
-"""JAX. The loop of a network over a compiled world: `network_rounds.py` has its program, all in one `scan`."""
+"""JAX. The loop of a network in a compiled environment; its program is in `network_rounds.py`."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bellmax.contracts import ArrayDict
+from bellmax.deep.config import DeepConfig
 from bellmax.dispatch import in_32_bits
 from bellmax.files import checkpoint
+from bellmax.files.dataset import Dataset
 from bellmax.keys import make_key
 from bellmax.loops import network_rounds
 from bellmax.loops.experience import from_memory
+from bellmax.loops.logs import Episodes, SeedLog, join_logs
 from bellmax.loops.loop import Loop, guarded
 from bellmax.loops.network_pieces import by_seed, measure_rows, piece_rounds, pieces, unstack
-from bellmax.loops.parts import Episodes, Part, join
+from bellmax.loops.network_rounds import RunState, StepRecord
 from bellmax.sources import Source
+from bellmax.trees import tree_map
 
 
 class CompiledNetwork:
-    """The parts of the loop, for seeds that are stacked by `vmap` where a group has several."""
+    """The functions of the loop, see `Loop`; seeds are stacked by `vmap` if a group has several."""
 
-    def __init__(self, config: Any, source: Source, steps: int) -> None:
-        """For a run of `steps` environment steps on each seed."""
+    def __init__(self, config: DeepConfig, source: Source, steps: int) -> None:
+        """Prepare for `steps` environment steps on each seed."""
         world = source.compile()
         self.config, self.source = config, source
         self.stride = config.train_freq * config.num_envs
@@ -37,43 +41,45 @@ class CompiledNetwork:
         )
         self.most = piece_rounds(config, world.observation_space, world.n_actions, self.stride)
 
-    def start(self, seeds: Sequence[int]) -> Any:
+    def start(self, seeds: Sequence[int]) -> RunState:
         """See `Loop`."""
-        states = [self.begin(make_key(seed)) for seed in seeds]
-        stacked = states[0] if len(states) == 1 else jax.tree.map(lambda *x: jnp.stack(x), *states)
-        return jax.tree.map(jnp.copy, stacked)  # a buffer in two places could not be overwritten in both
+        states: list[RunState] = [self.begin(make_key(seed)) for seed in seeds]
+        stacked = states[0] if len(states) == 1 else tree_map(lambda *x: jnp.stack(x), *states)
+        return tree_map(jnp.copy, stacked)  # XLA cannot overwrite a buffer that is used twice
 
-    def go(self, state: Any, t: int, n: int, pause: Callable[[], bool]) -> tuple[Any, list[Part], int]:
+    def go(self, state: RunState, t: int, n: int, pause: Callable[[], bool]) -> tuple[RunState, list[SeedLog], int]:
         """See `Loop`."""
-        stacked, told, done = state.key.ndim > 0, [], 0
+        stacked, done = state.key.ndim > 0, 0
+        recorded: list[tuple[StepRecord, ArrayDict]] = []
         for rounds in pieces(n // self.stride, self.most):
             state, records = self.chunk(rounds, stacked)(state, jnp.int32(t + done))
-            told.append(jax.device_get(records))
+            recorded.append(jax.device_get(records))
             done += rounds * self.stride
             if pause():
                 break
-        return state, [join(*(read_records(*records) for records in one)) for one in by_seed(state, told)], done
+        logs = [join_logs(*(as_log(*records) for records in one)) for one in by_seed(state, recorded)]
+        return state, logs, done
 
-    def snapshot(self, state: Any) -> list[dict[str, Any]]:
+    def snapshot(self, state: RunState) -> list[ArrayDict]:
         """See `Loop`."""
         return [self.agent.parameters(one.learner) for one in unstack(state)]
 
-    def restore(self, seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> Any:
+    def restore(self, seeds: Sequence[int], arrays: ArrayDict, step: int = 0) -> RunState:
         """See `Loop`."""
-        del step  # its random numbers follow from the clock
+        del step  # random numbers follow from the clock
         return checkpoint.from_arrays(self.start(seeds), arrays, "checkpoint")
 
-    def experience(self, state: Any) -> list[Any]:
+    def experience(self, state: RunState) -> list[Dataset]:
         """See `Loop`."""
-        return [from_memory(self.config, self.agent, self.source.space, one.memory) for one in unstack(state)]
+        return [from_memory(self.config, self.source.space, one.memory) for one in unstack(state)]
 
 
 @in_32_bits
-def compiled_network_loop(config: Any, source: Source, steps: int, group: int | None = None) -> Loop:
-    """A network over a compiled world.
+def compiled_network_loop(config: DeepConfig, source: Source, steps: int, group: int | None = None) -> Loop[RunState]:
+    """Return the loop of a network in a compiled environment.
 
-    `group` seeds are stacked by `vmap`; by default one on a CPU, where threads fill the cores and stacking made
-    each seed slower (measured: 10,000 steps/s for four stacked seeds, 15,000 for one), and all elsewhere.
+    `group` seeds are stacked by `vmap`; by default 1 on a CPU, where threads fill the cores and stacking makes each
+    seed slower (measured: 10,000 steps/s with four stacked seeds, 15,000 with one), and all on an accelerator.
     """
     if group is None:
         group = 1 if jax.default_backend() == "cpu" else sys.maxsize
@@ -86,11 +92,8 @@ def compiled_network_loop(config: Any, source: Source, steps: int, group: int | 
     )  # fmt: skip
 
 
-def read_records(record: Any, metrics: dict[str, Any]) -> Part:
-    """The part of one seed from the arrays that its `scan` put out."""
-    ended = record.ended.ravel()
-    episodes = Episodes(
-        record.episode_return.ravel()[ended].astype(np.float64),
-        record.episode_length.ravel()[ended].astype(np.int64),
-    )
-    return Part(episodes, {name: np.asarray(row) for name, row in metrics.items()})
+def as_log(record: StepRecord, metrics: ArrayDict) -> SeedLog:
+    """Return the log of one seed from the records of its `scan`."""
+    ended, returns, lengths = (np.asarray(column).ravel() for column in record)
+    episodes = Episodes(returns[ended].astype(np.float64), lengths[ended].astype(np.int64))
+    return SeedLog(episodes, {name: np.asarray(row) for name, row in metrics.items()})

@@ -1,7 +1,7 @@
-"""JAX. Offline learning: the loop in which no world is stepped. Levine et al. (2020), "Offline reinforcement learning".
+"""JAX. The loop of a network that learns from data only. Levine et al. (2020), "Offline reinforcement learning".
 
-The replay memory is filled with a data set before the first step and stays as it is; a step of the run is one gradient
-step. The learner is the one of the other loops: what a method needs to learn from fixed data is in its loss.
+The replay buffer is filled with a data set before the first step and does not change; a step of the run is one gradient
+step. The learner is that of the other loops: everything that a method needs to learn from fixed data is in its loss.
 """
 
 from __future__ import annotations
@@ -10,55 +10,62 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bellmax.agent_config import AgentConfig
-from bellmax.contracts import ConfigError, Experience
-from bellmax.deep.config import ReplayConfig
-from bellmax.deep.state import DeepAgent
+from bellmax.contracts import Array, ArrayDict, ConfigError, Experience
+from bellmax.deep.config import DeepConfig, ReplayConfig
+from bellmax.deep.state import DeepAgent, LearnerState
 from bellmax.dispatch import in_32_bits
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset
 from bellmax.keys import make_key
-from bellmax.loops.experience import as_experience, find_faults
+from bellmax.loops.experience import as_experience, find_data_problems
+from bellmax.loops.logs import SeedLog, empty_log, join_logs
 from bellmax.loops.loop import Loop, guarded
 from bellmax.loops.network_checks import check_memory
 from bellmax.loops.network_learning import compiler_options, make_improver
 from bellmax.loops.network_pieces import by_seed, measure_rows, piece_rounds, pieces
-from bellmax.loops.parts import Part, join, nothing
 from bellmax.replay.frames import room_for
 from bellmax.sources import Source
+from bellmax.trees import tree_map
 
 
 class OfflineState(NamedTuple):
-    """All of one seed's run that evolves; the rows of the memory do not, and all seeds share them."""
+    """Everything of one seed's run that changes; all seeds share the rows of the replay buffer, which do not."""
 
-    learner: Any
+    learner: LearnerState
     sampler: Any
-    key: Any
+    key: Array
 
 
-def config_for_data(config: AgentConfig, source: Source, data: Dataset) -> Any:
-    """The config as the offline loop needs it: a memory as large as the data, and a clock of gradient steps.
+OfflineChunk: TypeAlias = Callable[[OfflineState, Any, np.int32], tuple[OfflineState, dict[str, Array]]]
 
-    There are as many gradient steps between updates of the target network as when the agent plays. All data are there
-    from the first step on, so that importance weights correct in full from then on.
+
+def config_for_data(config: AgentConfig, source: Source, data: Dataset) -> ReplayConfig:
+    """Return the config as the loop needs it: a buffer as large as the data, and a clock of gradient steps.
+
+    Updates of the target network are as many gradient steps apart as in an environment. All data are there from the
+    first step on, so that importance weights correct fully from then on.
 
     Raises:
-        ConfigError: such an agent cannot, or the data do not fit the world; all of it in one message.
+        ConfigError: such an agent cannot learn from data, or the data do not fit the environment; one message reports
+            everything.
     """
     if not isinstance(config, ReplayConfig):
         raise ConfigError(
-            f"{config.name} learns only from what it has just done and cannot learn from data; use cql, bcq, dqn, or "
-            "another with replay"
+            f"{config.name} learns only from its newest steps and cannot learn from data; use cql, bcq, dqn, or "
+            "another agent with a replay buffer"
         )
     if config.recurrent != "none":
-        raise ConfigError(f"{config.name} with recurrent={config.recurrent!r} cannot learn from data; give none")
-    problems = find_faults(data, source.space, source.n_actions, in_order=config.window > 1)
+        raise ConfigError(
+            f"{config.name} with recurrent={config.recurrent!r} cannot learn from data; use recurrent='none'"
+        )
+    problems = find_data_problems(data, source.space, source.n_actions, in_order=config.window > 1)
     ready, shape = config, (data.steps,)
     flags = data.terminated.shape == data.truncated.shape == shape
     room = room_for(data.obs, data.next_obs, data.terminated | data.truncated) if flags else data.steps
@@ -82,19 +89,19 @@ def config_for_data(config: AgentConfig, source: Source, data: Dataset) -> Any:
 
 
 def fill(agent: DeepAgent, experience: Experience) -> Any:
-    """The agent's memory with all of `experience` [n] in it."""
+    """Return the agent's memory, of any type, with all of `experience` [n] in it."""
 
     def put(memory: Any, row: Experience) -> tuple[Any, None]:
-        return agent.memory.add(memory, jax.tree.map(lambda x: x[None], row)), None
+        return agent.memory.add(memory, tree_map(lambda x: x[None], row)), None
 
     return jax.jit(lambda rows: jax.lax.scan(put, agent.memory.init(), rows)[0])(experience)
 
 
 class DataNetwork:
-    """The parts of the loop; see `Loop` for what each does. Seeds are stacked by `vmap` where a group has several."""
+    """The functions of the loop, see `Loop`; seeds are stacked by `vmap` if a group has several."""
 
-    def __init__(self, config: Any, source: Source, steps: int, data: Dataset) -> None:
-        """For a run of `steps` gradient steps on each seed."""
+    def __init__(self, config: DeepConfig, source: Source, steps: int, data: Dataset) -> None:
+        """Prepare for `steps` gradient steps on each seed."""
         self.config, self.source, self.stride = config, source, config.gradient_steps
         self.agent = config.make(source.space, source.n_actions, steps)
         self.improve = make_improver(self.agent, config)
@@ -103,19 +110,21 @@ class DataNetwork:
         self.begin = jax.jit(self.first_state)
         self.chunk = functools.cache(self.make_chunk)
 
-    def first_state(self, key: Any) -> OfflineState:
-        """The state of a seed before its first step."""
+    def first_state(self, key: Array) -> OfflineState:
+        """Return the state of a seed before its first step."""
         init_key, run_key = jax.random.split(key)
         return OfflineState(self.agent.init(init_key), self.memory.sampler, run_key)
 
-    def make_chunk(self, rounds: int, stacked: bool) -> Any:
-        """`chunk(state, memory, t) -> (state, metrics)`: so many rounds of gradient steps, compiled."""
+    def make_chunk(self, rounds: int, stacked: bool) -> OfflineChunk:
+        """Compile `chunk(state, memory, t) -> (state, metrics)`: so many rounds of gradient steps."""
 
-        def run(state: OfflineState, held: Any, t: Any) -> tuple[OfflineState, Any]:
-            def round_(mind: tuple[Any, Any], clock: tuple[Any, Any]) -> tuple[tuple[Any, Any], Any]:
+        def run(state: OfflineState, held: Any, t: Array) -> tuple[OfflineState, dict[str, Array]]:
+            def round_(
+                both: tuple[LearnerState, Any], clock: tuple[Array, Array]
+            ) -> tuple[tuple[LearnerState, Any], dict[str, Array]]:
                 now, key = clock
                 (learner, kept), metrics = self.improve(
-                    (mind[0], held._replace(sampler=mind[1])), now + self.stride, key
+                    (both[0], held._replace(sampler=both[1])), now + self.stride, key
                 )
                 return (learner, kept.sampler), metrics
 
@@ -128,50 +137,52 @@ class DataNetwork:
         return jax.jit(body, compiler_options=compiler_options(self.source.space))
 
     def start(self, seeds: Sequence[int]) -> OfflineState:
-        """All seeds of a group, before their first step."""
+        """See `Loop`."""
         states: list[OfflineState] = [self.begin(make_key(seed)) for seed in seeds]
-        return states[0] if len(states) == 1 else OfflineState(*jax.tree.map(lambda *x: jnp.stack(x), *states))
+        return states[0] if len(states) == 1 else tree_map(lambda *x: jnp.stack(x), *states)
 
     def go(
         self, state: OfflineState, t: int, n: int, pause: Callable[[], bool]
-    ) -> tuple[OfflineState, list[Part], int]:
-        """Gradient steps from `t` on."""
-        stacked, told, done = state.key.ndim > 0, [], 0
+    ) -> tuple[OfflineState, list[SeedLog], int]:
+        """See `Loop`; steps are gradient steps."""
+        stacked, done = state.key.ndim > 0, 0
+        recorded: list[ArrayDict] = []
         for rounds in pieces(n // self.stride, self.most):
             state, metrics = self.chunk(rounds, stacked)(state, self.memory, np.int32(t + done))
-            told.append(jax.device_get(metrics))
+            recorded.append(jax.device_get(metrics))
             done += rounds * self.stride
             if pause():
                 break
-        none = nothing().episodes
-        return state, [join(*(Part(none, dict(metrics)) for metrics in one)) for one in by_seed(state, told)], done
+        none = empty_log().episodes
+        rows = by_seed(state, recorded)
+        return state, [join_logs(*(SeedLog(none, dict(metrics)) for metrics in one)) for one in rows], done
 
-    def snapshot(self, state: OfflineState) -> list[dict[str, Any]]:
-        """The present policy of each seed."""
+    def snapshot(self, state: OfflineState) -> list[ArrayDict]:
+        """See `Loop`."""
         if not state.key.ndim:
             return [self.agent.parameters(state.learner)]
         seeds = range(state.key.size)
-        return [self.agent.parameters(jax.tree.map(lambda x, i=i: x[i], state.learner)) for i in seeds]
+        return [self.agent.parameters(tree_map(lambda x, i=i: x[i], state.learner)) for i in seeds]
 
-    def restore(self, seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> OfflineState:
-        """The inverse of a checkpoint."""
-        del step  # its random numbers follow from the clock
+    def restore(self, seeds: Sequence[int], arrays: ArrayDict, step: int = 0) -> OfflineState:
+        """See `Loop`."""
+        del step  # random numbers follow from the clock
         return checkpoint.from_arrays(self.start(seeds), arrays, "checkpoint")
 
 
 @in_32_bits
 def network_data_loop(
-    config: Any, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None
-) -> Loop:
-    """The loop of a network for a run of `steps` gradient steps on each seed; `kind` is that of its evaluation.
+    config: DeepConfig, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None
+) -> Loop[OfflineState]:
+    """Return the loop of a network for `steps` gradient steps on each seed; `kind` is that of its evaluation.
 
-    `config` and `data` are those that `config_for_data` has passed.
+    `config` is the result of `config_for_data`, which has checked `data`.
 
     Raises:
-        ConfigError, ResourceError: it is too long, or would not fit in memory.
+        ConfigError, ResourceError: the run is too long, or does not fit in memory.
     """
     if steps >= 2**31:
-        raise ConfigError(f"steps={steps} is beyond the 32-bit clock of a network's run; stay below 2^31")
+        raise ConfigError(f"steps={steps} exceeds the 32-bit clock of networks; use less than 2^31")
     check_memory(config, source, steps, 1)  # all seeds share the data
     if group is None:
         group = 1 if jax.default_backend() == "cpu" else sys.maxsize

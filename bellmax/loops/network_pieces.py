@@ -1,42 +1,55 @@
-"""JAX. A compiled chunk in pieces, between which a run can stop, and what the seeds of a stacked piece tell."""
+"""JAX. Split a compiled chunk into pieces, between which a run can stop, and a stacked state into its seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, TypeVar
 
-import jax
-
+from bellmax.contracts import Array, ArrayDict, Space
 from bellmax.deep.building import module_shapes
+from bellmax.deep.config import DeepConfig
 from bellmax.loops.loop import mean_metrics
 from bellmax.networks.images import image_of
 from bellmax.networks.packing import to_named
 from bellmax.spaces import leaves_of
+from bellmax.trees import tree_map
 
 
-def unstack(state: Any) -> list[Any]:
-    """The state of each seed; `state.key` has a leading axis where they are stacked."""
+class Keyed(Protocol):
+    """A state with a random key; the key has a leading axis if seeds are stacked."""
+
+    @property
+    def key(self) -> Array:
+        """Return the random key of each seed."""
+
+
+State = TypeVar("State", bound=Keyed)
+Records = TypeVar("Records")
+
+
+def unstack(state: State) -> list[State]:
+    """Return the state of each seed."""
     n = state.key.shape[0] if state.key.ndim else 0
-    return [jax.tree.map(lambda x, i=i: x[i], state) for i in range(n)] if n else [state]
+    return [tree_map(lambda x, i=i: x[i], state) for i in range(n)] if n else [state]
 
 
-def by_seed(state: Any, told: Sequence[Any]) -> list[list[Any]]:
-    """What each seed of a state told in each piece."""
+def by_seed(state: Keyed, pieces: Sequence[Records]) -> list[list[Records]]:
+    """Return what each seed recorded in each piece."""
     if not state.key.ndim:
-        return [list(told)]
-    return [[jax.tree.map(lambda x, i=i: x[i], records) for records in told] for i in range(state.key.shape[0])]
+        return [list(pieces)]
+    return [[tree_map(lambda x, i=i: x[i], records) for records in pieces] for i in range(state.key.shape[0])]
 
 
-def measure_rows(state: Any, rows: Sequence[dict[str, Any]], steps: int) -> list[dict[str, float]]:
-    """The metrics of each seed over the rounds of a chunk."""
+def measure_rows(state: object, rows: Sequence[ArrayDict], steps: int) -> list[dict[str, float]]:
+    """Return the metrics of each seed over the rounds of a chunk."""
     del state, steps
     return [mean_metrics(each) for each in rows]
 
 
-def piece_rounds(config: Any, space: Any, n_actions: int, stride: int) -> int:
-    """Rounds of a compiled network in one call, which nothing can interrupt: about a second, by a rough count of work.
+def piece_rounds(config: DeepConfig, space: Space, n_actions: int, stride: int) -> int:
+    """Return how many rounds to run in one call: about a second, by a rough estimate; nothing can interrupt a call.
 
-    Measured on 2 cores: a call costs about 0.2 ms, so that pieces of 50 ms and more cost nothing that is noticed.
+    Measured on 2 cores: a call has an overhead of about 0.2 ms, which is negligible in pieces of 50 ms and more.
     """
     network = module_shapes(config, space, n_actions)
     weights = sum(leaf.size for leaf in to_named(network).values())
@@ -46,7 +59,7 @@ def piece_rounds(config: Any, space: Any, n_actions: int, stride: int) -> int:
 
 
 def pieces(rounds: int, most: int) -> list[int]:
-    """`rounds` in pieces of at most `most`, equal if they can be: each length is one program to compile."""
+    """Split `rounds` into pieces of at most `most`, equal ones if possible: each length is a program to compile."""
     if rounds <= most:
         return [rounds] if rounds > 0 else []
     size = next((size for size in range(most, max(1, most // 2) - 1, -1) if rounds % size == 0), most)

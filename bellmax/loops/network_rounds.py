@@ -1,47 +1,50 @@
-"""JAX. The compiled loop: world, acting, memory and learning in one `scan`, called once per chunk of steps."""
+"""JAX. The program of the compiled loop: environments, acting, memory and learning in one `scan`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Array, Experience, Transition
+from bellmax.contracts import Array, Experience, Obs, Transition
 from bellmax.deep.config import DeepConfig
-from bellmax.deep.state import DeepAgent
+from bellmax.deep.state import Carry, DeepAgent, LearnerState
 from bellmax.envs.functional import World
 from bellmax.keys import APART
 from bellmax.loops.network_learning import compiler_options, make_improver, ranks
 
 
 class RunState(NamedTuple):
-    """Everything of one seed's run that evolves, but the clock, which all seeds share.
+    """Everything of one seed's run that changes, except the clock, which all seeds share.
 
-    `world`, `obs`, `carry`, `episode_return` and `episode_length` have a leading axis [N], one entry per world.
+    `world`, `obs`, `carry`, `episode_return` and `episode_length` have a leading axis [N] of environments.
     """
 
-    learner: Any
+    learner: LearnerState
     memory: Any
     world: Any
-    obs: Any
-    carry: Any
+    obs: Obs
+    carry: Carry
     episode_return: Array
     episode_length: Array
     key: Array
 
 
 class StepRecord(NamedTuple):
-    """Of every world and step [T, N]: did an episode end, with which return and length (so far, if not)."""
+    """For each step and environment [T, N]: whether an episode ended, and its return and length so far."""
 
     ended: Array
     episode_return: Array
     episode_length: Array
 
 
+Records: TypeAlias = tuple[StepRecord, dict[str, Array]]  # of a round or a chunk: its steps, and its metrics
+
+
 def start_run(world: World[Any], agent: DeepAgent, config: DeepConfig, key: Array) -> RunState:
-    """The state of a run before its first step."""
+    """Return the state of a run before its first step."""
     init_key, reset_key, run_key = jax.random.split(key, 3)
     n = config.num_envs
     worlds, obs = jax.vmap(world.reset)(jax.random.split(reset_key, n))
@@ -52,21 +55,25 @@ def start_run(world: World[Any], agent: DeepAgent, config: DeepConfig, key: Arra
     )
 
 
-def make_round(world: World[Any], agent: DeepAgent, config: DeepConfig) -> Callable[..., Any]:
-    """One round: `train_freq` steps of every world, then `gradient_steps` gradient steps.
+def make_round(
+    world: World[Any], agent: DeepAgent, config: DeepConfig
+) -> Callable[[RunState, tuple[Array, Array]], tuple[RunState, Records]]:
+    """Return `round_(state, (t, key)) -> (state, (StepRecord, metrics))`; t counts environment steps before the round.
 
-    `round_(state, (t, key)) -> (state, (StepRecord, metrics))`; t counts environment steps before the round.
+    A round is `train_freq` steps of every environment, then `gradient_steps` gradient steps.
     """
     n, rounds = config.num_envs, config.train_freq
 
     def keys_of(key: Array) -> tuple[Array, ...]:
-        """Of one step: a key for each world to act, to step and to reset, each [N]."""
+        """Return the keys of one step, to act, to step and to reset, each [N]."""
         return tuple(jax.random.split(each, n) for each in jax.random.split(key, 3))
 
     def step(state: RunState, clock: tuple[Array, tuple[Array, ...]]) -> tuple[RunState, StepRecord]:
         t, keys = clock
 
-        def one(now: Any, rank: Array, act_key: Array, step_key: Array, reset_key: Array) -> Any:
+        def one(
+            now: tuple[Any, Obs, Carry], rank: Array, act_key: Array, step_key: Array, reset_key: Array
+        ) -> tuple[tuple[Any, Obs, Carry], Experience]:
             world_state, obs, before = now
             action, carry = agent.act(state.learner, before, obs, act_key, t)
             world_state, next_obs, reward, terminated, truncated = world.step(world_state, action, step_key)
@@ -96,29 +103,29 @@ def make_round(world: World[Any], agent: DeepAgent, config: DeepConfig) -> Calla
 
     improve = make_improver(agent, config)
 
-    def round_(state: RunState, clock: tuple[Array, Array]) -> tuple[RunState, Any]:
+    def round_(state: RunState, clock: tuple[Array, Array]) -> tuple[RunState, Records]:
         t, key = clock
         step_key, learn_key = jax.random.split(key)
-        # all keys of the round at once: in the scan they would be made anew for every number drawn from them
+        # all keys of the round at once: in the scan they would be computed again for every number drawn from them
         clocks = (t + n * jnp.arange(rounds), jax.vmap(keys_of)(jax.random.split(step_key, rounds)))
         state, record = jax.lax.scan(step, state, clocks, unroll=rounds == 1)
-        mind, metrics = improve((state.learner, state.memory), t + n * rounds, learn_key)
-        return state._replace(learner=mind[0], memory=mind[1]), (record, metrics)
+        (learner, memory), metrics = improve((state.learner, state.memory), t + n * rounds, learn_key)
+        return state._replace(learner=learner, memory=memory), (record, metrics)
 
     return round_
 
 
 def make_chunk(
     world: World[Any], agent: DeepAgent, config: DeepConfig, rounds: int, stacked: bool = False
-) -> Callable[[RunState, Array], tuple[RunState, tuple[StepRecord, dict[str, Array]]]]:
-    """`chunk(state, t) -> (state, records)`: `rounds` rounds in one call; `state` is overwritten.
+) -> Callable[[RunState, Array], tuple[RunState, Records]]:
+    """Return `chunk(state, t) -> (state, records)`: `rounds` rounds in one call, which overwrites `state`.
 
     The key of a round is the run's key folded with the clock, so that runs do not depend on where chunks end.
     If `stacked`, `state` and `records` have a leading axis of seeds; the clock is shared.
     """
     round_ = make_round(world, agent, config)
 
-    def chunk(state: RunState, t: Array) -> tuple[RunState, Any]:
+    def chunk(state: RunState, t: Array) -> tuple[RunState, Records]:
         clocks = t + config.num_envs * config.train_freq * jnp.arange(rounds)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(state.key, clocks)
         return jax.lax.scan(round_, state, (clocks, keys))

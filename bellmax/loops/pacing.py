@@ -1,20 +1,21 @@
-"""NumPy. How long a chunk of a run is, and small judgments on what comes out of one."""
+"""NumPy. The length of a chunk, whether its arrays are sound, and its progress in words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-MAX_CHUNK = 1_000_000  # environment steps; bounds the memory of a chunk's records
+from bellmax.contracts import FloatArray
+
+MAX_CHUNK = 1_000_000  # environment steps; limits the memory of a chunk's records
 
 
 def chunk_steps(total: int, stride: int, records: int) -> int:
-    """Steps per chunk: about total / records, and a divisor of the whole where one is near.
+    """Return the steps per chunk: about total / records, and a divisor of the total if there is one nearby.
 
-    A compiled loop would compile once more for a shorter last chunk.
+    For a shorter last chunk, a compiled loop would compile again.
     """
     rounds = total // stride
     wanted = max(1, min(math.ceil(rounds / records), MAX_CHUNK // stride))
@@ -24,13 +25,13 @@ def chunk_steps(total: int, stride: int, records: int) -> int:
     return wanted * stride
 
 
-def is_sound(array: Any) -> bool:
-    """Whether it can be values or parameters: numbers, and -inf where a state lacks the action."""
+def is_sound(array: np.ndarray) -> bool:
+    """Return whether an array can be values or parameters; -inf is the value of an action that a state lacks."""
     return not bool((np.isnan(array) | (array == np.inf)).any())
 
 
-def progress_words(columns: Mapping[str, Any]) -> str:
-    """The mean over seeds of the most telling column."""
+def progress_words(columns: Mapping[str, FloatArray | float]) -> str:
+    """Return the mean over seeds of the most informative column."""
     for name in ("exact/q_error", "eval/mean_reward", "rollout/ep_rew_mean"):
         if name in columns:
             return f"{name.split('/')[1]} {np.nanmean(columns[name]):.4g}"

@@ -1,4 +1,4 @@
-"""NumPy. Where the time of a run on Gymnasium environments goes."""
+"""NumPy. Measure how a run in Gymnasium environments spends its time."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from bellmax.contracts import EnvWarning
 from bellmax.machine import resident_mb
 from bellmax.stderr import warn
 
-SLOW = 3.0  # times its first steps' duration, after which an environment is remarked
+SLOW = 3.0  # times the duration of its first steps: such an environment gets a warning
 
 
 @dataclass
 class Profile:
-    """Where the time of a run goes, in seconds since the last record; learning runs beside the other three."""
+    """The time that the parts of a run took since the last record (seconds); learning runs beside the others."""
 
     name: str
     whole: float = 0.0
-    steps: list[float] = field(default_factory=list)  # what each took of the environment
+    steps: list[float] = field(default_factory=list)  # of the environment, each
     act: float = 0.0
     wait: float = 0.0
     learn: float = 0.0
     normal: list[float] = field(default_factory=list)  # medians of the first records [3], ms
-    slow: int = 0  # records on end in which the median was far above those
+    slow: int = 0  # records in a row with a median far above those
 
     def drain(self) -> dict[str, float]:
-        """Milliseconds a vector step: all of it, and its parts; and megabytes of memory."""
-        if not self.steps:  # none since the record, as where a run was stopped at it
+        """Return the milliseconds per vector step, in total and by part, and the memory in megabytes; start again."""
+        if not self.steps:  # a run that was stopped at a record
             return {}
         whole, env = self.whole, sum(self.steps)
         parts = {
@@ -43,7 +43,7 @@ class Profile:
         return {**record, "system/rss_mb": size} if size else record
 
     def _look(self, median_ms: float) -> None:
-        """Remark, once, that the environment has become slower: in two records on end, so not by chance."""
+        """Warn once if the environment has become slower in two records in a row, so not by chance."""
         if len(self.normal) < 3:
             self.normal.append(median_ms)
             return

@@ -1,8 +1,7 @@
-"""Plain Python. Stopping a run: the first signal finishes the present step, the second waits for nothing.
+"""Plain Python. Stop a run: after the first signal when the present step is finished, after the second at once.
 
-Everything that may take long runs in threads of a `Pool`, so that the main thread only waits and Python can deliver a
-signal to it at once. The threads are daemons: neither the caller nor the end of the process waits for a step that does
-not return.
+All long work runs in threads of a `Pool`, so that the main thread only waits and Python can deliver a signal to it at
+once. The threads are daemons: neither the caller nor the end of the process waits for a step that does not return.
 """
 
 from __future__ import annotations
@@ -15,24 +14,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from types import FrameType
 from typing import Any, TypeVar
 
 from bellmax.stderr import say
 
 T = TypeVar("T")
-SLICE = 5.0  # seconds between two steps of a chunk and the first save inside it; a chunk is mostly shorter
+SLICE = 5.0  # seconds of a chunk before it may be saved in its middle; most chunks are shorter
 PATIENCE = 1.0  # seconds after the second signal
 PREFIX = "bellmax-"
 DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 def never() -> bool:
-    """Go on."""
+    """Return False: a pause that never stops a loop."""
     return False
 
 
 class Pool(Executor):
-    """Threads for the work of a run, which end with the process whatever they do."""
+    """Threads for the work of a run, which never keep the process alive."""
 
     def __init__(self, threads: int) -> None:
         self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -40,18 +40,18 @@ class Pool(Executor):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """The result of a call in one of the threads, later."""
+    def submit(self, function: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
+        """Call a function in one of the threads and return its future."""
         future: Future[T] = Future()
         self._tasks.put((future, function, args, kwargs))
         return future
 
-    def call(self, function: Callable[..., T], *args: Any) -> T:
-        """The result of a call in one of the threads; a signal interrupts the wait."""
+    def call(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function in one of the threads and return its result; a signal interrupts the wait."""
         return self.submit(function, *args).result()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the threads after what was submitted, or without what has not begun."""
+        """End the threads after all submitted calls, or, with `cancel_futures`, after those that have begun."""
         while cancel_futures:
             try:
                 self._tasks.get_nowait()[0].cancel()
@@ -70,21 +70,21 @@ class Pool(Executor):
                     future.set_result(function(*args, **kwargs))
                 except BaseException as error:
                     future.set_exception(error)
-            del task, future, function, args, kwargs  # nothing is kept while it waits
+            del task, future, function, args, kwargs  # keep nothing alive while waiting
 
 
 class Pause:
-    """Asked between two steps: whether to stop now, for a signal in `asked`, or to save inside of a long chunk.
+    """Says between two steps whether to stop: because of a signal in `asked`, or to save in the middle of a chunk.
 
-    `due` is when to save (seconds, `time.monotonic`); never within SLICE seconds of the first time this is asked, so
-    that compiling does not count. Set `over` where another group has failed.
+    `due` is the time to save (seconds, `time.monotonic`), but at least SLICE seconds after the first call, so that
+    compiling does not count. `over` is set when another group has failed.
     """
 
     def __init__(self, asked: list[int], due: float) -> None:
         self._asked, self._due, self._until, self.over = asked, due, 0.0, False
 
     def __call__(self) -> bool:
-        """Whether to stop now."""
+        """Return whether to stop now."""
         if self._asked or self.over:
             return True
         now = time.monotonic()
@@ -94,7 +94,7 @@ class Pause:
 
 
 def check_asked(asked: list[int]) -> None:
-    """Stop if a signal asks for it.
+    """Raise if a signal asks to stop.
 
     Raises:
         KeyboardInterrupt: with the signal's number.
@@ -105,17 +105,17 @@ def check_asked(asked: list[int]) -> None:
 
 @contextlib.contextmanager
 def stop_at_a_good_moment(saved: bool = True) -> Iterator[list[int]]:
-    """Turn the first SIGINT or SIGTERM into an entry of the list, looked at between steps; the second stops at once.
+    """Turn the first SIGINT or SIGTERM into an entry of a list, which is checked between steps; a second acts at once.
 
-    The second does so also where the process began with signals ignored, as a command in the background of a script.
-    Only the main thread may do so; elsewhere signals stay what they are. `saved`: whether the run has a folder.
+    A second one does so also if the process ignored signals at its start, like a command in the background of a script.
+    Only the main thread can handle signals; in others, nothing changes. `saved`: whether the run has a folder.
     """
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         del frame
         asked.append(number)
         for each, handler in before.items():
@@ -133,10 +133,10 @@ def stop_at_a_good_moment(saved: bool = True) -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def end_on_second_signal() -> Iterator[None]:
-    """For a process that is ours alone: a second signal ends it, also where Python cannot handle one.
+    """Let a second signal end the process, of which bellmax is the main program, even if Python cannot handle it.
 
-    That is so while the main thread is in a call of another language, which may compile for a minute. The signals'
-    numbers come through a pipe to a thread, which waits PATIENCE seconds for an orderly end.
+    Python cannot while the main thread is in a call of another language, which may compile for a minute. The numbers of
+    signals reach a thread through a pipe; it waits PATIENCE seconds for an orderly end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -164,5 +164,5 @@ def end_on_second_signal() -> Iterator[None]:
 
 
 def busy_threads() -> bool:
-    """Whether a thread of a `Pool` is alive: after a second signal, in the middle of a step that did not return."""
+    """Return whether a thread of a `Pool` is alive: after a second signal, in a step that does not return."""
     return any(thread.name.startswith(PREFIX) for thread in threading.enumerate())

@@ -1,39 +1,40 @@
-"""NumPy. The loop of a table or of tiles over a compiled world: a model's arrays, or one of the classic worlds."""
+"""NumPy. The loop of a table or of tiles in a compiled environment: a model's arrays, or classic control."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from bellmax.contracts import IncompatibleCheckpoint
+from bellmax.contracts import ArrayDict, IncompatibleCheckpoint
 from bellmax.files import checkpoint
 from bellmax.loops import table_records
+from bellmax.loops.logs import Episodes, SeedLog, join_logs
 from bellmax.loops.loop import Loop
-from bellmax.loops.parts import Episodes, Part, join
 from bellmax.loops.table_memory import check_room
 from bellmax.loops.table_records import check_end, explored, mean_error, read_state
 from bellmax.loops.table_setup import set_up, snapshot
 from bellmax.mdp.successors import in_front
 from bellmax.sources import Source
 from bellmax.tabular import stepping
-from bellmax.tabular.agent import build_rates
+from bellmax.tabular.agent import TabularConfig, build_rates
 from bellmax.tabular.classic_kernels import build_classic
 from bellmax.tabular.model_kernels import build_model
 
-PIECE = 20_000  # environment steps of the first piece of a chunk; those after it grow until they take a moment
+PIECE = 20_000  # environment steps of the first piece of a chunk; later ones grow to about 0.2 s
+States: TypeAlias = tuple[stepping.TabularState, ...]  # of the seeds of a group
 
 
 class CompiledTables:
-    """The parts of the loop, for the seeds of a group one after the other; see `Loop` for what each does.
+    """The functions of the loop, see `Loop`; the seeds of a group run one after the other.
 
-    Where the run is of so many `episodes`, `steps` and what `go` is given count them.
+    With `episodes`, `steps` and the arguments of `go` count episodes.
     """
 
-    def __init__(self, config: Any, source: Source, steps: int, *, episodes: bool) -> None:
-        """Raises as `set_up`."""
+    def __init__(self, config: TabularConfig, source: Source, steps: int, *, episodes: bool) -> None:
+        """Prepare for `steps` on each seed; raises as `set_up`."""
         self.config, self.name, self.steps, self.episodes = config, source.name, steps, episodes
         world: Any
         self.place = 0
@@ -46,13 +47,13 @@ class CompiledTables:
             world, self.place = build_classic(source.name, self.setup.coder)
         self.world, self.learner = world, self.setup.agent.learner(build_rates(config, steps, episodes=episodes))
 
-    def start(self, seeds: Sequence[int]) -> Any:
-        """All seeds of a group, before their first step."""
+    def start(self, seeds: Sequence[int]) -> States:
+        """See `Loop`."""
         return tuple(self.setup.init(self.config, seed, self.place) for seed in seeds)
 
-    def go(self, states: Any, t: int, n: int, pause: Callable[[], bool]) -> tuple[Any, list[Part], int]:
-        """In pieces of environment steps, all seeds of the group side by side."""
-        parts: list[list[Part]] = [[] for _ in states]
+    def go(self, states: States, t: int, n: int, pause: Callable[[], bool]) -> tuple[States, list[SeedLog], int]:
+        """See `Loop`: in pieces, all seeds after each other."""
+        logs: list[list[SeedLog]] = [[] for _ in states]
         episodes, learner = self.episodes, self.learner
         if episodes:
             learner = learner._replace(rates=learner.rates._replace(last=t + n))
@@ -62,12 +63,12 @@ class CompiledTables:
             size, begin = size if episodes else min(size, n - done), time.perf_counter()
             if size > returns.size:
                 returns, lengths = np.empty(size), np.empty(size, np.int64)
-            for state, told in zip(states, parts, strict=True):
+            for state, log in zip(states, logs, strict=True):
                 if episodes and state.clock.ended[0] >= t + n:
                     continue
                 span = min(size, table_records.LONGEST_EPISODE - int(state.clock.length[0])) if episodes else size
                 count, _ = stepping.run(learner, self.world, state, span, returns, lengths)
-                told.append(Part(Episodes(returns[:count].copy(), lengths[:count].copy()), {}))
+                log.append(SeedLog(Episodes(returns[:count].copy(), lengths[:count].copy()), {}))
                 if episodes:
                     check_end(self.name, state, int(state.clock.length[0]))
             done = min(int(state.clock.ended[0]) for state in states) - t if episodes else done + size
@@ -75,31 +76,31 @@ class CompiledTables:
             size = size * 2 if seconds < 0.1 else max(1, size // 2) if seconds > 0.4 else size
             if pause():
                 break
-        return states, [join(*told) for told in parts], done
+        return states, [join_logs(*log) for log in logs], done
 
-    def measure(self, states: Any, rows: Any, n: int) -> list[dict[str, float]]:
-        """The mean error of each seed, and what goes by its own clock."""
+    def measure(self, states: States, rows: Sequence[ArrayDict], n: int) -> list[dict[str, float]]:
+        """See `Loop`: the mean error of each seed, and the metrics of its own clock."""
         return [
             {"train/td_error": mean_error(state), **explored(self.config, state, self.steps, self.episodes)}
             for state in states
         ]
 
-    def forget(self, states: Any) -> None:
-        """A new record begins."""
+    def forget(self, states: States) -> None:
+        """See `Loop`."""
         for state in states:
             state.error[:] = 0.0
 
-    def snapshot(self, states: Any) -> list[dict[str, Any]]:
-        """The present policy of each seed."""
+    def snapshot(self, states: States) -> list[ArrayDict]:
+        """See `Loop`."""
         return [snapshot(state, self.setup) for state in states]
 
-    def dump(self, states: Any) -> dict[str, Any]:
-        """Everything that evolves, every array with a leading axis of seeds."""
+    def dump(self, states: States) -> ArrayDict:
+        """See `Loop`: every array has a leading axis of seeds."""
         each = [checkpoint.to_arrays(state) for state in states]
         return {name: np.stack([arrays[name] for arrays in each]) for name in each[0]}
 
-    def restore(self, seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> Any:
-        """The inverse of `dump`."""
+    def restore(self, seeds: Sequence[int], arrays: ArrayDict, step: int = 0) -> States:
+        """See `Loop`."""
         if any(array.shape[:1] != (len(seeds),) for array in arrays.values()):
             raise IncompatibleCheckpoint(f"checkpoint: its arrays are not those of {len(seeds)} seeds")
         each = [{name: array[i] for name, array in arrays.items()} for i in range(len(seeds))]
@@ -107,11 +108,11 @@ class CompiledTables:
 
 
 def compiled_table_loop(
-    config: Any, source: Source, steps: int, group: int, n_seeds: int = 1, *, episodes: bool = False
-) -> Loop:
-    """Over the arrays of a model, or a classic world; `group` of `n_seeds` seeds one after the other.
+    config: TabularConfig, source: Source, steps: int, group: int, n_seeds: int = 1, *, episodes: bool = False
+) -> Loop[States]:
+    """Return the loop over the arrays of a model or in classic control, for groups of `group` of the `n_seeds` seeds.
 
-    With `episodes` the run is of so many episodes: `steps`, and what `advance` is given, count them.
+    With `episodes`, `steps` and the arguments of `go` count episodes.
 
     Raises:
         ConfigError, ResourceError: as `set_up`, or the tables of all seeds do not fit in memory.

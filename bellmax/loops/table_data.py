@@ -1,18 +1,17 @@
-"""NumPy. Tables that learn from data: every step of the run is one update with a transition drawn from the data."""
+"""NumPy. The loop of a table that learns from data: each step is one update with a transition drawn from the data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import ConfigError, Masked
+from bellmax.contracts import ArrayDict, ConfigError, Masked
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset
-from bellmax.loops.experience import as_experience, find_faults
+from bellmax.loops.experience import as_experience, find_data_problems
+from bellmax.loops.logs import SeedLog, empty_log
 from bellmax.loops.loop import Loop
-from bellmax.loops.parts import Part, nothing
 from bellmax.loops.table_compiled import PIECE
 from bellmax.loops.table_memory import check_room
 from bellmax.loops.table_records import mean_error, read_state
@@ -20,7 +19,7 @@ from bellmax.loops.table_setup import Setup, set_up, snapshot
 from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import stepping
-from bellmax.tabular.agent import Shape, build_rates
+from bellmax.tabular.agent import Shape, TabularConfig, build_rates
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
 
@@ -28,12 +27,12 @@ ON_POLICY = ("expected-sarsa",)  # besides those that look ahead or follow an ep
 CAN = "q-learning, double-q, speedy-q, dyna-q, prioritized-sweeping, r-max or delayed-q"
 
 
-def check_table_and_data(config: Any, source: Source, data: Dataset) -> Any:
-    """The config, if such a learner can learn from such data.
+def check_table_and_data(config: TabularConfig, source: Source, data: Dataset) -> TabularConfig:
+    """Check that an agent can learn from a data set, and return its config.
 
     Raises:
         ConfigError: it learns the values of the policy that acts, or follows whole episodes; or the data do not fit the
-            environment; all of it in one message.
+            environment; one message reports everything.
     """
     agent, data = config.make(Shape(2, source.n_actions)), as_seen(source, data)
     problems = []
@@ -43,7 +42,7 @@ def check_table_and_data(config: Any, source: Source, data: Dataset) -> Any:
         problems.append(f"{config.name} {why} and cannot learn from a data set; use {CAN}")
     elif agent.episodic:
         problems.append(f"{config.name} follows whole episodes, and data are drawn step by step; use {CAN}")
-    problems += find_faults(data, source.space, source.n_actions)
+    problems += find_data_problems(data, source.space, source.n_actions)
     if not problems and source.mdp is not None:
         lacking = ~source.mdp.allowed[np.asarray(data.obs, np.int64), np.asarray(data.action, np.int64)]
         if lacking.any():
@@ -54,10 +53,12 @@ def check_table_and_data(config: Any, source: Source, data: Dataset) -> Any:
     return config
 
 
-def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Dataset, n_seeds: int = 1) -> Loop:
-    """The loop for a run of `steps` updates on each seed; `kind` is the loop that evaluation is like.
+def table_data_loop(
+    config: TabularConfig, source: Source, kind: str, steps: int, data: Dataset, n_seeds: int = 1
+) -> Loop[stepping.TabularState]:
+    """Return the loop of a table for `steps` updates on each seed; `kind` is that of its evaluation.
 
-    `config` and `data` are those that `check_table_and_data` has passed.
+    `check_table_and_data` has checked `config` and `data`.
 
     Raises:
         ResourceError: the tables of all seeds do not fit in memory.
@@ -82,8 +83,8 @@ def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Da
 
     def go(
         state: stepping.TabularState, t: int, n: int, pause: Callable[[], bool]
-    ) -> tuple[stepping.TabularState, list[Part], int]:
-        del t  # the kernel keeps the clock in its state
+    ) -> tuple[stepping.TabularState, list[SeedLog], int]:
+        del t  # the clock is in the state
         done = 0
         while done < n:
             size = min(PIECE, n - done)
@@ -91,15 +92,15 @@ def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Da
             done += size
             if pause():
                 break
-        return state, [nothing()], done
+        return state, [empty_log()], done
 
-    def measure(state: stepping.TabularState, told: Any, n: int) -> list[dict[str, float]]:
+    def measure(state: stepping.TabularState, rows: Sequence[ArrayDict], n: int) -> list[dict[str, float]]:
         return [{"train/td_error": mean_error(state)}]
 
     def forget(state: stepping.TabularState) -> None:
         state.error[:] = 0.0
 
-    def restore(seeds: Sequence[int], arrays: dict[str, Any], step: int = 0) -> stepping.TabularState:
+    def restore(seeds: Sequence[int], arrays: ArrayDict, step: int = 0) -> stepping.TabularState:
         return read_state(start(seeds), arrays)
 
     return Loop(
@@ -109,20 +110,20 @@ def table_data_loop(config: Any, source: Source, kind: str, steps: int, data: Da
 
 
 def as_seen(source: Source, data: Dataset) -> Dataset:
-    """The data without masks where the table needs none, as it knows which actions each state of a model has."""
+    """Return the data as the table needs them: without masks if it knows which actions each state of a model has."""
     if isinstance(data.obs, Masked) and not isinstance(source.space, Masked):
         return data._replace(obs=visible(data.obs), next_obs=visible(data.next_obs))
     return data
 
 
 def read_rows(setup: Setup, source: Source, data: Dataset) -> stepping.Batch:
-    """The n transitions of the data as the kernel wants them, with masks [2, n, A] of their two observations."""
+    """Return the n transitions of the data for the kernel, with masks [2, n, A] of their two observations."""
     whole = as_experience(data, source.space, 1.0)
     step, n = whole.transition, data.steps
     masks = np.zeros((2, 0, 0), np.bool_)
     if isinstance(step.obs, Masked) and isinstance(step.next_obs, Masked):
         masks = np.stack([step.obs.mask, step.next_obs.mask])
-        masks[1][~masks[1].any(axis=1)] = True  # nothing follows there
+        masks[1][~masks[1].any(axis=1)] = True  # terminal states
     obs, next_obs = visible(step.obs), visible(step.next_obs)
     action = np.asarray(step.action, np.int64)
     if setup.order is not None:  # the columns of the table are in an order of their own
@@ -131,7 +132,7 @@ def read_rows(setup: Setup, source: Source, data: Dataset) -> stepping.Batch:
         obs, next_obs = np.asarray(obs, np.int64), np.asarray(next_obs, np.int64)
     elif setup.coder.tilings == 1:
         obs, next_obs = encode(setup.coder, obs)[:, 0], encode(setup.coder, next_obs)[:, 0]
-    else:  # slots, in which `start` notes the tiles
+    else:  # slots, in which `start` stores the tiles
         obs, next_obs = np.arange(n), np.arange(n, 2 * n)
     over = np.asarray(whole.over) > 0
     reward, continues = (np.asarray(part, np.float64) for part in (step.reward, step.discount))

@@ -1,28 +1,26 @@
-"""NumPy. Whether the tables of a run fit in memory, asked before anything is made."""
+"""NumPy. Check that the tables of a run fit in memory, before they are allocated."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from bellmax.contracts import ResourceError
 from bellmax.files.checkpoint import leaves
 from bellmax.machine import free_bytes
-from bellmax.tabular.agent import Shape
+from bellmax.tabular.agent import Shape, TabularConfig
 from bellmax.tabular.stepping import init_state
 
 LARGE = 2**24  # values; the policies of larger tables are not copied at every record
-SHARE = 0.8  # of the free memory that may be filled
+SHARE = 0.8  # of the free memory that may be used
 
 
 def is_large(shape: Shape) -> bool:
-    """Whether a copy at every record would take longer than the learning."""
+    """Return whether copying a table at every record would take longer than learning."""
     return shape.n_states * shape.n_actions > LARGE
 
 
-def bytes_for(config: Any, shape: Shape, masked: bool = False) -> int:
-    """What one seed needs: values, visits, what the learner remembers, and the policies that a run keeps of it.
+def bytes_for(config: TabularConfig, shape: Shape, masked: bool = False) -> int:
+    """Return the bytes that one seed needs: values, visits, the learner's memory, and the policies of the run.
 
-    The state is made for few states, and scaled: all of it but a constant grows with their number.
+    They are computed for few states and scaled: all but a constant part grows with the number of states.
     """
 
     def state(n_states: int) -> int:
@@ -36,8 +34,8 @@ def bytes_for(config: Any, shape: Shape, masked: bool = False) -> int:
     return one + (two - one) * max(shape.n_states - few, 0) // few + policies
 
 
-def check_room(config: Any, shape: Shape, name: str, n_seeds: int, masked: bool = False) -> None:
-    """Compare what the tables of all seeds need with what is free.
+def check_room(config: TabularConfig, shape: Shape, name: str, n_seeds: int, masked: bool = False) -> None:
+    """Check that the tables of all seeds fit in the free memory.
 
     Raises:
         ResourceError: they do not fit; the message says how many rows do.
@@ -51,5 +49,5 @@ def check_room(config: Any, shape: Shape, name: str, n_seeds: int, masked: bool 
     raise ResourceError(
         f"a table of {shape.n_states:,} rows x {shape.n_actions} actions{seeds} for {name}, with its visits, its "
         f"policies and what {config.name} stores, needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: "
-        f"about {rows:,} rows fit; observe fewer states, cut them into fewer bins, or use dqn"
+        f"about {rows:,} rows fit; observe fewer states, use fewer bins, or use dqn"
     )

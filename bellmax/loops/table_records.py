@@ -1,32 +1,30 @@
-"""NumPy. What the loops of tables tell between records, and how they read the state in a checkpoint."""
+"""NumPy. The metrics of the loops of tables, and how they read the state in a checkpoint."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from bellmax.contracts import EnvContractError
+from bellmax.contracts import ArrayDict, EnvContractError
 from bellmax.files import checkpoint
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import TabularConfig
 from bellmax.tabular.soundness import check_state
 
-LONGEST_EPISODE = 10**7  # environment steps: one that a run of so many episodes waits for no longer
+LONGEST_EPISODE = 10**7  # environment steps; in a run of so many episodes, a longer one is an error
 
 
-def read_state(fresh: stepping.TabularState, arrays: dict[str, Any]) -> stepping.TabularState:
-    """The state in a checkpoint's arrays, for a run whose state before its first step is `fresh`.
+def read_state(fresh: stepping.TabularState, arrays: ArrayDict) -> stepping.TabularState:
+    """Return the state in a checkpoint's arrays, for a run whose state before its first step is `fresh`.
 
     Raises:
-        IncompatibleCheckpoint: it is of another agent or world.
-        CorruptCheckpoint: it cannot be the state of a learner: kernels would read and write outside of their arrays.
+        IncompatibleCheckpoint: it is of another agent or environment.
+        CorruptCheckpoint: it is not a valid state: kernels would read and write outside of their arrays.
     """
-    state: stepping.TabularState = checkpoint.from_arrays(fresh, arrays, "checkpoint")
+    state = checkpoint.from_arrays(fresh, arrays, "checkpoint")
     check_state(state, fresh, "checkpoint")
     return state
 
 
 def explored(config: TabularConfig, state: stepping.TabularState, steps: int, episodes: bool) -> dict[str, float]:
-    """Metrics that go by a seed's own clock: ε where it falls per episode, environment steps where episodes count."""
+    """Return the metrics of a seed's own clock: ε if it falls per episode, steps if the run counts episodes."""
     own = {}
     if config.exploration_schedule == "per-episode":
         own["rollout/exploration_rate"] = float(config.epsilon(int(state.clock.ended[0]), steps))
@@ -36,12 +34,12 @@ def explored(config: TabularConfig, state: stepping.TabularState, steps: int, ep
 
 
 def mean_error(state: stepping.TabularState) -> float:
-    """The mean absolute TD error of the environment steps since the last record."""
+    """Return the mean absolute TD error of the environment steps since the last record."""
     return float(state.error[0]) / max(int(state.error[1]), 1)
 
 
 def check_end(name: str, state: stepping.TabularState, length: int) -> None:
-    """Refuse an episode that does not end.
+    """Check that an episode ends.
 
     Raises:
         EnvContractError: it has lasted `LONGEST_EPISODE` steps.

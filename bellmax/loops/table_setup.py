@@ -1,12 +1,12 @@
-"""NumPy. How a table stands to an environment: its learner, its shape, its rows, and the arrays of its policy."""
+"""NumPy. Set up a tabular learner for an environment, and copy the arrays of its policy."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import ConfigError, Discrete, IntArray, Masked, ResourceError
+from bellmax.contracts import ArrayDict, ConfigError, Discrete, FloatArray, IntArray, Masked, ResourceError
 from bellmax.loops.table_memory import is_large
 from bellmax.mdp.successors import in_front
 from bellmax.sources import Source
@@ -24,28 +24,28 @@ class Setup(NamedTuple):
 
     Attributes:
         agent: the kernels.
-        shape: what it learns in.
-        coder: its tiles or cells, if it has some.
+        shape: of its table.
+        coder: its tiles or cells; None without.
         n_allowed: [S] how many actions each state of a model has.
-        ranges: the lowest and highest number of each dimension of the Boxes, where there is a coder.
-        order: [S, A] which action of the model each of the table's is; None: the same. The table's first
-            `n_allowed` are those that the state has.
-        masked: whether observations come with masks of the allowed actions.
+        ranges: the lowest and highest number of each dimension of the Boxes, with a coder.
+        order: [S, A] the action of the model for each column of the table; None: the same. The first `n_allowed`
+            columns are the actions that the state has.
+        masked: whether observations have action masks.
     """
 
     agent: TabularAgent
     shape: Shape
     coder: Coder | None = None
     n_allowed: IntArray | None = None
-    ranges: tuple[Any, Any] | None = None
+    ranges: tuple[FloatArray, FloatArray] | None = None
     order: IntArray | None = None
     masked: bool = False
 
     def init(self, config: TabularConfig, seed: int, place: int = 0, worlds: int = 1) -> stepping.TabularState:
-        """A fresh run of one seed.
+        """Return the state of one seed before its first step.
 
         Raises:
-            ResourceError: the system does not give the memory.
+            ResourceError: there is not enough memory.
         """
         tilings = 1 if self.coder is None else self.coder.tilings
         try:
@@ -58,16 +58,16 @@ class Setup(NamedTuple):
 
 
 def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
-    """The learner of a configuration in a world; `n_outcomes` is the widest row of a model that is known.
+    """Set up a learner in an environment; `n_outcomes` is the largest number of outcomes of a pair, if known.
 
     Raises:
-        ConfigError: the world has real numbers without bounds, or the learner cannot use tiles.
-        ResourceError: there would be too many tiles.
+        ConfigError: the environment has real numbers without bounds, or the learner cannot use tiles.
+        ResourceError: there are too many tiles.
     """
     if source.mdp is not None and hasattr(config, "r_max") and source.mdp.reward.max() > config.r_max:
         raise ConfigError(
-            f"{config.name} is told that no reward is above r_max={config.r_max:g}, and {source.name} pays up to "
-            f"{source.mdp.reward.max():g}; give r_max={source.mdp.reward.max():g}"
+            f"{config.name} assumes that no reward is above r_max={config.r_max:g}, but rewards of {source.name} are "
+            f"up to {source.mdp.reward.max():g}; use r_max={source.mdp.reward.max():g}"
         )
     space, masked = visible(source.space), isinstance(source.space, Masked)
     check_used(config, space, source.name)
@@ -84,8 +84,8 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
     return Setup(config.make(shape), shape, coder, ranges=(low, high), masked=masked)
 
 
-def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
-    """(low, high) [k] of the Boxes of an observation: as configured, else the world's own, else what is known of it."""
+def find_range(config: TabularConfig, source: Source) -> tuple[FloatArray, FloatArray]:
+    """Return (low, high) [k] of the Boxes of an observation: as configured, else known, else those of the space."""
     numbers = numbers_of(source.space)
     size = int(numbers.ranged.sum())
     if config.obs_low:
@@ -97,8 +97,8 @@ def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
         low, high = source.bounds or (numbers.low[numbers.ranged], numbers.high[numbers.ranged])
     if open_ := np.flatnonzero(~(np.abs(low) < 1e30) | ~(np.abs(high) < 1e30)).tolist():
         raise ConfigError(
-            f"{config.name} lays tiles over observations, and those of {source.name} have no bounds in dimensions "
-            f"{open_[:20]}{' and more' * (len(open_) > 20)}; give obs_low and obs_high, tuples of {size} numbers "
+            f"{config.name} divides observations into tiles, and those of {source.name} have no bounds in dimensions "
+            f"{open_[:20]}{' and more' * (len(open_) > 20)}; pass obs_low and obs_high, tuples of {size} numbers "
             "(integers beyond int32 count as unbounded: they are too many states)"
         )
     real = ~np.isfinite(numbers.low[numbers.ranged])
@@ -106,18 +106,18 @@ def find_range(config: TabularConfig, source: Source) -> tuple[Any, Any]:
     if merged := np.flatnonzero(real & (low < high) & ((high - low) / BINS < step)).tolist():
         first = merged[0]
         raise ConfigError(
-            f"{config.name} cuts observations into cells, and in dimensions {merged[:20]} of {source.name} they go "
-            f"from {low[first]:.16g} to {high[first]:.16g}, of which float32 tells only every {step[first]:g} apart; "
+            f"{config.name} divides observations into cells, and in dimensions {merged[:20]} of {source.name} they go "
+            f"from {low[first]:.16g} to {high[first]:.16g}, where the resolution of float32 is {step[first]:g}; "
             "subtract the lower bound in a wrapper"
         )
     return low, high
 
 
-def snapshot(state: stepping.TabularState, setup: Setup, rows: Any = None) -> dict[str, Any]:
-    """The arrays of a policy: values and visits [S, A], and the ranges of the Boxes where there is a coder.
+def snapshot(state: stepping.TabularState, setup: Setup, rows: IntArray | None = None) -> ArrayDict:
+    """Return the arrays of a policy: values and visits [S, A], and with a coder the ranges of the Boxes.
 
-    Of a large table only the `rows` that are not zero are copied; where those are not known, the arrays are views,
-    which change as it learns on.
+    Of a large table, only the `rows` that are not zero are copied; if those are not known, the arrays are views, which
+    change as it continues to learn.
     """
     arrays = {"q": table_of(state.q), "visits": state.visits}
     for name, array in arrays.items():
@@ -134,5 +134,5 @@ def snapshot(state: stepping.TabularState, setup: Setup, rows: Any = None) -> di
 
 
 def is_compiled(source: Source) -> bool:
-    """Whether a table can learn from the world in a compiled loop: it has a model, or is one of the classic worlds."""
+    """Return whether a table can learn in a compiled loop: the environment has a model, or is classic control."""
     return source.mdp is not None or (source.compiled is not None and source.name in CLASSIC)

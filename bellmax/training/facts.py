@@ -11,7 +11,7 @@ import numpy as np
 
 from bellmax.agent_config import AgentConfig
 from bellmax.contracts import BellmaxError, FloatArray
-from bellmax.loops.parts import Episodes
+from bellmax.loops.logs import Episodes
 from bellmax.sources import Source
 from bellmax.training.exact import policy_return
 from bellmax.training.grading import GRADES

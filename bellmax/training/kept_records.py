@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bellmax.contracts import IntArray
+from bellmax.loops.logs import Episodes
 from bellmax.loops.loop import Chunk
-from bellmax.loops.parts import Episodes
 from bellmax.training.policy import Policy
 from bellmax.training.run import Run
 

@@ -30,7 +30,7 @@ MOST_STATES = 4_096  # up to so many, a network values all states in one call
 SEED_OFFSET = 1_000_000  # training seeds are below, so that evaluation never uses one
 
 
-class Player(Protocol):
+class Playable(Protocol):
     """Anything that values the actions of n environments, step by step."""
 
     def begin(self, n: int) -> object:
@@ -112,7 +112,7 @@ def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Ev
 
 
 def play_host(
-    policy: Player, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None
+    policy: Playable, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None
 ) -> Evaluation:
     """Play in up to 32 host environments side by side, in rounds of one episode each.
 

@@ -14,9 +14,9 @@ from bellmax.files import checkpoint, storage
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
 from bellmax.loops import choosing
+from bellmax.loops.logs import check_step
 from bellmax.loops.loop import Loop
 from bellmax.loops.masking import masked_as_asked
-from bellmax.loops.parts import check_step
 from bellmax.sources import Source
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
@@ -134,7 +134,7 @@ def check_ended(run: Run, differing: Sequence[str]) -> None:
         raise ConfigError(f"{late[0]}: too late, training has ended and the replay buffer is lost")
 
 
-def loop_to_resume(run: Run, source: Source, data: object) -> Loop:
+def loop_to_resume(run: Run, source: Source, data: object) -> Loop[Any]:
     """Return the loop of a resumed run."""
     about = run.options.data
     if about is None:

@@ -15,7 +15,7 @@ from bellmax.files.checkpoint import MANIFEST
 from bellmax.files.dataset import Dataset
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.files.storage import read_json
-from bellmax.loops.parts import Episodes
+from bellmax.loops.logs import Episodes
 from bellmax.summary_statistics import Summary, bootstrap_interval, summarize
 from bellmax.training.facts import facts_of
 from bellmax.training.history import History

@@ -15,7 +15,7 @@ from bellmax.contracts import ConfigError, CorruptCheckpoint
 from bellmax.files import run_files, storage
 from bellmax.files.dataset import Dataset
 from bellmax.files.saved_parts import agent_of, saved_class
-from bellmax.loops.parts import Episodes
+from bellmax.loops.logs import Episodes
 from bellmax.training.history import History
 from bellmax.training.options import read_options
 from bellmax.training.play import Evaluation

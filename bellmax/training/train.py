@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bellmax.agent_config import AgentConfig
@@ -51,7 +52,7 @@ def train(
     options: RunOptions | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
-    **hyper_parameters: Any,
+    **hyper_parameters: object,
 ) -> Run:
     """Train `agent` in `world` for `steps` environment steps on each seed.
 
@@ -115,27 +116,32 @@ def train(
     engine = loop_to_start(plan)
     run = Run(
         plan.source.name, plan.config, plan.steps, plan.seeds, plan.kind, plan.env_kwargs, History(plan.seeds),
-        plan.options,
+        plan.options, folder=plan.folder,
     )  # fmt: skip
-    if plan.folder is not None:
-        run.folder = plan.folder
-        if if_exists == "resume" and is_taken(plan.folder):
-            saved = read_same(run, plan.folder)
-            if saved.scores:
-                say_line(f"the run in {plan.folder} has ended and is loaded")
-                return saved
-            if (plan.folder / checkpoint.MANIFEST).is_file():
-                changes = changed_options(run, saved)
-                return resume(
-                    plan.folder, world, env_kwargs=plan.env_kwargs, data=data, progress=progress, say=say, **changes
-                )
-            say_line(f"the run in {plan.folder} stopped before its first checkpoint; it starts again")
+    if run.folder is not None:
+        if if_exists == "resume" and is_taken(run.folder):
+            saved = read_same(run, run.folder)
+            if saved.scores or (run.folder / checkpoint.MANIFEST).is_file():
+                return finish_saved(run, saved, run.folder, world, data, progress, say)
+            say_line(f"the run in {run.folder} stopped before its first checkpoint; it starts again")
         prepare_folder(run, if_exists)
     announce(plan, run, say_line, remark)
     return finish(Trainer(run, plan.source, engine), progress, say_line)
 
 
-def loop_to_start(plan: RunPlan) -> Loop:
+def finish_saved(
+    run: Run, saved: Run, folder: Path, world: object, data: object, progress: bool | None,
+    say: Callable[[str], None] | None,
+) -> Run:  # fmt: skip
+    """Resume the `saved` run in a folder with the options of `run`, which is the same; if it has ended, return it."""
+    if saved.scores:
+        voices(say)[0](f"the run in {folder} has ended and is loaded")
+        return saved
+    changes = changed_options(run, saved)
+    return resume(folder, world, env_kwargs=run.env_kwargs, data=data, progress=progress, say=say, **changes)
+
+
+def loop_to_start(plan: RunPlan) -> Loop[Any]:
     """Return the loop of a new run.
 
     Raises:

@@ -1,31 +1,31 @@
-"""NumPy. The work of a run: chunks of all seeds; between chunks it logs, evaluates, reports, saves."""
+"""NumPy. Run all seeds of a run to the end: chunk by chunk; after each it logs, evaluates, reports and saves."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import os
 import time
-from concurrent.futures import wait
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
+from bellmax.contracts import ArrayDict, BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
 from bellmax.files import checkpoint
+from bellmax.loops.logs import own_arrays, read_own_arrays, without_own
 from bellmax.loops.loop import Chunk, Loop
 from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
 from bellmax.loops.pacing import chunk_steps as chunk_steps
 from bellmax.loops.pacing import is_sound, progress_words
-from bellmax.loops.parts import OWN, Part, from_own, join, nothing, to_own
-from bellmax.loops.stopping import Pause, Pool, check_asked, never, stop_at_a_good_moment
+from bellmax.loops.stopping import Pause, Pool, check_asked, stop_at_a_good_moment
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
 from bellmax.training import saved_runs
 from bellmax.training.divergence import ValueScale, check_divergence, check_finite, clipping
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
+from bellmax.training.groups import SeedGroups
 from bellmax.training.history import chunk_columns
 from bellmax.training.kept_records import KeptRecords
 from bellmax.training.policy import Policy
@@ -33,33 +33,26 @@ from bellmax.training.progress import ProgressReport
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.run import Run
 
-SAVE_SECONDS = 30.0  # at most this much is lost when the process is killed; more where saving takes above a second
+SAVE_SECONDS = 30.0  # a killed process loses at most this much; more if saving takes more than a second
 
 
 class Trainer:
-    """The state of a running `train`: groups of seeds, each at its own clock, and what each has told since its record.
-
-    Groups stop wherever a signal, a failure or a save finds them; a record is made when all have reached it.
-    """
+    """The state of a running `train` or `resume`."""
 
     def __init__(
-        self, run: Run, source: Source, loop: Loop | None, begin: int = 0, saved: list[dict[str, Any]] | None = None
+        self, run: Run, source: Source, loop: Loop[Any] | None, begin: int = 0, saved: list[ArrayDict] | None = None
     ) -> None:
-        """A run to start, or to go on with the `saved` states of its groups; without a loop only to be evaluated."""
-        self.run, self.source, self.loop, self.saved = run, source, loop, saved
+        """Prepare a run to start, or to continue from the `saved` states of its groups; without a loop, to evaluate."""
+        self.run, self.source, self.saved = run, source, saved
         self.from_file = saved is not None
         recurrent = getattr(run.config, "recurrent", "none") != "none"  # its values are of histories, not of states
         self.truth = None if recurrent else find_truth(source.mdp, run.config.gamma)
-        size = min(loop.group, len(run.seeds)) if loop else len(run.seeds)
-        self.groups = [run.seeds[i : i + size] for i in range(0, len(run.seeds), size)]
+        self.groups = None if loop is None else SeedGroups(loop, run.seeds, begin)
         self.chunk = chunk_steps(run.steps, loop.stride if loop else 1, run.options.records)
         self.n_records = -(-run.steps // self.chunk) if loop else len(run.history)
         self.kept = KeptRecords(run, self.n_records)
         self.clipped = False
         self.best, self.scale = np.full(len(run.seeds), -math.inf), ValueScale.of(len(run.seeds))
-        self.states: list[Any] = []
-        self.clocks = [begin for _ in self.groups]
-        self.parts = [[nothing() for _ in seeds] for seeds in self.groups]
         self.asked: list[int] = []
         self.due = -math.inf  # the first chunk is saved at once
         self.begun, self.words, self.sound, self.first = time.monotonic(), "", True, True
@@ -69,9 +62,10 @@ class Trainer:
                 break
 
     def go(self, wanted: bool | None) -> None:
-        """Train to the end, evaluate, save; on failure save what there is and pass the failure on."""
-        threads = min(len(self.groups), os.cpu_count() or 1) if self.loop and self.loop.parallel else 1
-        run, self.pool = self.run, Pool(threads)
+        """Train to the end, evaluate and save; after a failure, save everything so far and raise it again."""
+        groups, run = self.groups, self.run
+        parallel = groups is not None and groups.loop.parallel
+        self.pool = Pool(min(len(groups.seeds), os.cpu_count() or 1) if groups is not None and parallel else 1)
         title = f"{run.config.name} {run.world}"
         patient = True
         try:
@@ -79,102 +73,62 @@ class Trainer:
                 show_progress(run.steps * len(run.seeds), title, wanted, run.unit) as report,
                 stop_at_a_good_moment(self.run.folder is not None) as self.asked,
             ):
-                if self.loop is not None:
-                    self.train(self.loop, report)
+                if groups is not None:
+                    self.train(groups, report)
                 self.finish()
         except KeyboardInterrupt as interrupt:
-            patient = bool(interrupt.args)  # not where a second signal, or somebody else's, wants an end at once
+            patient = bool(interrupt.args)  # not after a second signal, or one that the caller handles: end at once
             raise
         finally:
             self.pool.shutdown(wait=patient, cancel_futures=True)
 
-    def train(self, loop: Loop, report: ProgressReport) -> None:
-        """All records, then the experience and a checkpoint of the end; on failure save what there is."""
+    def train(self, groups: SeedGroups[Any], report: ProgressReport) -> None:
+        """Make all records, then save the experience and a checkpoint of the end; after a failure, save and raise."""
         try:
-            self.begin(loop)
+            self.open(groups)
             while len(self.run.history) < self.n_records:
-                self.reach(loop, min((len(self.run.history) + 1) * self.chunk, self.run.steps), report)
-                self.record(loop, report)
+                self.reach(groups, min((len(self.run.history) + 1) * self.chunk, self.run.steps), report)
+                self.record(groups, report)
             if self.run.options.keep_experience:
-                assert loop.experience is not None  # noqa: S101 - train has looked
-                self.run.experience = [data for each in self.pool.map(loop.experience, self.states) for data in each]
+                self.run.experience = groups.experience()
             self.save_end()
         except (BellmaxError, KeyboardInterrupt) as error:
-            if isinstance(error, KeyboardInterrupt) and not error.args:  # now
-                for state in self.states:
-                    loop.kill(state)
+            if isinstance(error, KeyboardInterrupt) and not error.args:  # at once
+                groups.kill()
                 raise
-            self.keep(loop)
-            self.close(loop)
+            self.rescue(groups)
+            groups.close()
             raise
         except BaseException:
-            self.close(loop)
+            groups.close()
             raise
-        self.close(loop)
+        groups.close()
 
-    def close(self, loop: Loop) -> None:
-        """Free what the states hold outside memory, each once."""
-        states, self.states = self.states, []
-        with contextlib.ExitStack() as stack:
-            for state in states:
-                stack.callback(loop.close, state)
+    def open(self, groups: SeedGroups[Any]) -> None:
+        """Create or restore the states of all groups."""
+        saved, self.saved = self.saved, None
+        if saved is not None:
+            for g, arrays in enumerate(saved):
+                saved[g] = self.read_own(groups, g, arrays)
+        groups.open(self.pool, saved)
 
-    def begin(self, loop: Loop) -> None:
-        """The states of all groups: fresh, or those that were saved."""
-        if self.saved is None:
-            begun = self.pool.map(loop.start, self.groups)
-        else:
-            for g, arrays in enumerate(self.saved):
-                self.saved[g] = self.read_own(g, arrays)
-            begun = self.pool.map(loop.restore, self.groups, self.saved, self.clocks)
-            self.saved = None
-        for state in begun:
-            self.states.append(state)
-
-    def reach(self, loop: Loop, until: int, report: ProgressReport) -> None:
-        """Bring all groups to the step `until`; a chunk that is long is saved in its middle."""
-        while min(self.clocks) < until:
-            pause, begun = Pause(self.asked, self.due if self.run.folder is not None else math.inf), sum(self.clocks)
-
-            def advance(g: int, pause: Pause = pause) -> tuple[int, list[Part]]:
-                t = self.clocks[g]
-                self.states[g], parts, done = loop.go(self.states[g], t, until - t, pause)
-                return t + done, parts
-
-            futures, noted = [self.pool.submit(advance, g) for g in range(len(self.groups))], 0
-            try:
-                for noted, future in enumerate(futures):
-                    self.note(noted, *future.result())
-                    done = sum(t * len(seeds) for t, seeds in zip(self.clocks, self.groups, strict=True))
-                    report(done, self.words, compiling=self.first)
-            except Exception:
-                pause.over = True  # the others stop after their present step
-                wait([future for future in futures if not future.cancel()])
-                for g in range(noted, len(futures)):
-                    if not futures[g].cancelled() and futures[g].exception() is None:
-                        self.note(g, *futures[g].result())
-                self.catch_up(loop)
-                raise
+    def reach(self, groups: SeedGroups[Any], until: int, report: ProgressReport) -> None:
+        """Bring all groups to the step `until`; a long chunk is also saved in between."""
+        saves = self.run.folder is not None
+        while min(groups.clocks) < until:
+            pause, begun = Pause(self.asked, self.due if saves else math.inf), sum(groups.clocks)
+            groups.advance(until, pause, lambda done: report(done, self.words, compiling=self.first))
             check_asked(self.asked)
-            if sum(self.clocks) == begun and self.run.options.episodes is None:
-                raise CorruptCheckpoint(f"from steps {self.clocks} no whole steps lead to {until}")
-            if min(self.clocks) < until and self.run.folder is not None:
-                self.save(loop)
+            if sum(groups.clocks) == begun and self.run.options.episodes is None:
+                raise CorruptCheckpoint(f"no whole number of rounds leads from steps {groups.clocks} to {until}")
+            if min(groups.clocks) < until and saves:
+                self.save(groups)
 
-    def note(self, g: int, t: int, parts: list[Part]) -> None:
-        """What a group told on its way to the step `t`."""
-        self.clocks[g] = t
-        self.parts[g] = [join(old, new) for old, new in zip(self.parts[g], parts, strict=True)]
-
-    def record(self, loop: Loop, report: ProgressReport) -> None:
-        """Log, evaluate, report and save: all groups have reached the same step."""
-        run, t = self.run, self.clocks[0]
+    def record(self, groups: SeedGroups[Any], report: ProgressReport) -> None:
+        """Log, evaluate, report and save, when all groups have reached the same step."""
+        run, t = self.run, groups.clocks[0]
         before = run.history.step[-1] if len(run.history) else 0
-        chunks = [
-            chunk
-            for state, parts in zip(self.states, self.parts, strict=True)
-            for chunk in loop.chunks(state, parts, t - before)
-        ]
+        chunks = groups.chunks(t - before)
         self.sound = False
         check_finite(run.seeds, chunks, before, t)  # the policies are still those of the record before
         check_divergence(run.seeds, chunks, self.scale, run.config, t)
@@ -185,72 +139,66 @@ class Trainer:
             taken = sum(int(chunk.episodes.lengths.sum()) for chunk in chunks)
         # most of a first chunk is compiling, which is not speed
         fps = math.nan if self.first and t < run.steps else taken / max(time.monotonic() - self.begun, 1e-9)
-        run.policies["final"] = self.snapshot(loop)
-        columns = {**self.columns(chunks, t), **self.evaluate(loop), "time/fps": fps}
+        run.policies["final"] = self.policies(groups)
+        columns = {**self.columns(chunks, t), **self.evaluate(groups.loop.kind), "time/fps": fps}
         run.history.append(t, columns)
-        for state in self.states:
-            loop.forget(state)
-        self.parts = [[nothing() for _ in seeds] for seeds in self.groups]
+        groups.begin_chunk()
         self.kept.keep(chunks, run.policies["final"])
         self.begun, self.words = time.monotonic(), progress_words(columns)
         report(t * len(run.seeds), self.words, compiling=self.first)
         self.first = False
         if t < run.steps:
             if run.folder is not None and (self.asked or time.monotonic() > self.due):
-                self.save(loop)
+                self.save(groups)
             check_asked(self.asked)
 
-    def remark(self, chunks: list[Chunk]) -> None:
-        """Say once where the atoms of a categorical head do not reach around its targets."""
+    def remark(self, chunks: Sequence[Chunk]) -> None:
+        """Warn once if the atoms of a categorical head do not cover its targets."""
         if not self.clipped and (text := clipping(chunks, self.scale, self.run.config)):
             self.clipped = True
             warn(f"{self.run.config.name} on {self.run.world}: {text}", EnvWarning)
 
-    def snapshot(self, loop: Loop) -> list[Policy]:
-        """The present policy of each seed."""
-        return [self.policy(arrays) for each in self.pool.map(loop.snapshot, self.states) for arrays in each]
-
-    def save(self, loop: Loop) -> None:
-        """Write the run's files and a checkpoint, and decide when to do so again."""
+    def save(self, groups: SeedGroups[Any]) -> None:
+        """Write the run's files and a checkpoint, and set the time of the next one."""
         assert self.run.folder is not None  # noqa: S101 - the caller has looked
         begin = time.monotonic()
         self.kept.gather()
         saved_runs.save_run(self.run)
-        scales = np.stack(self.scale, axis=1)
-        groups = [
-            {**loop.dump(state), **to_own(clock, parts, [scales[self.run.seeds.index(seed)] for seed in seeds])}
-            for state, clock, parts, seeds in zip(self.states, self.clocks, self.parts, self.groups, strict=True)
+        scales = dict(zip(self.run.seeds, np.stack(self.scale, axis=1), strict=True))
+        arrays = [
+            {**groups.loop.dump(state), **own_arrays(clock, logs, [scales[seed] for seed in seeds])}
+            for state, clock, logs, seeds in zip(groups.states, groups.clocks, groups.logs, groups.seeds, strict=True)
         ]
-        checkpoint.save_groups(self.run.folder, min(self.clocks), groups)
+        checkpoint.save_groups(self.run.folder, min(groups.clocks), arrays)
         end = time.monotonic()
         self.due = end + SAVE_SECONDS * max(1.0, end - begin)
 
     def save_end(self) -> None:
-        """All that was learned, and a checkpoint without states: what is left is to evaluate."""
+        """Write everything learned, and a checkpoint without states: only the final evaluation is missing."""
         self.kept.gather()
         if self.run.folder is not None:
             saved_runs.save_run(self.run)
             saved_runs.save_experience(self.run)
             checkpoint.save_groups(self.run.folder, self.run.steps, [])
 
-    def read_own(self, g: int, arrays: dict[str, Any]) -> dict[str, Any]:
-        """Take what is ours of a group's checkpoint; returns the rest, which is the loop's. Raises as `from_own`."""
-        low, first = len(self.run.history) * self.chunk, self.run.seeds.index(self.groups[g][0])
-        own = from_own(arrays, len(self.groups[g]), low, min(low + self.chunk, self.run.steps))
+    def read_own(self, groups: SeedGroups[Any], g: int, arrays: ArrayDict) -> ArrayDict:
+        """Read the trainer's arrays of a group's checkpoint, and return the loop's; raises as `read_own_arrays`."""
+        low, first = len(self.run.history) * self.chunk, self.run.seeds.index(groups.seeds[g][0])
+        own = read_own_arrays(arrays, len(groups.seeds[g]), low, min(low + self.chunk, self.run.steps))
         if own is not None:
-            self.clocks[g], self.parts[g], scales = own
+            groups.clocks[g], groups.logs[g], scales = own
             for i, scale in enumerate(scales, first):
                 self.scale.reward[i], self.scale.first[i] = scale
-        return {name: array for name, array in arrays.items() if not name.startswith(OWN)}
+        return without_own(arrays)
 
-    def keep(self, loop: Loop) -> None:
-        """After a failure or a signal: save the policies and a checkpoint, as far as they are sound."""
+    def rescue(self, groups: SeedGroups[Any]) -> None:
+        """After a failure or a signal: save the policies and a checkpoint, if their numbers are sound."""
         run = self.run
-        if len(self.states) < len(self.groups):  # it failed before the first step
+        if not groups.are_open:
             return
         try:
-            if self.sound or loop.kind == "host":
-                policies = self.snapshot(loop)
+            if self.sound or groups.loop.kind == "host":
+                policies = self.policies(groups)
                 if all(is_sound(array) for policy in policies for array in policy.arrays.values()):
                     run.policies["final"] = policies
                 else:
@@ -260,44 +208,40 @@ class Trainer:
             if run.folder is None:
                 self.kept.gather()
             elif self.sound:
-                self.save(loop)
+                self.save(groups)
             elif run.policies:
                 self.kept.gather()
                 saved_runs.save_run(run)
         except BellmaxError as error:
-            say(f"what was learned since the last checkpoint could not be saved: {error}")
+            say(f"everything learned since the last checkpoint is lost, because it could not be saved: {error}")
 
-    def catch_up(self, loop: Loop) -> None:
-        """After a failure: where each group of a host loop is, and what it has told."""
-        for g, state in enumerate(self.states):
-            if (t := loop.clock(state)) is not None and t != self.clocks[g]:
-                self.note(g, t, loop.go(state, t, 0, never)[1])
-
-    def columns(self, chunks: list[Chunk], t: int) -> dict[str, FloatArray | float]:
-        """One record of the history, without evaluation."""
+    def columns(self, chunks: Sequence[Chunk], t: int) -> dict[str, FloatArray | float]:
+        """Return one record of the history, without evaluation."""
         columns: dict[str, FloatArray | float] = {"time/total_timesteps": float(t)}
-        if self.run.options.data is None:  # offline nobody explores
+        if self.run.options.data is None:  # a run with data does not explore
             columns["rollout/exploration_rate"] = float(self.run.config.epsilon(t, self.run.steps))
         return {**columns, **chunk_columns(chunks)}
 
-    def policy(self, arrays: dict[str, Any]) -> Policy:
-        """A policy of this run."""
-        run = self.run
-        source = self.source
-        coding = dict(source.coding)
-        return Policy(
-            run.world, run.config, source.space, source.n_actions, arrays, run.env_kwargs, coding, self.from_file
-        )
+    def policies(self, groups: SeedGroups[Any]) -> list[Policy]:
+        """Return the present policy of each seed."""
+        run, source = self.run, self.source
+        return [
+            Policy(
+                run.world, run.config, source.space, source.n_actions, arrays, run.env_kwargs, dict(source.coding),
+                self.from_file,
+            )
+            for arrays in groups.snapshot()
+        ]  # fmt: skip
 
-    def evaluate(self, loop: Loop) -> dict[str, FloatArray]:
-        """Columns on how good the present policies are: exactly, or by greedy episodes; keeps the best ones."""
+    def evaluate(self, kind: str) -> dict[str, FloatArray]:
+        """Grade the present policies, exactly or by greedy episodes, and store the best ones; return the columns."""
         run, episodes = self.run, self.run.options.eval_episodes
         final, grades = run.policies["final"], {}
         if self.truth is not None:
             grades = self.pool.call(grade_exactly, self.truth, final)
-        elif episodes and self.source.fixed is None:  # the only one there is, is busy training
+        elif episodes and self.source.fixed is None:  # an environment that was given as an object is in use
             stop = functools.partial(check_asked, self.asked)
-            grades = grade_by_episodes(loop.kind, self.source, final, run.seeds, episodes, self.pool, stop)
+            grades = grade_by_episodes(kind, self.source, final, run.seeds, episodes, self.pool, stop)
         score = next((grades[name] for name in GRADES if name in grades), np.full(len(final), math.nan))
         best = run.policies.setdefault("best", list(final))
         better = ~(score <= self.best)  # without a grade the last is the best
@@ -307,7 +251,7 @@ class Trainer:
         return grades
 
     def finish(self) -> None:
-        """Evaluate the final policies in the environment itself, score them, write the result."""
+        """Evaluate the final policies in the environment itself, score them, and write the result."""
         run, episodes = self.run, self.run.options.final_episodes
         run._source = self.source
         self.kept.gather()
