@@ -221,5 +221,8 @@ def offline() -> dict[str, Any]:
         run = bx.train("CartPole-v1", name, data=data, steps=20_000, seeds=10, eval_episodes=0)
         scores[name], iqm[name] = [round(s, 1) for s in run.scores], run.summary().iqm
     found = ", ".join(f"{name} {value:.1f}" for name, value in iqm.items())
-    met = iqm["cql"] >= 475 and iqm["dqn"] < 350
-    return {"scores": scores, "demanded": "IQM: cql >= 475, dqn < 350", "found": found, "met": met}
+    worst = {name: min(each) for name, each in scores.items()}
+    found += "; worst seeds " + ", ".join(f"{name} {value:.1f}" for name, value in worst.items())
+    met = min(worst["cql"], worst["bcq"]) >= 450 and worst["dqn"] < min(worst["cql"], worst["bcq"])
+    demanded = "cql and bcq >= 450 on every seed, dqn's worst seed below theirs"
+    return {"scores": scores, "demanded": demanded, "found": found, "met": met}
