@@ -1,4 +1,4 @@
-"""Plain Python. Hyper-parameters: typed, described, checked all at once; files and the command line derive from it."""
+"""Plain Python. Typed, described and checked hyper-parameters, from which files and the command line derive."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn, Self, TypeVar
 
 from bellmax import schedules
 from bellmax.arguments import describe as describe_value
 from bellmax.arguments import interval, is_integer, is_number
 from bellmax.contracts import ConfigError, listed, unknown
 from bellmax.names import AGENT, meant
+from bellmax.schedules import Number
 from bellmax.values import read_as
 from bellmax.words import explain
 
@@ -25,7 +26,7 @@ _CHOICES: dict[type, dict[str, tuple[str, ...]]] = {}
 
 
 def setting(
-    default: Any,
+    default: T,
     text: str,
     *,
     low: float = -math.inf,
@@ -33,36 +34,38 @@ def setting(
     zero: str = "",
     needs: Sequence[str] = (),
     group: str = "method",
-) -> Any:
-    """A dataclass field; a name that is one of a few is annotated with `Literal` and has these as its `choices`.
+) -> T:
+    """Return a dataclass field of an agent's settings. Annotate a setting that is one of a few names with `Literal`.
 
     Args:
         default: its value.
-        text: a sentence on it.
-        low: the least value, valid itself.
-        high: the greatest.
-        zero: what 0 would do and what to write instead, where 0 is outside the range.
-        needs: the switch without which it has no effect, and the values of the switch that give it one, where these
-            are not all but False, 0 and "none".
-        group: what it is about, for people: "replay", say; a method's own settings are "method".
+        text: a sentence about it, for help and documents.
+        low: the smallest valid value.
+        high: the largest valid value.
+        zero: what 0 would do and what to write instead, if 0 is outside the range.
+        needs: the switch without which it has no effect, then the values of the switch with which it has one. Without
+            such values, these are all but False, 0 and "none".
+        group: the heading under which help shows it, such as "replay"; the method's own settings are "method".
     """
     meta = {"text": text, "low": low, "high": high, "zero": zero, "needs": tuple(needs), "group": group}
-    return dataclasses.field(default=default, metadata=meta)
+    field: T = dataclasses.field(default=default, metadata=meta)
+    return field
 
 
-def with_default(parent: type, name: str, default: Any) -> Any:
-    """The field `name` of `parent` with another default: what a recipe changes."""
-    (field,) = (f for f in dataclasses.fields(parent) if f.name == name)
-    return dataclasses.field(default=default, metadata=field.metadata)
+def with_default(parent: type, name: str, default: T) -> T:
+    """Return the field `name` of `parent` with another default, for a recipe."""
+    (known,) = (f for f in dataclasses.fields(parent) if f.name == name)
+    field: T = dataclasses.field(default=default, metadata=known.metadata)
+    return field
 
 
 class Limits(NamedTuple):
-    """What the values of an agent cannot exceed, if it learns.
+    """What the values of an agent that learns correctly cannot exceed.
 
     Attributes:
-        discount: between a value and the one that it bootstraps from, γ^n.
-        bonus: the most that the method adds to a reward.
-        bounds: (low, high) of what the network can say at all; None: anything.
+        discount: γ^n, between a value and the one that it bootstraps from.
+        bonus: the largest amount that the method adds to a reward.
+        bounds: (low, high) of all outputs of the network; None if they are unbounded.
     """
 
     discount: float
@@ -72,7 +75,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig:
-    """What every agent has: a discount, and ε-greedy exploration on a schedule over the run's steps."""
+    """The settings of every agent: a discount factor, and ε-greedy exploration on a schedule over the run."""
 
     name: ClassVar[str] = ""
     family: ClassVar[Literal["table", "network", ""]] = ""  # learns by Numba or by JAX; see `catalog.is_tabular`
@@ -83,7 +86,7 @@ class AgentConfig:
     )
     exploration_fraction: float = setting(
         0.1,
-        "share of the run's steps over which ε falls (linear), or in which it halves ten times (exponential)",
+        "share of the steps of the run over which ε falls (linear) or halves ten times (exponential)",
         low=0.0,
         high=1.0,
         group="exploration",
@@ -93,13 +96,13 @@ class AgentConfig:
 
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls) and cls.__module__.partition(".")[0] != "bellmax":
-            cls.name = cls.__name__  # of its own, so that nobody takes it for the agent that it is derived from
+            cls.name = cls.__name__  # so that it is not mistaken for its parent
 
     def __post_init__(self) -> None:
         kinds, names = hints(type(self)), choices(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            with contextlib.suppress(ValueError):  # find_problems says what is wrong
+            with contextlib.suppress(ValueError):  # find_problems reports what is wrong
                 if isinstance(value, str):
                     value = as_spelled(value, names[field.name])
                 else:
@@ -111,12 +114,11 @@ class AgentConfig:
 
     if not TYPE_CHECKING:  # a type checker knows the names
 
-        def __new__(cls, *values: Any, **settings: Any) -> Any:  # noqa: D102 - before __init__, which knows names only
+        def __new__(cls, *values: object, **settings: object) -> Self:  # noqa: D102 - before __init__, which only accepts names
             if values:
                 raise ConfigError(
-                    f"{cls.__name__} has no argument without a name, and got {describe_value(values[0])}; give "
-                    f"settings by name, such as {cls.__name__}(gamma=0.99), and the environment to "
-                    "bellmax.train(environment, agent)"
+                    f"{cls.__name__} accepts only named settings; got {describe_value(values[0])}. Write "
+                    f"{cls.__name__}(gamma=0.99), and give the environment to bellmax.train(environment, agent)"
                 )
             known = {field.name for field in dataclasses.fields(cls)}
             problems = [explain(key, value, known, cls.name) for key, value in settings.items() if key not in known]
@@ -124,23 +126,23 @@ class AgentConfig:
                 raise ConfigError("; ".join(problems))
             return super().__new__(cls)
 
-        def __getattr__(self, name: str) -> Any:
-            """Only for names that there are not."""
+        def __getattr__(self, name: str) -> NoReturn:
+            """Raise an error that names the nearest attribute; Python calls this only for unknown names."""
             message = f"{type(self).__name__} has no attribute {name!r}"
             raise AttributeError(message if name.startswith("_") else message + meant(name, hints(type(self)), AGENT))
 
     def conflicts(self) -> list[str]:
-        """What is wrong between fields, each one line; overridden by agents that have such rules."""
+        """Return what is wrong between settings, one line each; agents with such rules override it."""
         return []
 
     def limits(self) -> Limits | None:
-        """Of its values, for alarms; None: nothing is watched."""
+        """Return what its values cannot exceed, for alarms; None if nothing is watched."""
         return None
 
     def idle(self, given: Iterable[str] | None = None) -> list[str]:
-        """What was asked for and has no effect, each one line.
+        """Return the given settings that have no effect, one line each.
 
-        `given` are the settings that were asked for; None: those that differ from the class.
+        `given` are the names of the settings that the user gave; None means those that differ from their defaults.
         """
         found = []
         for field in dataclasses.fields(self):
@@ -152,33 +154,33 @@ class AgentConfig:
             if state in values or (not values and state not in (False, 0, "none")):
                 continue
             wanted = " or ".join(map(repr, values)) or ("True" if isinstance(state, bool) else "another value")
-            found.append(f"{field.name} has no effect with {switch}={state!r}; give {switch}={wanted}, or leave it out")
+            found.append(f"{field.name} has no effect with {switch}={state!r}; use {switch}={wanted}, or leave it out")
         return found
 
     def exploration_duration(self, steps: int) -> float:
-        """The `duration` of the linear or the `half_life` of the exponential schedule, environment steps."""
+        """Return the `duration` of the linear or the `half_life` of the exponential schedule, in environment steps."""
         falling = max(1.0, self.exploration_fraction * steps)
         return falling if self.exploration_schedule == "linear" else falling / 10.0
 
-    def epsilon(self, t: Any, steps: int) -> Any:
-        """ε at environment step `t` of a run of `steps`; `t` may be a JAX tracer."""
+    def epsilon(self, t: Number, steps: int) -> Number:
+        """Return ε at environment step `t` of a run of `steps`; `t` may be a JAX tracer."""
         fall = schedules.linear if self.exploration_schedule == "linear" else schedules.exponential
         return fall(t, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_duration(steps))
 
 
 def as_spelled(value: str, names: Iterable[str]) -> str:
-    """The one of `names` that differs from `value` only in case, spaces, dashes and underscores; else `value`."""
+    """Return the name that differs from `value` only in case, spaces, dashes and underscores; else `value`."""
     return next((name for name in names if fold(name) == fold(value)), value)
 
 
 def fold(name: str) -> str:
-    """A name's letters and digits in lower case; signs that distinguish names are written out: + and λ."""
+    """Return the letters and digits of a name in lower case, with +, λ, σ and ε spelled out."""
     spelled = name.lower().replace("+", "plus").replace("λ", "lambda").replace("σ", "sigma").replace("ε", "epsilon")
     return "".join(letter for letter in spelled if letter.isalnum())
 
 
 def hints(cls: type) -> dict[str, Any]:
-    """Field name -> type, with the annotations evaluated; of a `Literal` str."""
+    """Return the type of each field by name, with the annotations evaluated; str for a `Literal`."""
     if cls not in _HINTS:
         types = typing.get_type_hints(cls)
         kinds = {field.name: types[field.name] for field in dataclasses.fields(cls)}
@@ -189,17 +191,17 @@ def hints(cls: type) -> dict[str, Any]:
 
 
 def choices(cls: type) -> dict[str, tuple[str, ...]]:
-    """Field name -> the names that it may have, by its `Literal`; () for any."""
+    """Return the names that each field accepts, by its `Literal`; () if it accepts any value of its type."""
     hints(cls)
     return _CHOICES[cls]
 
 
-def _is_literal(kind: Any) -> bool:
+def _is_literal(kind: object) -> bool:
     return typing.get_origin(kind) is Literal
 
 
 def _inherited(cls: type, name: str) -> tuple[str, ...]:
-    """The choices of a setting that `cls` annotates with str and takes over from a parent, see `with_default`."""
+    """Return the choices of a setting that `cls` annotates with str and inherits from a parent, see `with_default`."""
     rules = {field.name: field.metadata for field in dataclasses.fields(cls)}[name]
     for parent in cls.__mro__[1:]:
         known = dataclasses.fields(parent) if dataclasses.is_dataclass(parent) else ()
@@ -208,8 +210,8 @@ def _inherited(cls: type, name: str) -> tuple[str, ...]:
     return ()
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether `value` is of the annotated type; an int passes for a float, a bool never for a number."""
+def _fits(value: object, kind: Any) -> bool:
+    """Whether `value` has the annotated type; an int counts as a float, and a bool never as a number."""
     origin = typing.get_origin(kind)
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(item, typing.get_args(kind)[0]) for item in value)
@@ -220,8 +222,8 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def find_problems(config: Any) -> list[str]:
-    """Every wrong type, range or name of a config, each as one line with the field, the value and the remedy."""
+def find_problems(config: AgentConfig) -> list[str]:
+    """Return every wrong type, range or name of a config, one line each, with the field, the value and the remedy."""
     problems = []
     types, names = hints(type(config)), choices(type(config))
     for field in dataclasses.fields(config):
@@ -230,8 +232,8 @@ def find_problems(config: Any) -> list[str]:
         if not _fits(value, kind):
             wanted = getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
             choose = f"; choose {listed(valid)}" if valid else ""
-            if kind is str and hasattr(value, "__qualname__"):  # a class or function of the user's own
-                choose = f"; give where it stands, {value.__module__ + ':' + value.__qualname__!r}"
+            if kind is str and hasattr(value, "__qualname__"):  # a class or function of the user's
+                choose = f"; write {value.__module__ + ':' + value.__qualname__!r}"
             problems.append(f"{field.name}={value!r} is not of type {wanted}{choose}")
         elif valid and value not in valid:
             problems.append(unknown(field.name, value, valid))
@@ -239,7 +241,7 @@ def find_problems(config: Any) -> list[str]:
             low, high = meta["low"], meta["high"]
             for number in value if isinstance(value, tuple) else (value,):
                 fits = not isinstance(number, (int, float)) or (low <= number <= high and abs(number) < math.inf)
-                if not fits:  # and NaN fits nowhere
+                if not fits:  # NaN never fits
                     zero = f": {meta['zero']}" if number == 0 and meta["zero"] else ""
                     problems.append(f"{field.name}={value!r} is outside {interval(low, high)}{zero}")
     return problems
@@ -251,10 +253,12 @@ def build(
     what: str = "hyper-parameter",
     others: Callable[[str], Sequence[str]] = lambda name: (),
 ) -> T:
-    """`cls(**values)`, with strings read as the field's type; `others(name)` names the agents that have a setting.
+    """Return `cls(**values)`, with strings read as the type of their field.
+
+    `others(name)` returns the agents that have a setting of this name.
 
     Raises:
-        ConfigError: every unknown name (with the nearest valid one), wrong type and range, in one message.
+        ConfigError: names are unknown, or types or ranges are wrong; one message reports all of them.
     """
     types = hints(cls)
     problems, good = [], {}
@@ -279,12 +283,12 @@ def build(
 
 
 def describe(cls: type) -> list[tuple[str, str, str]]:
-    """(name, default, sentence) of every field, for help texts and documents."""
+    """Return (name, default, sentence) of every field, for help and documents."""
     return [row for rows in grouped(cls).values() for row in rows]
 
 
 def grouped(cls: type) -> dict[str, list[tuple[str, str, str]]]:
-    """The same by group; the method's own settings first."""
+    """Return the same by group, with the method's own settings first."""
     groups: dict[str, list[tuple[str, str, str]]] = {"method": []}
     for f in dataclasses.fields(cls):
         groups.setdefault(f.metadata["group"], []).append((f.name, str(f.default), f.metadata["text"]))

@@ -1,11 +1,10 @@
 """JAX. Bellman targets and errors for ONE transition; `vmap` at the call site makes the batch.
 
-Time is in the names: `q_tm1`, `a_tm1` belong to the observation acted upon, `r_t`, `discount_t`, `q_t` to the next.
+Names state the time: `q_tm1` and `a_tm1` belong to the observation before a step; `r_t`, `discount_t` and `q_t` to the
+one after it.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,86 +13,86 @@ from bellmax.contracts import Array
 
 
 def value_of(q: Array, action: Array) -> Array:
-    """The entry q[action] of q [A], or the row q[action] of q [A, ...].
+    """Return the entry q[action] of q [A], or the row q[action] of q [A, ...].
 
-    Written as a masked sum: the gradient of an index is a scatter, which XLA on a CPU runs as a loop.
+    It is a masked sum, because the gradient of an index is a scatter, which XLA runs as a loop on a CPU.
     """
     chosen = (jnp.arange(q.shape[0]) == action).reshape(-1, *[1] * (q.ndim - 1))
     return jnp.sum(jnp.where(chosen, q, 0.0), axis=0)
 
 
 def legal(q: Array, mask: Array | None) -> Array:
-    """The values q [A], -inf where `mask` [A] forbids the action."""
+    """Return the values q [A], with -inf where `mask` [A] forbids the action."""
     return q if mask is None else jnp.where(mask, q, -jnp.inf)
 
 
 def greedy_policy(q: Array) -> Array:
-    """All probability [A] on the best of q [A], the lowest index among equals."""
+    """Return the policy [A] that takes the best action of q [A], the one with the lowest index among equals."""
     return (jnp.arange(q.shape[0]) == jnp.argmax(q)).astype(q.dtype)
 
 
 def soft_policy(q: Array, temperature: float) -> Array:
-    """The softmax of q / temperature [A]; 0 where q is -inf."""
+    """Return the softmax of q / temperature [A]; it is 0 where q is -inf."""
     return jax.nn.softmax(q / temperature)
 
 
 def soft_log_policy(q: Array, temperature: float) -> Array:
-    """`temperature` ln π [A] of the soft policy, without overflow. Vieillard et al. (2020), appendix B.1."""
+    """Return `temperature` ln π [A] of the soft policy, without overflow. Vieillard et al. (2020), appendix B.1."""
     top = jnp.max(q)
     return q - top - temperature * jax.nn.logsumexp((q - top) / temperature)
 
 
 def mean_under(policy: Array, q: Array) -> Array:
-    """The mean of q [A, ...] under policy [A]; actions of no probability count nothing, whatever their value."""
+    """Return the mean of q [A, ...] under policy [A]; an action of probability 0 adds 0, even if its value is -inf."""
     shape = (-1, *[1] * (q.ndim - 1))
     return jnp.sum(jnp.where(policy.reshape(shape) > 0, policy.reshape(shape) * q, 0.0), axis=0)
 
 
 def entropy_bonus(q: Array, temperature: float) -> Array:
-    """-τ Σ π ln π of the soft policy: what a soft value has above the mean."""
+    """Return -τ Σ π ln π of the soft policy, by which a soft value exceeds the mean."""
     return -mean_under(soft_policy(q, temperature), soft_log_policy(q, temperature))
 
 
 def munchausen_bonus(q_tm1: Array, a_tm1: Array, temperature: float, alpha: float, clip: float) -> Array:
-    """α [τ ln π(a|s)] clipped to [clip, 0], added to the reward. Vieillard et al. (2020), equation 2."""
+    """Return α [τ ln π(a|s)], clipped to [clip, 0], to add to the reward. Vieillard et al. (2020), equation 2."""
     log_policy = value_of(soft_log_policy(q_tm1, temperature), a_tm1)
     return alpha * jnp.clip(log_policy, clip, 0.0)
 
 
 def td_error(q_tm1: Array, a_tm1: Array, target: Array) -> Array:
-    """The error target - q(s, a); no gradient flows into the target."""
+    """Return the error target - q(s, a); no gradient flows into the target."""
     return jax.lax.stop_gradient(target) - value_of(q_tm1, a_tm1)
 
 
 def squared_loss(error: Array) -> Array:
-    """The error² (not halved, as in PyTorch's MSELoss)."""
+    """Return error², not halved, as in PyTorch's MSELoss."""
     return jnp.square(error)
 
 
 def huber_loss(error: Array, threshold: float = 1.0) -> Array:
-    """The error²/2 up to the threshold, then linear. Huber (1964); its gradient is the error, clipped."""
+    """Return error²/2 up to the threshold, then linear; its gradient is the clipped error. Huber (1964)."""
     magnitude = jnp.abs(error)
     quadratic = jnp.minimum(magnitude, threshold)
     return 0.5 * jnp.square(quadratic) + threshold * (magnitude - quadratic)
 
 
 def squeeze(x: Array, epsilon: float = 1e-3) -> Array:
-    """The scale h(x) = sign(x) (√(|x| + 1) - 1) + εx in which large values are learned. Pohlen et al. (2018)."""
+    """Return h(x) = sign(x) (√(|x| + 1) - 1) + εx, which compresses large values. Pohlen et al. (2018)."""
     return jnp.sign(x) * (jnp.sqrt(jnp.abs(x) + 1.0) - 1.0) + epsilon * x
 
 
 def unsqueeze(x: Array, epsilon: float = 1e-3) -> Array:
-    """The inverse of `squeeze`. Pohlen et al. (2018), proposition A.2."""
+    """Return the inverse of `squeeze`. Pohlen et al. (2018), proposition A.2."""
     root = jnp.sqrt(1.0 + 4.0 * epsilon * (jnp.abs(x) + 1.0 + epsilon))
-    # (root - 1) / 2ε written without the cancellation of root against 1, which float32 would not survive
+    # (root - 1) / 2ε, without the cancellation of root and 1 that would ruin it in float32
     inner = 2.0 * (jnp.abs(x) + 1.0 + epsilon) / (root + 1.0)
     return jnp.sign(x) * (jnp.square(inner) - 1.0)
 
 
 def n_step(r_t: Array, discount_t: Array, stops: Array) -> tuple[Array, Array, Array]:
-    """From n steps [n] to the first that `stops` (the last always does): (Σ γ^k r_k, γ^n, the index of that step).
+    """Return (Σ γ^k r_k, γ^n, the index of the last step) of n steps [n], up to the first that `stops`.
 
-    Sutton and Barto (2018), equation 7.1. A step that stops counts; what follows it does not.
+    That step counts, and the last of the n always stops. Sutton and Barto (2018), equation 7.1.
     """
     stops = stops.at[-1].set(True)
     last = jnp.argmax(stops)
@@ -103,11 +102,11 @@ def n_step(r_t: Array, discount_t: Array, stops: Array) -> tuple[Array, Array, A
     return jnp.sum(jnp.where(counted, before * r_t, 0.0)), so_far[-1], last
 
 
-def lambda_returns(r_t: Array, discount_t: Array, v_t: Array, over: Array, lambda_: Any) -> Array:
-    """λ-returns [T] of consecutive steps; `v_t` [T] values the observation in which each step ended.
+def lambda_returns(r_t: Array, discount_t: Array, v_t: Array, over: Array, lambda_: Array | float) -> Array:
+    """Return the λ-returns [T] of consecutive steps; `v_t` [T] is the value of the observation after each step.
 
-    G = r + γ ((1 - λ) v + λ G'), where G' is the next step's; after an episode's end (`over` [T]) and after the last
-    step, all weight is on v. Sutton and Barto (2018), equation 12.20.
+    G = r + γ ((1 - λ) v + λ G'), where G' is that of the next step. At the end of an episode (`over` [T]) and at the
+    last step, all weight is on v. Sutton and Barto (2018), equation 12.20.
     """
 
     def back(following: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:

@@ -1,13 +1,14 @@
-"""JAX. Random keys for compiled loops: JAX's own Threefry numbers, several times faster inside a `scan`.
+"""JAX. Random keys for compiled loops: the numbers of JAX's own Threefry, drawn several times faster inside a `scan`.
 
-On a CPU, JAX lowers Threefry to a loop of small kernels, about 6 µs a draw when the draw stands in the body of a
-`scan`. Here its twenty rounds are written out, so that XLA fuses a draw with what uses it. The numbers are the
-same, bit for bit, as those of `jax.random.key`; a test compares them.
+On a CPU, JAX lowers Threefry to a loop of small kernels, which takes about 6 µs a draw in the body of a `scan`. Here
+its 20 rounds are unrolled, so XLA fuses a draw with the code that uses it. The numbers are the same, bit for bit, as
+those of `jax.random.key`; a test compares them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,13 +19,12 @@ from bellmax.contracts import Array
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
-APART = (
-    2**31 - 1
-)  # `fold_in(key, APART)` is none of the keys that a split of `key` gives, as `fold_in(key, 1)` would be
+# `fold_in(key, APART)` differs from all keys of a split of `key`; `fold_in(key, 1)` would be one of them
+APART = 2**31 - 1
 
 
 def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
-    """Threefry-2x32, 20 rounds, of the counter (high, low): Salmon et al. (2011), "as easy as 1, 2, 3"."""
+    """Threefry-2x32 with 20 rounds of the counter (high, low). Salmon et al. (2011), "As easy as 1, 2, 3"."""
     words = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(_PARITY))
     x, y = high + words[0], low + words[1]
     for group in range(5):
@@ -42,7 +42,7 @@ def _counters(shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def _seed(seed: Array) -> Array:
-    """The two words of an integer seed, the high one first."""
+    """Return the two words of an integer seed, the high one first."""
     high = (seed >> 32).astype(jnp.uint32) if seed.dtype.itemsize > 4 else jnp.zeros_like(seed, jnp.uint32)
     return jnp.stack([high, seed.astype(jnp.uint32)])
 
@@ -62,7 +62,7 @@ def _fold_in(key: Array, data: Array) -> Array:
     return jnp.stack(_threefry(key, *_seed(jnp.asarray(data))))
 
 
-MISSING = ""  # what this version of JAX does not have; JAX's own keys draw the same numbers, several times slower
+MISSING = ""  # what this version of JAX lacks; its own keys then draw the same numbers, several times slower
 _IMPLEMENTATION: Any = "threefry2x32"
 try:
     from jax.extend.random import define_prng_impl
@@ -80,15 +80,15 @@ except ImportError as error:  # JAX may change what is in jax.extend at any time
     MISSING = str(error)
 
 
-def make_key(seed: int) -> Any:
-    """The root key of one seed's run."""
+def make_key(seed: int) -> Array:
+    """Return the root key of a run with this seed."""
     return jax.random.key(seed, impl=_IMPLEMENTATION)
 
 
-def drawn(draw: Any, key: Array, shape: tuple[int, ...]) -> Array:
-    """`draw(key, shape)` where the numbers are used many times: they are computed once, and stored.
+def drawn(draw: Callable[[Array, tuple[int, ...]], Array], key: Array, shape: tuple[int, ...]) -> Array:
+    """Return `draw(key, shape)`, computed once and stored, for numbers that are used many times.
 
-    XLA on a CPU would compute each number again for every product that uses it. It cannot do so with the output of a
+    On a CPU, XLA would compute each number again in every product that uses it. It cannot do so with the output of a
     loop, so the two halves of the numbers are two iterations of a loop.
     """
     half = -(-math.prod(shape) // 2)

@@ -1,27 +1,32 @@
-"""Plain arithmetic: quantities that change with the clock. The same lines run under Python, NumPy, Numba and JAX.
+"""Plain Python. Quantities that change with the clock. The same lines run in Python, NumPy, Numba and JAX.
 
-Comparisons are used as numbers (true is 1), because a branch would not trace under JAX.
+Comparisons are used as numbers (True is 1), because JAX cannot trace a branch.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
+
+from bellmax.contracts import Array, FloatArray
+
+Number = TypeVar("Number", float, FloatArray, Array)
 
 
-def linear(t: Any, initial: Any, final: Any, duration: Any) -> Any:
-    """From `initial` at t = 0 in a straight line to `final` at t = `duration` (environment steps), then flat."""
+def linear(t: Number, initial: float, final: float, duration: float) -> Number:
+    """Return a value that moves in a straight line from `initial` at step 0 to `final` at step `duration`."""
     elapsed = t / duration
     return final + (initial - final) * (1.0 - elapsed) * (elapsed < 1.0)
 
 
-def exponential(t: Any, initial: Any, final: Any, half_life: Any) -> Any:
-    """From `initial` towards `final`, the distance halving every `half_life` environment steps."""
-    return final + (initial - final) * 0.5 ** (t / half_life)
+def exponential(t: Number, initial: float, final: float, half_life: float) -> Number:
+    """Return a value that starts at `initial` and halves its distance from `final` every `half_life` steps."""
+    share: Number = 0.5 ** (t / half_life)
+    return final + (initial - final) * share
 
 
-def inverse(visits: Any, initial: Any, decay: Any) -> Any:
-    """`initial` / (1 + `decay` n) after n visits; decay = 0 is constant.
+def inverse(visits: Number, initial: float, decay: float) -> Number:
+    """Return `initial` / (1 + `decay` n) after n visits; with decay = 0 it is constant.
 
-    Any decay > 0 satisfies Robbins and Monro's conditions (1951): the sum diverges, the sum of squares does not.
+    Any decay > 0 satisfies the conditions of Robbins and Monro (1951): the sum diverges, the sum of squares does not.
     """
     return initial / (1.0 + decay * visits)

@@ -199,7 +199,7 @@ def test_an_agent_that_is_not_there(mine: Path, agent: str, said: str) -> None:
 
 
 def test_an_object_where_a_name_belongs() -> None:
-    with pytest.raises(bx.ConfigError, match=r"is not of type str; give where it stands, 'test_guests:line'"):
+    with pytest.raises(bx.ConfigError, match=r"is not of type str; write 'test_guests:line'"):
         bx.train("CartPole-v1", "dqn", steps=400, network=line)
 
 
