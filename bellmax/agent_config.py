@@ -282,7 +282,7 @@ def build(
     return made
 
 
-def describe(cls: type) -> list[tuple[str, str, str]]:
+def describe_settings(cls: type) -> list[tuple[str, str, str]]:
     """Return (name, default, sentence) of every field, for help and documents."""
     return [row for rows in grouped(cls).values() for row in rows]
 

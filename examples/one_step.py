@@ -14,7 +14,7 @@ import optax
 import bellmax as bx
 from bellmax.bellman import greedy_policy, mean_under, td_error
 from bellmax.contracts import Experience, Transition
-from bellmax.deep.building import build, make_experience
+from bellmax.deep.building import build_network, make_experience
 from bellmax.deep.memories import make_memory
 from bellmax.deep.optimizer import make_optimizer
 from bellmax.exploration import epsilon_greedy
@@ -32,7 +32,7 @@ State = NamedTuple("State", [(name, Any) for name in PARTS])
 
 def begin(world, config, seed):
     """The parts, what evolves, and the key of the run."""
-    built = build(config, config.method(), world.observation_space, world.n_actions)
+    built = build_network(config, config.method(), world.observation_space, world.n_actions)
     memory = make_memory(config, make_experience(config, world.observation_space), STEPS)
     parts = built.network, make_optimizer(config, STEPS), config.target(), memory
     init_key, reset_key, run_key = jax.random.split(make_key(seed), 3)

@@ -9,7 +9,7 @@ import re
 import pytest
 
 import bellmax as bx
-from bellmax.agent_config import AgentConfig, build, choices, describe, hints
+from bellmax.agent_config import AgentConfig, build, choices, describe_settings, hints
 from bellmax.catalog import AGENTS, agent_class, make_agent
 
 CLASSES = {name: agent_class(name) for name in AGENTS}
@@ -236,7 +236,7 @@ def test_integers_may_be_written_short(written: str, meant: int) -> None:
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_field_has_a_sentence(name: str) -> None:
-    described = describe(CLASSES[name])
+    described = describe_settings(CLASSES[name])
     assert sorted(key for key, _, _ in described) == sorted(f.name for f in dataclasses.fields(CLASSES[name]))
     for key, default, text in described:
         assert len(text.split()) >= 3, f"{key}: {text!r}"
@@ -249,7 +249,7 @@ def test_one_name_has_one_meaning() -> None:
     """The same type everywhere; the same sentence in one family, the same first words across families."""
     said: dict[str, tuple[type, object, str]] = {}
     for cls in CLASSES.values():
-        for key, _, text in describe(cls):
+        for key, _, text in describe_settings(cls):
             other, kind, sentence = said.setdefault(key, (cls, hints(cls)[key], text))
             assert hints(cls)[key] == kind, key
             one_family = hasattr(other, "initial_q") == hasattr(cls, "initial_q")

@@ -9,7 +9,7 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import Box, Masked
-from bellmax.deep.building import build
+from bellmax.deep.building import build_network
 from bellmax.deep.state import Carry
 from bellmax.keys import make_key
 from bellmax.networks.network import with_noise
@@ -28,7 +28,7 @@ def made(config: Any, masked: bool = False) -> tuple[Any, Any, Any]:
     """(agent, state, the module of parameters)."""
     space = Masked(SPACE, Box((ACTIONS,), "bool")) if masked else SPACE
     agent = config.make(space, ACTIONS, 1_000)
-    return agent, agent.init(make_key(0)), build(config, config.method(), space, ACTIONS).module
+    return agent, agent.init(make_key(0)), build_network(config, config.method(), space, ACTIONS).module
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all allowed", "masked"])

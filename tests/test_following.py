@@ -12,7 +12,7 @@ import pytest
 import bellmax as bx
 from bellmax.contracts import Box
 from bellmax.deep.averaging import policy_average
-from bellmax.deep.building import build
+from bellmax.deep.building import build_network
 from bellmax.deep.following import Follower, chained, copied, mean_of_copies, polyak
 from bellmax.deep.resets import resetting
 from bellmax.envs.probes import PROBES
@@ -67,7 +67,7 @@ def averaged(cls: type) -> type:
 
 def test_the_target_says_the_mean_of_what_the_copies_say() -> None:
     config = AveragedDQN(copies=3, net_arch=(8,))
-    built, part = build(config, config.method(), SPACE, 2), config.target()
+    built, part = build_network(config, config.method(), SPACE, 2), config.target()
     copies = [built.fresh(make_key(k)) for k in range(3)]
     target = part.network(jnp.stack(copies), lambda params: built.network(params, None))
     obs = jnp.array([0.3, -1.0, 2.0])

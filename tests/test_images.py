@@ -95,7 +95,7 @@ def test_every_layout_is_read_as_it_is(shape: tuple[int, ...], read: tuple[int, 
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((6, 8, 16), "are read as images of 8 x 16 with 6 channels; if that is not meant"),
+        ((6, 8, 16), "are read as images of 8 x 16 with 6 channels; if that is wrong"),
         ((4, 128), "4 x 128 integers up to 255 are not images, .* normalize_observations=True"),
         ((16, 8, 8, 3), "16 x 8 x 8 x 3 integers up to 255 are not images"),
         ((128,), "128 integers up to 255 are not images"),
@@ -172,7 +172,7 @@ def test_a_policy_of_integers_far_from_zero(tmp_path: Path) -> None:
 def test_real_numbers_far_from_zero_are_said(low: float) -> None:
     space = native.Box(low, low + 3, (1,), np.float32)
     cue = functools.partial(Cue, space, (np.full(1, low, np.float32), np.full(1, low + 3, np.float32)))
-    with pytest.warns(EnvWarning, match="number 0 of an observation goes from .* give normalize_observations=True"):
+    with pytest.warns(EnvWarning, match="number 0 of an observation is between .* set normalize_observations=True"):
         bx.train(cue, "dqn", progress=False, **TINY)
     bx.train(cue, "dqn", progress=False, normalize_observations=True, **TINY)
 

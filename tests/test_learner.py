@@ -11,7 +11,7 @@ import pytest
 import bellmax as bx
 from bellmax.contracts import Box, Discrete, Masked, Transition
 from bellmax.deep.averaging import LONGEST_AVERAGE, averaged
-from bellmax.deep.building import build
+from bellmax.deep.building import build_network
 from bellmax.deep.memories import horizon
 from bellmax.deep.optax_names import optimizers
 from bellmax.deep.optimizer import make_optimizer
@@ -248,7 +248,7 @@ def test_the_loss_of_a_batch_is_the_weighted_mean() -> None:
 def noisy_learner(n_actions: int, silent: str) -> tuple[Any, Any]:
     """(learn, state), the noise of the network or of its target network being silent."""
     config = bx.DQN(noisy=True, net_arch=(8,))
-    agent, built = config.make(SPACE, n_actions, 1000), build(config, config.method(), SPACE, n_actions)
+    agent, built = config.make(SPACE, n_actions, 1000), build_network(config, config.method(), SPACE, n_actions)
     params = built.fresh(make_key(0))
     module = built.module(params)
     quiet = {name: 0.0 * leaf if "sigma" in name else leaf for name, leaf in to_named(module).items()}
@@ -284,18 +284,18 @@ def test_contradictory_switches_are_all_in_one_message() -> None:
     for part in (
         "unknown network 'mpl'; did you mean 'mlp'?",
         "unknown optimizer 'adamm'; did you mean 'adam",
-        "exploration='ladder' gives every world an ε of its own: give num_envs above 1",
-        "noisy layers have no spectral norm",
-        "learning_starts=5 may come before a sequence of 30 steps is there in each of 1 worlds; give 60 or more",
-        "anneal_interval moves n within transitions",
+        "exploration='ladder' gives each environment an ε of its own; set num_envs above 1",
+        "noisy layers have no spectral normalization",
+        "learning_starts=5 can come before each environment has stored a sequence of 30 steps; set it to 60 or more",
+        "anneal_interval changes n within transitions",
         "n_steps=30 is longer than sequence_length=20",
-        "munchausen and double cannot be combined; use double=False",
+        "munchausen and double cannot be combined; set double=False",
     ):
         assert part in str(caught.value)
     with pytest.raises(bx.ConfigError, match=r"v_min=5.0 is not below v_max=1.0"):
         bx.C51(v_min=5.0, v_max=1.0)
     with pytest.raises(
-        bx.ConfigError, match="n_steps=200 is longer than what buffer_size=400 keeps of each of 4 worlds"
+        bx.ConfigError, match="n_steps=200 does not fit into buffer_size=400 divided among 4 environments"
     ):
         bx.DQN(n_steps=200, buffer_size=400, num_envs=4)
 

@@ -634,7 +634,7 @@ def test_parameters_go_by_name_and_come_back(spec: Spec) -> None:
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_parameters_are_one_vector_and_come_back(spec: Spec) -> None:
     network = fresh(spec)
-    pack, unpack = packing.flat(network)
+    pack, unpack = packing.by_vector(network)
     vector = pack(network)
     assert vector.shape == (count(network),)
     for one, other in zip(jax.tree.leaves(network), jax.tree.leaves(unpack(vector)), strict=True):
@@ -645,7 +645,7 @@ def test_parameters_are_one_vector_and_come_back(spec: Spec) -> None:
 
 def test_large_arrays_stay_beside_the_vector_of_the_others() -> None:
     network = make_network(Box((4, 84, 84), dtype="uint8"), 6, PLAIN._replace(widths=(512,)), make_key(3))
-    pack, unpack = packing.flat(network)
+    pack, unpack = packing.by_vector(network)
     vector, *large = pack(network)
     assert [leaf.shape for leaf in large] == [(512, 3136)]
     assert vector.shape == (count(network) - 512 * 3136,)

@@ -11,7 +11,7 @@ import pytest
 
 import bellmax as bx
 from bellmax.contracts import Box
-from bellmax.deep.building import build, module_shapes
+from bellmax.deep.building import build_network, module_shapes
 from bellmax.envs.probes import PROBES
 from bellmax.keys import make_key
 from bellmax.networks import packing
@@ -48,7 +48,7 @@ def torso() -> Any:
     del TORSOS["everything"]
 
 
-@pytest.mark.parametrize("kind", [packing.flat, packing.by_layers])
+@pytest.mark.parametrize("kind", [packing.by_vector, packing.by_layers])
 def test_packing_and_back_is_the_same_module(kind: Any) -> None:
     module = Everything(3, make_key(0))
     pack, unpack = kind(module)
@@ -90,7 +90,7 @@ def test_packing_goes_by_layers_where_the_optimizer_does() -> None:
     counts = []
     for optimizer in ("adam", "lamb"):
         config = bx.DQN(net_arch=(8, 8), optimizer=optimizer)
-        counts.append(len(jax.tree.leaves(build(config, config.method(), Box((3,)), 2).fresh(make_key(0)))))
+        counts.append(len(jax.tree.leaves(build_network(config, config.method(), Box((3,)), 2).fresh(make_key(0)))))
         shapes = packing.to_named(module_shapes(config, Box((3,)), 2))
         assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in shapes.values())
     assert counts == [1, len(shapes)]

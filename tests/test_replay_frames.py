@@ -11,11 +11,11 @@ from scipy.stats import chisquare
 
 from bellmax.contracts import ConfigError, Experience, Memory, Transition
 from bellmax.keys import make_key
-from bellmax.replay.frames import frame_replay
-from bellmax.replay.memory import replay
-from bellmax.replay.prioritized import prioritized
+from bellmax.replay.frames import make_frame_replay
+from bellmax.replay.memory import make_replay
+from bellmax.replay.prioritized import prioritized_sampler
 from bellmax.replay.ring import Ring
-from bellmax.replay.sampling import Sampler, uniform
+from bellmax.replay.sampling import Sampler, uniform_sampler
 
 FRAME = (2, 3)
 GAMMA = 0.5  # with whole rewards every sum of a few steps is exact
@@ -131,11 +131,11 @@ class Stream:
 
 def memory_of(k: int, n_worlds: int, kind: str = "uniform", capacity: int = LENGTH, **options: Any) -> Memory:
     window = options.get("window", 1) if options.get("sequences") else 1
-    make: Any = functools.partial(uniform, batch_size=BATCH, window=window)
+    make: Any = functools.partial(uniform_sampler, batch_size=BATCH, window=window)
     if kind == "prioritized":
         numbers = {"alpha": 0.5, "beta": (0.5, 1.0), "epsilon": 0.01, "steps": 100}
-        make = functools.partial(prioritized, batch_size=BATCH, window=window, **numbers)
-    return frame_replay(example(k), capacity * n_worlds, n_worlds, make, **options)
+        make = functools.partial(prioritized_sampler, batch_size=BATCH, window=window, **numbers)
+    return make_frame_replay(example(k), capacity * n_worlds, n_worlds, make, **options)
 
 
 @pytest.mark.parametrize("kind", ["uniform", "prioritized"])
@@ -179,9 +179,9 @@ def test_a_slot_gives_what_the_memory_of_stacks_gives(options: dict[str, Any], d
     """Bit for bit, in the same slot: not even NaN and -0.0 differ. Sequences, too. Rows are left out anywhere."""
     n_worlds, k = 2, 4
     window = options["window"] if options.get("sequences") else 1
-    make = functools.partial(uniform, batch_size=BATCH, window=window)
-    frames = frame_replay(example(k, dtype), LENGTH * n_worlds, n_worlds, make, **options)
-    stacks = replay(example(k, dtype), LENGTH * n_worlds, n_worlds, told, **options)
+    make = functools.partial(uniform_sampler, batch_size=BATCH, window=window)
+    frames = make_frame_replay(example(k, dtype), LENGTH * n_worlds, n_worlds, make, **options)
+    stacks = make_replay(example(k, dtype), LENGTH * n_worlds, n_worlds, told, **options)
     adds, states = [jax.jit(frames.add), jax.jit(stacks.add)], [frames.init(), stacks.init()]
     samples = [jax.jit(frames.sample), jax.jit(stacks.sample)]
     worlds = [World(seed, k, 0.1, 0.05) for seed in range(n_worlds)]
@@ -251,9 +251,9 @@ def test_after_closing_every_world_begins_anew() -> None:
 def atari(capacity: int, n_worlds: int, n: int) -> Memory:
     obs, number = jnp.zeros((4, 84, 84), jnp.uint8), jnp.float32(0)
     numbers = {"alpha": 0.5, "beta": (0.5, 1.0), "epsilon": 0.01, "steps": 100}
-    make = functools.partial(prioritized, batch_size=32, **numbers)
+    make = functools.partial(prioritized_sampler, batch_size=32, **numbers)
     step = Experience(Transition(obs, jnp.int32(0), number, number, obs), jnp.int32(0))
-    return frame_replay(step, capacity, n_worlds, make, n)
+    return make_frame_replay(step, capacity, n_worlds, make, n)
 
 
 def test_a_million_frames_of_atari_fit() -> None:
@@ -282,5 +282,5 @@ def test_nothing_large_is_copied() -> None:
 
 def test_too_little_room_is_refused() -> None:
     memory_of(4, 3, capacity=8)
-    with pytest.raises(ConfigError, match="7 frames per environment are too few for stacks of 4: at least 8"):
+    with pytest.raises(ConfigError, match="gives each environment 7 frames, too few for stacks of 4; give at least 8"):
         memory_of(4, 3, capacity=7)

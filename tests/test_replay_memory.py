@@ -10,11 +10,11 @@ import pytest
 
 from bellmax.contracts import Experience, Memory, Transition
 from bellmax.keys import make_key
-from bellmax.replay.memory import pick, replay
-from bellmax.replay.prioritized import prioritized
+from bellmax.replay.memory import make_replay, pick
+from bellmax.replay.prioritized import prioritized_sampler
 from bellmax.replay.ring import make_ring
-from bellmax.replay.rollout import rollout
-from bellmax.replay.sampling import uniform
+from bellmax.replay.rollout import make_rollout
+from bellmax.replay.sampling import uniform_sampler
 
 N_WORLDS, LENGTH = 3, 8
 GAMMA = 0.9
@@ -105,8 +105,8 @@ def check_transitions(stream: Stream, n: int, gamma: float, updates: int) -> Non
 
 def uniform_memory(**options: Any) -> Memory:
     window = options.get("window", 1) if options.get("sequences") else 1
-    make = functools.partial(uniform, batch_size=256, window=window)
-    return replay(EXAMPLE, LENGTH * N_WORLDS + 2, N_WORLDS, make, **options)
+    make = functools.partial(uniform_sampler, batch_size=256, window=window)
+    return make_replay(EXAMPLE, LENGTH * N_WORLDS + 2, N_WORLDS, make, **options)
 
 
 @pytest.mark.parametrize("in_step", [True, False])
@@ -144,7 +144,7 @@ def test_a_horizon_of_one_step_replaces_gamma_too() -> None:
 def with_priorities(window: int, **options: Any) -> Memory:
     """In a sequence memory the sampler knows of the window; in one of transitions each slot stands for itself."""
     make = functools.partial(
-        prioritized,
+        prioritized_sampler,
         batch_size=256,
         alpha=0.5,
         beta=(0.5, 1.0),
@@ -152,7 +152,7 @@ def with_priorities(window: int, **options: Any) -> Memory:
         steps=100,
         window=window if options.get("sequences") else 1,
     )
-    return replay(EXAMPLE, LENGTH * N_WORLDS, N_WORLDS, make, window, **options)
+    return make_replay(EXAMPLE, LENGTH * N_WORLDS, N_WORLDS, make, window, **options)
 
 
 @pytest.mark.parametrize("make", [uniform_memory, with_priorities])
@@ -202,7 +202,7 @@ def test_pick_takes_one_entry_of_each_row() -> None:
 
 def test_a_rollout_is_the_last_steps_of_all_worlds_in_order() -> None:
     length = 4
-    memory = rollout(EXAMPLE, length, N_WORLDS)
+    memory = make_rollout(EXAMPLE, length, N_WORLDS)
     rng, state, add = np.random.default_rng(3), memory.init(), jax.jit(memory.add)
     for _ in range(3):  # rounds of learning
         rows, masks = [], []

@@ -14,9 +14,9 @@ from scipy.stats import chisquare
 
 from bellmax.contracts import Experience, Transition
 from bellmax.keys import make_key
-from bellmax.replay.prioritized import prioritized
+from bellmax.replay.prioritized import prioritized_sampler
 from bellmax.replay.ring import NOWHERE, make_ring
-from bellmax.replay.sampling import uniform
+from bellmax.replay.sampling import uniform_sampler
 from bellmax.replay.tree import FAN, Tree, make_tree
 
 
@@ -141,7 +141,7 @@ def test_leaves_are_found_in_proportion_to_their_weights() -> None:
 
 def test_the_uniform_sampler_is_uniform_and_has_no_memory() -> None:
     ring = make_ring(EXAMPLE, 20, 2)
-    sampler = uniform(ring, 20_000, window=3)
+    sampler = uniform_sampler(ring, 20_000, window=3)
     rows = ring.init()
     for valid in ([True, True], [True, False], [True, True], [True, True], [True, False], [True, True]):
         rows, slots = ring.add(rows, told(jnp.arange(2)), jnp.array(valid))
@@ -157,7 +157,7 @@ def test_the_uniform_sampler_is_uniform_and_has_no_memory() -> None:
 def small_sampler(batch_size=8, capacity=12, n_worlds=1, window=1, **settings):
     ring = make_ring(EXAMPLE, capacity, n_worlds)
     options = {"alpha": 0.6, "beta": (0.4, 1.0), "epsilon": 0.01, "steps": 100, **settings}
-    return ring, prioritized(ring, batch_size, window=window, **options)
+    return ring, prioritized_sampler(ring, batch_size, window=window, **options)
 
 
 def filled(ring, sampler, n_steps: int, n_worlds: int = 1):

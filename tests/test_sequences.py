@@ -11,7 +11,7 @@ from scipy.special import expit
 
 import bellmax as bx
 from bellmax.contracts import Box, Experience, Masked, Transition
-from bellmax.deep.building import build
+from bellmax.deep.building import build_network
 from bellmax.deep.sequences import batch_of_sequences
 from bellmax.keys import make_key
 from bellmax.networks.packing import to_named
@@ -45,7 +45,7 @@ def sequences() -> tuple[Experience, np.ndarray]:
 
 def shipped(config: Any) -> tuple[Named, Named, Any, Any, Any]:
     """(parameters, the target network's, losses, priorities, gradient) of the sequences."""
-    built = build(config, config.method(), Masked(SPACE, Box((ACTIONS,), "bool")), ACTIONS)
+    built = build_network(config, config.method(), Masked(SPACE, Box((ACTIONS,), "bool")), ACTIONS)
     params, frozen = built.fresh(make_key(1)) * 3.0, built.fresh(make_key(2)) * 3.0
     batch, weight = jax.tree.map(jnp.asarray, sequences())
 

@@ -1,4 +1,4 @@
-"""JAX. How an agent with a network acts, for ONE observation, and what it remembers within an episode."""
+"""JAX. How an agent with a network acts, for ONE observation, and what it stores within an episode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_actor(
     space: Space,
     steps: int,
 ) -> tuple[Callable[[Array, Array], Carry], Act[LearnerState, Carry], QValues[LearnerState, Carry]]:
-    """The three functions of an agent that act: (begin, act, q_values)."""
+    """Return the three functions with which an agent acts: (begin, act, q_values)."""
     blank = blank_cell(config, space)
 
     def begin(key: Array, rank: Array) -> Carry:

@@ -1,4 +1,4 @@
-"""JAX. The parts that the settings of an algorithm with a replay memory choose; override a part to change it."""
+"""JAX. The parts that the settings of an algorithm with a replay buffer choose; override a part to change it."""
 
 from __future__ import annotations
 
@@ -10,39 +10,41 @@ from bellmax.deep import munchausen, targets
 from bellmax.deep.config import ReplayConfig
 from bellmax.deep.cql import conservative
 from bellmax.deep.following import Follower, copied, polyak
-from bellmax.deep.learner import make_agent
+from bellmax.deep.learner import make_learner
 from bellmax.deep.memories import make_memory
 from bellmax.deep.method import Look, Values, allowed
 from bellmax.deep.state import DeepAgent
-from bellmax.deep.targets import SAME, SQUEEZED, Scale
+from bellmax.deep.targets import SAME, SQUEEZED, ValueScale
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayAlgorithm(ReplayConfig):
-    """Settings, and the parts that they choose; an algorithm states its `method`."""
+    """Settings and the parts that they choose; an algorithm states its `method`."""
 
     @property
-    def scale(self) -> Scale:
-        """On which values are learned."""
+    def scale(self) -> ValueScale:
+        """The scale on which values are learned."""
         return SQUEEZED if self.value_rescaling else SAME
 
     def look(self, values: Values[Any] = allowed) -> Look:
-        """How a target looks at the next observation."""
+        """Return how a target values the next observation: greedy, double or soft."""
         if self.munchausen:
-            return munchausen.soft(self.munchausen_temperature, self.munchausen_alpha, self.munchausen_clip, values)
-        return targets.double(values) if self.double else targets.greedy(values)
+            return munchausen.soft_target(
+                self.munchausen_temperature, self.munchausen_alpha, self.munchausen_clip, values
+            )
+        return targets.double_target(values) if self.double else targets.greedy_target(values)
 
     def target(self) -> Follower[Any]:
-        """How the target network follows the network."""
+        """Return how the target network follows the network: a hard copy or a Polyak average."""
         return copied(self.target_period) if self.tau == 1.0 else polyak(self.target_period, self.tau)
 
     def memory(self, example: Experience, steps: int) -> Memory[Any]:
-        """Where experience like `example` goes, on a run of `steps` environment steps."""
+        """Return the replay buffer for experience like `example`, in a run of `steps` environment steps."""
         return make_memory(self, example, steps)
 
     def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
+        """Return the agent for these spaces, in a run of `steps` environment steps."""
         method = self.method()
         if self.conservative_weight:
             method = conservative(method, self.conservative_weight)
-        return make_agent(self, method, self.target(), self.memory, space, n_actions, steps)
+        return make_learner(self, method, self.target(), self.memory, space, n_actions, steps)

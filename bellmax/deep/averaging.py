@@ -1,4 +1,4 @@
-"""JAX. The policy as an average of the parameters, one of the parts that follow a gradient step."""
+"""JAX. The policy as an average of the parameters: a part that follows a gradient step."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Tree = TypeVar("Tree")
 
 
 def averaged(average: Tree, params: Tree, count: Array) -> Tree:
-    """Return the average after `count` gradient steps, in which step k weighs about k^3 at first.
+    """Return the average after `count` gradient steps, in which step k has a weight of about k^3 at first.
 
-    Polynomial-decay averaging with η = 3: Shamir and Zhang (2013), equation 4. A greedy policy jumps between
-    near-equal actions while its values settle; their average does not. The window of that average is a share of the
-    run, and networks too far apart have no average that is a good network, so from `4 LONGEST_AVERAGE` gradient steps
-    on it is an exponential average of the last `LONGEST_AVERAGE` (decision 38).
+    This is polynomial-decay averaging with η = 3: Shamir and Zhang (2013), equation 4. While values settle, a greedy
+    policy jumps between actions of nearly equal value; the policy of the average does not. The window grows with the
+    run, but the average of networks that are too far apart is not a good network. So after `4 LONGEST_AVERAGE` gradient
+    steps it is an exponential average over about `LONGEST_AVERAGE` of them (decision 38).
     """
     share = jnp.maximum(4.0 / (count + 3.0), 1.0 / LONGEST_AVERAGE)
     return tree_map(lambda mean, x: mean + (x - mean) * share, average, params)
 
 
 def policy_average(reset_interval: int = 0) -> Follower[Params]:
-    """The average of the parameters since the last reset, for the policy."""
+    """Return the part that averages the parameters since the last reset, for the policy."""
 
     def update(average: Params, params: Params, updates: Array, key: Array, obs: Obs) -> tuple[Params, Params]:
         del key, obs

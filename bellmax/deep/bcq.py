@@ -3,10 +3,10 @@
     L(θ) = E [ℓ(r + γ Q(s', b; θ⁻) - Q(s, a; θ)) - ln G(a|s; θ) + λ i(s)²]
     b = argmax Q(s', b; θ) over actions with G(b|s') / max G > τ
 
-with G the behavior that made the data, learned beside Q, and i its logits: algorithm 1.
+with G the behavior policy of the data, learned together with Q, and i its logits: algorithm 1.
 
-Differs from DQN in: the network gives [A, 2], a value and a logit; actions that the data would hardly take are left
-out, in the target and in the policy. Learns from a fixed data set.
+Differs from DQN in: the network returns [A, 2], a value and a logit of each action; the target and the policy leave out
+actions that are unlikely in the data. For learning from a fixed data set.
 Differs from the paper in: what DQN here differs in.
 """
 
@@ -24,68 +24,68 @@ from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.dqn import LOSSES, Loss
 from bellmax.deep.method import Method, Metrics, Net, mask_of
-from bellmax.deep.targets import Scale
+from bellmax.deep.targets import ValueScale
 
 
 class Imitating(NamedTuple):
-    """A value, as it is learned, and a logit of each action [A, 2]."""
+    """The value, as it is learned, and the logit of each action [A, 2]."""
 
     numbers: Array
-    scale: Scale
+    scale: ValueScale
 
     @property
     def logits(self) -> Array:
-        """Of the behavior that made the data [A]."""
+        """The logits [A] of the behavior policy of the data."""
         return self.numbers[:, 1]
 
     def mean(self) -> Array:
-        """Q [A], also of actions that the data would hardly take."""
+        """Return Q [A], also of actions that are unlikely in the data."""
         return self.scale.natural(self.numbers[:, 0])
 
     def returns(self, draws: Array) -> Array:
-        """Q [A]."""
+        """Return Q [A]."""
         del draws
         return self.mean()
 
 
 @dataclass(frozen=True, kw_only=True)
 class BCQ(ReplayAlgorithm):
-    """Discrete BCQ: only actions that the data would take. Fujimoto et al. (2019)."""
+    """Discrete BCQ: only actions that are likely in the data. Fujimoto et al. (2019)."""
 
     name: ClassVar[str] = "bcq"
 
     double: bool = with_default(ReplayAlgorithm, "double", True)
-    loss: Loss = setting("huber", "what is done to the TD error")
+    loss: Loss = setting("huber", "loss of the TD error")
     bcq_threshold: float = setting(
-        0.3, "τ, least probability of an action relative to the likeliest", low=0.0, high=1.0
+        0.3, "τ, smallest probability of an action relative to the most likely one", low=0.0, high=1.0
     )
     logit_penalty: float = setting(0.01, "λ, weight of the squared logits", low=0.0)
 
     def conflicts(self) -> list[str]:
-        """Rules between fields."""
+        """Return what is wrong between settings, one line each."""
         both = (
-            ["conservative_weight is another way to hold actions back: leave it at 0"]
+            ["conservative_weight is another way to avoid actions outside the data; set it to 0"]
             if self.conservative_weight
             else []
         )
         return super().conflicts() + both
 
     def method(self) -> Method[Array, Imitating]:
-        """What the network gives for an action is its value, and how likely the data take it."""
+        """Return the method: the network returns the value of each action and its logit in the data."""
         scale, loss_of = self.scale, LOSSES[self.loss]
 
         def values(output: Imitating, mask: Array | None) -> Array:
-            """Q [A]; -inf for actions that the data would hardly take."""
+            """Return Q [A], with -inf for actions that are unlikely in the data."""
             log_g = jax.nn.log_softmax(bellman.legal(output.logits, mask))
             likely = log_g - jnp.max(log_g) >= jnp.log(self.bcq_threshold)
-            return bellman.legal(bellman.legal(output.mean(), mask), likely)  # a threshold of 0 passes all
+            return bellman.legal(bellman.legal(output.mean(), mask), likely)  # a threshold of 0 allows all
 
         look = self.look(values)
 
         def loss(
             net: Net[Imitating], target_net: Net[Imitating], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
-            """Loss, priority |TD error| and metrics of ONE transition."""
+            """Return loss, priority |TD error| and metrics of ONE transition."""
             output = net(transition.obs)
             q_tm1 = output.numbers[:, 0]
             reward, output_t, policy, bonus = look(net, target_net, transition)

@@ -1,16 +1,16 @@
 """JAX. Bootstrapped DQN with randomized priors: Osband et al. (2016), "Deep exploration via bootstrapped DQN".
 
-The priors are of Osband et al. (2018), "Randomized prior functions for deep reinforcement learning".
+The priors are from Osband et al. (2018), "Randomized prior functions for deep reinforcement learning".
 
     L(θ) = E [mean_k ℓ(r + γ max_b Q_k(s', b; θ⁻) - Q_k(s, a; θ))],  Q_k = f_k(θ) + β p_k
 
-with p_k a fixed random network of each member, which keeps the members apart where there is no data. An episode follows
-one member greedily, so that a plan to explore lasts for many steps.
+where p_k is a fixed random network of each member, which keeps the members apart where there is no data. In each
+episode the agent follows one member greedily, so exploration is consistent over many steps.
 
-Differs from DQN in: an ensemble; each member has a target of its own; acting follows the member of the episode, and
-does not explore besides (ε = 0).
-Differs from the papers in: every member learns from every transition (the priors alone make them differ); a policy acts
-on the members' mean, where Osband et al. (2016) let them vote.
+Differs from DQN in: an ensemble; each member has its own target; acting follows the member of the episode, without
+further exploration (ε = 0).
+Differs from the papers in: every member learns from every transition, so only the priors make them differ; the policy
+uses the mean of the members, where Osband et al. (2016) let them vote.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.dqn import LOSSES, ActionValues, Loss
 from bellmax.deep.method import Method, Metrics, Net
-from bellmax.deep.targets import Scale
+from bellmax.deep.targets import ValueScale
 
 
 class Members(NamedTuple):
-    """Values of the actions by each member, as they are learned [K, A]."""
+    """Action values [K, A] of each member, as they are learned."""
 
     numbers: Array
-    scale: Scale
+    scale: ValueScale
 
     def mean(self) -> Array:
-        """Q [A], the mean of the members."""
+        """Return Q [A], the mean of the members."""
         return jnp.mean(self.scale.natural(self.numbers), axis=0)
 
     def returns(self, draws: Array) -> Array:
-        """Q [A]."""
+        """Return Q [A]."""
         del draws
         return self.mean()
 
     def member(self, k: Array) -> ActionValues:
-        """Those of member k."""
+        """Return the values of member k."""
         return ActionValues(self.numbers[k], self.scale)
 
 
@@ -59,29 +59,29 @@ class BootstrappedDQN(ReplayAlgorithm):
 
     exploration_initial_eps: float = with_default(ReplayAlgorithm, "exploration_initial_eps", 0.0)
     exploration_final_eps: float = with_default(ReplayAlgorithm, "exploration_final_eps", 0.0)
-    loss: Loss = setting("squared", "what is done to the TD error")
-    n_members: int = setting(10, "networks of the ensemble", low=1)
-    prior_scale: float = setting(3.0, "β, what the fixed networks are multiplied by", low=0.0)
+    loss: Loss = setting("squared", "loss of the TD error")
+    n_members: int = setting(10, "networks in the ensemble", low=1)
+    prior_scale: float = setting(3.0, "β, factor of the fixed prior networks", low=0.0)
 
     def conflicts(self) -> list[str]:
-        """Rules between fields."""
+        """Return what is wrong between settings, one line each."""
         problems = super().conflicts()
         if self.noisy:
-            problems.append("noisy and an ensemble are two ways to explore: noisy=False")
+            problems.append("noisy and an ensemble are two ways to explore; set noisy=False")
         if self.normalize_observations:
-            problems.append("an ensemble's priors see observations as they are: normalize_observations=False")
+            problems.append("the priors of an ensemble use observations as they are; set normalize_observations=False")
         if self.weight_decay:
-            problems.append("weight_decay would shrink the fixed priors: weight_decay=0")
+            problems.append("weight_decay would shrink the fixed priors; set weight_decay=0")
         return problems
 
     def method(self) -> Method[Array, Members]:
-        """What the network gives are values of the actions by each member."""
+        """Return the method: the network returns the action values of each member."""
         scale, look, loss_of = self.scale, self.look(), LOSSES[self.loss]
 
         def loss(
             net: Net[Members], target_net: Net[Members], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
-            """Loss, priority (mean |TD error|) and metrics of ONE transition."""
+            """Return loss, priority (mean |TD error|) and metrics of ONE transition."""
             q_tm1 = net(transition.obs)
 
             def error_of(k: Array, q: Array) -> Array:

@@ -1,4 +1,4 @@
-"""JAX. The network of an agent: its parameters, packed, and what losses and acting see of it."""
+"""JAX. The network of an agent: its packed parameters, and the functions that losses and acting use."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from bellmax.spaces import visible, zeros
 
 
 class Reading(NamedTuple, Generic[Out]):
-    """A module whose head is read by a method, for ONE observation, with its mask if it has one."""
+    """A module whose output a method reads, for ONE observation with or without a mask."""
 
     module: AnyNetwork
     output: Callable[[Any], Out]
 
     def features(self, obs: Obs) -> Array:
-        """What the torso makes of an observation."""
+        """Return the features of an observation."""
         return whole(self.module).features(visible(obs))
 
     def begin(self) -> Arrays:
-        """What the memory cell holds at an episode's start; () without one."""
+        """Return the state of the memory cell at the start of an episode; () without one."""
         return whole(self.module).begin()
 
     def resume(self, cell: Arrays) -> Arrays:
-        """What it holds where an agent had stored `cell`."""
+        """Return its state at a step for which an agent stored `cell`."""
         return cell
 
     def remember(self, cell: Arrays, features: Array) -> tuple[Arrays, Array]:
-        """One step of the memory cell: (cell, what the head sees)."""
+        """Take one step of the memory cell; return (cell, input of the head)."""
         return whole(self.module).remember(cell, features)
 
     def head(self, seen: Array) -> Out:
-        """The output for what the memory cell returns; for the features, without a cell."""
+        """Return the output for what the memory cell returned, or for the features, without a cell."""
         return self.output(whole(self.module).head(seen))
 
     def __call__(self, obs: Obs) -> Out:
-        """The output for an observation, without a cell."""
+        """Return the output for an observation, without a cell."""
         return self.output(self.module(visible(obs)))
 
 
@@ -55,9 +55,10 @@ class Built(NamedTuple, Generic[Out]):
 
     Attributes:
         fresh: `fresh(key) -> params`.
-        network: `network(params, noise key or None)`, for one observation.
-        module: `module(params)`, the Equinox module itself; pack: `pack(module) -> params`.
-        named: `named(params)`, NumPy arrays by name.
+        network: `network(params, noise key or None)`, the network for one observation.
+        module: `module(params)`, the Equinox module.
+        pack: `pack(module) -> params`.
+        named: `named(params)`, the parameters as NumPy arrays by name.
     """
 
     fresh: Callable[[Array], packing.Params]
@@ -68,7 +69,7 @@ class Built(NamedTuple, Generic[Out]):
 
 
 def spec_of(config: DeepConfig, method: Method[Any, Any]) -> Spec:
-    """What the network is made of: by the settings, and by what the method wants of it."""
+    """Return what the network consists of, by the settings and the method."""
     return Spec(
         config.network, config.net_arch, config.normalization, config.dueling, config.noisy, config.recurrent,
         method.n_outputs, method.n_cosines, method.n_members, method.prior_scale, config.normalize_observations,
@@ -76,14 +77,14 @@ def spec_of(config: DeepConfig, method: Method[Any, Any]) -> Spec:
 
 
 def module_shapes(config: DeepConfig, space: Space, n_actions: int) -> AnyNetwork:
-    """The network's module with shapes for its parameters."""
+    """Return the module of the network, with shapes in place of its parameters."""
     return shapes(space, n_actions, spec_of(config, config.method()))
 
 
-def build(config: DeepConfig, method: Method[Numbers, Out], space: Space, n_actions: int) -> Built[Out]:
-    """The network for these spaces."""
+def build_network(config: DeepConfig, method: Method[Numbers, Out], space: Space, n_actions: int) -> Built[Out]:
+    """Return the network for these spaces."""
     spec = spec_of(config, method)
-    kind = packing.by_layers if config.optimizer in BY_LAYERS else packing.flat
+    kind = packing.by_layers if config.optimizer in BY_LAYERS else packing.by_vector
     pack, unpack = kind(skeleton(space, n_actions, spec))
 
     def network(params: packing.Params, noise: Array | None) -> Network[Array, Out]:
@@ -102,19 +103,19 @@ def build(config: DeepConfig, method: Method[Numbers, Out], space: Space, n_acti
 
 
 def blank_cell(config: DeepConfig, space: Space) -> Arrays:
-    """What a memory cell holds at an episode's start; () without one."""
+    """Return the state of a memory cell at the start of an episode; () without one."""
     return () if config.recurrent == "none" else whole(skeleton(space, 2, spec_of(config, config.method()))).begin()
 
 
 def whole(module: AnyNetwork) -> TorsoAndHead:
-    """The module, which is a single network: an ensemble has no parts of its own."""
+    """Return the module as a single network; an ensemble is an error."""
     if not isinstance(module, TorsoAndHead):
-        raise TypeError(f"a network with a torso and a head is needed; got {type(module).__name__}")
+        raise TypeError(f"an ensemble has no features of its own; got {type(module).__name__}")
     return module
 
 
 def make_experience(config: DeepConfig, space: Space) -> Experience:
-    """One experience of zeros, as a memory keeps it."""
+    """Return one experience of zeros, as a replay buffer stores it."""
     obs = jax.tree.map(jnp.asarray, zeros(space))
     transition = Transition(obs, jnp.int32(0), jnp.float32(0), jnp.float32(0), obs)
     return Experience(transition, jnp.int32(0), blank_cell(config, space))

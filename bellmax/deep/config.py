@@ -1,4 +1,4 @@
-"""Plain Python and Optax. The settings that deep agents share, and what cannot go together."""
+"""Plain Python and Optax. The settings that deep agents share, and the rules between them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from bellmax.agent_config import AgentConfig, Limits, as_spelled, setting
-from bellmax.contracts import ConfigError, Space, unknown
+from bellmax.contracts import ConfigError, Space, counted, unknown
 from bellmax.deep.method import Method
 from bellmax.deep.optax_names import arguments, optimizers
 from bellmax.deep.state import DeepAgent
@@ -18,80 +18,80 @@ Explore: TypeAlias = Literal["epsilon-greedy", "ladder", "boltzmann"]
 
 @dataclass(frozen=True, kw_only=True)
 class DeepConfig(AgentConfig):
-    """What every deep agent has; names and units as in Stable-Baselines3."""
+    """The settings of every deep agent; names and units are those of Stable-Baselines3."""
 
     family: ClassVar[Literal["table", "network", ""]] = "network"
-    recurrent_cells: ClassVar[bool] = True  # whether `recurrent` means something to the agent
+    recurrent_cells: ClassVar[bool] = True  # whether the agent can have a memory cell
 
     network: str = setting(
         "auto",
-        "torso: mlp, minatar, nature, efficient, impala, one of yours, or auto by observations",
+        "torso: mlp, minatar, nature, efficient, impala, combined, your own, or auto (chosen by the observations)",
         group="network",
     )
     net_arch: tuple[int, ...] = setting(
-        (64, 64), "widths of the hidden layers; for images only the last counts", low=1, group="network"
+        (64, 64), "widths of the hidden layers; image networks only use the last", low=1, group="network"
     )
     normalization: Literal["none", "layer", "spectral"] = setting(
-        "layer", "what keeps hidden layers in bounds", group="network"
+        "layer", "normalization of the hidden layers", group="network"
     )
     normalize_observations: bool = setting(
         False,
-        "standardize numbers by the running mean and variance of what was learned from; part of the policy",
+        "standardize numbers by their running mean and variance, which are part of the policy",
         group="network",
     )
     reward_scale: float = setting(
-        1.0, "what rewards are multiplied by before they are learned from", low=1e-12,
-        zero="every reward would be 0 and nothing learned",
+        1.0, "factor of the rewards that are learned from", low=1e-12,
+        zero="all rewards would be 0",
         group="returns",
     )  # fmt: skip
-    reward_clip: float = setting(0.0, "rewards are then clipped to ± this; 0: not at all", low=0.0, group="returns")
-    dueling: bool = setting(False, "state value and advantages in two streams", group="network")
-    noisy: bool = setting(False, "learned noise in the head's layers, for exploration", group="network")
-    recurrent: Cell = setting("none", "memory cell between torso and head", group="network")
+    reward_clip: float = setting(0.0, "clip the scaled rewards to ± this; 0: no clipping", low=0.0, group="returns")
+    dueling: bool = setting(False, "separate streams for the state value and the advantages", group="network")
+    noisy: bool = setting(False, "explore by learned noise in the layers of the head", group="network")
+    recurrent: Cell = setting("none", "memory cell between torso and head, for partial observations", group="network")
 
-    optimizer: str = setting("adam", "any optimizer of Optax, by its name", group="optimizer")
+    optimizer: str = setting("adam", "any optimizer of Optax, by name", group="optimizer")
     learning_rate: float = setting(
-        2.5e-4, "step size of the optimizer", low=1e-12, zero="nothing would be learned", group="optimizer"
+        2.5e-4, "learning rate of the optimizer", low=1e-12, zero="nothing would be learned", group="optimizer"
     )
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = setting(
-        "linear", "how the step size falls to 0 over the run", group="optimizer"
+        "linear", "how the learning rate falls to 0 over the run", group="optimizer"
     )
     adam_epsilon: float = setting(
-        1e-5, "the optimizer's ε; larger ones calm it where gradients are small", low=0.0, group="optimizer"
+        1e-5, "ε of the optimizer; larger values shorten steps where gradients are small", low=0.0, group="optimizer"
     )
     weight_decay: float = setting(
         0.0,
-        "weight of the parameters in their gradient; adamw and its kin take it off apart from that",
+        "weight decay, added to the gradient; decoupled from it in adamw and its relatives",
         low=0.0,
         group="optimizer",
     )
     max_grad_norm: float = setting(
-        10.0, "global norm to which gradients are clipped", low=1e-12,
-        zero="every gradient would be 0 and nothing learned; give a large number, such as 1e9, to clip nothing",
+        10.0, "clip gradients to this global norm", low=1e-12,
+        zero="all gradients would be 0; use a large number, such as 1e9, for no clipping",
         group="optimizer",
     )  # fmt: skip
     weight_averaging: bool = setting(
         True,
-        "the policy is an average of the parameters over the later part of learning; acting uses the present ones",
+        "the policy uses an average of the parameters; exploration uses the current ones",
         group="network",
     )
 
     exploration: Explore = setting(
         "epsilon-greedy",
-        "how it explores; ladder: each world has an ε of its own; boltzmann: by the values",
+        "how it explores; ladder: an ε for each environment; boltzmann: by the action values",
         group="exploration",
     )
     temperature: float = setting(
         0.1,
-        "of boltzmann exploration, in units of value",
+        "temperature of boltzmann exploration, in units of value",
         low=1e-9,
         needs=("exploration", "boltzmann"),
         group="exploration",
     )
     learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0, group="pace")
-    train_freq: int = setting(1, "steps of each world between rounds of learning", low=1, group="pace")
+    train_freq: int = setting(1, "steps of each environment between rounds of learning", low=1, group="pace")
     gradient_steps: int = setting(1, "gradient steps per round of learning", low=1, group="pace")
-    num_envs: int = setting(1, "worlds stepped side by side", low=1, group="pace")
+    num_envs: int = setting(1, "environments stepped side by side", low=1, group="pace")
 
     def __post_init__(self) -> None:
         if isinstance(self.optimizer, str) and not arguments(self.optimizer):
@@ -99,7 +99,7 @@ class DeepConfig(AgentConfig):
         super().__post_init__()
 
     def conflicts(self) -> list[str]:
-        """Rules between fields."""
+        """Return what is wrong between settings, one line each."""
         problems = []
         if self.network != "auto":
             try:
@@ -109,39 +109,41 @@ class DeepConfig(AgentConfig):
         if "learning_rate" not in arguments(self.optimizer):
             problems.append(unknown("optimizer", self.optimizer, optimizers()))
         if self.exploration == "ladder" and self.num_envs == 1:
-            problems.append("exploration='ladder' gives every world an ε of its own: give num_envs above 1")
+            problems.append("exploration='ladder' gives each environment an ε of its own; set num_envs above 1")
         if self.noisy and self.normalization == "spectral":
-            problems.append("noisy layers have no spectral norm: normalization='layer' or 'none'")
+            problems.append("noisy layers have no spectral normalization; set normalization='layer' or 'none'")
         if self.recurrent != "none" and not self.recurrent_cells:
-            problems.append(f"{self.name} has no memory cell: recurrent='none'")
+            problems.append(f"{self.name} cannot have a memory cell; set recurrent='none'")
         return problems
 
     def updates(self, steps: int) -> float:
-        """Gradient steps in a run of `steps` environment steps."""
+        """Return the number of gradient steps in a run of `steps` environment steps."""
         return (steps - self.learning_starts) * self.gradient_steps / (self.train_freq * self.num_envs)
 
     def limits(self) -> Limits:
-        """Of its values, for alarms."""
+        """Return what its values cannot exceed, for alarms."""
         return Limits(self.gamma, bounds=self.method().bounds)
 
     def method(self) -> Method[Any, Any]:
-        """What distinguishes the algorithm; its file states it."""
+        """Return what distinguishes the algorithm; its file states it."""
         raise NotImplementedError
 
     def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
+        """Return the agent for these spaces, in a run of `steps` environment steps."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayConfig(DeepConfig):
-    """What agents with a replay memory and a target network have besides."""
+    """The settings of agents with a replay buffer and a target network."""
 
-    double: bool = setting(False, "choose the target's action by the network, value it by the copy", group="target")
-    munchausen: bool = setting(False, "soft targets, and a share of the log-policy in the reward", group="target")
+    double: bool = setting(
+        False, "choose the next action by the network, value it by the target network", group="target"
+    )
+    munchausen: bool = setting(False, "soft targets, and a share of the log-policy added to the reward", group="target")
     munchausen_alpha: float = setting(
         0.9,
-        "share of the log-policy in the reward",
+        "share of the log-policy added to the reward",
         low=0.0,
         high=1.0,
         needs=("munchausen",),
@@ -156,15 +158,15 @@ class ReplayConfig(DeepConfig):
     )
     munchausen_clip: float = setting(
         -1.0,
-        "lowest log-policy bonus, before its share is taken",
+        "lower bound of the log-policy, before munchausen_alpha scales it",
         high=0.0,
         needs=("munchausen",),
         group="target",
     )
-    value_rescaling: bool = setting(False, "learn the values on a scale that squeezes large ones", group="returns")
+    value_rescaling: bool = setting(False, "learn values on a scale that compresses large ones", group="returns")
     conservative_weight: float = setting(
         0.0,
-        "weight of conservative Q-learning's loss, which lowers the values of actions that are not in the data",
+        "weight of the conservative loss, which lowers the values of actions that are not in the data",
         low=0.0,
         group="target",
     )
@@ -172,19 +174,21 @@ class ReplayConfig(DeepConfig):
     target_update_interval: int = setting(
         25, "environment steps between updates of the target network", low=1, group="target"
     )
-    tau: float = setting(1.0, "share of the network taken into its target copy at an update", low=1e-12, high=1.0,
+    tau: float = setting(1.0, "share of the network in an update of the target network", low=1e-12, high=1.0,
                          zero="the target network would never change; 1 copies the network",
                          group="target")  # fmt: skip
 
-    buffer_size: int = setting(100_000, "transitions that the replay memory holds", low=1, group="replay")
+    buffer_size: int = setting(100_000, "capacity of the replay buffer, in transitions", low=1, group="replay")
     batch_size: int = setting(64, "transitions (or sequences) per gradient step", low=1, group="replay")
-    prioritized: bool = setting(False, "learn more often from transitions with large errors", group="replay")
+    prioritized: bool = setting(
+        False, "prioritized replay: learn more often from transitions with large errors", group="replay"
+    )
     priority_alpha: float = setting(
-        0.5, "exponent of a priority", low=0.0, high=1.0, needs=("prioritized",), group="replay"
+        0.5, "exponent of the priorities", low=0.0, high=1.0, needs=("prioritized",), group="replay"
     )
     priority_beta: float = setting(
         0.4,
-        "exponent of the importance weights at the start",
+        "exponent of the importance weights at the start of the run",
         low=0.0,
         high=1.0,
         needs=("prioritized",),
@@ -192,33 +196,33 @@ class ReplayConfig(DeepConfig):
     )
     priority_beta_final: float = setting(
         1.0,
-        "the same at the end of the run",
+        "exponent of the importance weights at the end of the run",
         low=0.0,
         high=1.0,
         needs=("prioritized",),
         group="replay",
     )
     priority_epsilon: float = setting(
-        1e-3, "added to the error in a priority", low=0.0, needs=("prioritized",), group="replay"
+        1e-3, "added to the error in each priority", low=0.0, needs=("prioritized",), group="replay"
     )
 
     sequence_length: int = setting(
         20,
-        "steps of a sequence that are learned from, with a memory cell",
+        "steps of a sequence that are learned from",
         low=1,
         needs=("recurrent",),
         group="memory cell",
     )
     burn_in: int = setting(
         10,
-        "steps before them that only bring the memory cell up to date",
+        "steps before them that only update the memory cell",
         low=0,
         needs=("recurrent",),
         group="memory cell",
     )
     priority_eta: float = setting(
         0.9,
-        "share of the largest error in a sequence's priority, the rest the mean",
+        "share of the largest error in the priority of a sequence; the rest is the mean error",
         low=0.0,
         high=1.0,
         needs=("recurrent",),
@@ -228,7 +232,7 @@ class ReplayConfig(DeepConfig):
     reset_interval: int = setting(0, "gradient steps between resets of the network; 0: never", low=0, group="resets")
     reset_share: float = setting(
         0.5,
-        "share of fresh parameters in the torso at a reset; the head is all fresh",
+        "share of fresh parameters in the torso at a reset; the head is entirely fresh",
         low=0.0,
         high=1.0,
         needs=("reset_interval",),
@@ -236,16 +240,16 @@ class ReplayConfig(DeepConfig):
     )
     anneal_interval: int = setting(
         0,
-        "gradient steps from the start, and from each reset, over which n and γ move to their values; 0: at once",
+        "gradient steps over which n and γ move to their values, at the start and after each reset; 0: at once",
         low=0,
         group="returns",
     )
     n_steps_initial: int = setting(
-        10, "n where such a movement begins", low=1, needs=("anneal_interval",), group="returns"
+        10, "n at the start of such a period", low=1, needs=("anneal_interval",), group="returns"
     )
     gamma_initial: float = setting(
         0.97,
-        "γ where such a movement begins",
+        "γ at the start of such a period",
         low=0.0,
         high=1.0,
         needs=("anneal_interval",),
@@ -253,7 +257,7 @@ class ReplayConfig(DeepConfig):
     )
 
     def conflicts(self) -> list[str]:
-        """Rules between fields."""
+        """Return what is wrong between settings, one line each."""
         problems = super().conflicts()
         window = self.window
         for name in ("batch_size", "num_envs"):
@@ -262,39 +266,39 @@ class ReplayConfig(DeepConfig):
         if window > self.buffer_size // self.num_envs:
             what = f"n_steps={self.n_steps}" if self.recurrent == "none" else f"a sequence of {window} steps"
             problems.append(
-                f"{what} is longer than what buffer_size={self.buffer_size} keeps of each of {self.num_envs} worlds; "
-                f"give buffer_size={window * self.num_envs} or more"
+                f"{what} does not fit into buffer_size={self.buffer_size} divided among "
+                f"{counted(self.num_envs, 'environment')}; set buffer_size={window * self.num_envs} or more"
             )
-        enough = 2 * window * self.num_envs  # in some vector environments up to half of the steps are resets
+        enough = 2 * window * self.num_envs  # in some vector environments, up to half of the steps are resets
         if self.recurrent != "none" and self.learning_starts < enough:
             problems.append(
-                f"learning_starts={self.learning_starts} may come before a sequence of {window} steps is there in each "
-                f"of {self.num_envs} worlds; give {enough} or more"
+                f"learning_starts={self.learning_starts} can come before each environment has stored a sequence of "
+                f"{counted(window, 'step')}; set it to {enough} or more"
             )
         if self.recurrent != "none" and self.anneal_interval:
             problems.append(
-                "anneal_interval moves n within transitions, and recurrent learns from sequences: set it to 0"
+                "anneal_interval changes n within transitions, but recurrent agents learn from sequences; set it to 0"
             )
         if self.recurrent != "none" and self.n_steps > self.sequence_length:
             problems.append(f"n_steps={self.n_steps} is longer than sequence_length={self.sequence_length}")
         if self.munchausen and self.double:
-            problems.append("munchausen and double cannot be combined; use double=False")
+            problems.append("munchausen and double cannot be combined; set double=False")
         if self.gamma_initial > self.gamma and self.anneal_interval:
             problems.append(f"gamma_initial={self.gamma_initial} is above gamma={self.gamma}")
         return problems
 
     @property
     def window(self) -> int:
-        """Steps that one sample spans."""
+        """The number of steps that one sample spans."""
         if self.recurrent != "none":
             return self.burn_in + self.sequence_length
         return max(self.n_steps, self.n_steps_initial) if self.anneal_interval else self.n_steps
 
     @property
     def target_period(self) -> int:
-        """Gradient steps between updates of the target network."""
+        """The number of gradient steps between updates of the target network."""
         return max(1, self.target_update_interval * self.gradient_steps // (self.train_freq * self.num_envs))
 
     def limits(self) -> Limits:
-        """Of its values, for alarms; a log-policy is clipped to at most 1 by default."""
+        """Return what its values cannot exceed, for alarms; by default, the log-policy bonus is at most 1 in size."""
         return Limits(self.gamma**self.n_steps, float(self.munchausen), self.method().bounds)

@@ -1,8 +1,9 @@
 """JAX. Conservative Q-learning: Kumar et al. (2020), "Conservative Q-learning for offline RL", equation 4, CQL(H).
 
-    L(θ) = the method's + α E [ln Σ_b exp Q(s, b; θ) - Q(s, a; θ)]
+    L(θ) = the loss of the method + α E [ln Σ_b exp Q(s, b; θ) - Q(s, a; θ)]
 
-Actions that are not in the data are held low. It is added to the loss of any method, by `conservative_weight`.
+It lowers the values of actions that are not in the data, and is added to the loss of any method by
+`conservative_weight`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from bellmax.deep.method import Method, Metrics, Net, Numbers, Out, mask_of
 
 
 def conservative(method: Method[Numbers, Out], alpha: float) -> Method[Numbers, Out]:
-    """The method with the conservative loss, of weight `alpha`, added to its own."""
+    """Return the method with the conservative loss, of weight `alpha`, added to its own loss."""
 
     def loss(
         net: Net[Out], target_net: Net[Out], transition: Transition, weight: Array, draws: Array

@@ -2,11 +2,11 @@
 
     L(θ) = E [ℓ(r + γ max_b Q(s', b; θ⁻) - Q(s, a; θ))]
 
-with ℓ the Huber or squared loss and θ⁻ a frozen copy of θ. With `double` (van Hasselt et al., 2016, equation 4)
-the network chooses b and its copy values it.
+with ℓ the Huber or squared loss and θ⁻ the target network, a frozen copy of θ. With `double` (van Hasselt et al., 2016,
+equation 4) the network chooses b and the target network values it.
 
-Differs from the paper in: Adam for RMSProp; the copy may follow softly (`tau` < 1); by default layer normalization, a
-falling step size and an averaged policy, see `DeepConfig`.
+Differs from the paper in: Adam instead of RMSProp; the target network may be updated by Polyak averaging (`tau` < 1);
+by default layer normalization, a decreasing learning rate and an averaged policy, see `DeepConfig`.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from bellmax.agent_config import setting
 from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.method import Method, Metrics, Net
-from bellmax.deep.targets import Scale
+from bellmax.deep.targets import ValueScale
 
 Loss: TypeAlias = Literal["huber", "squared"]
 LOSSES: dict[Loss, Callable[[Array], Array]] = {"huber": bellman.huber_loss, "squared": bellman.squared_loss}
 
 
 class ActionValues(NamedTuple):
-    """Values of the actions, as they are learned [A]."""
+    """Action values [A] on the scale on which they are learned."""
 
     numbers: Array
-    scale: Scale
+    scale: ValueScale
 
     def mean(self) -> Array:
-        """Q [A]."""
+        """Return Q [A]."""
         return self.scale.natural(self.numbers)
 
     def returns(self, draws: Array) -> Array:
-        """Q [A]."""
+        """Return Q [A]."""
         del draws
         return self.mean()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DQN(ReplayAlgorithm):
-    """DQN: a network, a replay memory, a frozen copy for the targets, ε-greedy. Mnih et al. (2015)."""
+    """DQN: a network, a replay buffer, a target network, ε-greedy exploration. Mnih et al. (2015)."""
 
     name: ClassVar[str] = "dqn"
 
-    loss: Loss = setting("squared", "what is done to the TD error")
+    loss: Loss = setting("squared", "loss of the TD error")
 
     def method(self) -> Method[Array, ActionValues]:
-        """What the network gives for an action is its value."""
+        """Return the method: the network returns the value of each action."""
         scale, look, loss_of = self.scale, self.look(), LOSSES[self.loss]
 
         def loss(
             net: Net[ActionValues], target_net: Net[ActionValues], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
-            """Loss, priority |TD error| and metrics of ONE transition."""
+            """Return loss, priority |TD error| and metrics of ONE transition."""
             q_tm1 = net(transition.obs).numbers
             reward, output_t, policy, bonus = look(net, target_net, transition)
             value = bellman.mean_under(policy, output_t.returns(draws))

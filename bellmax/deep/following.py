@@ -1,7 +1,7 @@
-"""JAX. What happens after a gradient: parts in a chain, each with a state, as Optax has transformations before it.
+"""JAX. What follows a gradient step: a chain of parts, each with a state, as Optax chains transformations before it.
 
-A part sees the new parameters after each gradient step, and may change them. Target networks are here; the averaged
-policy is in averaging.py, the running statistics of observations in standardizing.py, resets in resets.py.
+A part sees the new parameters after each gradient step, and can change them. Target networks are here; the average of
+the policy is in averaging.py, the running statistics of observations in standardizing.py, and resets in resets.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Update(Protocol[State]):
     """Follow a gradient step."""
 
     def __call__(self, state: State, params: Params, updates: Array, key: Array, obs: Obs, /) -> tuple[State, Params]:
-        """Return (state, params) after so many gradient steps, the last of them on these observations [..., ...]."""
+        """Return (state, params) after `updates` gradient steps, the last of them on `obs` [..., ...]."""
 
 
 def _unchanged(state: State, params: Params, mix: Mix) -> State:
@@ -40,24 +40,24 @@ def _single(state: Any, make: Callable[[Params], Network[Any, Any]]) -> Network[
 
 
 class Follower(NamedTuple, Generic[State]):
-    """One thing that follows a gradient step.
+    """A part that follows each gradient step.
 
     Attributes:
-        init: `init(params) -> state`, no array of which is one of `params`: donation would free it twice.
-        update: `update(state, params, updates, key, obs) -> (state, params)`, after so many gradient steps, the last of
-            them on these observations [..., ...].
-        anew: `anew(state, params, mix) -> state` at a reset to `params`; `mix(old)` resets other parameters alike.
-        network: of a target: `network(state, make) -> Network`, where `make(params)` is the network of any parameters.
+        init: `init(params) -> state`. It must copy arrays of `params` that it stores: donation would free them twice.
+        update: `update(state, params, updates, key, obs) -> (state, params)`, after `updates` gradient steps, the last
+            of them on these observations [..., ...].
+        restart: `restart(state, params, mix) -> state`, at a reset to `params`; `mix(old)` resets other ones alike.
+        network: for a target: `network(state, make) -> Network`, where `make(params)` is the network of any parameters.
     """
 
     init: Callable[[Params], State]
     update: Update[State]
-    anew: Callable[[State, Params, Mix], State] = _unchanged
+    restart: Callable[[State, Params, Mix], State] = _unchanged
     network: Callable[[State, Callable[[Params], Network[Any, Any]]], Network[Any, Any]] = _single
 
 
 def chained(**parts: Follower[Any]) -> Follower[dict[str, Any]]:
-    """The parts in this order, as one; its state is a dictionary of theirs, in which others may have a place too."""
+    """Return the parts in this order as one; its state is a dictionary of theirs, and other entries stay unchanged."""
 
     def init(params: Params) -> dict[str, Any]:
         return {name: part.init(params) for name, part in parts.items()}
@@ -70,14 +70,14 @@ def chained(**parts: Follower[Any]) -> Follower[dict[str, Any]]:
             new[name], params = part.update(states[name], params, updates, key, obs)
         return new, params
 
-    def anew(states: dict[str, Any], params: Params, mix: Mix) -> dict[str, Any]:
-        return {**states, **{name: part.anew(states[name], params, mix) for name, part in parts.items()}}
+    def restart(states: dict[str, Any], params: Params, mix: Mix) -> dict[str, Any]:
+        return {**states, **{name: part.restart(states[name], params, mix) for name, part in parts.items()}}
 
-    return Follower(init, update, anew)
+    return Follower(init, update, restart)
 
 
 def mixed(share: Array | float, new: Tree, old: Tree) -> Tree:
-    """`share` of new parameters and the rest of old ones."""
+    """Return `share` of the new parameters plus the rest of the old ones."""
     return tree_map(lambda x, y: share * x + (1.0 - share) * y, new, old)
 
 
@@ -86,17 +86,17 @@ def _chosen(condition: Array, new: Tree, old: Tree) -> Tree:
 
 
 def own_copy(params: Tree) -> Tree:
-    """Parameters in buffers of their own."""
+    """Return a copy of parameters in buffers of their own."""
     return tree_map(jnp.copy, params)
 
 
 def copied(period: int) -> Follower[Params]:
-    """A target network that is copied every `period` gradient steps: Mnih et al. (2015)."""
+    """Return a target network that is copied every `period` gradient steps. Mnih et al. (2015)."""
     return polyak(period, 1.0)
 
 
 def polyak(period: int, tau: float) -> Follower[Params]:
-    """A target network that moves a share `tau` towards the network every `period` gradient steps."""
+    """Return a target network that moves by a share `tau` toward the network every `period` gradient steps."""
 
     def update(target: Params, params: Params, updates: Array, key: Array, obs: Obs) -> tuple[Params, Params]:
         del key, obs
@@ -106,9 +106,9 @@ def polyak(period: int, tau: float) -> Follower[Params]:
 
 
 def mean_of_copies(k: int, period: int) -> Follower[Params]:
-    """A target network that is the mean of the last `k` copies, one every `period` gradient steps.
+    """Return a target network that averages the last `k` copies, one every `period` gradient steps.
 
-    Anschel et al. (2017), "Averaged-DQN", algorithm 2: the mean of what they say, not of their parameters.
+    It averages their outputs, not their parameters: Anschel et al. (2017), "Averaged-DQN", algorithm 2.
     """
 
     def init(params: Params) -> Params:

@@ -2,12 +2,12 @@
 
     L(θ) = E [Σ_i mean_j ρ_τi(r + γ Z_τ'j(s', b; θ⁻) - Z_τi(s, a; θ))],  τ, τ' ~ U(0, 1)
 
-with Z_τ(s, a) the quantile at level τ, which is an input of the network: equations 3 and 4.
+where Z_τ(s, a) is the quantile at level τ, an input of the network: equations 3 and 4.
 
-Differs from QR-DQN in: the levels are drawn anew for each transition, and the network takes them as an input.
-Differs from the paper in: what DQN here differs in; acting takes the mean over evenly spread levels, not drawn ones, so
-that a policy is a function of the observation; cosines begin at cos(πτ), as the constant cos(0) is the layer's bias;
-levels are rounded to 1/1024, so that the cosines are a table.
+Differs from QR-DQN in: the levels are drawn for each transition, and are an input of the network.
+Differs from the paper in: what DQN here differs in; acting averages over evenly spaced levels, not drawn ones, so that
+a policy is a function of the observation; cosines begin at cos(πτ), because the constant cos(0) is the bias of the
+layer; levels are rounded to 1/1024, so that the cosines are a table.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.method import Method, Metrics, Net
 from bellmax.deep.qr_dqn import KAPPA
-from bellmax.deep.targets import Scale
+from bellmax.deep.targets import ValueScale
 
 
 class ImplicitQuantiles(NamedTuple):
-    """Distributions of the actions' returns, by a quantile function: levels [K] to quantiles as learned [A, K]."""
+    """Distributions of the returns of the actions, by a quantile function: levels [K] to learned quantiles [A, K]."""
 
     function: Callable[[Array], Array]
-    scale: Scale
+    scale: ValueScale
     n_samples: int
     n_policy_samples: int
 
     def mean(self) -> Array:
-        """Q [A], the means over evenly spread levels."""
+        """Return Q [A], the mean over evenly spaced levels."""
         levels = distributions.midpoints(self.n_policy_samples)
         return jnp.mean(self.scale.natural(self.function(levels)), axis=1)
 
     def returns(self, draws: Array) -> Array:
-        """Quantiles at the levels that are drawn for the target [A, N']."""
+        """Return the quantiles [A, N'] at the levels drawn for the target."""
         return self.scale.natural(self.function(draws[self.n_samples :]))
 
 
@@ -51,14 +51,14 @@ class IQN(ReplayAlgorithm):
 
     name: ClassVar[str] = "iqn"
 
-    n_samples: int = setting(8, "levels drawn of the value, N in the paper", low=1)
-    n_target_samples: int = setting(8, "levels drawn of its target, N' in the paper", low=1)
-    n_policy_samples: int = setting(32, "levels that acting takes the mean of, K in the paper", low=1)
+    n_samples: int = setting(8, "N, levels drawn for the value", low=1)
+    n_target_samples: int = setting(8, "N', levels drawn for the target", low=1)
+    n_policy_samples: int = setting(32, "K, levels over which acting averages", low=1)
     n_cosines: int = setting(64, "cosine features of a level", low=1)
     quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
     def method(self) -> Method[Callable[[Array], Array], ImplicitQuantiles]:
-        """What the network gives is a function from levels to the actions' quantiles."""
+        """Return the method: the network returns a function from levels to the quantiles of the actions."""
         scale, look = self.scale, self.look()
 
         def loss(
@@ -68,7 +68,7 @@ class IQN(ReplayAlgorithm):
             weight: Array,
             draws: Array,
         ) -> tuple[Array, Array, Metrics]:
-            """Loss, priority |error of the mean| and metrics of ONE transition."""
+            """Return loss, priority |error of the mean| and metrics of ONE transition."""
             levels = draws[: self.n_samples]
             quantiles = bellman.value_of(net(transition.obs).function(levels), transition.action)
             reward, output_t, policy, bonus = look(net, target_net, transition)

@@ -1,4 +1,4 @@
-"""JAX. One gradient step of a deep method with a replay memory: loss of a batch, gradient, optimizer, what follows."""
+"""JAX. One gradient step of a method with a replay buffer: the loss of a batch, its gradient, and what follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import optax
 from bellmax.contracts import Agent, Array, Batch, Experience, LearnReport, Memory, Obs, Space, Transition
 from bellmax.deep.acting import make_actor
 from bellmax.deep.averaging import policy_average
-from bellmax.deep.building import Built, build, make_experience, spec_of
+from bellmax.deep.building import Built, build_network, make_experience, spec_of
 from bellmax.deep.config import DeepConfig, ReplayConfig
 from bellmax.deep.following import Follower, chained
 from bellmax.deep.memories import shaped
@@ -29,18 +29,18 @@ from bellmax.networks.packing import Params
 
 
 def running(config: DeepConfig, built: Built[Any]) -> dict[str, Follower[Any]]:
-    """The part that keeps the statistics of observations, if the settings want them."""
+    """Return the part that updates the statistics of observations, if the settings use them."""
     part = statistics(read_statistics(built), write_statistics(built))
     return {"statistics": part} if config.normalize_observations else {}
 
 
 def averaging(config: DeepConfig, reset_interval: int = 0) -> dict[str, Follower[Any]]:
-    """The part that averages the policy, if the settings want it."""
+    """Return the part that averages the policy, if the settings use it."""
     return {"average": policy_average(reset_interval)} if config.weight_averaging else {}
 
 
 def starter(built: Built[Any], follow: Follower[dict[str, Any]]) -> Callable[[Array], LearnerState]:
-    """`init(key)`: fresh parameters and the states of what follows."""
+    """Return `init(key)`, which makes fresh parameters and the states of what follows."""
 
     def init(key: Array) -> LearnerState:
         params = built.fresh(key)
@@ -50,7 +50,7 @@ def starter(built: Built[Any], follow: Follower[dict[str, Any]]) -> Callable[[Ar
 
 
 def namer(config: DeepConfig, built: Built[Any]) -> Callable[[LearnerState], dict[str, npt.NDArray[Any]]]:
-    """`parameters(state)` of the policy, by name."""
+    """Return `parameters(state)`, the arrays of the policy by name."""
     return lambda state: built.named(state.average if config.weight_averaging else state.params)
 
 
@@ -62,14 +62,14 @@ def stepped(
     key: Array,
     obs: Obs,
 ) -> LearnerState:
-    """The state after a gradient step that was made of these observations, and after what follows it."""
+    """Return the state after a gradient step on these observations, and after what follows it."""
     change, moments = optimizer.update(gradient, state.optimizer, state.params)
     params, updates = optax.apply_updates(state.params, change), state.updates + 1
     states, params = follow.update({**state.following, "optimizer": moments}, params, updates, key, obs)
     return LearnerState(params, states, updates)
 
 
-def make_agent(
+def make_learner(
     config: ReplayConfig,
     method: Method[Any, Any],
     target: Follower[Any],
@@ -78,11 +78,11 @@ def make_agent(
     n_actions: int,
     steps: int,
 ) -> DeepAgent:
-    """The agent of a method, with a target network that follows as `target` says.
+    """Return the agent of a method, whose target network follows by `target`.
 
-    `memory(example, steps)` is where experience goes, on a run of `steps` environment steps.
+    `memory(example, steps)` makes its replay buffer, for a run of `steps` environment steps.
     """
-    optimizer, built = make_optimizer(config, steps), build(config, method, space, n_actions)
+    optimizer, built = make_optimizer(config, steps), build_network(config, method, space, n_actions)
     follow = chained(
         **running(config, built),
         target=target,
@@ -127,5 +127,5 @@ def make_agent(
 
 
 def transitions_of(batch: Batch) -> Transition:
-    """Of a batch of transitions, or of sequences of experience."""
+    """Return the transitions of a batch of transitions or of sequences."""
     return batch.transition if isinstance(batch, Experience) else batch

@@ -1,4 +1,4 @@
-"""JAX. The replay memory that an agent's settings describe: ring, sampler, n steps, frames, scale of rewards."""
+"""JAX. The replay buffer that the settings of an agent describe: ring, sampler, n steps, frames, scale of rewards."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import jax.numpy as jnp
 
 from bellmax.contracts import Array, Experience, Memory
 from bellmax.deep.config import DeepConfig, ReplayConfig
-from bellmax.replay.frames import frame_replay, shares_frames
-from bellmax.replay.memory import replay
-from bellmax.replay.prioritized import prioritized
+from bellmax.replay.frames import make_frame_replay, shares_frames
+from bellmax.replay.memory import make_replay
+from bellmax.replay.prioritized import prioritized_sampler
 from bellmax.replay.ring import Ring
-from bellmax.replay.sampling import Sampler, uniform
+from bellmax.replay.sampling import Sampler, uniform_sampler
 
 M = TypeVar("M")  # the state of a memory
 
 
 def make_memory(config: ReplayConfig, example: Experience, steps: int) -> Memory[Any]:
-    """A ring of `buffer_size`, of transitions or sequences, uniform or prioritised, on a run of `steps`."""
+    """Return a replay buffer of transitions or sequences, uniform or prioritized, for a run of `steps`."""
     sequences = config.recurrent != "none"
     window = config.window if sequences else 1
 
     def sampler(ring: Ring) -> Sampler[Any]:
         if not config.prioritized:
-            return uniform(ring, config.batch_size, window)
-        return prioritized(
+            return uniform_sampler(ring, config.batch_size, window)
+        return prioritized_sampler(
             ring,
             config.batch_size,
             alpha=config.priority_alpha,
@@ -36,12 +36,12 @@ def make_memory(config: ReplayConfig, example: Experience, steps: int) -> Memory
         )
 
     moving = (lambda updates: horizon(config, updates)) if config.anneal_interval else None
-    keep = frame_replay if shares_frames(example.transition.obs) else replay
-    return keep(example, config.buffer_size, config.num_envs, sampler, config.window, moving, sequences)
+    make = make_frame_replay if shares_frames(example.transition.obs) else make_replay
+    return make(example, config.buffer_size, config.num_envs, sampler, config.window, moving, sequences)
 
 
 def horizon(config: ReplayConfig, updates: Array) -> tuple[Array, Array]:
-    """(n, γ) after so many gradient steps. Schwarzer et al. (2023), section 3: exponential in n and in 1 - γ."""
+    """Return (n, γ) after `updates` gradient steps, exponential in n and 1 - γ. Schwarzer et al. (2023), section 3."""
     age = updates % config.reset_interval if config.reset_interval else updates
     share = jnp.minimum(age / config.anneal_interval, 1.0)
     n = config.n_steps_initial * (config.n_steps / config.n_steps_initial) ** share
@@ -50,7 +50,7 @@ def horizon(config: ReplayConfig, updates: Array) -> tuple[Array, Array]:
 
 
 def shaped(config: DeepConfig, memory: Memory[M]) -> Memory[M]:
-    """The same memory, rewards scaled and clipped on the way in."""
+    """Return the memory with rewards scaled and clipped before they are stored."""
     if config.reward_scale == 1.0 and not config.reward_clip:
         return memory
 

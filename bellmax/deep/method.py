@@ -1,4 +1,4 @@
-"""JAX. What a method is: its loss, how it reads a network's numbers, and what a network must give. Types."""
+"""JAX. What a method is: its loss, how it reads the output of a network, and what a network must provide. Types."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ Metrics: TypeAlias = dict[str, Array]
 
 
 class Output(Protocol):
-    """What a network says about ONE observation."""
+    """What a network says of ONE observation, as a method reads it."""
 
     def mean(self) -> Array:
-        """The values of the actions [A], on the scale of rewards, also of actions that are not allowed."""
+        """Return the action values [A] on the scale of rewards, also of actions that are not allowed."""
 
     def returns(self, draws: Array) -> Array:
-        """What a target takes the mean of under its policy, [A] or [A, n]; `draws` are the method's random numbers."""
+        """Return what a target averages under its policy, [A] or [A, n]; `draws` are the method's random numbers."""
 
 
-Numbers = TypeVar("Numbers")  # what the head of a network gives for one observation
-Features = TypeVar("Features")  # what a torso makes of one observation
+Numbers = TypeVar("Numbers")  # what the head of a network returns for one observation
+Features = TypeVar("Features")  # of one observation, by the torso
 Out = TypeVar("Out", bound=Output)
 Out_co = TypeVar("Out_co", bound=Output, covariant=True)
 Out_contra = TypeVar("Out_contra", bound=Output, contravariant=True)
 
 
 class Network(Protocol[Features, Out_co]):
-    """A network with its parameters, for ONE observation: `head(remember(begin(), features(obs)))`, or a call."""
+    """A network with its parameters, for ONE observation: `head(remember(begin(), features(obs))[1])`, or a call."""
 
     def features(self, obs: Obs) -> Features:
-        """What the torso makes of an observation."""
+        """Return the features of an observation."""
 
     def begin(self) -> Arrays:
-        """What the memory cell holds at an episode's start; () without one."""
+        """Return the state of the memory cell at the start of an episode; () without one."""
 
     def resume(self, cell: Arrays) -> Arrays:
-        """What it holds where an agent had stored `cell`."""
+        """Return its state at a step for which an agent stored `cell`."""
 
     def remember(self, cell: Arrays, features: Features) -> tuple[Arrays, Features]:
-        """One step of the memory cell: (cell, what the head sees)."""
+        """Take one step of the memory cell; return (cell, input of the head)."""
 
     def head(self, seen: Features) -> Out_co:
-        """The output for what the memory cell returns; for the features, without a cell."""
+        """Return the output for what the memory cell returned, or for the features, without a cell."""
 
     def __call__(self, obs: Obs) -> Out_co:
-        """The output for an observation, without a cell."""
+        """Return the output for an observation, without a cell."""
 
 
 class Bootstrap(NamedTuple):
-    """How a transition's target looks at the next observation.
+    """How the target of a transition values the next observation.
 
     Attributes:
         reward: of the transition, with a bonus if the method has one.
-        output: of the target network there.
-        policy: what the target takes the mean under [A].
-        bonus: added to the value there (soft targets), a scalar.
+        output: of the target network for the next observation.
+        policy: the probabilities [A] under which the target averages.
+        bonus: a scalar that soft targets add to the value.
     """
 
     reward: Array
@@ -71,10 +71,10 @@ Values: TypeAlias = Callable[[Out, "Array | None"], Array]  # an output and a ma
 
 
 class Look(Protocol):
-    """How a target looks at the next observation."""
+    """How a target values the next observation."""
 
     def __call__(self, net: Net[Any], target_net: Net[Any], transition: Transition, /) -> Bootstrap:
-        """By the network and its target network."""
+        """Return the parts of the target, by the network and the target network."""
 
 
 class Loss(Protocol[Out_contra]):
@@ -83,36 +83,36 @@ class Loss(Protocol[Out_contra]):
     def __call__(
         self, net: Net[Out_contra], target_net: Net[Out_contra], transition: Transition, weight: Array, draws: Array, /
     ) -> tuple[Array, Array, Metrics]:
-        """(loss, priority, metrics)."""
+        """Return (loss, priority, metrics)."""
 
 
 def mask_of(obs: Obs) -> Array | None:
-    """The allowed actions [A] of an observation, or None."""
+    """Return the allowed actions [A] of an observation, or None if it has no mask."""
     import jax.numpy as jnp
 
-    # where nothing is allowed an episode has ended, and no value counts: all is as good as nothing, and finite
+    # an observation that allows no action ends its episode, and its value is not used; all actions keep it finite
     return obs.mask | ~jnp.any(obs.mask) if isinstance(obs, Masked) else None
 
 
 def allowed(output: Output, mask: Array | None) -> Array:
-    """The means [A] of an output; -inf for actions that are not allowed."""
+    """Return the means [A] of an output, with -inf for actions that are not allowed."""
     return bellman.legal(output.mean(), mask)
 
 
 class Method(NamedTuple, Generic[Numbers, Out]):
-    """An algorithm, as its file states it; the settings are already in the functions.
+    """An algorithm, as its file states it; its functions already contain the settings.
 
     Attributes:
-        output: `output(numbers) -> Output`, from what the network's head gives for one observation.
+        output: `output(numbers) -> Output`, from what the head of the network returns for one observation.
         loss: `loss(net, target_net, transition, weight, draws) -> (loss, priority, metrics)`, of ONE transition; the
             networks map an observation to an Output, and `draws` are `n_draws` numbers from [0, 1).
-        values: `values(output, mask) -> q [A]`, what acting looks at.
-        n_outputs: numbers that the network gives for an action; 0 for one, without an axis of its own.
-        n_draws: random numbers that the loss of one transition wants.
-        n_cosines: features of a quantile's level, where the network gives a quantile function; 0 for none.
-        n_members: networks side by side, each with a fixed prior; `output.member(k)` is that of one. 0: a single one.
-        prior_scale: what the priors are multiplied by.
-        bounds: what no value can leave whatever it learns, such as (v_min, v_max) of atoms; None: values are free.
+        values: `values(output, mask) -> q [A]`, by which the agent acts.
+        n_outputs: numbers that the network returns for each action; 0 means one, without an axis of its own.
+        n_draws: random numbers that the loss of one transition needs.
+        n_cosines: features of a quantile level, if the network returns a quantile function; else 0.
+        n_members: networks of an ensemble, each with a fixed prior; `output.member(k)` is that of one. 0: one network.
+        prior_scale: factor of the priors.
+        bounds: (low, high) of all values, such as (v_min, v_max) of atoms; None if they are unbounded.
     """
 
     output: Callable[[Numbers], Out]

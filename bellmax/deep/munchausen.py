@@ -2,7 +2,7 @@
 
     L(θ) = E [ℓ(r + α [τ ln π(a|s)] + γ Σ_b π(b|s') (Q(s', b; θ⁻) - τ ln π(b|s')) - Q(s, a; θ))]
 
-with π = softmax(Q(·; θ⁻) / τ), and the log-policy clipped to [-1, 0]. The paper's are α = 0.9, τ = 0.03 and the clip -1
+with π = softmax(Q(·; θ⁻) / τ), and the log-policy clipped to [-1, 0]. The paper uses α = 0.9, τ = 0.03 and the clip -1
 (section 4).
 """
 
@@ -15,8 +15,8 @@ from bellmax.contracts import Transition
 from bellmax.deep.method import Bootstrap, Look, Net, Values, allowed, mask_of
 
 
-def soft(temperature: float, share: float, clip: float, values: Values[Any] = allowed) -> Look:
-    """The soft policy of the target network, its entropy, and a `share` of its log-policy in the reward."""
+def soft_target(temperature: float, share: float, clip: float, values: Values[Any] = allowed) -> Look:
+    """Return a target with the soft policy of the target network, its entropy, and a `share` of its log-policy."""
 
     def look(net: Net[Any], target_net: Net[Any], transition: Transition) -> Bootstrap:
         del net

@@ -1,4 +1,4 @@
-"""Plain Python and Optax. Which of its optimizers an agent can learn with, by name."""
+"""Plain Python and Optax. The optimizers of Optax that an agent can use, by name."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 import optax
 from optax import contrib
 
-OTHER_KINDS = {"lbfgs", "noisy_sgd", "optimistic_adam"}  # they want the loss or a random key, or are out of date
-BY_LAYERS = {"adafactor", "fromage", "lamb", "lars", "muon", "novograd", "sm3"}  # they look at each layer by itself
+OTHER_KINDS = {"lbfgs", "noisy_sgd", "optimistic_adam"}  # they need the loss or a random key, or are deprecated
+BY_LAYERS = {"adafactor", "fromage", "lamb", "lars", "muon", "novograd", "sm3"}  # they treat each layer separately
 
 
 def find(optimizer: str) -> Callable[..., optax.GradientTransformation] | None:
-    """Optax's function of this name, or None."""
+    """Return the function of Optax with this name, or None."""
     return contrib.muon if optimizer == "muon" else getattr(optax, optimizer, None)
 
 
 def arguments(optimizer: str) -> set[str]:
-    """The argument names of one of Optax's optimizers; empty where it has none of this name, or one of another kind."""
+    """Return the argument names of an optimizer of Optax; empty if there is none of this name that an agent can use."""
     make = find(optimizer)
     if not inspect.isfunction(make) or optimizer.startswith(("_", "scale_by")) or optimizer in OTHER_KINDS:
         return set()
@@ -26,5 +26,5 @@ def arguments(optimizer: str) -> set[str]:
 
 
 def optimizers() -> list[str]:
-    """The names of all optimizers."""
+    """Return the names of all optimizers."""
     return [name for name in sorted({*dir(optax), "muon"}) if "learning_rate" in arguments(name)]

@@ -1,4 +1,4 @@
-"""JAX and Optax. The optimizer of a config: clipping, the step size's schedule, and one of Optax's by name."""
+"""JAX and Optax. The optimizer that the settings describe: clipping, a schedule, and an optimizer of Optax by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bellmax.deep.optax_names import arguments, find
 
 
 def make_optimizer(config: DeepConfig, steps: int) -> optax.GradientTransformation:
-    """Clip by global norm, then the optimizer, its step size on the config's schedule over the run."""
+    """Return clipping by global norm, then the optimizer, with its learning rate on the schedule over the run."""
     rate: float | optax.Schedule = config.learning_rate
     updates = max(1, math.ceil(config.updates(steps)))
     if config.learning_rate_schedule == "linear":

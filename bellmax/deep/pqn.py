@@ -1,14 +1,15 @@
-"""JAX. Parallelised Q-network: Gallici et al. (2024), "Simplifying deep temporal difference learning".
+"""JAX. Parallelized Q-network: Gallici et al. (2024), "Simplifying deep temporal difference learning".
 
     L(θ) = E [(G^λ - Q(s, a; θ))²],  G^λ = r + γ ((1 - λ) max_b Q(s', b; θ) + λ G'^λ)
 
-over a fresh batch of `train_freq` steps of `num_envs` worlds, learned from `epochs` times in `minibatches` shuffled
-parts: algorithm 1.
+over a fresh batch of `train_freq` steps of `num_envs` environments, learned from `epochs` times in `minibatches`
+shuffled parts: algorithm 1.
 
-Differs from DQN in: no replay memory and no target network; λ-returns; many worlds; layer normalization is essential.
-λ-returns are not corrected for exploring actions (Peng's, as in the paper): biased as long as it explores.
-Differs from the paper in: RAdam with its step size falling to 0; a truncated episode bootstraps from its final
-observation; the policy is an average of the parameters (`weight_averaging=False`: the last ones).
+Differs from DQN in: no replay buffer and no target network; λ-returns; many environments; layer normalization is
+essential. The λ-returns are not corrected for exploratory actions (Peng's, as in the paper), so they are biased while
+the agent explores.
+Differs from the paper in: RAdam with a learning rate that falls to 0; a truncated episode bootstraps from its final
+observation; the policy is an average of the parameters (with `weight_averaging=False` the last ones).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bellmax import bellman
 from bellmax.agent_config import setting, with_default
 from bellmax.contracts import Agent, Array, Batch, Experience, LearnReport, Obs, Space, Transition
 from bellmax.deep.acting import make_actor
-from bellmax.deep.building import build, make_experience
+from bellmax.deep.building import build_network, make_experience
 from bellmax.deep.config import DeepConfig
 from bellmax.deep.dqn import ActionValues
 from bellmax.deep.following import chained
@@ -36,13 +37,13 @@ from bellmax.deep.standardizing import as_rows
 from bellmax.deep.state import DeepAgent, LearnerState, actor, remembered
 from bellmax.deep.targets import SAME
 from bellmax.networks.packing import Params
-from bellmax.replay.rollout import rollout
+from bellmax.replay.rollout import make_rollout
 from bellmax.trees import tree_map
 
 
 @dataclass(frozen=True, kw_only=True)
 class PQN(DeepConfig):
-    """PQN: a normalized network and λ-returns on fresh steps of many worlds. Gallici et al. (2024)."""
+    """PQN: a normalized network and λ-returns on fresh steps of many environments. Gallici et al. (2024)."""
 
     name: ClassVar[str] = "pqn"
     recurrent_cells: ClassVar[bool] = False
@@ -54,32 +55,32 @@ class PQN(DeepConfig):
     learning_rate: float = with_default(DeepConfig, "learning_rate", 1e-3)
     exploration_fraction: float = with_default(DeepConfig, "exploration_fraction", 0.5)
     lambda_: float = setting(0.85, "λ of the returns", low=0.0, high=1.0, group="returns")
-    epochs: int = setting(4, "times that a batch is learned from", low=1, group="pace")
-    minibatches: int = setting(4, "parts of a batch, with a gradient step each", low=1, group="pace")
+    epochs: int = setting(4, "passes over each batch", low=1, group="pace")
+    minibatches: int = setting(4, "parts of a batch, with one gradient step each", low=1, group="pace")
 
     def conflicts(self) -> list[str]:
-        """Rules between fields."""
+        """Return what is wrong between settings, one line each."""
         problems = super().conflicts()
         if self.num_envs * self.train_freq % self.minibatches:
             problems.append(
-                f"a batch of num_envs={self.num_envs} times train_freq={self.train_freq} steps "
-                f"does not divide into minibatches={self.minibatches}"
+                f"num_envs={self.num_envs} times train_freq={self.train_freq} steps do not divide into "
+                f"minibatches={self.minibatches}; choose a divisor of {self.num_envs * self.train_freq}"
             )
         if self.gradient_steps != 1:
-            problems.append("the gradient steps of a round are epochs times minibatches: leave gradient_steps at 1")
+            problems.append("a round has epochs times minibatches gradient steps; leave gradient_steps at 1")
         return problems
 
     def updates(self, steps: int) -> float:
-        """Gradient steps in a run of `steps` environment steps."""
+        """Return the number of gradient steps in a run of `steps` environment steps."""
         return super().updates(steps) * self.epochs * self.minibatches
 
     def method(self) -> Method[Array, ActionValues]:
-        """What the network gives for an action is its value, learned towards a return that the batch gives."""
+        """Return the method: the network returns the value of each action, learned from the λ-returns of a batch."""
 
         def loss(
             net: Net[ActionValues], target_net: Net[ActionValues], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
-            """Loss, priority |error| and metrics of ONE transition whose reward is its λ-return."""
+            """Return loss, priority |error| and metrics of ONE transition, whose reward is its λ-return."""
             del target_net, draws
             q = bellman.value_of(net(transition.obs).numbers, transition.action)
             error = transition.reward - q
@@ -88,9 +89,9 @@ class PQN(DeepConfig):
         return Method(lambda numbers: ActionValues(numbers, SAME), loss)
 
     def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
-        """The agent for these spaces, on a run of `steps` environment steps."""
+        """Return the agent for these spaces, in a run of `steps` environment steps."""
         method, optimizer = self.method(), make_optimizer(self, steps)
-        built = build(self, method, space, n_actions)
+        built = build_network(self, method, space, n_actions)
         observed, parts = running(self, built), {**averaging(self), "optimizer": moments(optimizer)}
         before, follow = (
             chained(**observed),
@@ -101,7 +102,7 @@ class PQN(DeepConfig):
         def learn(state: LearnerState, batch: tuple[Batch, Array], key: Array) -> tuple[LearnerState, LearnReport]:
             experience, weight = batch
             if not isinstance(experience, Experience):
-                raise TypeError(f"a rollout is needed; got a batch of {type(experience).__name__}")
+                raise TypeError(f"PQN learns from the experience of a rollout; got {type(experience).__name__}")
             shuffle, noise = jax.random.split(key)
             fresh = experience.transition
             states, params = before.update(state.following, state.params, state.updates, key, as_rows(fresh.obs, space))
@@ -122,14 +123,14 @@ class PQN(DeepConfig):
                 return stepped(state, gradient, optimizer, follow, now[1], part[0].obs), metrics
 
             size = weight.size
-            orders = jnp.argsort(jax.random.uniform(shuffle, (self.epochs, size)), axis=1)  # sooner than permutation
+            orders = jnp.argsort(jax.random.uniform(shuffle, (self.epochs, size)), axis=1)  # faster than permutation
             pieces = orders.reshape(self.epochs * self.minibatches, -1)
             state, metrics = jax.lax.scan(step, state, (pieces, jax.random.split(noise, pieces.shape[0])))
             metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(fresh.reward * weight))}
             return state, LearnReport(jnp.zeros(0), metrics)
 
         begin, act, q_values = make_actor(self, method, built.network, space, steps)
-        memory = shaped(self, rollout(make_experience(self, space), self.train_freq, self.num_envs))
+        memory = shaped(self, make_rollout(make_experience(self, space), self.train_freq, self.num_envs))
         return Agent(
             init, begin, act, remembered, learn, q_values, actor, namer(self, built), memory,
             lambda numbers, mask: method.values(method.output(numbers), mask),
@@ -137,7 +138,7 @@ class PQN(DeepConfig):
 
 
 def returns(config: PQN, net: Net[ActionValues], experience: Experience) -> Array:
-    """The λ-returns [T, N] of fresh experience [T, N]."""
+    """Return the λ-returns [T, N] of fresh experience [T, N]."""
     steps = experience.transition
 
     def value(obs: Obs) -> Array:

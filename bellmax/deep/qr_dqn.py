@@ -4,8 +4,8 @@
 
 with θ_i the quantiles at the levels τ̂_i and ρ the quantile Huber loss: equation 10 and algorithm 1.
 
-Differs from DQN in: the network gives quantiles [A, N], and the loss compares each with every sample of the target.
-Differs from the paper in: what DQN here differs in; fewer quantiles by default, for small worlds.
+Differs from DQN in: the network returns quantiles [A, N], and the loss compares each with every sample of the target.
+Differs from the paper in: what DQN here differs in; fewer quantiles by default, for small environments.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from bellmax.agent_config import setting
 from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.method import Method, Metrics, Net
-from bellmax.deep.targets import Scale
+from bellmax.deep.targets import ValueScale
 
-KAPPA = "where the quantile Huber loss turns linear; it biases returns that differ by less than this: 0 does not"
+KAPPA = "error at which the quantile Huber loss becomes linear; it biases narrower return distributions, and 0 does not"
 
 
 class Quantiles(NamedTuple):
-    """Distributions of the actions' returns, by quantiles at evenly spread levels, as they are learned [A, N]."""
+    """Distributions of the returns of the actions, by quantiles [A, N] at evenly spaced levels, as they are learned."""
 
     numbers: Array
-    scale: Scale
+    scale: ValueScale
 
     def mean(self) -> Array:
-        """Q [A]."""
+        """Return Q [A]."""
         return jnp.mean(self.scale.natural(self.numbers), axis=1)
 
     def returns(self, draws: Array) -> Array:
-        """Quantiles [A, N]."""
+        """Return the quantiles [A, N]."""
         del draws
         return self.scale.natural(self.numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class QRDQN(ReplayAlgorithm):
-    """QR-DQN: the distribution of returns by its quantiles. Dabney et al. (2018a)."""
+    """QR-DQN: the distribution of returns as quantiles. Dabney et al. (2018a)."""
 
     name: ClassVar[str] = "qr-dqn"
 
@@ -51,13 +51,13 @@ class QRDQN(ReplayAlgorithm):
     quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
     def method(self) -> Method[Array, Quantiles]:
-        """What the network gives for an action is its quantiles."""
+        """Return the method: the network returns the quantiles of each action."""
         scale, look = self.scale, self.look()
 
         def loss(
             net: Net[Quantiles], target_net: Net[Quantiles], transition: Transition, weight: Array, draws: Array
         ) -> tuple[Array, Array, Metrics]:
-            """Loss, priority |error of the mean| and metrics of ONE transition."""
+            """Return loss, priority |error of the mean| and metrics of ONE transition."""
             quantiles = bellman.value_of(net(transition.obs).numbers, transition.action)
             reward, output_t, policy, bonus = look(net, target_net, transition)
             value = bellman.mean_under(policy, output_t.returns(draws))

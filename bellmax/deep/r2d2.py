@@ -1,12 +1,12 @@
 """JAX. R2D2: Kapturowski et al. (2019), "Recurrent experience replay in distributed reinforcement learning". A recipe.
 
-DQN with an LSTM that learns from prioritised sequences with stored state and burn-in, a double n-step target on a scale
-that squeezes values, dueling streams, and worlds that each explore with an ε of their own.
+DQN with an LSTM that learns from prioritized sequences with stored state and burn-in, a double n-step target on a scale
+that compresses values, dueling streams, and an ε for each environment.
 
-Differs from DQN in its settings alone. Differs from the paper in: sequences may begin at any step; a sequence may go
-over the end of an episode, where the cell begins anew; the cell sees observations only, not the last action and reward;
-settings for small worlds (the paper has a burn-in of 40, sequences of 80, n = 5, 256 worlds, η = 0.9, exponents 0.9 and
-0.6, which do not change over the run here either).
+Differs from DQN only in its settings. Differs from the paper in: sequences can begin at any step; a sequence can span
+the end of an episode, where the cell starts again; the cell only sees observations, not the last action and reward;
+settings for small environments (the paper has a burn-in of 40, sequences of 80, n = 5, 256 environments, η = 0.9, and
+exponents 0.9 and 0.6, also constant here).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bellmax.networks.network import Cell
 
 @dataclass(frozen=True, kw_only=True)
 class R2D2(DQN):
-    """R2D2: a memory cell, for worlds that do not show all. Kapturowski et al. (2019)."""
+    """R2D2: a memory cell, for partial observations. Kapturowski et al. (2019)."""
 
     name: ClassVar[str] = "r2d2"
 

@@ -1,9 +1,9 @@
 """JAX. Rainbow: Hessel et al. (2018), "Rainbow: combining improvements in deep reinforcement learning". A recipe.
 
-C51 with all of: a double target, n-step returns, prioritised replay, dueling streams and noisy layers for ε-greedy.
+C51 with a double target, n-step returns, prioritized replay, dueling streams, and noisy layers instead of ε-greedy.
 
-Differs from C51 in its settings alone. Differs from the paper in: what C51 here differs in; layer normalization;
-settings for small worlds. The exponent of priorities is the paper's 0.5 (section "Hyper-parameter tuning").
+Differs from C51 only in its settings. Differs from the paper in: what C51 here differs in; layer normalization;
+settings for small environments. The exponent of priorities is the paper's 0.5 (section "Hyper-parameter tuning").
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bellmax.deep.c51 import C51
 
 @dataclass(frozen=True, kw_only=True)
 class Rainbow(C51):
-    """Rainbow: C51, double, n-step, prioritised, dueling, noisy. Hessel et al. (2018)."""
+    """Rainbow: C51, double, n-step, prioritized, dueling, noisy. Hessel et al. (2018)."""
 
     name: ClassVar[str] = "rainbow"
 

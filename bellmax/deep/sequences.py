@@ -1,8 +1,8 @@
-"""JAX. Learning through a memory cell: from a sequence of experience to transitions between what the cell remembers.
+"""JAX. Learning with a memory cell: from a sequence of experience to transitions between outputs of the cell.
 
 Kapturowski et al. (2019), "Recurrent experience replay in distributed reinforcement learning" (R2D2): the cell starts
-as it was when the sequence was acted out, is brought up to date by the present parameters over the first `burn_in`
-steps, and is learned through over the rest.
+with the state stored while acting, the present parameters update it over the first `burn_in` steps, and the rest of the
+sequence is learned from.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from bellmax.trees import tree_map
 
 
 class Seen(NamedTuple):
-    """What the heads of the network and of its copy see of one observation."""
+    """The inputs of the heads of the network and of the target network, for one observation."""
 
     network: Arrays
     target: Arrays
 
 
 def unroll(module: Network[Features, Any], sequence: Experience, burn_in: int) -> tuple[Features, Features]:
-    """What the head sees of every observation [L, F], and of the observation in which each step ended [L, F].
+    """Return the input of the head for every observation [L, F], and for the observation after each step [L, F].
 
-    The cell begins anew after an episode's end; no gradient flows into the burn-in.
+    The cell starts again after the end of an episode. No gradient flows into the burn-in.
     """
     features = jax.vmap(module.features)(sequence.transition.obs)
     following = jax.vmap(module.features)(sequence.transition.next_obs)
@@ -50,7 +50,7 @@ def unroll(module: Network[Features, Any], sequence: Experience, burn_in: int) -
 
 
 def transitions(config: ReplayConfig, sequence: Experience) -> tuple[Array, Array, Array]:
-    """Of each step [L]: the n-step reward and discount, and the index of the step in which its window ends."""
+    """Return for each step [L] the n-step reward and discount, and the index of the last step of its window."""
     steps, length = sequence.transition, sequence.over.shape[0]
     span = jnp.minimum(jnp.arange(length)[:, None] + jnp.arange(config.n_steps)[None], length - 1)  # [L, n]
     stops = sequence.over.astype(bool)[span] | (span == length - 1)
@@ -67,9 +67,9 @@ def batch_of_sequences(
     weight: Array,
     draws: Array,
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """Losses [B], priorities [B] and metrics of sequences [B, L]; `loss` is of one transition.
+    """Return losses [B], priorities [B] and metrics of sequences [B, L], for the `loss` of one transition.
 
-    A priority is a mix of the largest error and the mean one: Kapturowski et al. (2019), section 2.3.
+    A priority is a mix of the largest and the mean error. Kapturowski et al. (2019), section 2.3.
     """
 
     def seen(obs: Obs, x: Arrays, y: Arrays) -> Obs:

@@ -1,4 +1,4 @@
-"""JAX. The running mean and variance of observations, one of the parts that follow a gradient step."""
+"""JAX. The running mean and variance of observations: a part that follows a gradient step."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bellmax.trees import tree_map
 def statistics(
     read: Callable[[Params], Standardizer], write: Callable[[Params, Standardizer], Params]
 ) -> Follower[Standardizer]:
-    """The running mean and variance of observations, which are parameters without a gradient.
+    """Return the part that updates the running mean and variance of observations, parameters without a gradient.
 
-    `read(params)` gives them, `write(params, them)` puts them back: no optimizer moves them.
+    `read(params)` returns them and `write(params, them)` puts them back, so that no optimizer changes them.
     """
 
     def update(
@@ -34,16 +34,16 @@ def statistics(
 
 
 def read_statistics(built: Built[Any]) -> Callable[[Params], Standardizer]:
-    """`read(params)`, the running mean and variance of observations in them."""
+    """Return `read(params)`, the running mean and variance of observations in the parameters."""
     return lambda params: standardizer_of(whole(built.module(params)))
 
 
 def write_statistics(built: Built[Any]) -> Callable[[Params, Standardizer], Params]:
-    """`write(params, statistics) -> params`."""
+    """Return `write(params, statistics) -> params`."""
     return lambda params, new: built.pack(with_standardizer(whole(built.module(params)), new))
 
 
 def as_rows(obs: Obs, space: Space) -> Obs:
-    """What networks see of observations [..., ...], as a batch [B, ...]."""
+    """Return the part of observations [..., ...] that networks see, as a batch [B, ...]."""
     seen: Obs = visible(obs)
     return tree_map(lambda x, one: x.reshape(-1, *one.shape), seen, zeros(visible(space)))

@@ -1,4 +1,4 @@
-"""JAX. Which next action a target values, and on which scale, whatever the head; for ONE transition.
+"""JAX. Which next action a target values, and on which scale, for any head and ONE transition.
 
 Van Hasselt et al. (2016), "Deep reinforcement learning with double Q-learning"; Pohlen et al. (2018), "Observe and look
 further". Soft targets are in munchausen.py.
@@ -16,23 +16,23 @@ from bellmax.contracts import Array, Transition
 from bellmax.deep.method import Bootstrap, Look, Net, Values, allowed, mask_of
 
 
-class Scale(NamedTuple):
-    """Between rewards and the numbers that a network learns: two functions, each the other's inverse."""
+class ValueScale(NamedTuple):
+    """Two functions between rewards and the numbers that a network learns, each the inverse of the other."""
 
     natural: Callable[[Array], Array]
     learned: Callable[[Array], Array]
 
     def back_up(self, reward: Array, discount: Array, value: Array, bonus: Array) -> Array:
-        """The target `reward + discount (value + bonus)` as the network learns it, for any shape of values."""
+        """Return the target `reward + discount (value + bonus)` as the network learns it, for values of any shape."""
         return self.learned(reward + discount * (value + bonus))
 
 
-SAME = Scale(lambda x: x, lambda x: x)
-SQUEEZED = Scale(bellman.unsqueeze, bellman.squeeze)  # Pohlen et al. (2018), proposition A.2
+SAME = ValueScale(lambda x: x, lambda x: x)
+SQUEEZED = ValueScale(bellman.unsqueeze, bellman.squeeze)  # Pohlen et al. (2018), proposition A.2
 
 
-def greedy(values: Values[Any] = allowed) -> Look:
-    """The action that the target network values most: Mnih et al. (2015)."""
+def greedy_target(values: Values[Any] = allowed) -> Look:
+    """Return a target for the action that the target network prefers. Mnih et al. (2015)."""
 
     def look(net: Net[Any], target_net: Net[Any], transition: Transition) -> Bootstrap:
         del net
@@ -43,8 +43,11 @@ def greedy(values: Values[Any] = allowed) -> Look:
     return look
 
 
-def double(values: Values[Any] = allowed) -> Look:
-    """The action that the network values most, valued by the target network: van Hasselt et al. (2016), equation 4."""
+def double_target(values: Values[Any] = allowed) -> Look:
+    """Return a target for the action that the network prefers, valued by the target network.
+
+    Van Hasselt et al. (2016), equation 4.
+    """
 
     def look(net: Net[Any], target_net: Net[Any], transition: Transition) -> Bootstrap:
         output, chooser = target_net(transition.next_obs), net(transition.next_obs)

@@ -1,4 +1,4 @@
-"""JAX. Recipes that differ from DQN in one or two settings; what those do is in munchausen.py and cql.py."""
+"""JAX. Recipes that differ from DQN in one or two settings, which munchausen.py and cql.py implement."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class MunchausenDQN(DQN):
 
 @dataclass(frozen=True, kw_only=True)
 class CQL(DQN):
-    """CQL: DQN that trusts only what the data shows. Kumar et al. (2020).
+    """CQL: DQN that only trusts actions in the data. Kumar et al. (2020).
 
-    Differs from the paper in: a plain double DQN below it, not QR-DQN (which has the same setting).
+    Differs from the paper in: it is based on double DQN, not on QR-DQN (which has the same setting).
     """
 
     name: ClassVar[str] = "cql"

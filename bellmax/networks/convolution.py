@@ -1,4 +1,4 @@
-"""JAX and Equinox. Convolutions of ONE image; on a CPU they are products of matrices (decision 15)."""
+"""JAX and Equinox. Convolutions of ONE image; on a CPU they are matrix products (decision 15)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WORD = 4  # bytes
 
 
 class Conv(eqx.Module):
-    """A convolution of an image [H, W, C], no padding unless `same`: then H' = ⌈H / stride⌉.
+    """A convolution of an image [H, W, C], without padding unless `same`: then H' = ⌈H / stride⌉.
 
-    If `spectral`, its weight is divided by the spectral norm that it has as a matrix [C', size² C], where that is
-    above 1. Miyato et al. (2018), section 2.1.
+    If `spectral`, the weight, as a matrix [C', size² C], is divided by its spectral norm where that is above 1. Miyato
+    et al. (2018), section 2.1.
     """
 
     weight: Array
@@ -40,13 +40,13 @@ class Conv(eqx.Module):
 
     @property
     def kernel(self) -> Array:
-        """The weight [size, size, C, C'] that images meet."""
+        """The weight [size, size, C, C'] that is applied to images."""
         if not self.spectral:
             return self.weight
         return self.weight / at_least_1(self.weight.reshape(-1, self.weight.shape[-1]).T)
 
     def __call__(self, image: Array) -> Array:
-        """[H, W, C] to [H', W', C']."""
+        """Map [H, W, C] to [H', W', C']."""
         size = self.weight.shape[0]
         if self.same:
             missing = [max((-(-n // self.stride) - 1) * self.stride + size - n, 0) for n in image.shape[:2]]
@@ -55,7 +55,7 @@ class Conv(eqx.Module):
         return by(image, self.kernel, self.stride) + self.bias[None, None, :]
 
     def of_frames(self, frames: Array) -> Array:
-        """The convolution of frames [C, H, W] of bytes, seen as 0 to 1."""
+        """Return the convolution of frames [C, H, W] of bytes, scaled to 0 to 1."""
         fits = self.stride == WORD and self.weight.shape[0] % WORD == 0 and not self.same
         if not fits or jax.default_backend() != "cpu":
             return self(jnp.moveaxis(frames, 0, -1).astype(jnp.float32) / 255.0)
@@ -64,14 +64,14 @@ class Conv(eqx.Module):
 
 
 def by_xla(image: Array, weight: Array, stride: int) -> Array:
-    """The convolution of [H, W, C] with [size, size, C, C'], as XLA does it."""
+    """Return the convolution of [H, W, C] with [size, size, C, C'], by XLA."""
     numbers = ("NHWC", "HWIO", "NHWC")
     out = jax.lax.conv_general_dilated(image[None], weight, (stride, stride), "VALID", dimension_numbers=numbers)
     return out[0]
 
 
 def by_products(image: Array, weight: Array, stride: int) -> Array:
-    """The same by products of matrices: of gathered patches, or nine for size 2, to which a stride often comes down."""
+    """Return the same by matrix products: of gathered patches, or nine for size 2, to which a stride often reduces."""
     if weight.shape[0] % stride == 0:
         image, weight, stride = coarser(image, weight, stride)
     size = weight.shape[0]
@@ -87,17 +87,17 @@ def by_products(image: Array, weight: Array, stride: int) -> Array:
 
 
 def by_nine_products(image: Array, weight: Array) -> Array:
-    """The same for size 2 and stride 1: nine products for a square of four places, where sixteen are asked.
+    """Return the same for size 2 and stride 1, with 9 products for a square of 4 places instead of 16.
 
     After Lavin and Gray (2016), "Fast algorithms for convolutional neural networks", with tiles of 2 x 2.
     """
-    dtype = jnp.result_type(image, weight)  # differences of bytes would wrap
+    dtype = jnp.result_type(image, weight)  # differences of bytes would overflow
     along_rows = jax.vmap(lambda row, weight: by_three_products(row, weight, times), (0, None))
     return by_three_products(image.astype(dtype), weight.astype(dtype), along_rows)
 
 
 def by_three_products(x: Array, weight: Array, multiply: Callable[[Array, Array], Array]) -> Array:
-    """y[i] = x[i] w[0] + x[i + 1] w[1] along the first axis: three products for two places, where four are asked.
+    """Return y[i] = x[i] w[0] + x[i + 1] w[1] along the first axis, with 3 products for 2 places instead of 4.
 
     y[0] = (x[0] - x[1]) w[0] + x[1] (w[0] + w[1]) and y[1] = x[1] (w[0] + w[1]) + (x[2] - x[1]) w[1].
     """
@@ -111,7 +111,7 @@ def by_three_products(x: Array, weight: Array, multiply: Callable[[Array, Array]
 
 
 def coarser(image: Array, weight: Array, stride: int) -> tuple[Array, Array, int]:
-    """The same convolution with stride 1: `stride` by `stride` pixels become the channels of one."""
+    """Return the same convolution with stride 1, in which `stride` by `stride` pixels become the channels of one."""
     size, _, n_in, n_out = weight.shape
     height, width = ((n - size) // stride + size // stride for n in image.shape[:2])
     image = image[: height * stride, : width * stride].reshape(height, stride, width, stride, n_in)
@@ -121,7 +121,7 @@ def coarser(image: Array, weight: Array, stride: int) -> tuple[Array, Array, int
 
 
 def coarser_by_words(frames: Array, weight: Array) -> tuple[Array, Array]:
-    """`coarser` for frames [C, H, W] of bytes and stride 4: four pixels of a row are one word, which moves as one."""
+    """Return `coarser` for frames [C, H, W] of bytes and stride 4, moving four pixels of a row as one word."""
     size, _, n_in, n_out = weight.shape
     height, width = ((n - size) // WORD + size // WORD for n in frames.shape[1:])
     frames = frames[:, : height * WORD, : width * WORD].reshape(n_in, height, WORD, width, WORD)
@@ -132,15 +132,15 @@ def coarser_by_words(frames: Array, weight: Array) -> tuple[Array, Array]:
 
 
 def times(image: Array, matrix: Array) -> Array:
-    """[..., n] by [n, m] to [..., m], by `product`."""
+    """Return the product of [..., n] and [n, m], by `product`."""
     rows = image.reshape(math.prod(image.shape[:-1]), image.shape[-1])
     return product(rows, matrix).reshape(*image.shape[:-1], matrix.shape[-1])
 
 
 def product(x: Array, y: Array) -> Array:
-    """[n, m] by [m, k]. Of a batch of x it is one product of all their rows, and so is its gradient.
+    """Return [n, m] times [m, k]. For a batch of x it is one product of all rows, and so is its gradient.
 
-    `vmap` of a plain product makes one of three axes, for whose gradient XLA turns both operands around first.
+    `vmap` of an ordinary product has three axes, and for its gradient XLA first transposes both operands.
     """
     dtype = jnp.result_type(x, y)
     x, y = x.astype(dtype), y.astype(dtype)
@@ -148,11 +148,11 @@ def product(x: Array, y: Array) -> Array:
 
 
 def product_of_columns(x: Array, y: Array) -> Array:
-    """xᵀ y of [n, m] and [n, k]. XLA is up to 1.5 times as fast where the result's first axis is its shorter one."""
+    """Return xᵀ y of [n, m] and [n, k]. XLA is up to 1.5 times faster if the result's first axis is the shorter one."""
     if x.shape[1] <= y.shape[1]:
         return jax.lax.dot(x.T, y)
     turned: Array = jax.lax.optimization_barrier(jax.lax.dot(y.T, x))  # type: ignore[no-untyped-call]
-    return turned.T  # without the barrier XLA would turn the product back
+    return turned.T  # without the barrier XLA would undo the transposition
 
 
 def _batched(
@@ -169,7 +169,7 @@ def _batched(
 
 
 def _primitive() -> Any:
-    """The primitive of `product`: what JAX does with it when it runs, lowers, batches and differentiates it."""
+    """Return the primitive of `product`: how JAX runs, lowers, batches and differentiates it."""
     from jax.extend.core import Primitive
     from jax.interpreters import ad, batching, mlir
 
@@ -186,5 +186,5 @@ def _primitive() -> Any:
 
 try:
     PRODUCT = _primitive()
-except (ImportError, AttributeError):  # JAX has moved what few libraries use: the same numbers, more slowly
+except (ImportError, AttributeError):  # this version of JAX lacks these internals: the same numbers, more slowly
     PRODUCT = None

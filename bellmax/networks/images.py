@@ -1,4 +1,4 @@
-"""NumPy and JAX. Which observations are images, where their height, width and channels are, and a pixel's range."""
+"""NumPy and JAX. Which observations are images, where their height, width and channels are, and the range of pixels."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy.typing as npt
 from bellmax.contracts import Array, Box, FloatArray, Space
 from bellmax.spaces import bounds_of, far_starts, leaves_of
 
-LEAST = 16  # pixels along each side of an image without an axis of channels, or with one of frames: else it is a table
-MOST_CHANNELS = 4  # of what is plainly an image; more are said
+LEAST = 16  # pixels along each side of an image without a channel axis, or with a frame axis; smaller ones are tables
+MOST_CHANNELS = 4  # of an obvious image; more are reported
 FEW = 15  # integers of a smaller range need no scale
 
 
 def height_axis(box: Box) -> int | None:
-    """The axis of an image's height, which its width follows; None if the Box is not an image.
+    """Return the axis of the height of an image, before that of its width; None if the Box is not an image.
 
-    With three axes the channels are first or last: the axis that is not one of two equal ones, else the smaller. Of
-    integers, two axes of at least 16 are an image without channels, and four are one with frames and channels, if two
-    neighbors are longer than the others and than 16.
+    With three axes, the channels are the first or last one: the one that differs from two equal axes, else the smaller
+    one. Integers with two axes of at least 16 are an image without channels. Integers with four axes are an image with
+    frames and channels if two neighboring axes are at least 16 and longer than the others.
     """
     shape = box.shape
     if len(shape) == 3:
@@ -31,7 +31,7 @@ def height_axis(box: Box) -> int | None:
         if shape[1] == shape[2] != shape[0]:
             return 1
         return 1 if shape[0] < shape[-1] else 0
-    if box.low is None:  # real numbers, flags, and bytes that were learned from before these were told apart
+    if box.low is None:  # real numbers, flags, and bytes of saved runs that are older than this distinction
         return None
     if len(shape) == 2:
         return 0 if min(shape) >= LEAST else None
@@ -44,20 +44,20 @@ def height_axis(box: Box) -> int | None:
 
 
 def image_of(space: Space) -> Box | None:
-    """The image that a space is, or None."""
+    """Return the space if it is an image, else None."""
     return space if isinstance(space, Box) and height_axis(space) is not None else None
 
 
 def image_shape(box: Box) -> tuple[int, int, int]:
-    """(height, width, channels) of an image; frames and channels count together."""
+    """Return (height, width, channels) of an image; frames and channels are multiplied."""
     axis = height_axis(box)
-    assert axis is not None  # noqa: S101 - the caller has looked
+    assert axis is not None  # noqa: S101 - the caller checks it
     height, width = box.shape[axis : axis + 2]
     return height, width, math.prod(box.shape) // (height * width)
 
 
 def channels_last(box: Box, obs: Array) -> Array:
-    """[H, W, C] float32 of an image, integers as 0 to 1."""
+    """Return an image as float32 [H, W, C], with integers scaled to 0 to 1."""
     axis, image = height_axis(box), scaled(box, obs)
     if box.shape == image_shape(box):
         return image
@@ -66,7 +66,7 @@ def channels_last(box: Box, obs: Array) -> Array:
 
 
 def scaled(box: Box, obs: Array) -> Array:
-    """Numbers as float32, those of an image of integers from 0 to 1 by the bounds of its space."""
+    """Return numbers as float32, with integers of an image scaled to 0 to 1 by the bounds of its space."""
     bounds = bounds_of(box)
     if bounds is None or image_of(box) is None:
         return _near(box, bounds, obs)
@@ -78,7 +78,7 @@ def scaled(box: Box, obs: Array) -> Array:
 
 
 def _near(box: Box, bounds: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None, obs: Array) -> Array:
-    """Numbers as they are; integers far from 0, and those that float32 would merge, counted from their first."""
+    """Return numbers as they are, but integers far from 0, or too large for float32, relative to their lower bound."""
     if bounds is not None and jnp.issubdtype(obs.dtype, jnp.integer):
         if np.abs(bounds).max() > 2**24:
             obs = obs - _one(bounds[0], box)
@@ -88,12 +88,12 @@ def _near(box: Box, bounds: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None, ob
 
 
 def _one(end: npt.NDArray[Any], box: Box) -> np.integer[Any] | npt.NDArray[Any]:
-    """A bound as one number if it is the same everywhere, else in the shape of the Box."""
+    """Return a bound as one number if it is the same everywhere, else in the shape of the Box."""
     return end.flat[0] if (end == end.flat[0]).all() else end.reshape(box.shape)
 
 
 def remark_far(space: Space, bounds: tuple[FloatArray, FloatArray] | None, normalized: bool) -> list[str]:
-    """What is to be said of real numbers far from 0, a sentence; `bounds` are (low, high) [k] of the Boxes, or None."""
+    """Return a sentence about real numbers far from 0, if any; `bounds` are (low, high) [k] of the Boxes, or None."""
     boxes = [box for box in leaves_of(space) if isinstance(box, Box) and box.dtype != "bool"]
     real = [np.full(math.prod(box.shape), box.dtype == "float32") for box in boxes]
     if bounds is None or not real or bounds[0].size != sum(map(len, real)):
@@ -101,20 +101,21 @@ def remark_far(space: Space, bounds: tuple[FloatArray, FloatArray] | None, norma
     low, high = bounds
     known = np.concatenate(real) & np.isfinite(low) & np.isfinite(high) & (low < high)
     far = known & (np.maximum(low, -high) > 10 * (high - low))
-    lost = far & (np.maximum(low, -high) > 2.0**20 * (high - low))  # float32 tells eight or fewer of them apart
+    lost = far & (np.maximum(low, -high) > 2.0**20 * (high - low))  # float32 distinguishes at most eight of them
     found = np.flatnonzero(lost if normalized or lost.any() else far)
     if not found.size:
         return []
     first = int(found[0])
-    remedy = "" if lost.any() else "give normalize_observations=True, or "
+    remedy = "" if lost.any() else "set normalize_observations=True, or "
     return [
-        f"number {first} of an observation goes from {low[first]:.16g} to {high[first]:.16g}, far from 0 for so narrow "
-        f"a range, and a network can hardly tell such values apart; {remedy}subtract the lower bound in a wrapper"
+        f"number {first} of an observation is between {low[first]:.16g} and {high[first]:.16g}, far from 0 for so "
+        f"narrow a range, and a network can hardly distinguish such values; {remedy}subtract the lower bound in a "
+        "wrapper"
     ]
 
 
 def remarks(space: Space, normalized: bool) -> list[str]:
-    """What is to be said of observations that could be images, a sentence each; `normalized` if others are scaled."""
+    """Return a sentence about each observation that could be an image; `normalized` if numbers are standardized."""
     said = []
     for box in leaves_of(space):
         if not isinstance(box, Box):
@@ -125,14 +126,13 @@ def remarks(space: Space, normalized: bool) -> list[str]:
             if len(box.shape) == 3 and min(box.shape[0], box.shape[2]) > MOST_CHANNELS and len({*box.shape}) == 3:
                 said.append(
                     f"observations of {shape} are read as images of {height} x {width} with {channels} channels; if "
-                    "that is not meant, move the channels to the end and pad or crop the others to the same length"
+                    "that is wrong, move the channels to the end and pad or crop the other axes to the same length"
                 )
         elif bounds is not None and not normalized and math.prod(box.shape) >= LEAST:
             widest = int((bounds[1] - bounds[0]).max())
             if widest > FEW:
                 said.append(
-                    f"observations of {shape} integers up to {int(bounds[1].max())} are not images, and a network sees "
-                    "them as they are; give normalize_observations=True, or of images the axes (height, width, "
-                    "channels)"
+                    f"observations of {shape} integers up to {int(bounds[1].max())} are not images, so a network sees "
+                    "them unscaled; set normalize_observations=True, or give images the axes (height, width, channels)"
                 )
     return said

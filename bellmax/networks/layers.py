@@ -1,4 +1,4 @@
-"""JAX and Equinox. Layers for ONE input; weights start as in PyTorch, uniform in ±1/√(fan in)."""
+"""JAX and Equinox. Layers for ONE input; initial weights are those of PyTorch, uniform in ±1/√(fan in)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bellmax.contracts import Array, Box, Leaf, Obs, Space
 from bellmax.networks.images import image_of
 from bellmax.spaces import leaves_of, map_space, shape_of
 
-NORM_EPSILON = 1e-5  # added to a variance before its root
+NORM_EPSILON = 1e-5  # added to a variance before its square root
 
 
-def linear(weight: Array, x: Array) -> Array:
-    """W x, of [n_out, n_in] and [..., n_in]; as `x @ weight.T` XLA would turn a large matrix around for each x."""
+def apply_weight(weight: Array, x: Array) -> Array:
+    """Return W x, of [n_out, n_in] and [..., n_in]; for `x @ weight.T`, XLA would transpose a large W for each x."""
     return jax.lax.dot_general(x, weight, (((x.ndim - 1,), (1,)), ((), ())))
 
 
@@ -34,14 +34,14 @@ class Dense(eqx.Module):
         self.bias = jax.random.uniform(k_bias, (n_out,), minval=-bound, maxval=bound)
 
     def __call__(self, x: Array) -> Array:
-        """[n_in] to [n_out]."""
-        return linear(self.weight, x) + self.bias
+        """Map [n_in] to [n_out]."""
+        return apply_weight(self.weight, x) + self.bias
 
 
 class NoisyDense(eqx.Module):
     """y = (W + σ ⊙ ε) x + b + σ' ⊙ ε', with ε = f(ε_out) f(ε_in)ᵀ. Fortunato et al. (2018), equations 9 to 11.
 
-    As it stands it is the layer without noise; `draw` gives the noisy one.
+    By itself it is the layer without noise; `draw` returns the noisy one.
     """
 
     weight: Array
@@ -56,11 +56,11 @@ class NoisyDense(eqx.Module):
         self.bias_sigma = jnp.full(n_out, sigma / math.sqrt(n_in))
 
     def __call__(self, x: Array) -> Array:
-        """[n_in] to [n_out]."""
-        return linear(self.weight, x) + self.bias
+        """Map [n_in] to [n_out]."""
+        return apply_weight(self.weight, x) + self.bias
 
     def draw(self, noise: Array) -> NoisyDense:
-        """The layer with f(noise) on it; `noise` [n_in + n_out] is standard normal."""
+        """Return the layer with f(noise) added; `noise` [n_in + n_out] is standard normal."""
         scaled = jnp.sign(noise) * jnp.sqrt(jnp.abs(noise))
         n_in = self.weight.shape[1]
         inner, outer = scaled[:n_in], scaled[n_in:]
@@ -71,10 +71,10 @@ class NoisyDense(eqx.Module):
 
 
 class SpectralDense(eqx.Module):
-    """y = W x / max(1, σ(W)) + b, σ the largest singular value. Miyato et al. (2018).
+    """y = W x / max(1, σ(W)) + b, where σ is the largest singular value. Miyato et al. (2018).
 
-    Differs from the paper in: σ is computed again each time, so that the layer has no state of its own; and layers
-    whose norm is below 1 stay as they are, as in Gogianu et al. (2021).
+    Differs from the paper in: σ is computed each time, so that the layer has no state; layers whose norm is below 1 are
+    unchanged, as in Gogianu et al. (2021).
     """
 
     weight: Array
@@ -85,32 +85,34 @@ class SpectralDense(eqx.Module):
         self.weight, self.bias = dense.weight, dense.bias
 
     def __call__(self, x: Array) -> Array:
-        """[n_in] to [n_out]."""
-        return linear(self.weight, x) / at_least_1(self.weight) + self.bias
+        """Map [n_in] to [n_out]."""
+        return apply_weight(self.weight, x) / at_least_1(self.weight) + self.bias
 
 
 def at_least_1(weight: Array) -> Array:
-    """What a spectral layer divides its weight [n_out, n_in] by: the larger of 1 and its spectral norm."""
+    """Return the divisor of the weight [n_out, n_in] of a spectral layer: the larger of 1 and its spectral norm."""
     return jnp.maximum(1.0, spectral_norm(weight))
 
 
 def spectral_norm(weight: Array, steps: int = 16) -> Array:
-    """The largest singular value of [n_out, n_in]; its gradient is through W alone: u Wᵀ v.
+    """Return the largest singular value of [n_out, n_in]; its gradient is only with respect to W: u Wᵀ v.
 
-    Golub and Kahan (1965): the best direction among those that so many products with WᵀW span. The singular values of
-    a fresh layer lie close together, where a power iteration of as many steps stays up to 5 % below.
+    It is the best direction in the span of `steps` products with WᵀW: Golub and Kahan (1965). The singular values of a
+    fresh layer are close together, and a power iteration of as many steps would be up to 5 % too small.
     """
     fixed = jax.lax.stop_gradient(weight)
-    steps = min(steps, weight.shape[0] + 1, weight.shape[1])  # more would span nothing new
-    start = jnp.cos(jnp.arange(weight.shape[1], dtype=weight.dtype))  # no symmetry, so orthogonal to nothing likely
+    steps = min(steps, weight.shape[0] + 1, weight.shape[1])  # more would not enlarge the span
+    start = jnp.cos(
+        jnp.arange(weight.shape[1], dtype=weight.dtype)
+    )  # without symmetries, so it is unlikely to be orthogonal to the direction
 
     def extend(basis: Array, k: Array) -> tuple[Array, None]:
         onward = fixed.T @ (fixed @ basis[k])
         fresh = onward
-        for _ in range(2):  # once would leave what rounding puts back
+        for _ in range(2):  # twice, because of rounding
             fresh = fresh - basis.T @ (basis @ fresh)
         size = jnp.linalg.norm(fresh)
-        new = size > 1e-5 * jnp.linalg.norm(onward)  # else nothing is left but rounding
+        new = size > 1e-5 * jnp.linalg.norm(onward)  # else only rounding errors are left
         return basis.at[k + 1].set(jnp.where(new, fresh / jnp.where(new, size, 1.0), 0.0)), None
 
     first = jnp.zeros((steps, start.size), weight.dtype).at[0].set(start / jnp.linalg.norm(start))
@@ -137,19 +139,19 @@ class Norm(eqx.Module):
 
 
 class MemoryCell(Protocol):
-    """What a cell between torso and head gives; the type of its carry is its own affair."""
+    """A memory cell between torso and head; each has its own type of carry."""
 
     size: int
 
     def begin(self) -> Any:
-        """The carry at an episode's start."""
+        """Return the carry at the start of an episode."""
 
     def __call__(self, carry: Any, x: Array, /) -> tuple[Any, Array]:
-        """One step: (carry, output [size])."""
+        """Take one step; return (carry, output [size])."""
 
 
 class LSTM(eqx.Module):
-    """Hochreiter and Schmidhuber (1997), with a forget gate that starts open; the carry is (h, c)."""
+    """Hochreiter and Schmidhuber (1997), with a forget gate that is initially open; the carry is (h, c)."""
 
     kernel: Dense
     size: int = eqx.field(static=True)
@@ -160,11 +162,11 @@ class LSTM(eqx.Module):
         self.size = size
 
     def begin(self) -> tuple[Array, Array]:
-        """The carry at an episode's start."""
+        """Return the carry at the start of an episode."""
         return jnp.zeros(self.size), jnp.zeros(self.size)
 
     def __call__(self, carry: tuple[Array, Array], x: Array) -> tuple[tuple[Array, Array], Array]:
-        """One step: (carry, output [size])."""
+        """Take one step; return (carry, output [size])."""
         h, c = carry
         i, f, g, o = jnp.split(self.kernel(jnp.concatenate([x, h])), 4)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -187,11 +189,11 @@ class GRU(eqx.Module):
         self.size = size
 
     def begin(self) -> Array:
-        """The carry at an episode's start."""
+        """Return the carry at the start of an episode."""
         return jnp.zeros(self.size)
 
     def __call__(self, carry: Array, x: Array) -> tuple[Array, Array]:
-        """One step: (carry, output [size])."""
+        """Take one step; return (carry, output [size])."""
         update, reset = jnp.split(jax.nn.sigmoid(self.gates(jnp.concatenate([x, carry]))), 2)
         candidate = jnp.tanh(self.candidate_x(x) + reset * self.candidate_h(carry))
         h = update * carry + (1.0 - update) * candidate
@@ -199,10 +201,10 @@ class GRU(eqx.Module):
 
 
 class Standardizer(eqx.Module):
-    """Running mean and variance of what was learned from, for every Box of numbers in an observation.
+    """Running mean and variance of the observations learned from, for every Box of numbers in them.
 
-    Images and flags, which are scaled already, and integers, which are one-hot, are left as they are. The arrays are
-    parameters without a gradient, so that a saved policy sees what it was trained on.
+    Images and flags, which are already scaled, and integers, which are one-hot, stay as they are. The arrays are
+    parameters without a gradient, so a saved policy includes them.
     """
 
     means: tuple[Array, ...]
@@ -217,7 +219,7 @@ class Standardizer(eqx.Module):
         self.count, self.space = jnp.zeros(()), space
 
     def __call__(self, obs: Obs) -> Obs:
-        """One observation, its numbers with mean 0 and variance 1, at most 10 from 0."""
+        """Return one observation with its numbers standardized and clipped to ±10."""
         known = iter(jax.lax.stop_gradient(list(zip(self.means, self.variances, strict=True))))
 
         def leaf(kind: Leaf, value: Array) -> Array:
@@ -230,7 +232,7 @@ class Standardizer(eqx.Module):
         return standardized
 
     def seen(self, obs: Obs) -> Standardizer:
-        """After one more batch of observations [B, ...]: Chan et al. (1979), equation 2.1."""
+        """Return the statistics after one more batch of observations [B, ...]. Chan et al. (1979), equation 2.1."""
         boxes: list[Array] = []
         map_space(lambda kind, x: boxes.append(x.astype(jnp.float32)) if is_numbers(kind) else None, self.space, obs)
         if not boxes:
@@ -242,11 +244,11 @@ class Standardizer(eqx.Module):
             squares = variance * self.count + jnp.var(x, axis=0) * n + jnp.square(gap) * self.count * n / total
             means.append(mean + gap * n / total)
             variances.append(squares / total)
-        arrays = tuple(means), tuple(variances), jnp.minimum(total, 1e7)  # float32 counts no further
+        arrays = tuple(means), tuple(variances), jnp.minimum(total, 1e7)  # float32 cannot count much further
         new: Standardizer = eqx.tree_at(lambda s: (s.means, s.variances, s.count), self, arrays)
         return new
 
 
 def is_numbers(leaf: Leaf) -> bool:
-    """Whether a leaf is a Box of numbers of any size; bytes are, but in an image."""
+    """Whether a leaf is a Box of unbounded numbers; bytes are too, except in an image."""
     return isinstance(leaf, Box) and (leaf.dtype == "float32" or (leaf.dtype != "bool" and not image_of(leaf)))

@@ -1,4 +1,4 @@
-"""JAX and Equinox. A network is a torso, perhaps a memory cell, and a head; it maps ONE observation to its output."""
+"""JAX and Equinox. A network is a torso, an optional memory cell, and a head; it maps ONE observation to its output."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from bellmax.spaces import visible, zeros
 Cell: TypeAlias = Literal["none", "lstm", "gru"]
 CELLS: dict[Cell, Callable[[int, int, Array], MemoryCell] | None] = {"none": None, "lstm": LSTM, "gru": GRU}
 
-GRID = 1024  # levels τ are told apart to 1/1024: their cosines are a table, as a cosine costs as much as ten products
+GRID = 1024  # levels τ are rounded to 1/1024: their cosines are a table, because a cosine costs as much as ten products
 
 
 class Spec(NamedTuple):
-    """What a network is made of; `Spec` and the two sizes of the world determine its shapes.
+    """What a network consists of; `Spec`, the space and the number of actions determine its shapes.
 
     Attributes:
         torso: a name in `TORSOS`, or "auto".
-        widths: of the hidden layers, the last one in the head.
+        widths: of the hidden layers; the last one is in the head.
         normalization: "layer", "spectral" or "none".
-        dueling, noisy: of the head.
+        dueling, noisy: whether the head is.
         cell: a name in `CELLS`.
-        n_outputs: numbers per action; 0 for one, without an axis of its own.
+        n_outputs: numbers per action; 0 means one, without an axis of its own.
         n_cosines: features of a level τ, for implicit quantiles; 0 for none.
-        n_members: networks side by side, each with a fixed prior network; 0 for a single one.
-        prior_scale: what the priors are multiplied by.
-        standardize: observations by their running mean and variance.
+        n_members: networks of an ensemble, each with a fixed prior network; 0 for a single network.
+        prior_scale: factor of the priors.
+        standardize: whether to standardize observations by their running mean and variance.
     """
 
     torso: str
@@ -54,7 +54,7 @@ class Spec(NamedTuple):
 
 
 class Stream(eqx.Module):
-    """A hidden layer (if any) with ReLU, and a linear one."""
+    """Hidden layers with ReLU, if any, and a linear layer."""
 
     layers: tuple[Dense | NoisyDense | SpectralDense, ...]
     norms: tuple[Norm, ...]
@@ -69,7 +69,7 @@ class Stream(eqx.Module):
         self.norms = tuple(Norm((n,)) for n in hidden) if spec.normalization == "layer" else ()
 
     def __call__(self, x: Array) -> Array:
-        """Features [F] to [n_out]."""
+        """Map features [F] to [n_out]."""
         for i, layer in enumerate(self.layers[:-1]):
             x = layer(x)
             x = jax.nn.relu(self.norms[i](x) if self.norms else x)
@@ -77,10 +77,10 @@ class Stream(eqx.Module):
 
 
 class Head(eqx.Module):
-    """Features [F] to values [A] or [A, n].
+    """From features [F] to values [A] or [A, n].
 
-    Dueling: Q = V + A - mean of A over actions; Wang et al. (2016), equation 9. The two streams share the hidden width
-    between them, so that dueling costs no more than one stream does.
+    Dueling: Q = V + A - mean of A over actions; Wang et al. (2016), equation 9. The two streams divide the hidden width
+    between them, so dueling is no more expensive than one stream.
     """
 
     advantage: Stream
@@ -98,7 +98,7 @@ class Head(eqx.Module):
         self.n_actions, self.n_outputs = n_actions, spec.n_outputs
 
     def __call__(self, features: Array) -> Array:
-        """[F] to [A] or [A, n]."""
+        """Map [F] to [A] or [A, n]."""
         q = self.advantage(features).reshape(self.n_actions, -1)
         if self.value is not None:
             q = self.value(features)[None] + q - jnp.mean(q, axis=0, keepdims=True)
@@ -106,7 +106,7 @@ class Head(eqx.Module):
 
 
 class ImplicitHead(eqx.Module):
-    """Features [F] to a quantile function. Dabney et al. (2018b), equation 4."""
+    """From features [F] to a quantile function. Dabney et al. (2018b), equation 4."""
 
     embedding: Dense
     head: Head
@@ -119,18 +119,18 @@ class ImplicitHead(eqx.Module):
         self.n_cosines = spec.n_cosines
 
     def __call__(self, features: Array) -> QuantileFunction:
-        """[F] to a function from [K] to [A, K]."""
+        """Map [F] to a function from [K] to [A, K]."""
         return QuantileFunction(self, features)
 
 
 class QuantileFunction(NamedTuple):
-    """The quantiles that an implicit head gives at any levels, of one observation's features [F]."""
+    """The quantiles of an implicit head at any levels, for the features [F] of one observation."""
 
     head: ImplicitHead
     features: Array
 
     def __call__(self, levels: Array) -> Array:
-        """Levels τ [K] to quantiles [A, K]."""
+        """Map levels τ [K] to quantiles [A, K]."""
         middles = (np.arange(GRID)[:, None] + 0.5) / GRID
         table = jnp.asarray(np.cos(np.pi * np.arange(1, self.head.n_cosines + 1) * middles), jnp.float32)
 
@@ -142,7 +142,7 @@ class QuantileFunction(NamedTuple):
 
 
 class TorsoAndHead(eqx.Module):
-    """Torso, cell, head. `features` and `head` are apart for those who unroll a sequence between them."""
+    """Torso, cell and head; `features` and `head` are separate so that a sequence can be unrolled between them."""
 
     standardizer: Standardizer | None
     torso: Torso
@@ -162,27 +162,24 @@ class TorsoAndHead(eqx.Module):
         self.head = head(n if self.cell is None else self.cell.size, n_actions, spec, k_head)
 
     def features(self, obs: Obs) -> Array:
-        """What the torso makes of ONE observation."""
+        """Return the features of ONE observation."""
         return self.torso(obs if self.standardizer is None else self.standardizer(obs))
 
     def begin(self) -> Arrays:
-        """What is remembered at an episode's start."""
+        """Return the state of the cell at the start of an episode; () without one."""
         return () if self.cell is None else self.cell.begin()
 
     def remember(self, carry: Arrays, features: Array) -> tuple[Arrays, Array]:
-        """One step of the cell: (carry, what the head sees)."""
+        """Take one step of the cell; return (carry, input of the head)."""
         return (carry, features) if self.cell is None else self.cell(carry, features)
 
     def __call__(self, obs: Obs) -> Array | QuantileFunction:
-        """The output for ONE observation of a network without a cell."""
+        """Return the output for ONE observation, of a network without a cell."""
         return self.head(self.features(obs))
 
 
 class Ensemble(eqx.Module):
-    """Networks side by side, each the sum of a learned one and a fixed random one. Osband et al. (2018), section 3.
-
-    Output [K, A].
-    """
+    """K networks, each a learned plus a fixed random one; output [K, A]. Osband et al. (2018), section 3."""
 
     members: TorsoAndHead
     priors: TorsoAndHead
@@ -195,7 +192,7 @@ class Ensemble(eqx.Module):
         self.scale = spec.prior_scale
 
     def __call__(self, obs: Obs) -> Array:
-        """One observation to values [K, A]."""
+        """Map one observation to values [K, A]."""
         outputs = eqx.filter_vmap(lambda module: module(obs))
         return outputs(self.members) + self.scale * jax.lax.stop_gradient(outputs(self.priors))  # type: ignore[no-any-return]
 
@@ -205,7 +202,7 @@ Module = TypeVar("Module")
 
 
 def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> AnyNetwork:
-    """A fresh network for observations of `space`.
+    """Return a fresh network for observations of `space`.
 
     Raises:
         ConfigError: no torso has this name, or it does not fit the observations.
@@ -215,19 +212,19 @@ def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> AnyNet
 
 
 def standardizer_of(module: TorsoAndHead) -> Standardizer:
-    """The running mean and variance of observations, of a network that has them."""
-    assert module.standardizer is not None  # noqa: S101 - the settings want one
+    """Return the running mean and variance of observations, of a network that has them."""
+    assert module.standardizer is not None  # noqa: S101 - the caller checks the settings
     return module.standardizer
 
 
 def with_standardizer(module: TorsoAndHead, standardizer: Standardizer) -> TorsoAndHead:
-    """The module with another running mean and variance of observations."""
+    """Return the module with another running mean and variance of observations."""
     new: TorsoAndHead = eqx.tree_at(lambda m: m.standardizer, module, standardizer)
     return new
 
 
 def with_noise(module: Module, key: Array) -> Module:
-    """The module with a fresh draw of noise on every noisy layer; all from one draw of numbers."""
+    """Return the module with fresh noise in every noisy layer, all from one draw."""
 
     def is_noisy(node: object) -> bool:
         return isinstance(node, NoisyDense)
@@ -244,19 +241,19 @@ def with_noise(module: Module, key: Array) -> Module:
 
 
 def skeleton(space: Space, n_actions: int, spec: Spec) -> AnyNetwork:
-    """A network of the right shapes."""
+    """Return a network of the right shapes."""
     return make_network(space, n_actions, spec, make_key(0))
 
 
 def shapes(space: Space, n_actions: int, spec: Spec) -> AnyNetwork:
-    """The same with shapes for its parameters, which are not computed."""
+    """Return the same with shapes in place of its parameters, which are not computed."""
     return outline(lambda: skeleton(space, n_actions, spec))
 
 
 def share_of_fresh(module: Module, share: float) -> Module:
-    """Per parameter, how much of a fresh one it becomes at a reset: 1 in the head, 0 if not learned, else `share`.
+    """Return the share of a fresh value in each parameter at a reset: 1 in the head, 0 if not learned, else `share`.
 
-    D'Oro et al. (2023) reset all; Schwarzer et al. (2023), section 3, shrink and perturb the torso.
+    D'Oro et al. (2023) reset everything; Schwarzer et al. (2023), section 3, shrink and perturb the torso.
     """
 
     def of(path: tuple[Any, ...], leaf: Any) -> Any:

@@ -1,7 +1,7 @@
-"""JAX and Equinox. The parameters of any module, packed for the optimizer: one flat vector, or layer by layer.
+"""JAX and Equinox. The parameters of any module, packed for the optimizer: as one vector, or layer by layer.
 
-Parameters are the arrays of real numbers in a module, and nothing else: integers, flags, functions and Python's numbers
-stay as they are in the module that was packed first.
+Only arrays of real numbers are parameters. Integers, flags, functions and Python numbers stay as they are in the first
+module that was packed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from bellmax.contracts import Array
 Module = TypeVar("Module")
 Params: TypeAlias = "Array | tuple[Array, ...] | eqx.Module"  # packed parameters
 
-LARGE = 2**16  # numbers in an array; its copy into a vector and out of it costs some 20 µs
+LARGE = 2**16  # numbers in an array whose copy into a vector and out of it takes about 20 µs
 
 
 class Packing(NamedTuple, Generic[Module]):
-    """Two functions, each the other's inverse: `pack(module) -> params` and `unpack(params) -> module`."""
+    """`pack(module) -> params` and its inverse, `unpack(params) -> module`."""
 
     pack: Callable[[Module], Params]
     unpack: Callable[[Params], Module]
 
 
-def flat(module: Module) -> Packing[Module]:
-    """All parameters as one vector [P].
+def by_vector(module: Module) -> Packing[Module]:
+    """Return the packing of all parameters into one vector [P], or (vector, *large arrays).
 
-    One vector makes the optimizer three kernels a step instead of three for each array. Arrays of at least `LARGE`
-    numbers cost more to copy into it than that saves: where there are any it is (vector, *large arrays).
+    With one vector an optimizer takes three kernels a step, not three for each array. Arrays of at least `LARGE`
+    numbers stay separate, because copying them takes longer than that saves.
     """
     arrays, rest = eqx.partition(module, is_real)
     leaves, tree = jax.tree.flatten(arrays)
@@ -59,13 +59,13 @@ def flat(module: Module) -> Packing[Module]:
 
 
 def by_layers(module: Module) -> Packing[Module]:
-    """Parameters in the module's own shape, for optimizers that look at one layer at a time, such as LAMB and Muon."""
+    """Return the packing that keeps the layers, for optimizers that treat them separately, such as LAMB and Muon."""
     rest = eqx.filter(module, is_real, inverse=True)
     return Packing(lambda module: eqx.filter(module, is_real), lambda params: eqx.combine(params, rest))
 
 
 def outline(make: Callable[[], Module]) -> Module:
-    """The module that `make()` returns, with shapes for parameters; nothing is computed if all its arrays are such."""
+    """Return the module of `make()` with shapes as parameters; nothing is computed if all its arrays are parameters."""
     module: Module = eqx.filter_eval_shape(make)
     shapes = [leaf for leaf in jax.tree.leaves(module) if isinstance(leaf, jax.ShapeDtypeStruct)]
     return module if all(is_real(leaf) for leaf in shapes) else make()
@@ -79,13 +79,13 @@ def is_real(leaf: object) -> bool:
 
 
 def to_named(module: object) -> dict[str, Array]:
-    """Parameters by their path, such as "torso.layers.0.weight"."""
+    """Return the parameters by their path, such as "torso.layers.0.weight"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(module, is_real))
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def from_named(module: Module, arrays: Mapping[str, Any]) -> Module:
-    """`module` with the parameters of `to_named`.
+    """Return `module` with the parameters of `to_named`.
 
     Raises:
         ValueError: a name or a shape differs.

@@ -1,7 +1,7 @@
-"""NumPy. A dense network's arithmetic outside JAX, where XLA would hand it to a thread of its own: 50 µs a call.
+"""NumPy. The arithmetic of a dense network outside JAX, where XLA would start a thread for it: 50 µs a call.
 
-Only what lies between the first layer and the last is here. What the first layer sees of an observation and what an
-output means are the network's and the agent's own functions.
+It begins at the first layer and ends at the last. The features of an observation, and the meaning of the output, are
+functions of the network and the agent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Layer(NamedTuple):
     Attributes:
         weight: [n_in, n_out].
         bias: [1, n_out].
-        norm: scale and shift [1, n_out] of a layer normalization, whose mean is already taken off weight and bias.
+        norm: scale and shift [1, n_out] of a layer normalization; its mean is already subtracted from weight and bias.
     """
 
     weight: Floats
@@ -38,10 +38,10 @@ class Layer(NamedTuple):
 
 
 def plain(module: AnyNetwork) -> Function | None:
-    """The module as `f(features [n, F]) -> output`, [n, A] or [n, A, k], and [n, K, A] of an ensemble.
+    """Return the module as `f(features [n, F]) -> output`: [n, A] or [n, A, k], and [n, K, A] for an ensemble.
 
-    `module` has NumPy's arrays. None where a part of it is not dense: a convolution, a memory cell, implicit quantiles,
-    somebody's own torso.
+    `module` has NumPy arrays. Returns None if a part of it is not dense: a convolution, a memory cell, implicit
+    quantiles, or a torso of your own.
     """
     if type(module) is Ensemble:
         both = jax.tree.map(lambda *parts: np.concatenate(parts), module.members, module.priors)
@@ -59,18 +59,18 @@ def plain(module: AnyNetwork) -> Function | None:
         return None
     if type(module.torso) is not MLP or type(module.head) is not Head:
         return None
-    torso, head = layers(module.torso.layers, module.torso.norms), module.head
-    advantage = layers(head.advantage.layers, head.advantage.norms)
-    value = None if head.value is None else layers(head.value.layers, head.value.norms)
+    torso, head = dense_layers(module.torso.layers, module.torso.norms), module.head
+    advantage = dense_layers(head.advantage.layers, head.advantage.norms)
+    value = None if head.value is None else dense_layers(head.value.layers, head.value.norms)
     if torso is None or advantage is None or (head.value is not None and value is None):
         return None
     shape = (head.n_actions, head.n_outputs) if head.n_outputs else (head.n_actions,)
 
     def dueling(x: Floats) -> Floats:
-        x = run(torso, x, hidden=len(torso))
-        q = run(advantage, x, hidden=len(advantage) - 1)
+        x = apply_layers(torso, x, hidden=len(torso))
+        q = apply_layers(advantage, x, hidden=len(advantage) - 1)
         q = q.reshape(*q.shape[:-1], head.n_actions, -1)
-        v: Floats = run(value, x, hidden=len(value) - 1)[..., None, :]  # type: ignore[arg-type]
+        v: Floats = apply_layers(value, x, hidden=len(value) - 1)[..., None, :]  # type: ignore[arg-type]
         q = v + q - q.mean(axis=-2, keepdims=True)
         return np.reshape(q, (*q.shape[:-2], *shape))
 
@@ -78,36 +78,36 @@ def plain(module: AnyNetwork) -> Function | None:
         return dueling
     whole, hidden = [*torso, *advantage], len(torso) + len(advantage) - 1
     if not head.n_outputs:
-        return lambda x: run(whole, x, hidden)
+        return lambda x: apply_layers(whole, x, hidden)
 
     def several(x: Floats) -> Floats:
-        q = run(whole, x, hidden)
+        q = apply_layers(whole, x, hidden)
         return q.reshape(*q.shape[:-1], *shape)
 
     return several
 
 
 def features_of(module: AnyNetwork) -> Callable[[Obs], Array]:
-    """What the first layer of a dense module sees of ONE observation."""
+    """Return the function from ONE observation to the features that a dense module starts from."""
     network = module.members if isinstance(module, Ensemble) else module
     space, standardizer = dense_torso(network).space, network.standardizer
     return lambda obs: flat(space, obs if standardizer is None else standardizer(obs))
 
 
-def n_features(module: AnyNetwork) -> int:
-    """How many numbers that are."""
+def n_inputs(module: AnyNetwork) -> int:
+    """Return the number of these features."""
     network = module.members if isinstance(module, Ensemble) else module
     return flat_size(dense_torso(network).space)
 
 
 def dense_torso(network: TorsoAndHead) -> MLP:
-    """Its torso, of a network for which `plain` gave a function."""
-    assert isinstance(network.torso, MLP)  # noqa: S101 - the caller has looked
+    """Return the torso of a network for which `plain` returns a function."""
+    assert isinstance(network.torso, MLP)  # noqa: S101 - the caller checks it
     return network.torso
 
 
-def layers(dense: Sequence[Any], norms: Sequence[Norm]) -> list[Layer] | None:
-    """The layers of a torso or of a stream; None where one is of another kind."""
+def dense_layers(dense: Sequence[Any], norms: Sequence[Norm]) -> list[Layer] | None:
+    """Return the layers of a torso or a stream; None if one is of another kind."""
     made = []
     for i, layer in enumerate(dense):
         if type(layer) not in (Dense, NoisyDense, SpectralDense):
@@ -125,8 +125,8 @@ def layers(dense: Sequence[Any], norms: Sequence[Norm]) -> list[Layer] | None:
     return made
 
 
-def run(stack: Sequence[Layer], x: Floats, hidden: int) -> Floats:
-    """`x` [n, n_in] through the layers, the first `hidden` of them followed by ReLU."""
+def apply_layers(stack: Sequence[Layer], x: Floats, hidden: int) -> Floats:
+    """Return the output of the layers for `x` [n, n_in]; ReLU follows each of the first `hidden` layers."""
     for i, (weight, bias, norm) in enumerate(stack):
         x = np.matmul(x, weight)
         x += bias

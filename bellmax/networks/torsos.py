@@ -1,4 +1,4 @@
-"""JAX and Equinox. Torsos: from ONE observation to features [F]. To add one here, add it to `TORSOS`."""
+"""JAX and Equinox. Torsos, from ONE observation to features [F]. To add one here, add it to `TORSOS`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Make: TypeAlias = Callable[[Space, Sequence[int], str, Array], Torso]
 
 
 def flat(space: Space, obs: Obs) -> Array:
-    """One observation as numbers [F]: integers one-hot, images as 0 to 1, the rest as it is, one after the other."""
+    """Return one observation as numbers [F]: integers one-hot, images scaled to 0 to 1, other numbers as they are."""
     parts: list[Array] = []
 
     def add(leaf: Leaf, value: Array) -> None:
@@ -38,12 +38,12 @@ def flat(space: Space, obs: Obs) -> Array:
 
 
 def flat_size(space: Space) -> int:
-    """How many numbers `flat` gives."""
+    """Return how many numbers `flat` returns."""
     return sum(map(leaf_size, leaves_of(space)))
 
 
 class MLP(eqx.Module):
-    """Linear layers, each normalized and then ReLU.
+    """Linear layers, each with normalization and ReLU.
 
     Layer normalization keeps off-policy bootstrapping from diverging (Gallici et al., 2024, "Simplifying deep temporal
     difference learning").
@@ -62,7 +62,7 @@ class MLP(eqx.Module):
         self.space = space
 
     def __call__(self, obs: Obs) -> Array:
-        """One observation to features [F]."""
+        """Map one observation to features [F]."""
         x = flat(self.space, obs)
         for i, layer in enumerate(self.layers):
             x = layer(x)
@@ -71,7 +71,7 @@ class MLP(eqx.Module):
 
 
 class Convolutions(eqx.Module):
-    """Convolutions, each normalized and then ReLU, then flat."""
+    """Convolutions, each with normalization and ReLU; their output is flattened."""
 
     layers: tuple[Conv, ...]
     norms: tuple[Norm, ...]
@@ -85,14 +85,14 @@ class Convolutions(eqx.Module):
             fits = min(shape[:2]) >= size
             shape = jax.eval_shape(conv, jnp.zeros(shape)).shape if fits else ()
             if not fits:
-                raise ConfigError(f"images of {space.shape} are too small for this network; try network='minatar'")
+                raise ConfigError(f"images of {space.shape} are too small for this network; use network='minatar'")
             layers.append(conv)
             norms.append(Norm(shape))
         self.layers, self.space = tuple(layers), space
         self.norms = tuple(norms) if normalization == "layer" else ()
 
     def __call__(self, obs: Array) -> Array:
-        """One image to features [F]."""
+        """Map one image to features [F]."""
         first = self.layers[0]
         frames = self.space.dtype == "uint8" and self.space.low is None and height_axis(self.space) == 1
         x = first.of_frames(obs) if frames else first(channels_last(self.space, obs))
@@ -103,9 +103,9 @@ class Convolutions(eqx.Module):
 
 
 class Impala(eqx.Module):
-    """Three stages of a convolution, a pooling and two residual blocks. Espeholt et al. (2018), figure 3.
+    """Three stages of a convolution, pooling and two residual blocks. Espeholt et al. (2018), figure 3.
 
-    Differs from the figure in: each convolution is normalized if asked, with a learned scale and shift per channel.
+    Differs from the figure in: optional normalization of each convolution, with a learned scale and shift per channel.
     """
 
     stages: tuple[tuple[Conv, ...], ...]
@@ -126,7 +126,7 @@ class Impala(eqx.Module):
         self.norms = tuple(norms) if normalization == "layer" else ()
 
     def __call__(self, obs: Array) -> Array:
-        """One image to features [F]."""
+        """Map one image to features [F]."""
         x = channels_last(self.space, obs)
         for i, convolutions in enumerate(self.stages):
             layers: list[Callable[[Array], Array]] = list(convolutions)
@@ -140,12 +140,12 @@ class Impala(eqx.Module):
 
 
 def normalized(convolution: Conv, norm: Norm) -> Callable[[Array], Array]:
-    """The one after the other."""
+    """Return the composition of both."""
     return lambda x: norm(convolution(x))
 
 
 class Combined(eqx.Module):
-    """A torso for every image among the parts of an observation, and all other parts flat beside them."""
+    """A torso for each image among the parts of an observation; the other parts are flat."""
 
     torsos: tuple[Torso, ...]
     space: Space = eqx.field(static=True)
@@ -153,7 +153,7 @@ class Combined(eqx.Module):
     def __init__(self, space: Space, widths: Sequence[int], normalization: str, key: Array) -> None:
         images = [leaf for leaf in leaves_of(space) if image_of(leaf)]
         if not images:
-            raise ConfigError(f"this network sees images among other parts; observations are {space}: use 'mlp'")
+            raise ConfigError(f"network='combined' needs images among the observations {space}; use network='mlp'")
         keys = jax.random.split(key, len(images))
         kinds = [TORSOS[choose_torso("auto", image)] for image in images]
         self.torsos = tuple(
@@ -162,7 +162,7 @@ class Combined(eqx.Module):
         self.space = space
 
     def __call__(self, obs: Obs) -> Array:
-        """One observation to features [F]."""
+        """Map one observation to features [F]."""
         torsos, parts = iter(self.torsos), []
         map_space(
             lambda leaf, value: parts.append(next(torsos)(value) if image_of(leaf) else flat(leaf, value)),
@@ -175,7 +175,7 @@ def _image(make: Callable[[Box, str, Array], Torso]) -> Make:
     def torso(space: Space, widths: Sequence[int], normalization: str, key: Array) -> Torso:
         image = image_of(space)
         if image is None:
-            raise ConfigError(f"this network sees images [H, W, C]; observations are {space}: use network='mlp'")
+            raise ConfigError(f"this network needs images [H, W, C]; observations are {space}; use network='mlp'")
         return make(image, normalization, key)
 
     return torso
@@ -201,13 +201,13 @@ BUILT_IN = TORSOS.built_in
 
 
 def register_torso(name: str, make: Make) -> None:
-    """Let `network=name` stand for a network of your own; also called `bellmax.extend.register_network`.
+    """Register a network of your own, so that `network=name` uses it; also `bellmax.extend.register_network`.
 
     `make(space, widths, normalization, key)` returns an Equinox module of arrays that maps ONE observation to features
-    [F]; widths are those of `net_arch` but for the last, which belongs to the head.
+    [F]. The widths are those of `net_arch` without the last, which belongs to the head.
 
     Raises:
-        ConfigError: the name is empty, or taken in any spelling; or `make` cannot be called.
+        ConfigError: the name is empty or taken in any spelling, or `make` is not callable.
     """
     given: object = make
     if not callable(given):
@@ -217,10 +217,10 @@ def register_torso(name: str, make: Make) -> None:
 
 
 def find_torso(name: str) -> Make:
-    """What makes the network of this name, or that at `module:name`.
+    """Return the function that makes the network of this name, or of `module:name`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such network.
     """
     found: Any = TORSOS.find(name)
     if not callable(found):
@@ -232,7 +232,7 @@ def find_torso(name: str) -> Make:
 
 
 def choose_torso(name: str, space: Space) -> str:
-    """`name`, or for "auto" the one that fits: small images minatar, large ones nature, parts combined, else mlp."""
+    """Return `name`; for "auto", minatar for small images, nature for large ones, combined for parts, else mlp."""
     if name != "auto":
         return name
     image = image_of(space)

@@ -1,25 +1,25 @@
-"""JAX. A memory that keeps every frame once, of observations that are stacks of frames. Mnih et al. (2015).
+"""JAX. A replay buffer that stores each frame once, for observations that are stacks of frames. Mnih et al. (2015).
 
-The steps are in a ring as in any memory, but there an observation is a number: the slot of its newest frame in a second
-ring, of frames, whose slots before that hold the older ones. Sampler, n steps and sequences do not see the difference.
+The steps are in a ring as in any replay buffer, but an observation is there a number: the slot of its newest frame in a
+second ring, of frames, in which the older ones come before it. Samplers, n steps and sequences work unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from bellmax.contracts import Array, Batch, ConfigError, Experience, Memory, Obs
-from bellmax.replay.memory import Horizon, ReplayState, State, replay
+from bellmax.contracts import Array, Batch, BoolArray, ConfigError, Experience, HostObs, Memory, Obs, counted
+from bellmax.replay.memory import Horizon, ReplayState, State, make_replay
 from bellmax.replay.ring import NOWHERE, Ring, RingState, make_ring, row_codec
 from bellmax.replay.sampling import Sampler
 
 
 class Frames(NamedTuple):
-    """Frames [T N, words]; for each environment [N] the newest, and whether its next step begins an episode."""
+    """Frames [T N, words]; for each environment [N] the newest one, and whether its next step begins an episode."""
 
     rows: Array
     newest: Array
@@ -27,7 +27,7 @@ class Frames(NamedTuple):
 
 
 class FrameState(NamedTuple, Generic[State]):
-    """Of the ring of steps, of the sampler, and of the ring of frames."""
+    """The states of the ring of steps, the sampler and the ring of frames."""
 
     ring: RingState
     sampler: State
@@ -38,12 +38,12 @@ class FrameStore(NamedTuple):
     """Functions on `Frames`.
 
     Attributes:
-        depth: frames of an observation, k.
-        ring: for the steps, with as many slots as there are frames; their observations are slots.
+        depth: k, the number of frames in an observation.
+        ring: of the steps, with as many slots as there are frames; their observations are slots.
         init: `init() -> frames`, empty.
         add: `add(frames, experience [N], valid [N]) -> (frames, experience with slots for observations [N], new [N])`,
-            of each environment so many frames newer than before.
-        stacks: `stacks(frames, slots) -> observations [..., k, *frame]`, of any shape of slots.
+            where `new` counts the frames that each environment added.
+        stacks: `stacks(frames, slots) -> observations [..., k, *frame]`, for slots of any shape.
     """
 
     depth: int
@@ -54,15 +54,18 @@ class FrameStore(NamedTuple):
 
 
 def make_store(example: Experience, capacity: int, n_worlds: int) -> FrameStore:
-    """Room for `capacity` frames, rounded down to a multiple of `n_worlds`; see `frame_replay`.
+    """Return a store of `capacity` frames, rounded down to a multiple of `n_worlds`; see `make_frame_replay`.
 
     Raises:
-        ConfigError: an environment has room for less than one step's two stacks.
+        ConfigError: an environment has no room for the two stacks of one step.
     """
     stack = single(example.transition.obs)
     length, depth = capacity // n_worlds, jnp.shape(stack)[0]
     if length < 2 * depth:
-        raise ConfigError(f"{length} frames per environment are too few for stacks of {depth}: at least {2 * depth}")
+        raise ConfigError(
+            f"buffer_size={capacity} gives each environment {counted(length, 'frame')}, too few for stacks of {depth}; "
+            f"give at least {2 * depth * n_worlds}"
+        )
     pack, unpack, width = row_codec(stack[0])
     slot = jnp.int32(0)
     ring = make_ring(with_observations(example, slot, slot), capacity, n_worlds)
@@ -76,22 +79,22 @@ def make_store(example: Experience, capacity: int, n_worlds: int) -> FrameStore:
     def add(frames: Frames, experience: Experience, valid: Array) -> tuple[Frames, Experience, Array]:
         both = jnp.stack([single(experience.transition.obs), single(experience.transition.next_obs)], axis=1)
         words = jax.vmap(jax.vmap(jax.vmap(pack)))(both)  # [N, 2, k, width]
-        shifted = jnp.all(words[:, 0, 1:] == words[:, 1, :-1], axis=(1, 2))  # bits, so that -0.0 is not 0.0
+        shifted = jnp.all(words[:, 0, 1:] == words[:, 1, :-1], axis=(1, 2))  # compares bits, so -0.0 is not 0.0
         before, after = jnp.where(frames.fresh, depth, 0), jnp.where(shifted, 1, depth)
         ends = frames.newest[:, None] + jnp.stack([before, before + after], axis=1)  # of both stacks [N, 2]
         places = jnp.mod(ends[:, :, None] + back[None, None, :], length)
         slots = places * n_worlds + world[:, None, None]
-        whole = jnp.stack([frames.fresh, ~shifted], axis=1)  # of each stack: all its frames are new
+        whole = jnp.stack([frames.fresh, ~shifted], axis=1)  # all frames of the stack are new
         new = (whole[:, :, None] | newest_of_both) & valid[:, None, None]
         written = jnp.where(new, slots, NOWHERE).reshape(-1)
         rows = frames.rows.at[written].set(words.reshape(-1, width), mode="drop")
         newest = jnp.where(valid, places[:, 1, -1], frames.newest)
-        fresh = experience.over.astype(bool) | ~valid  # what comes after a row that is left out follows nothing
+        fresh = experience.over.astype(bool) | ~valid  # a row that is left out breaks the stacks
         named = with_observations(experience, slots[:, 0, -1], slots[:, 1, -1])
         return Frames(rows, newest, fresh), named, jnp.where(valid, before + after, 0)
 
     def stacks(frames: Frames, slots: Array) -> Array:
-        # k - 1 steps back is the rest of the ring on
+        # forward by the rest of the ring is k - 1 steps back
         within = jax.vmap(ring.after, (None, 0), -1)(slots, length + back)
         rows = frames.rows.at[within.reshape(-1)].get(mode="promise_in_bounds")
         flat = jax.vmap(unpack)(rows)
@@ -100,7 +103,7 @@ def make_store(example: Experience, capacity: int, n_worlds: int) -> FrameStore:
     return FrameStore(depth, ring, init, add, stacks)
 
 
-def frame_replay(
+def make_frame_replay(
     example: Experience,
     capacity: int,
     n_worlds: int,
@@ -109,21 +112,21 @@ def frame_replay(
     horizon: Horizon | None = None,
     sequences: bool = False,
 ) -> Memory[FrameState[State]]:
-    """The memory `replay` for observations [k, *frame], oldest frame first, in a fraction 1 / 2k of its space.
+    """Return what `make_replay` does for observations [k, *frame], oldest frame first, in 1 / 2k of the space.
 
-    `capacity` counts frames. A step takes one, its next observation's newest, and an episode's first step takes k more,
-    its observation's; a step after which the stack has not moved on by exactly one frame takes k. So what is sampled is
-    what `replay` would give, bit for bit, for any padding of the stacks, and even if they are not stacks at all.
-    The oldest steps go as their frames are overwritten.
+    `capacity` counts frames. A step needs one frame, the newest of its next observation. The first step of an episode
+    needs k more, for its observation, and a step that does not shift the stack by exactly one frame needs k. So samples
+    equal those of `make_replay`, bit for bit, for any padding of the stacks, and even if observations are not stacks.
+    The oldest steps are dropped when their frames are overwritten.
 
-    Within an episode a step's observation must be the next observation of the step before, as in both loops; after a
-    row that is not valid any observation may come.
+    Within an episode the observation of a step must be the next observation of the step before, as in both loops. After
+    a row that is not valid, it can be any observation.
     """
     store = make_store(example, capacity, n_worlds)
     ring, depth = store.ring, store.depth
     sampler, length = make_sampler(ring), ring.capacity // n_worlds
     slot = jnp.int32(0)
-    steps = replay(
+    steps = make_replay(
         with_observations(example, slot, slot), capacity, n_worlds, lambda _: sampler, window, horizon, sequences
     )
 
@@ -140,13 +143,13 @@ def frame_replay(
         return FrameState(rows, sampler.added(state.sampler, rows, slots, lost), frames)
 
     def overwritten(rows: RingState, newest: Array, new: Array) -> tuple[Array, Array]:
-        """How many steps of each environment [N] are still whole; the slots of those that are not, else `NOWHERE`."""
-        age = jnp.arange(2 * depth)[None, :]  # from the oldest; so many frames are new at most
+        """Return how many steps of each environment [N] are complete, and the slots of the others, else `NOWHERE`."""
+        age = jnp.arange(2 * depth)[None, :]  # from the oldest; at most 2k frames are new
         places = jnp.mod((rows.position - rows.size)[:, None] + age, length)
         slots = places * n_worlds + jnp.arange(n_worlds)[:, None]
         place = single(ring.read(rows, slots).transition.obs) // n_worlds
         passed = jnp.mod(newest[:, None] - place, length) + new[:, None]
-        lost = (passed > length - depth) & (age < rows.size[:, None] - 1)  # the step just added is whole
+        lost = (passed > length - depth) & (age < rows.size[:, None] - 1)  # the step just added is complete
         return rows.size - jnp.sum(lost, axis=1, dtype=jnp.int32), jnp.where(lost, slots, NOWHERE).reshape(-1)
 
     def sample(state: FrameState[State], key: Array, updates: Array) -> tuple[Batch, Array, Array]:
@@ -172,31 +175,31 @@ def frame_replay(
 
 
 def with_observations(experience: Experience, obs: Obs, next_obs: Obs) -> Experience:
-    """The same experience with these observations."""
+    """Return the experience with these observations."""
     return experience._replace(transition=experience.transition._replace(obs=obs, next_obs=next_obs))
 
 
 def single(obs: Obs) -> Array:
-    """The one array of an observation: a stack of frames, or the slot of its newest."""
+    """Return the array of an observation: a stack of frames, or the slot of its newest one."""
     if isinstance(obs, tuple):
         raise TypeError(f"a stack of frames is one array; got {type(obs).__name__}")
     return obs
 
 
-def shares_frames(obs: Obs) -> bool:
-    """Whether observations look like stacks of byte images [k, H, W], which then are kept frame by frame.
+def shares_frames(obs: Obs | HostObs) -> bool:
+    """Whether observations look like stacks of byte images [k, H, W], which are stored frame by frame.
 
-    Where they are something else, channels first, for example, this costs no more than storing them whole.
+    If they are something else, such as channels, this costs no more than storing them whole.
     """
     if isinstance(obs, tuple):
         return False
     return obs.dtype == jnp.uint8 and len(obs.shape) == 3 and obs.shape[0] < min(obs.shape[1:])
 
 
-def room_for(obs: Any, next_obs: Any, over: Any) -> int:
-    """How many slots a memory of these steps [n] of one environment needs: steps, or frames if it stores those."""
+def room_for(obs: HostObs, next_obs: HostObs, over: BoolArray) -> int:
+    """Return the slots that a replay buffer of these steps [n] of one environment needs: steps, or frames."""
     n = len(over)
-    if not n or isinstance(obs, tuple) or not shares_frames(obs[0]):
+    if not n or isinstance(obs, tuple) or isinstance(next_obs, tuple) or not shares_frames(obs[0]):
         return n
     depth = obs.shape[1]
     jumps = (obs[:, 1:] != next_obs[:, :-1]).reshape(n, -1).any(axis=1)

@@ -1,4 +1,4 @@
-"""JAX. Memories: a ring, a sampler, and what is made of a slot: a transition of n steps, or a sequence."""
+"""JAX. Replay buffers: a ring, a sampler, and what a slot stands for: a transition of n steps, or a sequence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tree = TypeVar("Tree")
 
 
 class ReplayState(NamedTuple, Generic[State]):
-    """Of the ring and of the sampler."""
+    """The states of the ring and of the sampler."""
 
     ring: RingState
     sampler: State
@@ -28,7 +28,7 @@ class ReplayState(NamedTuple, Generic[State]):
 Horizon: TypeAlias = Callable[[Array], tuple[Array, Array]]  # gradient steps -> (n, γ)
 
 
-def replay(
+def make_replay(
     example: Experience,
     capacity: int,
     n_worlds: int,
@@ -37,11 +37,11 @@ def replay(
     horizon: Horizon | None = None,
     sequences: bool = False,
 ) -> Memory[ReplayState[State]]:
-    """A memory of `capacity` experiences like `example`.
+    """Return a replay buffer of `capacity` experiences like `example`.
 
-    A sample is a transition of up to `window` steps: fewer where an episode or the memory ends, bootstrapped there.
-    With `horizon` n and γ change with the gradient steps, n up to the window. Or, if `sequences`, it is the experience
-    of `window` steps in a row, [B, window, ...], which may belong to more than one episode.
+    A sample is a transition of `window` steps, or of fewer that bootstrap where an episode or the stored steps end.
+    `horizon` changes n, up to the window, and γ with the gradient steps. With `sequences` a sample is instead the
+    experience of `window` steps in a row, [B, window, ...], which can span several episodes.
     """
     ring = make_ring(example, capacity, n_worlds)
     sampler = make_sampler(ring)
@@ -88,5 +88,5 @@ def replay(
 
 
 def pick(tree: Tree, index: Array) -> Tree:
-    """Entry `index` [B] along the second axis of every array [B, n, ...]."""
+    """Return entry `index` [B] along the second axis of every array [B, n, ...]."""
     return tree_map(lambda x: jax.vmap(lambda row, i: row[i])(x, index), tree)

@@ -1,4 +1,4 @@
-"""JAX. Slots of a ring with large errors are sampled more often. Schaul et al. (2016)."""
+"""JAX. Prioritized replay: slots with large errors are sampled more often. Schaul et al. (2016)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bellmax.replay.tree import make_tree
 
 
 class Priorities(NamedTuple):
-    """The tree of p^α, the largest p^α so far, and steps added, in all environments."""
+    """The tree of p^α, the largest p^α so far, and the number of steps added, over all environments."""
 
     levels: tuple[Array, ...]
     largest: Array
     added: Array
 
 
-def prioritized(
+def prioritized_sampler(
     ring: Ring,
     batch_size: int,
     *,
@@ -31,12 +31,12 @@ def prioritized(
     steps: int,
     window: int = 1,
 ) -> Sampler[Priorities]:
-    """In proportion to p^α, p = |δ| + ε, one draw from each of `batch_size` equal parts of the sum.
+    """Return a sampler in proportion to p^α, p = |δ| + ε: one draw from each of `batch_size` equal parts of the sum.
 
-    New slots have the largest priority so far. The weight of a draw is (n P)^-β over the largest in the batch; β moves
-    from its first to its last value over `steps` environment steps. Schaul et al. (2016), section 3.3 and 3.4.
+    New slots have the largest priority so far. The weight of a draw is (n P)^-β, divided by the largest in the batch; β
+    moves from its first to its last value over `steps` environment steps. Schaul et al. (2016), sections 3.3 and 3.4.
 
-    With `window` > 1 a slot stands for so many steps from it on: it can be drawn once they are all there.
+    With `window` > 1 a slot stands for the `window` steps that begin there. It can be drawn once all are stored.
     """
     tree = make_tree(ring.capacity)
 
@@ -47,11 +47,13 @@ def prioritized(
         n, lost = slots.shape[0], jnp.asarray(gone, jnp.int32)
         fresh, nothing = jnp.full(n, state.largest), jnp.zeros(lost.shape)
         if window == 1:
-            # at once: between two writes XLA would copy the tree
+            # in one write: XLA would copy the tree between two
             levels = tree.set(state.levels, jnp.concatenate([slots, lost]), jnp.concatenate([fresh, nothing]))
         else:
             valid = slots < ring.capacity
-            first = ring.after(slots, ring.capacity // n - window + 1)  # a window back is the rest of the ring on
+            first = ring.after(
+                slots, ring.capacity // n - window + 1
+            )  # forward by the rest of the ring is a window back
             complete = valid & (rows.size >= window)
             levels = tree.set(state.levels, jnp.concatenate([slots, lost]), jnp.zeros(n + lost.size))
             levels = tree.set(levels, jnp.where(complete, first, NOWHERE), fresh)

@@ -1,6 +1,6 @@
-"""JAX. A ring of experience on the device: N environments side by side, the newest T steps of each. Lin (1992).
+"""JAX. A ring buffer of experience on the device: the newest T steps of each of N environments. Lin (1992).
 
-A slot is one row. The rows of one environment are N apart, so that the step after slot s is in slot s + N.
+A slot is one row. The rows of one environment are N apart, so the step after slot s is in slot s + N.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from bellmax.contracts import Array, Experience
 from bellmax.trees import tree_map
 
-NOWHERE = 2**31 - 1  # a slot beyond every ring: nothing is written there
+NOWHERE = 2**31 - 1  # a slot outside every ring: nothing is written there
 
 Row = TypeVar("Row")
 
 
 class RingState(NamedTuple):
-    """Rows of 32-bit words [T N, width]; of each environment [N] the next step to write and how many hold something."""
+    """Rows of 32-bit words [T N, width]; for each environment [N] the next step to write, and how many are filled."""
 
     rows: Array
     position: Array
@@ -51,15 +51,15 @@ class Ring(NamedTuple):
     Attributes:
         capacity: slots, T N.
         init: `init() -> state`, empty.
-        add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`, `NOWHERE` where not valid: nothing
-            is kept there, and the newest step of that environment is over, as what comes next does not follow it.
-        read: `read(state, slots) -> experience`, of any shape of slots.
-        draw: `draw(state, u [B], window=1) -> slots [B]`, from numbers in [0, 1): every slot as likely that has
-            `window` steps of its environment from it on.
-        after: `after(slots, k) -> slots`, k steps on in the same environment.
-        following: `following(state, slots) -> counts`, steps of that environment from this slot on to the newest.
-        filled: `filled(state) -> n`, filled slots.
-        close: `close(state) -> state`, the newest step of each environment being over.
+        add: `add(state, experience [N], valid [N] or None) -> (state, slots [N])`. Where a row is not valid, the slot
+            is `NOWHERE`, nothing is stored, and the newest step of that environment ends its episode.
+        read: `read(state, slots) -> experience`, for slots of any shape.
+        draw: `draw(state, u [B], window=1) -> slots [B]`, from numbers in [0, 1): uniform over the slots at which
+            `window` steps of one environment begin.
+        after: `after(slots, k) -> slots`, k steps later in the same environment.
+        following: `following(state, slots) -> counts`, the steps from each slot to the newest of its environment.
+        filled: `filled(state) -> n`, the number of filled slots.
+        close: `close(state) -> state`, in which the newest step of each environment ends its episode.
     """
 
     capacity: int
@@ -74,14 +74,14 @@ class Ring(NamedTuple):
 
 
 def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
-    """A ring of `capacity` experiences like `example` (one of them); rounded down to a multiple of `n_worlds`."""
+    """Return a ring of `capacity` experiences like `example`, rounded down to a multiple of `n_worlds`."""
     length = capacity // n_worlds
     capacity = length * n_worlds
     pack, unpack, width = row_codec(example)
     over = row_codec(example.transition)[2]  # the column after the transition's
 
     def newest(state: RingState) -> Array:
-        """The slot of the newest step of each environment."""
+        """Return the slot of the newest step of each environment."""
         return jnp.where(state.position > 0, state.position - 1, length - 1) * n_worlds + jnp.arange(n_worlds)
 
     def init() -> RingState:
@@ -92,7 +92,7 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
         words = jax.vmap(pack)(experience)
         slots = state.position * n_worlds + jnp.arange(n_worlds)
         step: Array | int = 1
-        if valid is None:  # the fast way: all worlds are in step, so their rows are one slice
+        if valid is None:  # fast: all environments are at the same position, so their rows are one slice
             rows = jax.lax.dynamic_update_slice(state.rows, words, (slots[0], 0))
         else:
             cut = jnp.where(valid | (state.size == 0), NOWHERE, newest(state))
@@ -139,16 +139,16 @@ def make_ring(example: Experience, capacity: int, n_worlds: int = 1) -> Ring:
 
 
 def row_codec(example: Row) -> tuple[Callable[[Row], Array], Callable[[Array], Row], int]:
-    """How one experience becomes one row of 32-bit words and back, bit for bit; bytes go four to a word.
+    """Return (pack, unpack, width) between an experience and a row of 32-bit words, bit for bit; a word has 4 bytes.
 
-    One row is one write and one gather a step, where five arrays would be five of each.
+    A row takes one write and one gather; five arrays would take five of each.
     """
     leaves, tree = jax.tree.flatten(example)
     shapes = [np.shape(leaf) for leaf in leaves]
     dtypes = [jnp.result_type(leaf) for leaf in leaves]
     strange = [dtype for dtype in dtypes if dtype.itemsize != 4 and dtype not in (jnp.uint8, jnp.bool_)]
     if strange:
-        raise TypeError(f"a row holds 32-bit values, bytes and flags; got {strange[0]}")
+        raise TypeError(f"a replay buffer stores 32-bit values, bytes and flags; got {strange[0]}")
     sizes = [math.ceil(math.prod(shape) * dtype.itemsize / 4) for shape, dtype in zip(shapes, dtypes, strict=True)]
     ends = np.cumsum(sizes)
 

@@ -1,4 +1,4 @@
-"""JAX. The memory of agents that learn only from what they have just done."""
+"""JAX. The memory of on-policy agents, which learn once from the steps since the last round."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bellmax.trees import tree_map
 RolloutState: TypeAlias = tuple[tuple[Experience, Array], Array]  # (steps, whether each counts) [T, N], the next row
 
 
-def rollout(example: Experience, length: int, n_worlds: int) -> Memory[RolloutState]:
-    """No memory: what the environments did since the last round of learning, [length, N, ...], all of it, once."""
+def make_rollout(example: Experience, length: int, n_worlds: int) -> Memory[RolloutState]:
+    """Return a memory whose sample is every step since the last round of learning, [length, N, ...]."""
 
     def init() -> RolloutState:
         blank = tree_map(lambda x: jnp.zeros((length, n_worlds, *jnp.shape(x)), jnp.result_type(x)), example)
@@ -23,7 +23,7 @@ def rollout(example: Experience, length: int, n_worlds: int) -> Memory[RolloutSt
         (steps, counts), t = state
         counted = jnp.ones(n_worlds) if valid is None else valid.astype(jnp.float32)
         steps = tree_map(lambda old, new: old.at[t].set(new), steps, experience)
-        if valid is not None:  # what came before a row that does not count goes no further
+        if valid is not None:  # the step before a row that does not count ends its episode
             before = jnp.maximum(t - 1, 0)
             steps = steps._replace(over=steps.over.at[before].max((~valid & (t > 0)).astype(jnp.int32)))
         return (steps, counts.at[t].set(counted)), jnp.where(t + 1 >= length, 0, t + 1)

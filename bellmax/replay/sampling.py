@@ -1,4 +1,4 @@
-"""JAX. Which slots of a ring are sampled: all equally often. Those with large errors more often: prioritized.py."""
+"""JAX. Which slots of a ring are sampled: here all equally often; by priority in prioritized.py."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ State = TypeVar("State")
 
 
 class Added(Protocol[State]):
-    """Learn which slots of a ring were written."""
+    """Take note of the slots of a ring that were written."""
 
     def __call__(self, state: State, rows: RingState, slots: Array, lost: Array | tuple[()] = (), /) -> State:
-        """Return the state after `slots` [N] were written, and others were `lost` before their turn."""
+        """Return the state after `slots` [N] were written, and the `lost` ones were given up early."""
 
 
 class Sampler(NamedTuple, Generic[State]):
-    """Functions on a state of their own.
+    """Functions on the state of a sampler.
 
     Attributes:
         init: `init() -> state`.
-        added: `added(state, ring state, slots [N], lost=()) -> state`, after these slots were written, and others
-            given up before their turn.
+        added: `added(state, ring state, slots [N], lost=()) -> state`, after these slots were written, and the `lost`
+            ones were given up early.
         sample: `sample(state, ring state, key) -> (slots [B], weight [B])`.
         update: `update(state, slots [B], priority [B]) -> state`, after learning from them.
     """
@@ -38,8 +38,8 @@ class Sampler(NamedTuple, Generic[State]):
     update: Callable[[State, Array, Array], State]
 
 
-def uniform(ring: Ring, batch_size: int, window: int = 1) -> Sampler[tuple[()]]:
-    """Every slot as likely that has `window` steps from it on, with replacement. Mnih et al. (2015)."""
+def uniform_sampler(ring: Ring, batch_size: int, window: int = 1) -> Sampler[tuple[()]]:
+    """Return a sampler, uniform over the slots at which `window` steps begin, with replacement. Mnih et al. (2015)."""
 
     def sample(state: tuple[()], rows: RingState, key: Array) -> tuple[Array, Array]:
         del state

@@ -1,7 +1,7 @@
-"""JAX. A tree of sums: draws leaves in proportion to their weights. Schaul et al. (2016), appendix B.2.1.
+"""JAX. A tree of sums, which draws leaves in proportion to their weights. Schaul et al. (2016), appendix B.2.1.
 
-Every inner node is the sum of its children, computed again whenever one of them changes: errors never
-add up, however many updates there were.
+Every inner node is the sum of its children, and is computed again when one of them changes, so rounding errors never
+accumulate.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from bellmax.contracts import Array
 
-FAN = 4  # children of a node (measured at 10^5 leaves, a draw and an update of 64: 14, 9, 13, 21 µs for 2, 4, 8, 16)
+FAN = 4  # children of a node (a draw and an update of 64 of 10^5 leaves: 14, 9, 13, 21 µs for 2, 4, 8, 16)
 
 
 class Tree(NamedTuple):
@@ -21,10 +21,10 @@ class Tree(NamedTuple):
 
     Attributes:
         init: `init() -> levels`, all weights 0.
-        set: `set(levels, leaves [B], weights [B]) -> levels`; `NOWHERE` is left out.
-        total: `total(levels) -> sum of all weights`.
-        find: `find(levels, targets [B]) -> (leaves [B], their weights [B])`, the leaf in which the running sum of
-            weights passes the target, for targets in [0, total); never one of weight 0 unless all are.
+        set: `set(levels, leaves [B], weights [B]) -> levels`; a leaf of `NOWHERE` is left out.
+        total: `total(levels)`, the sum of all weights.
+        find: `find(levels, targets [B]) -> (leaves [B], their weights [B])`: the leaf at which the cumulative sum of
+            the weights passes the target, for targets in [0, total). Its weight is not 0 unless all are.
     """
 
     init: Callable[[], tuple[Array, ...]]
@@ -34,12 +34,12 @@ class Tree(NamedTuple):
 
 
 def make_tree(capacity: int, fan: int = FAN) -> Tree:
-    """A tree of at least `capacity` leaves."""
+    """Return a tree with at least `capacity` leaves."""
     depth = 1
     while fan**depth < capacity:
         depth += 1
     sizes = [-(-capacity // fan ** (depth - k)) for k in range(1, depth + 1)]
-    sizes = [-(-size // fan) * fan for size in sizes]  # whole families
+    sizes = [-(-size // fan) * fan for size in sizes]  # complete families
 
     def init() -> tuple[Array, ...]:
         return tuple(jnp.zeros(size, jnp.float32) for size in sizes)
@@ -63,10 +63,10 @@ def make_tree(capacity: int, fan: int = FAN) -> Tree:
             family = level.reshape(-1, fan).at[node].get(mode="promise_in_bounds")
             before = jnp.cumsum(family, axis=1) - family
             passed = (targets[:, None] >= before) & (family > 0)
-            child = jnp.max(jnp.where(passed, place, 0), axis=1)  # the last that it has reached
+            child = jnp.max(jnp.where(passed, place, 0), axis=1)  # the last one that the target has reached
             targets = targets - jnp.max(jnp.where(passed, before, 0.0), axis=1)
             node = node * fan + child
-        # the weights come from what was read on the way: a read of their own would make XLA copy the tree
+        # the weights come from the families just read: another read would make XLA copy the tree
         return jnp.minimum(node, capacity - 1), jnp.sum(jnp.where(place == child[:, None], family, 0.0), axis=1)
 
     return Tree(init, set_, total, find)

@@ -77,7 +77,7 @@ def _dense(config: DeepConfig, space: Space, n_actions: int, arrays: ArrayDict) 
     from bellmax.deep.building import module_shapes
     from bellmax.deep.method import mask_of
     from bellmax.networks.packing import from_named
-    from bellmax.networks.plain import features_of, n_features, plain
+    from bellmax.networks.plain import features_of, n_inputs, plain
 
     if config.recurrent != "none" or (values := config.make(space, n_actions, 1).values) is None:
         return None
@@ -87,7 +87,7 @@ def _dense(config: DeepConfig, space: Space, n_actions: int, arrays: ArrayDict) 
     if function is None:
         return None
     see = called(features_of(module), spaces.zeros(spaces.visible(space)))
-    output = np.zeros(function(np.zeros((1, n_features(module)), np.float32)).shape[1:], np.float32)
+    output = np.zeros(function(np.zeros((1, n_inputs(module)), np.float32)).shape[1:], np.float32)
     function = quietly(function)
     if isinstance(space, Masked):
         judge = called(lambda x, mask: values(x, mask_of(Masked((), mask))), output, np.ones(n_actions, np.bool_))
@@ -134,12 +134,12 @@ def network_function(
         return lambda n: (), jax.jit(lambda arrays, carry, batch: (arrays["q"][batch], carry))
     assert is_deep(config)  # noqa: S101 - there are two families
 
-    from bellmax.deep.building import build
+    from bellmax.deep.building import build_network
     from bellmax.deep.state import policy_state
     from bellmax.keys import make_key
     from bellmax.networks.packing import from_named
 
-    agent, built = config.make(space, n_actions, 1), build(config, config.method(), space, n_actions)
+    agent, built = config.make(space, n_actions, 1), build_network(config, config.method(), space, n_actions)
     blank = built.module(built.fresh(make_key(0)))
 
     def begin(n: int) -> Any:
