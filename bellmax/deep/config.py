@@ -51,7 +51,7 @@ class DeepConfig(AgentConfig):
 
     optimizer: str = setting("adam", "any optimizer of Optax, by name", group="optimizer")
     learning_rate: float = setting(
-        2.5e-4, "learning rate of the optimizer", low=1e-12, zero="nothing would be learned", group="optimizer"
+        2.5e-4, "step size of the optimizer", low=1e-12, zero="nothing would be learned", group="optimizer"
     )
     learning_rate_schedule: Literal["constant", "linear", "cosine"] = setting(
         "linear", "how the learning rate falls to 0 over the run", group="optimizer"
