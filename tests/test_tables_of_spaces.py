@@ -319,7 +319,9 @@ class Parity(gym.Env[Any, Any]):
 @pytest.mark.parametrize(("start", "dtype"), [(2**40, np.int64), (-(2**40), np.int64), (2**30, np.float64)])
 def test_numbers_that_float32_merges_are_told(start: int, dtype: Any) -> None:
     fast: Any = {"steps": 60, "eval_episodes": 0, "final_episodes": 1, "records": 1}
-    with pytest.warns(bx.EnvWarning, match=f"is between {start} and {start + 3}, far from 0.* values; subtract the lower"):
+    with pytest.warns(
+        bx.EnvWarning, match=f"is between {start} and {start + 3}, far from 0.* values; subtract the lower"
+    ):
         bx.train(lambda: Parity(start, dtype), "dqn", normalize_observations=True, learning_starts=20, **fast)
     ranges = {"obs_low": (start,), "obs_high": (start + 3,)} if dtype == np.int64 else {}
     with pytest.raises(bx.ConfigError, match=rf"from {start} to {start + 3}, of which float32 tells .*subtract"):
