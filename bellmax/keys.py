@@ -93,4 +93,4 @@ def drawn(draw: Callable[[Array, tuple[int, ...]], Array], key: Array, shape: tu
     """
     half = -(-math.prod(shape) // 2)
     _, halves = jax.lax.scan(lambda _, k: (None, draw(k, (half,))), None, jax.random.split(key))
-    return halves.reshape(-1)[: math.prod(shape)].reshape(shape)  # type: ignore[no-any-return]
+    return halves.reshape(-1)[: math.prod(shape)].reshape(shape)
