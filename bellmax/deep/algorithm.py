@@ -14,7 +14,7 @@ from bellmax.deep.learner import make_learner
 from bellmax.deep.memories import make_memory
 from bellmax.deep.method import Look, Values, allowed
 from bellmax.deep.state import DeepAgent
-from bellmax.deep.targets import SAME, SQUEEZED, ValueScale
+from bellmax.deep.targets import SAME, SQUEEZED, TargetScale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class ReplayAlgorithm(ReplayConfig):
     """Settings and the parts that they choose; an algorithm states its `method`."""
 
     @property
-    def scale(self) -> ValueScale:
+    def scale(self) -> TargetScale:
         """The scale on which values are learned."""
         return SQUEEZED if self.value_rescaling else SAME
 

@@ -24,14 +24,14 @@ from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.dqn import LOSSES, Loss
 from bellmax.deep.method import Method, Metrics, Net, mask_of
-from bellmax.deep.targets import ValueScale
+from bellmax.deep.targets import TargetScale
 
 
 class Imitating(NamedTuple):
     """The value, as it is learned, and the logit of each action [A, 2]."""
 
     numbers: Array
-    scale: ValueScale
+    scale: TargetScale
 
     @property
     def logits(self) -> Array:

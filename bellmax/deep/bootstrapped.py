@@ -27,14 +27,14 @@ from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.dqn import LOSSES, ActionValues, Loss
 from bellmax.deep.method import Method, Metrics, Net
-from bellmax.deep.targets import ValueScale
+from bellmax.deep.targets import TargetScale
 
 
 class Members(NamedTuple):
     """Action values [K, A] of each member, as they are learned."""
 
     numbers: Array
-    scale: ValueScale
+    scale: TargetScale
 
     def mean(self) -> Array:
         """Return Q [A], the mean of the members."""

@@ -27,11 +27,11 @@ class Reading(NamedTuple, Generic[Out]):
 
     def features(self, obs: Obs) -> Array:
         """Return the features of an observation."""
-        return whole(self.module).features(visible(obs))
+        return single_network(self.module).features(visible(obs))
 
     def begin(self) -> Arrays:
         """Return the state of the memory cell at the start of an episode; () without one."""
-        return whole(self.module).begin()
+        return single_network(self.module).begin()
 
     def resume(self, cell: Arrays) -> Arrays:
         """Return its state at a step for which an agent stored `cell`."""
@@ -39,11 +39,11 @@ class Reading(NamedTuple, Generic[Out]):
 
     def remember(self, cell: Arrays, features: Array) -> tuple[Arrays, Array]:
         """Take one step of the memory cell; return (cell, input of the head)."""
-        return whole(self.module).remember(cell, features)
+        return single_network(self.module).remember(cell, features)
 
     def head(self, seen: Array) -> Out:
         """Return the output for what the memory cell returned, or for the features, without a cell."""
-        return self.output(whole(self.module).head(seen))
+        return self.output(single_network(self.module).head(seen))
 
     def __call__(self, obs: Obs) -> Out:
         """Return the output for an observation, without a cell."""
@@ -104,10 +104,14 @@ def build_network(config: DeepConfig, method: Method[Numbers, Out], space: Space
 
 def blank_cell(config: DeepConfig, space: Space) -> Arrays:
     """Return the state of a memory cell at the start of an episode; () without one."""
-    return () if config.recurrent == "none" else whole(skeleton(space, 2, spec_of(config, config.method()))).begin()
+    return (
+        ()
+        if config.recurrent == "none"
+        else single_network(skeleton(space, 2, spec_of(config, config.method()))).begin()
+    )
 
 
-def whole(module: AnyNetwork) -> TorsoAndHead:
+def single_network(module: AnyNetwork) -> TorsoAndHead:
     """Return the module as a single network; an ensemble is an error."""
     if not isinstance(module, TorsoAndHead):
         raise TypeError(f"an ensemble has no features of its own; got {type(module).__name__}")

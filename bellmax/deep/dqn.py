@@ -22,7 +22,7 @@ from bellmax.agent_config import setting
 from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.method import Method, Metrics, Net
-from bellmax.deep.targets import ValueScale
+from bellmax.deep.targets import TargetScale
 
 Loss: TypeAlias = Literal["huber", "squared"]
 LOSSES: dict[Loss, Callable[[Array], Array]] = {"huber": bellman.huber_loss, "squared": bellman.squared_loss}
@@ -32,7 +32,7 @@ class ActionValues(NamedTuple):
     """Action values [A] on the scale on which they are learned."""
 
     numbers: Array
-    scale: ValueScale
+    scale: TargetScale
 
     def mean(self) -> Array:
         """Return Q [A]."""

@@ -24,14 +24,14 @@ from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.method import Method, Metrics, Net
 from bellmax.deep.qr_dqn import KAPPA
-from bellmax.deep.targets import ValueScale
+from bellmax.deep.targets import TargetScale
 
 
 class ImplicitQuantiles(NamedTuple):
     """Distributions of the returns of the actions, by a quantile function: levels [K] to learned quantiles [A, K]."""
 
     function: Callable[[Array], Array]
-    scale: ValueScale
+    scale: TargetScale
     n_samples: int
     n_policy_samples: int
 

@@ -20,7 +20,7 @@ from bellmax.agent_config import setting
 from bellmax.contracts import Array, Transition
 from bellmax.deep.algorithm import ReplayAlgorithm
 from bellmax.deep.method import Method, Metrics, Net
-from bellmax.deep.targets import ValueScale
+from bellmax.deep.targets import TargetScale
 
 KAPPA = "error at which the quantile Huber loss becomes linear; it biases narrower return distributions, and 0 does not"
 
@@ -29,7 +29,7 @@ class Quantiles(NamedTuple):
     """Distributions of the returns of the actions, by quantiles [A, N] at evenly spaced levels, as they are learned."""
 
     numbers: Array
-    scale: ValueScale
+    scale: TargetScale
 
     def mean(self) -> Array:
         """Return Q [A]."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bellmax.contracts import Array, Obs, Space
-from bellmax.deep.building import Built, whole
+from bellmax.deep.building import Built, single_network
 from bellmax.deep.following import Follower, own_copy
 from bellmax.networks.layers import Standardizer
 from bellmax.networks.network import standardizer_of, with_standardizer
@@ -35,12 +35,12 @@ def statistics(
 
 def read_statistics(built: Built[Any]) -> Callable[[Params], Standardizer]:
     """Return `read(params)`, the running mean and variance of observations in the parameters."""
-    return lambda params: standardizer_of(whole(built.module(params)))
+    return lambda params: standardizer_of(single_network(built.module(params)))
 
 
 def write_statistics(built: Built[Any]) -> Callable[[Params, Standardizer], Params]:
     """Return `write(params, statistics) -> params`."""
-    return lambda params, new: built.pack(with_standardizer(whole(built.module(params)), new))
+    return lambda params, new: built.pack(with_standardizer(single_network(built.module(params)), new))
 
 
 def as_rows(obs: Obs, space: Space) -> Obs:

@@ -16,7 +16,7 @@ from bellmax.contracts import Array, Transition
 from bellmax.deep.method import Bootstrap, Look, Net, Values, allowed, mask_of
 
 
-class ValueScale(NamedTuple):
+class TargetScale(NamedTuple):
     """Two functions between rewards and the numbers that a network learns, each the inverse of the other."""
 
     natural: Callable[[Array], Array]
@@ -27,8 +27,8 @@ class ValueScale(NamedTuple):
         return self.learned(reward + discount * (value + bonus))
 
 
-SAME = ValueScale(lambda x: x, lambda x: x)
-SQUEEZED = ValueScale(bellman.unsqueeze, bellman.squeeze)  # Pohlen et al. (2018), proposition A.2
+SAME = TargetScale(lambda x: x, lambda x: x)
+SQUEEZED = TargetScale(bellman.unsqueeze, bellman.squeeze)  # Pohlen et al. (2018), proposition A.2
 
 
 def greedy_target(values: Values[Any] = allowed) -> Look:

@@ -47,7 +47,7 @@ from bellmax.trees import tree_map
 
 BLOCK_METRICS = "block."  # begins the names of the metrics of the block that is being learned, in a checkpoint
 BLOCK = 16  # vector steps; longer blocks need fewer exchanges, and act with older parameters
-Block: TypeAlias = tuple[LearnerAndMemory, LearnerState, Mapping[str, Array | np.ndarray]]  # learned from a block
+Block: TypeAlias = tuple[LearnerAndMemory, LearnerState, Mapping[str, "Array | np.ndarray"]]  # learned from a block
 
 
 def stacked(*rows: np.ndarray) -> np.ndarray:

@@ -131,7 +131,7 @@ class Impala(eqx.Module):
         for i, convolutions in enumerate(self.stages):
             layers: list[Callable[[Array], Array]] = list(convolutions)
             if self.norms:
-                layers = [normalized(c, n) for c, n in zip(convolutions, self.norms[i], strict=True)]
+                layers = [with_norm(c, n) for c, n in zip(convolutions, self.norms[i], strict=True)]
             first, *blocks = layers
             x = jax.lax.reduce_window(first(x), -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), "SAME")
             for one, two in zip(blocks[::2], blocks[1::2], strict=True):
@@ -139,7 +139,7 @@ class Impala(eqx.Module):
         return jnp.ravel(jax.nn.relu(x))
 
 
-def normalized(convolution: Conv, norm: Norm) -> Callable[[Array], Array]:
+def with_norm(convolution: Conv, norm: Norm) -> Callable[[Array], Array]:
     """Return the composition of both."""
     return lambda x: norm(convolution(x))
 
