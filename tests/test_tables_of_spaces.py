@@ -324,5 +324,7 @@ def test_numbers_that_float32_merges_are_told(start: int, dtype: Any) -> None:
     ):
         bx.train(lambda: Parity(start, dtype), "dqn", normalize_observations=True, learning_starts=20, **fast)
     ranges = {"obs_low": (start,), "obs_high": (start + 3,)} if dtype == np.int64 else {}
-    with pytest.raises(bx.ConfigError, match=rf"from {start} to {start + 3}, where the resolution of float32 is .*subtract"):
+    with pytest.raises(
+        bx.ConfigError, match=rf"from {start} to {start + 3}, where the resolution of float32 is .*subtract"
+    ):
         bx.train(lambda: Parity(start, dtype), "q-learning", **ranges, **fast)
