@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from bellmax.command import (
     read_wrapper,
     say_json,
 )
-from bellmax.contracts import BellmaxError, ConfigError
+from bellmax.contracts import ConfigError
 from bellmax.values import read_pairs
 from bellmax.version import __version__
 from bellmax.words import OPTIONS, explain
@@ -115,7 +114,6 @@ def train(
     ENV is a Gymnasium id, a name of the gallery (cliff, dyna-maze, ...), a probe (probe:delay), one of gymnax
     (gymnax:Breakout-MinAtar), or your own: MODULE:CLASS or MODULE:FUNCTION.
     """
-    from bellmax.files.existing_folders import numbered
     from bellmax.stderr import say
     from bellmax.training.train import train as run_training
 
@@ -134,19 +132,11 @@ def train(
         with_data = options["data"] is not None
         click.echo(explain_settings(agent, world, env_kwargs, settings, as_json=as_json, from_data=with_data))
         return
-    folder = out or folder_name(world, agent)
-    if made := out is None and if_exists is None:
-        folder = numbered(folder)  # made now, so that of two runs that start together each has its own
-    try:
-        run = run_training(
-            world, agent, steps=steps, episodes=episodes, seeds=seeds, out=folder, if_exists=if_exists or "error",
-            loop=loop, env_kwargs=env_kwargs, progress=not quiet, say=say, **options, **settings,
-        )  # fmt: skip
-    except BellmaxError:
-        if made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # of a run that never began
-        raise
+    run = run_training(
+        world, agent, steps=steps, episodes=episodes, seeds=seeds, out=out or folder_name(world, agent),
+        if_exists=if_exists or ("error" if out else "number"), loop=loop, env_kwargs=env_kwargs, progress=not quiet,
+        say=say, **options, **settings,
+    )  # fmt: skip
     print_run(run, as_json)
 
 

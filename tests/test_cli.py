@@ -1,5 +1,6 @@
 """The command line as a user meets it: whole processes, their exit codes, and what they write where."""
 
+import contextlib
 import json
 import os
 import pty
@@ -17,7 +18,7 @@ import pytest
 import bellmax as bx
 from bellmax.command import folder_name, read_env
 from bellmax.contracts import Discrete
-from bellmax.files.existing_folders import numbered
+from bellmax.files.existing_folders import claimed
 from bellmax.values import read_pairs
 
 BELLMAX = str(Path(sys.executable).parent / "bellmax")
@@ -206,10 +207,12 @@ def test_runs_without_a_name_get_folders_of_their_own(tmp_path: Path) -> None:
 def test_a_free_folder(tmp_path: Path) -> None:
     name = folder_name("ALE/Pong-v5:x", "DQN")
     assert name == Path("runs/ALE-Pong-v5-x-dqn")
-    assert [numbered(tmp_path / name).name for _ in range(3)] == [name.name, f"{name.name}-2", f"{name.name}-3"]
+    with contextlib.ExitStack() as held:
+        folders = [held.enter_context(claimed(tmp_path / name, "number")) for _ in range(3)]
+    assert [folder.name for folder in folders] == [name.name, f"{name.name}-2", f"{name.name}-3"]
     (tmp_path / "file").touch()
-    with pytest.raises(bx.ConfigError, match=r"cannot create a folder in .*; pass --out"):
-        numbered(tmp_path / "file" / "x")
+    with pytest.raises(bx.ConfigError, match=r"cannot create folder .*; choose another one \(--out\)"):
+        bx.train("corridor", "q-learning", steps=100, out=tmp_path / "file" / "x", if_exists="number")
 
 
 def test_pairs() -> None:

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from bellmax.contracts import BellmaxError, ConfigError, UnsafeFile, listed
-from bellmax.files import checkpoint, storage
+from bellmax.contracts import BellmaxError, ConfigError, ResourceError, RunLocked, UnsafeFile, listed
+from bellmax.files import checkpoint, run_files, storage
+from bellmax.files.lock import LOCK, locked
 
 IF_EXISTS = ("error", "number", "resume", "replace")
 
@@ -20,34 +21,79 @@ _PLACES = {"policies": _POLICY, "experience": r"seed-\d+\.safetensors", "checkpo
 
 
 def is_taken(folder: Path) -> bool:
-    """Return whether there is anything at this path other than an empty folder."""
-    return (folder.exists() or folder.is_symlink()) and not (folder.is_dir() and not any(folder.iterdir()))
+    """Return whether there is anything at this path other than a folder without files; a lock does not count."""
+    if not folder.is_dir():
+        return folder.exists() or folder.is_symlink()
+    return any(path.name != LOCK for path in folder.iterdir())
 
 
-def numbered(folder: Path) -> Path:
-    """Create a folder of this name, or of the name with the first free number: out, out-2, out-3, ...
+@contextlib.contextmanager
+def claimed(folder: Path, if_exists: str) -> Iterator[Path]:
+    """Create a folder for a run, or use what is there, and hold its lock; see `if_exists` of `train`.
+
+    Yields:
+        The folder; with "number" the first of out, out-2, out-3, ... that is free and that no other process holds.
 
     Raises:
-        ConfigError: it cannot be created.
+        ConfigError: it exists, holds no run that could be resumed or replaced, or cannot be created.
+        RunLocked: a living run holds it.
     """
     for k in itertools.count(1):
         path = folder if k == 1 else folder.with_name(f"{folder.name}-{k}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ConfigError(f"cannot create a folder in {folder.parent}: {error.strerror}; pass --out") from error
-        return path
-    raise AssertionError
+        if is_taken(path):
+            if if_exists == "number":
+                continue
+            check_usable(path, if_exists)
+        create(path)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(path))
+            except RunLocked:
+                if if_exists == "number":
+                    continue
+                raise
+            if if_exists == "number" and is_taken(path):  # in between somebody used it
+                continue
+            yield path
+            return
 
 
-def remove_run(folder: Path) -> None:
-    """Remove the files of the run in `folder` and nothing else; the empty folder stays.
+def check_usable(folder: Path, if_exists: str) -> None:
+    """Check what is at `folder` before anything there is locked, read as a run or replaced.
 
     Raises:
-        ConfigError: it is not a run's folder, or holds something that bellmax did not write; nothing is removed.
-        UnsafeFile: the folder, or one in it, is a link.
+        ConfigError: it must not exist, or does not hold a run.
+        UnsafeFile: it is a link, and would be replaced.
+    """
+    if if_exists == "resume":
+        run_files.read_card(folder)
+    elif if_exists == "replace":
+        check_replaced(folder)
+    else:
+        raise ConfigError(
+            f"output folder {folder} exists already; choose another one, or pass if_exists='number', 'resume' or "
+            "'replace' (--if-exists)"
+        )
+
+
+def create(folder: Path) -> None:
+    """Create a folder if it does not exist.
+
+    Raises:
+        ConfigError: that is impossible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot create folder {folder}: {error.strerror}; choose another one (--out)") from error
+
+
+def check_replaced(folder: Path) -> None:
+    """Check that a folder holds a run, which can be replaced.
+
+    Raises:
+        ConfigError: it does not.
+        UnsafeFile: it is a link.
     """
     if folder.is_symlink():
         raise UnsafeFile(f"{folder} is a link; to replace the run that it leads to, pass the path of that run")
@@ -57,6 +103,17 @@ def remove_run(folder: Path) -> None:
         is_run = isinstance(card, dict) and {"format", "agent", "hyper_parameters", "world"} <= card.keys()
     if not is_run:
         raise ConfigError(f"{folder} does not hold a run, so nothing in it is replaced; choose another folder")
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the files of the run in `folder` and nothing else; the empty folder stays.
+
+    Raises:
+        ConfigError: it is not a run's folder, or holds something that bellmax did not write; nothing is removed.
+        UnsafeFile: the folder, or one in it, is a link.
+        ResourceError: a file cannot be removed.
+    """
+    check_replaced(folder)
     files, foreign = list(_files(folder)), []
     for path in files:
         place = "" if path.parent == folder else path.parent.name
@@ -69,16 +126,21 @@ def remove_run(folder: Path) -> None:
             f"{folder} also holds {listed(sorted(foreign))}, which bellmax did not write, so nothing is replaced; move "
             "these files elsewhere, or choose another folder"
         )
-    for path in sorted(files, key=lambda path: path.name == "config.json"):  # until the end it remains a run's folder
-        path.unlink()
-    for place in _PLACES:
-        if (folder / place).is_dir():
-            (folder / place).rmdir()
+    try:
+        for path in sorted(files, key=lambda path: path.name == "config.json"):  # until then it remains a run's folder
+            path.unlink()
+        for place in _PLACES:
+            if (folder / place).is_dir():
+                (folder / place).rmdir()
+    except OSError as error:
+        raise ResourceError(f"cannot remove the old run in {folder}: {error.strerror} ({error.filename})") from error
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield what lies in a run's folder and in its own subfolders, which must not be links."""
+    """Yield what lies in a run's folder and in its own subfolders, which must not be links; without its lock."""
     for path in folder.iterdir():
+        if path.name == LOCK:
+            continue
         if path.name in _PLACES and path.is_dir():
             storage.refuse_link(path)
             yield from path.iterdir()

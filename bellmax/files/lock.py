@@ -7,15 +7,30 @@ import datetime
 import json
 import os
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bellmax.contracts import ResourceError, RunLocked
+from bellmax.contracts import ResourceError, RunLocked, UnsafeFile
 from bellmax.files import storage
 
 LOCK = "run.lock"
+SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 LONGEST = 4096  # bytes of a lock file that are read
+_HELD: set[int] = set()  # descriptors of this process
+
+
+def _let_go() -> None:
+    """In a forked child: a lock that it inherited would outlive the run."""
+    for descriptor in _HELD:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @contextlib.contextmanager
@@ -25,19 +40,23 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunLocked: another run, in this process or in another one, holds it.
         ResourceError: the lock file cannot be created.
-        UnsafeFile: the lock file is a link.
+        UnsafeFile: the lock file is a link or a device.
     """
     path = folder / LOCK
     descriptor = _take(path)
     try:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now()}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, (json.dumps(holder) + "\n").encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk; the lock holds without a name
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, (json.dumps(holder) + "\n").encode())
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()  # while it is still held, so that nobody else's is removed
-        os.close(descriptor)
+        if descriptor in _HELD:  # not in a forked child
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is still held, so that nobody else's is removed
+            _HELD.discard(descriptor)
+            os.close(descriptor)
 
 
 def _take(path: Path) -> int:
@@ -45,13 +64,16 @@ def _take(path: Path) -> int:
     while True:
         storage.refuse_link(path)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | SAFELY, 0o666)
         except OSError as error:
             raise ResourceError(f"cannot create {path}: {error.strerror}") from error
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnsafeFile(f"{path} is not a regular file; remove it")
             if not _lock(descriptor):
                 raise RunLocked(_who(descriptor, path))
             if _is_at(descriptor, path):
+                _HELD.add(descriptor)
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -65,6 +87,7 @@ def _lock(descriptor: int) -> bool:
         import msvcrt
 
         try:
+            os.lseek(descriptor, LONGEST, os.SEEK_SET)  # what is locked cannot be read
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
@@ -90,8 +113,9 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def _who(descriptor: int, path: Path) -> str:
     """The message of `RunLocked`."""
     holder = "another run"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        found = json.loads(os.pread(descriptor, LONGEST, 0))
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        found = json.loads(os.read(descriptor, LONGEST))
         holder = f"process {int(found['pid'])} on {str(found['host'])[:64]!r}, started {str(found['started'])[:40]!r}"
     return f"{path.parent} is in use by {holder}; wait for it or stop it, or name another folder"
 

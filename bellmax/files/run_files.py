@@ -37,16 +37,13 @@ SINGLE_FILES = 100  # seeds with files of their own: each file takes millisecond
 
 
 def make_run_folder(folder: Path, card: Mapping[str, Any], history: str) -> None:
-    """Create the folder and write what is known before the first step.
+    """Write what is known before the first step to a folder that exists and is held.
 
     Raises:
-        ConfigError: it exists already or cannot be written to.
+        ConfigError: it cannot be written to.
     """
-    storage.make_folder(folder)
-    try:
-        (folder / "policies").mkdir()
-    except OSError as error:  # another run, started at the same time, uses it
-        raise ConfigError(f"cannot write to output folder {folder}: {error.strerror}; choose another one") from error
+    storage.check_writable(folder)
+    storage.inner_folder(folder / "policies")
     write_card(folder, card)
     storage.write_json(folder / "environment.json", environment())
     storage.write(folder / "history.csv", history)

@@ -138,19 +138,13 @@ def refuse_link(path: Path) -> None:
         raise UnsafeFile(f"{path} is a link, and a run uses only its own folder; replace the link by what it leads to")
 
 
-def make_folder(path: Path) -> None:
-    """Create a folder and check that it can be written to.
+def check_writable(path: Path) -> None:
+    """Check that a folder can be written to.
 
     Raises:
-        ConfigError: it exists and is not empty, is a file, or cannot be written to.
+        ConfigError: it cannot.
     """
-    if path.is_dir() and any(path.iterdir()):
-        raise ConfigError(
-            f"output folder {path} exists already; choose another one, or pass if_exists='number', 'resume' or "
-            "'replace' (--if-exists)"
-        )
     try:
-        path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:

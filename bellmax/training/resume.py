@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bellmax.arguments import path_of
 from bellmax.contracts import BellmaxError, ConfigError, CorruptCheckpoint
 from bellmax.envs.host_steps import Handling
-from bellmax.files import checkpoint, storage
+from bellmax.files import checkpoint, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
+from bellmax.files.lock import locked
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
 from bellmax.loops import choosing
 from bellmax.loops.logs import check_step
@@ -56,10 +58,22 @@ def resume(
     Raises:
         ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; its data have changed; or
             an option cannot change, or has an invalid value.
+        RunLocked: a living run uses the folder.
         CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or environment.
         UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
     """
     say_line, _ = voices(say)
+    path = path_of("folder", folder)
+    run_files.read_card(path)  # there is a run to hold
+    with locked(path):
+        return go_on(path, world, env_kwargs, data, progress, say_line, options)
+
+
+def go_on(
+    folder: Path, world: object, env_kwargs: Mapping[str, Any] | None, data: object, progress: bool | None,
+    say_line: Callable[[str], None], options: Mapping[str, object],
+) -> Run:  # fmt: skip
+    """Resume the run in a folder that is held; see `resume`."""
     run = load_stopped(folder)
     changed, differing = change_options(run.options, options)
     check_kept(run.config, changed.keep_experience, offline_run=run.options.data is not None)

@@ -23,11 +23,11 @@ from bellmax.training.policy import Policy
 from bellmax.training.run import Run
 
 
-def make_folder_of(run: Run) -> None:
-    """Create the folder of a run and write what is known before the first step.
+def begin_folder(run: Run) -> None:
+    """Write to the folder of a run, which is held, what is known before the first step.
 
     Raises:
-        ConfigError: it exists already or cannot be written to.
+        ConfigError: it cannot be written to.
     """
     run_files.make_run_folder(_folder(run), _card(run), run.history.to_csv())
 

@@ -11,7 +11,7 @@ from bellmax.agent_config import AgentConfig
 from bellmax.arguments import check_call
 from bellmax.contracts import counted
 from bellmax.files import checkpoint
-from bellmax.files.existing_folders import is_taken, numbered, remove_run
+from bellmax.files.existing_folders import claimed, is_taken, remove_run
 from bellmax.loops import choosing
 from bellmax.loops.loop import Loop
 from bellmax.stderr import voices
@@ -19,7 +19,7 @@ from bellmax.training import saved_runs
 from bellmax.training.history import History
 from bellmax.training.options import RunOptions
 from bellmax.training.request import Request, RunPlan, check, choose
-from bellmax.training.resume import finish, resume
+from bellmax.training.resume import finish, go_on
 from bellmax.training.run import Run
 from bellmax.training.same_run import changed_options, read_same
 from bellmax.training.trainer import Trainer
@@ -99,6 +99,7 @@ def train(
     Raises:
         ConfigError: arguments are unknown, out of range or incompatible; one message reports all of them, before the
             first step.
+        RunLocked: a living run uses the folder `out`.
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; everything learned before is saved.
     """
     check_call("train", "steps", misplaced, {}, {}, "two arguments without a name, the environment and the agent")
@@ -116,29 +117,34 @@ def train(
     engine = loop_to_start(plan)
     run = Run(
         plan.source.name, plan.config, plan.steps, plan.seeds, plan.kind, plan.env_kwargs, History(plan.seeds),
-        plan.options, folder=plan.folder,
+        plan.options,
     )  # fmt: skip
-    if run.folder is not None:
-        if if_exists == "resume" and is_taken(run.folder):
-            saved = read_same(run, run.folder)
-            if saved.scores or (run.folder / checkpoint.MANIFEST).is_file():
-                return finish_saved(run, saved, run.folder, world, data, progress, say)
-            say_line(f"the run in {run.folder} stopped before its first checkpoint; it starts again")
-        prepare_folder(run, if_exists)
-    announce(plan, run, say_line, remark)
-    return finish(Trainer(run, plan.source, engine), progress, say_line)
+    if plan.folder is None:
+        announce(plan, run, say_line, remark)
+        return finish(Trainer(run, plan.source, engine), progress, say_line)
+    with claimed(plan.folder, if_exists) as folder:
+        run.folder = folder
+        if if_exists == "resume" and is_taken(folder):
+            saved = read_same(run, folder)
+            if saved.scores or (folder / checkpoint.MANIFEST).is_file():
+                return finish_saved(run, saved, folder, world, data, progress, say_line)
+            say_line(f"the run in {folder} stopped before its first checkpoint; it starts again")
+        if is_taken(folder):
+            remove_run(folder)
+        saved_runs.begin_folder(run)
+        announce(plan, run, say_line, remark)
+        return finish(Trainer(run, plan.source, engine), progress, say_line)
 
 
 def finish_saved(
     run: Run, saved: Run, folder: Path, world: object, data: object, progress: bool | None,
-    say: Callable[[str], None] | None,
+    say_line: Callable[[str], None],
 ) -> Run:  # fmt: skip
     """Resume the `saved` run in a folder with the options of `run`, which is the same; if it has ended, return it."""
     if saved.scores:
-        voices(say)[0](f"the run in {folder} has ended and is loaded")
+        say_line(f"the run in {folder} has ended and is loaded")
         return saved
-    changes = changed_options(run, saved)
-    return resume(folder, world, env_kwargs=run.env_kwargs, data=data, progress=progress, say=say, **changes)
+    return go_on(folder, world, run.env_kwargs, data, progress, say_line, changed_options(run, saved))
 
 
 def loop_to_start(plan: RunPlan) -> Loop[Any]:
@@ -152,21 +158,6 @@ def loop_to_start(plan: RunPlan) -> Loop[Any]:
     if plan.data is not None:
         return choosing.make_data_loop(*parts, plan.data, vmap, n_seeds=n)
     return choosing.make_loop(*parts, vmap, n_seeds=n, episodes=plan.options.episodes is not None)
-
-
-def prepare_folder(run: Run, if_exists: str) -> None:
-    """Create the folder of a new run; if it exists, choose another name or remove the run in it.
-
-    Raises:
-        ConfigError, UnsafeFile: the old run cannot be removed, or the folder cannot be created.
-    """
-    folder = run.folder
-    if folder is not None and is_taken(folder):
-        if if_exists in ("resume", "replace"):
-            remove_run(folder)
-        elif if_exists == "number":
-            run.folder = numbered(folder)
-    saved_runs.make_folder_of(run)
 
 
 def announce(plan: RunPlan, run: Run, say: Callable[[str], None], remark: Callable[[str], None]) -> None:
