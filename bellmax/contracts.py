@@ -20,7 +20,6 @@ ArrayDict: TypeAlias = dict[str, np.ndarray]  # by name, of any type and shape
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 HostObs: TypeAlias = "npt.NDArray[Any] | tuple[HostObs, ...]"  # observations of a host environment, part by part
 Arrays: TypeAlias = "Array | tuple[Arrays, ...]"  # (), where there is nothing
-ArrayTree: TypeAlias = "Array | tuple[ArrayTree, ...] | Mapping[str, ArrayTree]"
 
 Seen = TypeVar("Seen")
 Mask = TypeVar("Mask")
