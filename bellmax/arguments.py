@@ -12,7 +12,9 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from bellmax.contracts import ConfigError
-from bellmax.literals import whole
+from bellmax.literals import whole_number
+
+STEPS_MEANT = {"n_steps": "steps"}  # what other libraries call an argument, for `check_call`
 
 
 def is_integer(value: object) -> TypeGuard[int]:
@@ -35,7 +37,7 @@ def integer(name: str, value: object, low: int = 1, high: int = 2**62) -> int:
     Raises:
         ConfigError: it is not an integer from `low` to `high`.
     """
-    found = whole(value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value)
+    found = whole_number(value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value)
     if is_integer(found) and low <= found <= high:
         return int(found)
     kind = {0: "a non-negative integer", 1: "a positive integer"}.get(low, f"an integer of at least {low}")

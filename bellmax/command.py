@@ -25,7 +25,7 @@ from bellmax.values import read_as, read_value, read_values
 from bellmax.words import option_meant
 
 
-def one_line(error: Exception) -> str:
+def message_line(error: Exception) -> str:
     """The error's message, also where an environment wrote it over several lines."""
     return " ".join(str(error).split())
 
@@ -76,12 +76,12 @@ class Main(click.Group):
         except BellmaxError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: {one_line(error)}", err=True)
+            click.echo(f"error: {message_line(error)}", err=True)
             ctx.exit(error.exit_code)
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: a bug in bellmax: {type(error).__name__}: {one_line(error)}; "
+            click.echo(f"error: a bug in bellmax: {type(error).__name__}: {message_line(error)}; "
                        "`bellmax --debug ...` shows where; please report it", err=True)  # fmt: skip
             ctx.exit(1)
 

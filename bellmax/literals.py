@@ -26,7 +26,7 @@ ZEROS = "0[0-9]+"  # a number for neither Python nor JSON: text such as 007, or 
 MOST_EXACT = 10**18  # the exponent form is read as an integer up to here
 
 
-def whole(value: object) -> object:
+def whole_number(value: object) -> object:
     """An integer for a whole number of any kind (NumPy's, or a float such as 1e5); anything else as it is."""
     if isinstance(value, (bool, np.bool_)):
         return value

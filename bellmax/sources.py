@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bellmax.agent_config import AgentConfig, fold, hints
 from bellmax.arguments import describe, keywords
@@ -19,6 +19,12 @@ from bellmax.solving.chain import name_states
 from bellmax.spaces import box_bounds, unbounded
 from bellmax.values import read_value
 from bellmax.words import OPTIONS, WORDS
+
+if TYPE_CHECKING:
+    from bellmax.envs.functional import World
+    from bellmax.envs.host_steps import Handling
+    from bellmax.envs.host_world import HostWorld
+    from bellmax.envs.making import Env
 
 
 class Source(NamedTuple):
@@ -50,7 +56,7 @@ class Source(NamedTuple):
     n_actions: int
     max_episode_steps: int | None
     mdp: FiniteMDP | None = None
-    compiled: Callable[[], Any] | None = None
+    compiled: Callable[[], World[Any]] | None = None
     open: Callable[[int], Any] | None = None
     work: Callable[[int], Any] | None = None
     adapt: Callable[[int], Any] | None = None
@@ -70,7 +76,7 @@ class Source(NamedTuple):
         assert make is not None  # noqa: S101 - each has one of them
         return make(self.fixed or n)
 
-    def compile(self) -> Any:
+    def compile(self) -> World[Any]:
         """The compiled environment: the twin, or the table as one."""
         if self.compiled is not None:
             return self.compiled()
@@ -80,7 +86,7 @@ class Source(NamedTuple):
         return as_world(self.mdp)
 
 
-def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling: Any = None) -> Source:
+def find_world(world: object, env_kwargs: Mapping[str, Any] | None = None, handling: Handling | None = None) -> Source:
     """The forms of `world`; `handling` is how one of Gymnasium's is run while an agent learns in it.
 
     It is a name (of the gallery, `probe:` and a probe, `gymnax:` and gymnax's id, Gymnasium's id), a FiniteMDP, a
@@ -105,7 +111,7 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
         if world.startswith("gymnax:"):
             from bellmax.envs import gymnax_worlds
 
-            return _from_compiled(world, gymnax_worlds.make(world, kwargs))
+            return _from_compiled(world, gymnax_worlds.make_gymnax(world, kwargs))
         if world in WORLDS:
             return _from_gymnasium(WORLDS[world], kwargs, handling)._replace(name=world)
         if is_agent(world):
@@ -114,8 +120,8 @@ def find_world(world: Any, env_kwargs: Mapping[str, Any] | None = None, handling
     if isinstance(world, AgentConfig):
         name = type(world).__name__
         raise ConfigError(f"a {name} is an agent; the environment comes first: train('CartPole-v1', {name}(...))")
-    if type(world).__module__.startswith("bellmax.training.") and isinstance(getattr(world, "world", None), str):
-        raise ConfigError(f"{describe(world)} is not an environment; give the one it is of, {world.world!r}")
+    if type(world).__module__.startswith("bellmax.training.") and isinstance(of := getattr(world, "world", None), str):
+        raise ConfigError(f"{describe(world)} is not an environment; give the one it is of, {of!r}")
     made = isinstance(world, FiniteMDP | World)
     if kwargs and (made or (kwargs.keys() != {"wrappers"} and not callable(world))):
         raise ConfigError(f"env_kwargs={kwargs} need an environment's name; build {world!r} with them instead")
@@ -155,7 +161,7 @@ def register_world(name: str, make: Callable[..., Any]) -> None:
     WORLDS.register(name, make)
 
 
-def split_arguments(world: Any, agent: Any, settings: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+def split_arguments(world: object, agent: object, settings: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """The settings that are an agent's; to `problems`, for each argument of the environment, what to write instead."""
     cls = agent_class(agent) if isinstance(agent, str) and (":" in agent or is_agent(agent)) else agent
     own = hints(cls) if isinstance(cls, type) and issubclass(cls, AgentConfig) else {}
@@ -164,7 +170,7 @@ def split_arguments(world: Any, agent: Any, settings: Mapping[str, Any], problem
         return dict(settings)
     from bellmax.envs.signatures import arguments_of
 
-    def as_given(value: Any) -> Any:
+    def as_given(value: object) -> object:
         try:
             return read_value(value) if isinstance(value, str) else value  # of the command line
         except ValueError:
@@ -185,7 +191,7 @@ def from_mdp(mdp: FiniteMDP, name: str) -> Source:
     mdp, ends = with_ends(mdp)
     notes = (f"{name}: entering {name_states(mdp, ends)} ends the episode, because no action leaves or pays there",)
 
-    def open_(n: int) -> Any:
+    def open_(n: int) -> HostWorld:
         from bellmax.envs.host_world import open_world
         from bellmax.envs.tabulated import TabulatedEnv
 
@@ -197,14 +203,14 @@ def from_mdp(mdp: FiniteMDP, name: str) -> Source:
     )  # fmt: skip
 
 
-def _from_compiled(name: str, world: Any, *, own: bool = False) -> Source:
+def _from_compiled(name: str, world: World[Any], *, own: bool = False) -> Source:
     """A compiled environment; one of the user's `own` is checked first."""
     if own:
         from bellmax.envs.world_contract import check_contract
 
         check_contract(world)
 
-    def adapt(n: int) -> Any:
+    def adapt(n: int) -> HostWorld:
         from bellmax.envs.compiled_gymnasium import CompiledEnv
         from bellmax.envs.host_world import open_world
 
@@ -228,7 +234,7 @@ def _probe(name: str) -> Source:
     return _from_compiled(name, PROBES[name]().world)
 
 
-def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
+def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Handling | None) -> Source:
     """A Gymnasium id, factory or environment; its table and its twin where they exist."""
     import gymnasium as gym
 
@@ -237,11 +243,11 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
     from bellmax.envs.making import Ready, make
     from bellmax.envs.stateful import refuse_carrying
 
-    def open_(n: int) -> Any:
+    def open_(n: int) -> HostWorld:
         here = None if handling is None else handling._replace(workers=0)
         return open_world(env, n=n, env_kwargs=kwargs, handling=here)
 
-    def work(n: int) -> Any:
+    def work(n: int) -> HostWorld:
         return open_world(env, n=n, env_kwargs=kwargs, handling=(handling or Handling())._replace(training=True))
 
     try:
@@ -257,9 +263,10 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         name, space = first.name, first.observation_space
         mdp: FiniteMDP | None = None
         notes: tuple[str, ...] = ()
-        if isinstance(space, Discrete) and hasattr(first.innermost, "P"):
+        innermost = first.innermost
+        if isinstance(space, Discrete) and innermost is not None and hasattr(innermost, "P"):
             plain = isinstance(env, str) and env.rpartition(":")[2] in gym.registry and "wrappers" not in kwargs
-            mdp, notes = _read_table(env, kwargs) if plain else _look_at_table(first.innermost)
+            mdp, notes = _read_table(env, kwargs) if plain else _look_at_table(innermost)
         twin = CLASSIC.get(env) if isinstance(env, str) and not kwargs else None
         asked = "wrappers" if "wrappers" in kwargs else "env_kwargs"
         without = f"{asked} need the host loop" if isinstance(env, str) and env in CLASSIC and kwargs else ""
@@ -274,7 +281,9 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Any) -> Source:
         first.close()
 
 
-def _read_table(env: Any, kwargs: dict[str, Any]) -> tuple[FiniteMDP | None, tuple[str, ...]]:
+def _read_table(
+    env: str | Env | Callable[..., Env], kwargs: dict[str, Any]
+) -> tuple[FiniteMDP | None, tuple[str, ...]]:
     """The transition table of a registered environment, or why it cannot be used."""
     try:
         return FiniteMDP.from_gymnasium(env, **kwargs), ()
@@ -285,7 +294,7 @@ def _read_table(env: Any, kwargs: dict[str, Any]) -> tuple[FiniteMDP | None, tup
         return None, (f"its transition table `P` is not used, and there are no exact answers: {reason}",)
 
 
-def _look_at_table(env: Any) -> tuple[None, tuple[str, ...]]:
+def _look_at_table(env: Env) -> tuple[None, tuple[str, ...]]:
     """Why the table of an environment that was given by more than a registered id is not used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bellmax.contracts import ConfigError
-from bellmax.literals import ZEROS, Value, check_balance, is_constant, literal, row, simple, whole
+from bellmax.literals import ZEROS, Value, check_balance, is_constant, literal, row, simple, whole_number
 
 DOUBTFUL = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 # what Python would compute or call (1j, 2**3, 10%, b"x", np.inf, range(3), lambda: 1), and 1 000
@@ -108,7 +108,7 @@ def read_as(value: object, kind: object) -> object:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if kind is int:
-        return whole(value)
+        return whole_number(value)
     return value.item() if isinstance(value, np.number | np.bool_) else value
 
 
@@ -150,7 +150,7 @@ def _text_as(text: str, kind: object) -> Value:
         return text.lower() == "true"
     if kind is int:
         number = simple(text)
-        read = whole(number)
+        read = whole_number(number)
         if isinstance(read, bool) or not isinstance(read, int):
             raise ValueError("write an integer, such as 5, 1_000 or 1e5")
         return read

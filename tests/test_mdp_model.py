@@ -16,7 +16,7 @@ from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import continuation, expected_reward, reachable
 from bellmax.mdp.successors import successor_table
-from bellmax.solving.solve import evaluate_policy, greedy_policy, horizon_return, solve
+from bellmax.solving.solve import evaluate_policy, greedy_actions, horizon_return, solve
 
 SOUND = [[[(0.5, 0, 1.0, False), (0.5, 1, 3.0, True)], [(1.0, 1, 0.0, False)]], [[(1.0, 1, 0.0, True)]] * 2]
 
@@ -196,7 +196,7 @@ def test_exact_answers_leave_out_the_actions_that_a_state_lacks() -> None:
     assert solution.q == pytest.approx(np.array([[-0.45, -1.0, -np.inf], [-0.5, -0.5, -0.5]]))
     assert solution.policy.tolist() == [0, 0]
     assert solution.bound < 1e-10
-    assert greedy_policy(np.array([[-2.0, -1.0, -np.inf], [1e-300, 2e-300, -np.inf]])).tolist() == [1, 1]
+    assert greedy_actions(np.array([[-2.0, -1.0, -np.inf], [1e-300, 2e-300, -np.inf]])).tolist() == [1, 1]
     mixed = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
     assert evaluate_policy(mdp, mixed, 0.9) == pytest.approx([-0.725, -0.5])
     assert horizon_return(mdp, mixed, 5) == pytest.approx(-0.75)

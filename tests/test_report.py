@@ -11,7 +11,7 @@ import bellmax as bx
 from bellmax.cli import numbers
 from bellmax.mdp.model import FiniteMDP
 from bellmax.report.plot import learning_curve
-from bellmax.report.text import curve, describe_run, describe_solution, describe_summary, interval
+from bellmax.report.text import curve, describe_run, describe_solution, describe_summary, with_interval
 from bellmax.summary_statistics import summarize
 from bellmax.training.history import History
 from bellmax.training.run import Run
@@ -174,8 +174,8 @@ def test_without_a_truth_nothing_is_said_of_it() -> None:
 
 
 def test_intervals() -> None:
-    assert interval(475.31, 471.0, 488.2) == "475.3 [471, 488.2]"
-    assert interval(1.5, NAN, NAN) == "1.5"
+    assert with_interval(475.31, 471.0, 488.2) == "475.3 [471, 488.2]"
+    assert with_interval(1.5, NAN, NAN) == "1.5"
     assert (
         describe_summary(summarize(np.array([2.0])))
         == "IQM 2, mean 2, range 2 to 2 over 1 seed; intervals need 5 seeds"

@@ -16,7 +16,7 @@ from bellmax.mdp.gallery import cliff, corridor, random_garnet
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import continuation, expected_reward
 from bellmax.solving import methods as methods_module
-from bellmax.solving.solve import evaluate_policy, greedy_policy, horizon_length, horizon_return, solve
+from bellmax.solving.solve import evaluate_policy, greedy_actions, horizon_length, horizon_return, solve
 
 Rational = list[list[Fraction]]
 
@@ -145,10 +145,10 @@ def test_a_long_corridor_keeps_its_policy_where_values_are_tiny() -> None:
 
 def test_ties_go_to_the_lowest_index() -> None:
     q = np.array([[0.3, 0.1 + 0.2], [1.0, 1.0 + 1e-6], [0.0, 0.0], [-1.0, -1e-14]])
-    assert greedy_policy(q).tolist() == [0, 1, 0, 1]
-    assert greedy_policy(q, error=1e-10).tolist() == [0, 1, 0, 1]
-    assert greedy_policy(np.array([[1.0, 1.0 + 1e-10]])).tolist() == [1]
-    assert greedy_policy(np.array([[1.0, 1.0 + 1e-10]]), error=1e-10).tolist() == [0]
+    assert greedy_actions(q).tolist() == [0, 1, 0, 1]
+    assert greedy_actions(q, error=1e-10).tolist() == [0, 1, 0, 1]
+    assert greedy_actions(np.array([[1.0, 1.0 + 1e-10]])).tolist() == [1]
+    assert greedy_actions(np.array([[1.0, 1.0 + 1e-10]]), error=1e-10).tolist() == [0]
 
 
 def test_evaluate_policy_is_the_limit_of_its_own_iteration() -> None:

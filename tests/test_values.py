@@ -16,7 +16,7 @@ import bellmax as bx
 from bellmax.agent_config import build
 from bellmax.cli import main
 from bellmax.command import read_env, read_seeds
-from bellmax.literals import whole
+from bellmax.literals import whole_number
 from bellmax.sources import find_world
 from bellmax.values import read_as, read_value
 
@@ -205,7 +205,7 @@ def test_numpy_and_none() -> None:
     assert read_as("None", int | None) is None
     assert read_as("3", int | None) == 3
     assert read_as("0.5", float | str) == 0.5
-    assert [whole(x) for x in (True, 2.0, np.int8(3), 2.5, "a")] == [True, 2, 3, 2.5, "a"]
+    assert [whole_number(x) for x in (True, 2.0, np.int8(3), 2.5, "a")] == [True, 2, 3, 2.5, "a"]
 
 
 def test_steps_and_seeds_in_calls() -> None:

@@ -19,7 +19,7 @@ from bellmax.agent_config import hints
 from bellmax.catalog import AGENTS, PRESETS, agent_class, agent_name, make_agent
 from bellmax.cli import main
 from bellmax.contracts import MOST_LISTED, nearest, unknown
-from bellmax.envs.naming import ATARI, MINATAR, meant
+from bellmax.envs.naming import ATARI, MINATAR, id_meant
 from bellmax.envs.native_spaces import _finite
 from bellmax.sources import find_world
 from bellmax.words import OPTIONS, WORDS
@@ -235,10 +235,10 @@ def test_what_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delitem(gym.registry, name)
     with pytest.raises(bx.ConfigError, match=re.escape("pip install 'bellmax[atari]'")):
         find_world("ALE/Pong-v5")
-    assert "pip install highway-env" in meant("highway-fast-v0")
+    assert "pip install highway-env" in id_meant("highway-fast-v0")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert meant("Pong-v4") == "did you mean 'ALE/Pong-v5'? It needs pip install 'bellmax[atari]'"
-    assert "pip install 'bellmax[gymnax]'" in meant("Breakout-MinAtar")
+    assert id_meant("Pong-v4") == "did you mean 'ALE/Pong-v5'? It needs pip install 'bellmax[atari]'"
+    assert "pip install 'bellmax[gymnax]'" in id_meant("Breakout-MinAtar")
 
 
 def test_the_games_exist() -> None:

@@ -18,6 +18,9 @@ SCREEN = 60  # lines
 # names that are one contract, which several files implement
 CONTRACTS = {
     **dict.fromkeys(("begin", "step"), "the two kernels of a compiled environment for tables"),
+    "as_world": "a model, or an environment of gymnax, as a compiled World",
+    **dict.fromkeys(("boltzmann", "epsilon_greedy"), "how to act, by Numba for a table and by JAX for a network"),
+    "find_faults": "every breach of a contract, as a list",
     **dict.fromkeys(("check_env", "evaluate", "resume", "solve", "train"), "a command and the function that it calls"),
 }
 

@@ -244,7 +244,7 @@ def mask_flaws(given: object, n_actions: int, over: bool) -> Iterator[Flaw]:
         yield Flaw("masks", "warning", f"info['action_mask'] is {one_line(given)} ({kind(given)})", MASK_TYPE)
 
 
-def rewards(given: list[float], lengths: set[int], findings: Findings) -> None:
+def play_rewards(given: list[float], lengths: set[int], findings: Findings) -> None:
     """The rewards of a whole play."""
     low, high = min(given, default=0.0), max(given, default=0.0)
     findings.well("rewards", f"{low:g} to {high:g}")
@@ -254,7 +254,7 @@ def rewards(given: list[float], lengths: set[int], findings: Findings) -> None:
         findings.add("rewards", "hint", f"all {len(given):,} rewards are {low:g}", RARE)
 
 
-def ends(given: list[End], longest: int, limit: int | None, findings: Findings) -> None:
+def play_ends(given: list[End], longest: int, limit: int | None, findings: Findings) -> None:
     """The ends of the episodes of a whole play, and the time limit if there is one."""
     n, lengths = len(given), [end.length for end in given]
     terminated, truncated = sum(end.terminated for end in given), sum(end.truncated for end in given)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PREFIX = "gymnax:"
 
 
-def make(name: str, env_kwargs: Mapping[str, Any]) -> World[Any]:
+def make_gymnax(name: str, env_kwargs: Mapping[str, Any]) -> World[Any]:
     """The world of a name like `gymnax:Breakout-MinAtar`.
 
     Of `env_kwargs`, the fields of the environment's `EnvParams` (`max_steps_in_episode` is one of all) go there and

@@ -7,7 +7,7 @@ itself in one of three ways (`vectored.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, final
 
 import gymnasium as gym
@@ -21,7 +21,7 @@ from bellmax.envs.action_masks import masks_in
 from bellmax.envs.episode_log import EpisodeLog
 from bellmax.envs.host_steps import Checks, Handling, HostStep
 from bellmax.envs.in_process import InProcess
-from bellmax.envs.making import Env, Made, Vector, make
+from bellmax.envs.making import Env, Made, Source, make
 from bellmax.envs.native_spaces import bounds, read_spaces
 from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.stateful import refuse_learning, reward_wrappers
@@ -225,7 +225,7 @@ def _workers(made: Made, worlds: list[Env], n: int, handling: Handling) -> Worke
 
 
 def open_world(
-    env: str | Env | Vector | Callable[..., Env | Vector],
+    env: Source,
     *,
     n: int = 1,
     env_kwargs: Mapping[str, Any] | None = None,

@@ -15,7 +15,7 @@ from bellmax.contracts import ConfigError, EnvCrashed, EnvWarning, counted, near
 from bellmax.envs import atari
 from bellmax.envs.action_masks import AsksMasks, asks_masks
 from bellmax.envs.functional import World
-from bellmax.envs.naming import PACKAGES, game_of, meant, meant_in, module_meant
+from bellmax.envs.naming import PACKAGES, game_of, id_meant, meant_in, module_meant
 from bellmax.envs.signatures import parameters_of
 from bellmax.mdp.model import FiniteMDP
 from bellmax.stderr import warn
@@ -115,7 +115,7 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
     spec = gym.registry.get(name)
     if spec is not None and not module and not wrap and game_of(name):
         raise ConfigError(
-            f"{name!r} gives raw frames; {meant(name)} That is the game by its protocol; give 'ale_py:{name}', or "
+            f"{name!r} gives raw frames; {id_meant(name)} That is the game by its protocol; give 'ale_py:{name}', or "
             "wrappers, to have this id as it stands"
         )
     if spec is None:
@@ -129,7 +129,7 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
                 f"unknown environment {name!r}; no package has registered {namespace!r}: install it and give "
                 f"'package:{name}', so that it is imported"
             )
-        raise ConfigError(f"unknown environment {name!r}; {meant(name)}")
+        raise ConfigError(f"unknown environment {name!r}; {id_meant(name)}")
     remark_on_text(name, spec.entry_point, {**spec.kwargs, **kwargs})
     if atari.is_game(name) and not wrap:
         if plain:

@@ -61,7 +61,7 @@ def package_of(name: str) -> tuple[str, str] | None:
     return next((known[prefix] for prefix in known if name.startswith(prefix)), None)
 
 
-def meant(name: str) -> str:
+def id_meant(name: str) -> str:
     """What to do about an id that is not registered."""
     from bellmax.envs.probes import PROBES
     from bellmax.mdp.gallery import GALLERY

@@ -15,7 +15,7 @@ from bellmax.contracts import Box, ConfigError, Discrete, Leaf, MultiDiscrete, N
 MOST_ACTIONS = 4_096  # combinations of a MultiDiscrete action that one network still has an output each for
 
 
-class Part(NamedTuple):
+class NativePart(NamedTuple):
     """One leaf of an observation.
 
     Attributes:
@@ -45,7 +45,7 @@ class Spaces(NamedTuple):
 
     observation: Space
     native: gym.Space[Any]
-    parts: tuple[Part, ...]
+    parts: tuple[NativePart, ...]
     n_actions: int
     action: gym.Space[Any]
     coding: dict[str, Any]
@@ -75,7 +75,7 @@ def read_spaces(name: str, worlds: Sequence[Any], vector: bool) -> Spaces:
 
 def _spaces(name: str, observation: gym.Space[Any], action: gym.Space[Any]) -> Spaces:
     n_actions, coding = _actions(name, action)
-    parts: list[Part] = []
+    parts: list[NativePart] = []
     space = _space(name, observation, observation, (), parts)
     starts = [np.asarray(part.low).tolist() for part in parts]
     if any(np.any(part.low) for part in parts):
@@ -118,7 +118,9 @@ def _finite(space: gym.Space[Any]) -> str:
     )
 
 
-def _space(name: str, whole: gym.Space[Any], space: gym.Space[Any], path: tuple[Any, ...], parts: list[Part]) -> Space:
+def _space(
+    name: str, whole: gym.Space[Any], space: gym.Space[Any], path: tuple[Any, ...], parts: list[NativePart]
+) -> Space:
     """One space, its leaves added to `parts`."""
     if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
         named = isinstance(space, gym.spaces.Dict)
@@ -129,7 +131,7 @@ def _space(name: str, whole: gym.Space[Any], space: gym.Space[Any], path: tuple[
         seen = tuple(_space(name, whole, part, (*path, key), parts) for key, part in items)
         return Named(tuple(map(str, inner)), seen) if named else seen
     leaf, low = _leaf(name, whole, space)
-    parts.append(Part(path, leaf, space, low))
+    parts.append(NativePart(path, leaf, space, low))
     return leaf
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.contracts import Box, EnvContractError, EnvWarning, HostObs, NonFiniteError
-from bellmax.envs.native_spaces import Part, Spaces, one_line
+from bellmax.envs.native_spaces import NativePart, Spaces, one_line
 from bellmax.spaces import dtype_of, leaf_arrays, limits_of, map_space, shape_of
 from bellmax.stderr import warn
 
@@ -79,7 +79,7 @@ class Observations:
 class Leaf:
     """One array or integer of the observations."""
 
-    def __init__(self, part: Part, place: Place, strict: bool) -> None:
+    def __init__(self, part: NativePart, place: Place, strict: bool) -> None:
         self._native, self._place, self._strict = part.native, place, strict
         self.name = "observation" + "".join(f"[{key!r}]" for key in part.path)
         self.shape, self.dtype = shape_of(part.leaf), np.dtype(dtype_of(part.leaf))
@@ -245,7 +245,7 @@ class Leaf:
         warn(f"{message} (said once)", EnvWarning, stacklevel=2)
 
 
-def _bounds(part: Part) -> tuple[Values, Values] | None:
+def _bounds(part: NativePart) -> tuple[Values, Values] | None:
     """Lowest and highest numbers of a Box with a finite one among them; None if there is nothing to break.
 
     Float32 rounding does not count as outside.

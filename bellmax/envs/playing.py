@@ -30,7 +30,7 @@ class Event(NamedTuple):
     values: dict[str, Any]
 
 
-class Player:
+class CheckingPlayer:
     """Plays one environment with random actions that its masks allow, and notes what it sees."""
 
     def __init__(self, env: Env, spaces: Spaces | None, findings: Findings, seed: int) -> None:
@@ -45,9 +45,9 @@ class Player:
         self._mask: Any = None
         self._last: tuple[Any, Any] = None, None  # the last observation, and a copy of what it was
 
-    def twin(self, env: Env | None = None) -> Player:
+    def twin(self, env: Env | None = None) -> CheckingPlayer:
         """Plays the same actions, in the same environment or another, and keeps its findings to itself."""
-        return Player(env or self.env, self._spaces, Findings(), self._seed)
+        return CheckingPlayer(env or self.env, self._spaces, Findings(), self._seed)
 
     def walk(self, steps: int, seed: int) -> Iterator[Event]:
         """Reset with the seed, then so many steps; later resets have no seed."""

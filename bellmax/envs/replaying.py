@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from types import CellType, FunctionType, ModuleType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -30,6 +30,10 @@ SHARED = (
 SHOWING = ("RecordVideo", "HumanRendering", "RenderCollection", "AddRenderObservation")  # which draw or write files
 OPEN = ("TransformObservation", "TransformReward", "VectorizeTransformObservation", "VectorizeTransformReward")
 
+if TYPE_CHECKING:
+    from bellmax.envs.making import Env, Vector
+
+Dice: TypeAlias = np.random.Generator | np.random.RandomState | random.Random
 Tape: TypeAlias = list[list[Any]]  # per episode: (observation, info), then (observation, reward, ends, ends, info)
 Opened: TypeAlias = tuple[list[Any], "_Replay"]  # wrappers from the innermost
 
@@ -37,7 +41,7 @@ Opened: TypeAlias = tuple[list[Any], "_Replay"]  # wrappers from the innermost
 class _Replay:
     """Replays a tape for any actions, and records these in `got`."""
 
-    def __init__(self, base: Any, tape: Tape, ask: bool) -> None:
+    def __init__(self, base: Env | Vector, tape: Tape, ask: bool) -> None:
         self.tape, self.asked = tape, base if ask else None
         for key in SHARED:
             if hasattr(base, key):
@@ -58,19 +62,19 @@ class _Replay:
             if key in vars(self):
                 vars(self)[key].seed(0)
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+    def reset(self, *, seed: int | None = None, options: object = None) -> tuple[Any, ...]:
         """The next episode of the tape."""
         self.episode, self.at = (self.episode + 1) % len(self.tape), 0
         return copy.deepcopy(self.tape[self.episode][0])
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: object) -> tuple[Any, ...]:
         """The next step of the episode; the last one again, where a wrapper goes on beyond it."""
         self.got.append(copy.deepcopy(action))
         episode = self.tape[self.episode]
         self.at = min(self.at + 1, len(episode) - 1)
         return copy.deepcopy(episode[self.at])
 
-    def close(self, **kwargs: Any) -> None:
+    def close(self, **kwargs: object) -> None:
         """The environment itself is closed by whoever made it."""
 
 
@@ -82,7 +86,7 @@ class _ReplayVector(_Replay, VectorEnv[Any, Any, Any]):  # type: ignore[misc]
     pass
 
 
-def wrappers_of(env: Any) -> list[Any]:
+def wrappers_of(env: object) -> list[Any]:
     """The wrappers of an environment or a vector, from the innermost."""
     found: list[Any] = []
     while isinstance(env, gym.Wrapper | VectorWrapper):
@@ -91,7 +95,7 @@ def wrappers_of(env: Any) -> list[Any]:
     return found
 
 
-def may_carry(env: Any) -> bool:
+def may_carry(env: object) -> bool:
     """Whether a wrapper is not one of Gymnasium's or of bellmax, or calls a function of the user's."""
     kinds = [type(layer) for layer in wrappers_of(env)]
     if getattr(env, "render_mode", None) == "human" or any(kind.__name__ in SHOWING for kind in kinds):
@@ -141,7 +145,7 @@ def carrier(make: Callable[[], Any], *, given: bool = False) -> str | None:
     return None
 
 
-def _record(base: Any) -> Tape:
+def _record(base: Env | Vector) -> Tape:
     """What an environment answers to random actions."""
     end, space = time.monotonic() + SECONDS, copy.deepcopy(base.action_space)
     space.seed(0)
@@ -156,7 +160,7 @@ def _record(base: Any) -> Tape:
     return _sampled(base, tape)
 
 
-def _sampled(base: Any, tape: Tape) -> Tape:
+def _sampled(base: Env | Vector, tape: Tape) -> Tape:
     """A tape and, at its end, observations from the space that the tape may not have, such as a new highest one."""
     space, rng = copy.deepcopy(base.observation_space), np.random.default_rng(0)
     space.seed(0)
@@ -175,11 +179,11 @@ def _sampled(base: Any, tape: Tape) -> Tape:
     return tape
 
 
-def _replay(base: Any, tape: Tape, ask: bool) -> _Replay:
+def _replay(base: Env | Vector, tape: Tape, ask: bool) -> _Replay:
     return (_ReplayVector if isinstance(base, VectorEnv) else _ReplayEnv)(base, tape, ask)
 
 
-def _onto_tape(env: Any, tape: Tape, stack: contextlib.ExitStack) -> Opened:
+def _onto_tape(env: Env | Vector, tape: Tape, stack: contextlib.ExitStack) -> Opened:
     """The wrappers of a new environment around the tape, until the stack is closed."""
     found = wrappers_of(env)
     base = found[0].env
@@ -190,12 +194,12 @@ def _onto_tape(env: Any, tape: Tape, stack: contextlib.ExitStack) -> Opened:
     return found, replay
 
 
-def _close(env: Any) -> None:
+def _close(env: Env | Vector) -> None:
     with contextlib.suppress(Exception):
         env.close()
 
 
-def _share(one: Any, wrappers: list[Any]) -> bool:
+def _share(one: object, wrappers: list[Any]) -> bool:
     """Whether wrappers made one after the other hold the same object, such as a function with state."""
     return any(
         value is vars(other).get(key) and hasattr(value, "__dict__") and not isinstance(value, type | gym.Space)
@@ -204,7 +208,7 @@ def _share(one: Any, wrappers: list[Any]) -> bool:
     )
 
 
-def _copied(env: Any, tape: Tape) -> Opened:
+def _copied(env: Env | Vector, tape: Tape) -> Opened:
     """Copies of the wrappers around the tape, with what their functions have in closures."""
     found = wrappers_of(env)
     replay = _replay(found[0].env, tape, False)
@@ -252,7 +256,7 @@ def _pass(env: Any, replay: _Replay) -> list[Any]:
     return [seen, replay.got]
 
 
-def _dice(thing: Any) -> Iterator[Any]:
+def _dice(thing: object) -> Iterator[Any]:
     """The random generators that a wrapper holds, directly or in what it calls."""
     seen, todo = set[int](), [thing]
     while todo and len(seen) < 2_000:
@@ -268,13 +272,13 @@ def _dice(thing: Any) -> Iterator[Any]:
             todo += gc.get_referents(one)
 
 
-def _state(dice: Any) -> Any:
+def _state(dice: Dice) -> Any:
     if isinstance(dice, np.random.Generator):
         return dice.bit_generator.state
     return dice.getstate() if isinstance(dice, random.Random) else dice.get_state()
 
 
-def _set_state(dice: Any, state: Any) -> None:
+def _set_state(dice: Dice, state: Any) -> None:
     if isinstance(dice, np.random.Generator):
         dice.bit_generator.state = state
     elif isinstance(dice, random.Random):
@@ -283,7 +287,7 @@ def _set_state(dice: Any, state: Any) -> None:
         dice.set_state(state)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     """Whether two answers are equal in every number, as far as both go."""
     if isinstance(one, dict):
         return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)

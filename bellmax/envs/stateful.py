@@ -32,7 +32,7 @@ REMEDY = (
 )
 
 
-def layers(env: object) -> Iterator[object]:
+def all_layers(env: object) -> Iterator[object]:
     """The wrappers of an environment or a vector from the outside, it itself, and the parts of a vector."""
     while isinstance(env, gym.Wrapper | VectorWrapper):
         yield env
@@ -40,7 +40,7 @@ def layers(env: object) -> Iterator[object]:
     yield env
     if isinstance(env, VectorEnv):
         for part in getattr(env, "envs", ()):
-            yield from layers(part)
+            yield from all_layers(part)
 
 
 def refuse_learning(name: str, world: Worlds) -> None:
@@ -50,7 +50,7 @@ def refuse_learning(name: str, world: Worlds) -> None:
         ConfigError: names the layer and what to do instead.
     """
     for env in world if isinstance(world, list) else [world]:
-        for layer in layers(env):
+        for layer in all_layers(env):
             if (state := _statistics(layer)) is not None:
                 raise ConfigError(complaint(name, type(layer).__name__, state))
         if isinstance(env, VectorEnv) and (state := _in_processes(env)) is not None:
@@ -95,7 +95,7 @@ def reward_wrappers(world: Worlds) -> list[str]:
     """The names of the layers that change rewards."""
     first = world[0] if isinstance(world, list) else world
     kinds = (gym.RewardWrapper, gym.vector.VectorRewardWrapper)
-    return [type(layer).__name__ for layer in layers(first) if isinstance(layer, kinds)]
+    return [type(layer).__name__ for layer in all_layers(first) if isinstance(layer, kinds)]
 
 
 def refuse_carrying(name: str, world: Worlds, again: Callable[[], Env | Vector | list[Env]] | None) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from bellmax.contracts import ConfigError, FloatArray, IntArray, unknown
-from bellmax.mdp.reading import Columns, column, distribution, read_mask, resting
+from bellmax.mdp.reading import Columns, column, distribution, resting, which_actions
 
 LAYOUTS = ("SAS", "ASS")  # the order of the axes: state, action, next state; or action, state, next state
 Sparse: TypeAlias = sp.sparray | sp.spmatrix
@@ -65,7 +65,7 @@ def gather(
         f"read as [S, A], one for each state. Give an array: np.stack({name}), for actions np.stack({name}, axis=1)"
         for name, value in (("R", R), ("R_std", R_std)) if S == A and _are_vectors(value) and len(value) == S
     ]  # fmt: skip
-    has = read_mask(mask, n_allowed, S, A)
+    has = which_actions(mask, n_allowed, S, A)
     terminal = _terminal_states(terminal_states, S)
     first = distribution(start, S)
     ends = terminal

@@ -24,10 +24,10 @@ from bellmax.mdp.reading import (
     distribution,
     flatten,
     merged,
-    normalized,
     read_entries,
-    read_mask,
-    with_ends,
+    summing_to_one,
+    which_actions,
+    with_resting_ends,
 )
 from bellmax.mdp.remarks import find_remarks
 from bellmax.mdp.validation import validate
@@ -136,7 +136,7 @@ class FiniteMDP:
         `mask [S, A]` says which actions each state has, or `n_allowed [S]` that it has its first so many; left out, it
         has those with outcomes. A state without any that is entered only as an episode ends rests there.
         """
-        has = read_mask(mask, n_allowed, n_states, n_actions)
+        has = which_actions(mask, n_allowed, n_states, n_actions)
         columns = (n_states, n_actions, pair, successor, probability, reward, terminated, reward_std, has)
         return cls._of_columns(Columns(*columns), start, labels, warn=False)
 
@@ -247,13 +247,13 @@ class FiniteMDP:
         keys, weight = read_entries(columns)
         first = distribution(start, n_states)
         if mask is None:
-            keys, weight, mask = with_ends(keys, weight, first, n_states, n_actions)
+            keys, weight, mask = with_resting_ends(keys, weight, first, n_states, n_actions)
         if not np.all(np.diff(keys[0] * n_states + keys[1]) > 0):  # they are not in order already
             keys, weight = merged(keys, weight)
         count = np.bincount(keys[0], minlength=max(n_states * n_actions, 0))
         indptr = np.concatenate([[0], np.cumsum(count)])
-        weight, rounded = normalized(weight, indptr, n_actions)
-        first, rounded_start = normalized(first, np.array([0, first.size]), 0)
+        weight, rounded = summing_to_one(weight, indptr, n_actions)
+        first, rounded_start = summing_to_one(first, np.array([0, first.size]), 0)
         std = keys[4] if len(keys) > 4 else np.zeros(0)
         mdp = cls(n_states, n_actions, indptr, keys[1], weight, keys[2], keys[3], first, std, mask, **labels)
         found = [*notes, *rounded, *rounded_start, *(mdp.remarks() if warn else ())]

@@ -103,7 +103,7 @@ class Columns(NamedTuple):
     mask: Any
 
 
-def read_mask(mask: object, n_allowed: object, n_states: int, n_actions: int) -> BoolArray | None:
+def which_actions(mask: object, n_allowed: object, n_states: int, n_actions: int) -> BoolArray | None:
     """[S, A] which actions there are, of a mask or of how many each state has; None where neither is given."""
     if mask is not None and n_allowed is not None:
         raise ConfigError("mask and n_allowed both say which actions there are; give one of them")
@@ -138,7 +138,7 @@ def read_entries(columns: Columns) -> tuple[list[npt.NDArray[Any]], FloatArray]:
     return keys, weight
 
 
-def with_ends(
+def with_resting_ends(
     keys: list[npt.NDArray[Any]], weight: FloatArray, start: FloatArray, n_states: int, n_actions: int
 ) -> tuple[list[npt.NDArray[Any]], FloatArray, BoolArray]:
     """The entries and `mask [S, A]` of the pairs that have some; a state that has none, and is only an end, rests."""
@@ -172,7 +172,7 @@ def merged(keys: list[npt.NDArray[Any]], weight: FloatArray) -> tuple[list[npt.N
     return [key[new] for key in keys], np.add.reduceat(weight, np.flatnonzero(new))
 
 
-def normalized(weight: FloatArray, indptr: IntArray, n_actions: int) -> tuple[FloatArray, list[str]]:
+def summing_to_one(weight: FloatArray, indptr: IntArray, n_actions: int) -> tuple[FloatArray, list[str]]:
     """`weight [E]` with rows that miss one by no more than float32's rounding divided by their sums, and a remark.
 
     A row is what lies between two of `indptr`. Rows of n numbers of 24 bits, divided by their sum in float32, miss

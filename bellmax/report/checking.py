@@ -12,14 +12,14 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from bellmax.arguments import check_call, integer, keywords
+from bellmax.arguments import STEPS_MEANT, check_call, integer, keywords
 from bellmax.contracts import ConfigError, EnvCrashed
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Level, Report
 from bellmax.envs.functional import World
 from bellmax.envs.making import Env, Ready, make
 from bellmax.envs.native_spaces import Spaces, one_line, read_spaces
-from bellmax.envs.playing import Event, Player
+from bellmax.envs.playing import CheckingPlayer, Event
 from bellmax.envs.stateful import refuse_carrying, refuse_learning
 from bellmax.machine import resident_mb
 from bellmax.registry import WORLDS
@@ -51,7 +51,7 @@ def check_env(
     Raises:
         ConfigError: an argument is unknown, or there is no such environment, or it cannot be created.
     """
-    check_call("check_env", "steps", misplaced, unknown, {"n_steps": "steps"}, "one argument without a name, env")
+    check_call("check_env", "steps", misplaced, unknown, STEPS_MEANT, "one argument without a name, env")
     steps, seed = integer("steps", steps), integer("seed", seed, 0)
     if isinstance(env, World):
         return check_world(env, steps=steps, seed=seed)
@@ -94,13 +94,13 @@ def _check(
         return name, {}
     again = (lambda: make(env, 1, kwargs).world) if owned else None
     findings.guard("wrappers", "state", _state, name, worlds[0], again, findings)
-    player = Player(worlds[0], _spaces(name, worlds[0], findings), findings, seed)
+    player = CheckingPlayer(worlds[0], _spaces(name, worlds[0], findings), findings, seed)
     facts = _play(player, steps, seed)
     if player.step_seconds:
         findings.well("interface", "reset and step return what Gymnasium requires")
         findings.well("observations", "all in their space and finite")
-        judge.rewards(player.rewards, {end.length for end in player.ends}, findings)
-        judge.ends(player.ends, player.longest, limit, findings)
+        judge.play_rewards(player.rewards, {end.length for end in player.ends}, findings)
+        judge.play_ends(player.ends, player.longest, limit, findings)
         findings.well("masks", "one at every reset and step" if player.gives_masks else "none")
         findings.well("aliasing", "no later step changes an observation")
         looks = (("determinism", _determinism), ("seeds", _seeds), ("episodes", _after_end))
@@ -140,7 +140,7 @@ def _state(name: str, world: Env, again: Callable[[], Any] | None, findings: Fin
         findings.add("wrappers", "error", what, f"leave it out: {fix}")
 
 
-def _play(player: Player, steps: int, seed: int) -> dict[str, Any]:
+def _play(player: CheckingPlayer, steps: int, seed: int) -> dict[str, Any]:
     """The first play, whose findings count; its facts."""
     before = resident_mb()
     for _ in player.walk(steps, seed):
@@ -155,7 +155,7 @@ def _play(player: Player, steps: int, seed: int) -> dict[str, Any]:
     return facts | {"memory_growth_mb": round(resident_mb() - before, 1)}
 
 
-def _determinism(player: Player, worlds: list[Env], steps: int, seed: int) -> None:
+def _determinism(player: CheckingPlayer, worlds: list[Env], steps: int, seed: int) -> None:
     """The same seed and the same actions, twice: in one environment, and in two."""
     player.findings.well("determinism", f"seed {seed} and the same actions give the same {steps:,} steps")
     once = list(player.twin().walk(steps, seed))
@@ -166,7 +166,7 @@ def _determinism(player: Player, worlds: list[Env], steps: int, seed: int) -> No
             return
 
 
-def _seeds(player: Player, worlds: list[Env], steps: int, seed: int) -> None:
+def _seeds(player: CheckingPlayer, worlds: list[Env], steps: int, seed: int) -> None:
     """Other seeds should differ, and later resets should go on."""
     player.findings.well("seeds", "different seeds give different episodes")
     first, *others = (list(player.twin().walk(min(steps, 50), seed + i)) for i in range(3))
@@ -190,7 +190,7 @@ def _differs(events: Iterable[Event], others: Iterable[Event]) -> str | None:
     return None
 
 
-def _after_end(player: Player, worlds: list[Env], steps: int, seed: int) -> None:
+def _after_end(player: CheckingPlayer, worlds: list[Env], steps: int, seed: int) -> None:
     """Whether a step too many is noticed."""
     late = player.twin()
     if any(event.values.get("terminated") for event in late.walk(steps, seed)):  # stops there
@@ -201,7 +201,7 @@ def _after_end(player: Player, worlds: list[Env], steps: int, seed: int) -> None
             player.findings.add("episodes", "hint", "a step after the end, without reset, continues as before", fix)
 
 
-def _costs(player: Player, facts: dict[str, Any], findings: Findings) -> None:
+def _costs(player: CheckingPlayer, facts: dict[str, Any], findings: Findings) -> None:
     """Time and memory."""
     middle, high = facts["step_ms_median"], facts["step_ms_99_percent"]
     findings.well("time", f"a step takes {middle:.3g} ms (99 % below {high:.3g}), reset {facts['reset_ms_median']:.3g}")

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
 from bellmax import spaces
-from bellmax.arguments import check_call, describe, integer
-from bellmax.contracts import Box, ConfigError, Masked
+from bellmax.arguments import STEPS_MEANT, check_call, describe, integer
+from bellmax.contracts import Array, Box, ConfigError, Leaf, Masked
 from bellmax.dispatch import in_32_bits
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Report
@@ -36,13 +37,13 @@ class Play(NamedTuple):
     length: Any
 
 
-def check_world(world: World[Any], *misplaced: Any, steps: int = 1_000, seed: int = 0, **unknown: Any) -> Report:
+def check_world(world: World[Any], *misplaced: object, steps: int = 1_000, seed: int = 0, **unknown: object) -> Report:
     """Check a compiled world: its shapes and dtypes, then so many random steps; report each fault and its remedy.
 
     Raises:
         ConfigError: `world` is not a compiled World.
     """
-    check_call("check_world", "steps", misplaced, unknown, {"n_steps": "steps"}, "one argument without a name, world")
+    check_call("check_world", "steps", misplaced, unknown, STEPS_MEANT, "one argument without a name, world")
     if not isinstance(world, World):
         raise ConfigError(f"`world` must be a compiled bellmax.World; got {describe(world)}; check_env checks others")
     steps, seed = integer("steps", steps), integer("seed", seed, 0)
@@ -61,7 +62,7 @@ def check_world(world: World[Any], *misplaced: Any, steps: int = 1_000, seed: in
 def _play(world: World[Any], steps: int, seed: int, findings: Findings) -> dict[str, Any]:
     """Judge a play of random actions; its facts."""
 
-    def turn(carry: Any, now: Any) -> Any:
+    def turn(carry: tuple[Any, ...], now: Array) -> tuple[tuple[Any, ...], Play]:
         state, obs, length = carry
         k_act, k_step, k_reset = jax.random.split(now, 3)
         allowed = obs.mask if isinstance(obs, Masked) else jnp.ones(world.n_actions, bool)
@@ -74,7 +75,7 @@ def _play(world: World[Any], steps: int, seed: int, findings: Findings) -> dict[
         return (*going, jnp.where(over, 0, length + 1)), play
 
     @jax.jit
-    def walk(key: Any) -> Any:
+    def walk(key: Array) -> Play:
         first, rest = jax.random.split(key)
         return jax.lax.scan(turn, (*world.reset(first), jnp.int32(0)), jax.random.split(rest, steps))[1]
 
@@ -94,7 +95,7 @@ def _play(world: World[Any], steps: int, seed: int, findings: Findings) -> dict[
         t = int(np.argmin(np.isfinite(play.reward)))
         findings.add("rewards", "error", f"reward {play.reward[t]} at step {t + 1}", FINITE)
     else:
-        judge.rewards(play.reward.tolist(), {end.length for end in ends}, findings)
+        judge.play_rewards(play.reward.tolist(), {end.length for end in ends}, findings)
     _ends(ends, int(play.length.max()), world.max_episode_steps, findings)
     _determinism(world, plays, seed, findings)
     per_step = seconds[1] / steps
@@ -117,7 +118,7 @@ def _ends(ends: list[judge.End], longest: int, limit: int | None, findings: Find
         what = f"no episode ended in {longest:,} steps, and there is no time limit"
         findings.add("episodes", "warning", what, "if not meant, give max_episode_steps and return truncated there")
     else:
-        judge.ends(ends, longest, limit, findings)
+        judge.play_ends(ends, longest, limit, findings)
 
 
 def _observations(world: World[Any], play: Play, findings: Findings) -> None:
@@ -132,7 +133,7 @@ def _observations(world: World[Any], play: Play, findings: Findings) -> None:
             findings.add("masks", "error", "a mask allows no action", fix)
         space, seen = space.obs, seen.obs
 
-    def look(leaf: Any, values: Any) -> None:
+    def look(leaf: Leaf, values: npt.NDArray[Any]) -> None:
         if np.dtype(values.dtype).kind == "f" and not np.isfinite(values).all():
             bad = values[~np.isfinite(values)].flat[0]
             findings.add("observations", "error", f"an observation contains {bad}", FINITE)
@@ -140,7 +141,7 @@ def _observations(world: World[Any], play: Play, findings: Findings) -> None:
         if isinstance(leaf, Box):
             flat = values.reshape(len(values), -1)
             low, high = (None if end is None else np.broadcast_to(end, flat.shape[1:]) for end in (leaf.low, leaf.high))
-            outside = (low is not None and (flat < low).any()) or (high is not None and (flat > high).any())
+            outside = bool((low is not None and (flat < low).any()) or (high is not None and (flat > high).any()))
             span = f"{flat.min():g} to {flat.max():g}" if leaf.dtype != "bool" else ""
         else:
             outside = bool((values < 0).any() or (values >= spaces.limits_of(leaf)).any())
@@ -156,7 +157,7 @@ def _determinism(world: World[Any], plays: list[Play], seed: int, findings: Find
     findings.well("determinism", "the same keys and actions give the same steps")
     key = make_key(seed)
 
-    def first() -> Any:
+    def first() -> list[Array]:
         state, obs = world.reset(key)
         return jax.tree.leaves((obs, world.step(state, jnp.int32(0), key)[1:]))
 

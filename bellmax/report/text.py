@@ -32,7 +32,7 @@ def render(*parts: RenderableType) -> str:
     return capture.get().rstrip("\n")
 
 
-def interval(middle: float, low: float, high: float) -> str:
+def with_interval(middle: float, low: float, high: float) -> str:
     """Such as 475.3 [471.0, 488.2]; the interval is left out where there is none."""
     return f"{middle:.4g}" if np.isnan(low) else f"{middle:.4g} [{low:.4g}, {high:.4g}]"
 
@@ -41,8 +41,8 @@ def describe_summary(summary: Summary) -> str:
     """IQM and mean with their 95 % intervals, and the range; of few seeds, how many an interval needs."""
     few = f"; intervals need {MIN_SEEDS} seeds" if summary.n < MIN_SEEDS else ""
     return (
-        f"IQM {interval(summary.iqm, summary.iqm_low, summary.iqm_high)}, "
-        f"mean {interval(summary.mean, summary.mean_low, summary.mean_high)}, "
+        f"IQM {with_interval(summary.iqm, summary.iqm_low, summary.iqm_high)}, "
+        f"mean {with_interval(summary.mean, summary.mean_low, summary.mean_high)}, "
         f"range {summary.minimum:.4g} to {summary.maximum:.4g} over {counted(summary.n, 'seed')}{few}"
     )
 

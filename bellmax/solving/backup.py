@@ -32,7 +32,7 @@ class Backup(NamedTuple):
         return max(self.high, -self.low)
 
 
-def q_values(problem: Problem, v: FloatArray) -> FloatArray:
+def action_values(problem: Problem, v: FloatArray) -> FloatArray:
     """Q [S, A] of acting once, then being worth v [S]: r + γ P v."""
     q = np.asarray(problem.onward @ v)
     q *= problem.gamma
@@ -47,7 +47,7 @@ def backup(problem: Problem, v: FloatArray) -> Backup:
 
         new_v, policy, low, high = backup_in_threads(problem, v)
         return Backup(new_v, policy, low, high, None)
-    q = q_values(problem, v)
+    q = action_values(problem, v)
     new_v = best(q)
     change = new_v - v
     return Backup(new_v, _lowest(q, new_v - 1e-12 * np.abs(new_v)), float(change.min()), float(change.max()), q)
@@ -126,7 +126,7 @@ def cancelled(problem: Problem, v: FloatArray, q: FloatArray) -> FloatArray:
     return size
 
 
-def greedy_policy(q: FloatArray, error: float = 0.0, terms: FloatArray | None = None) -> IntArray:
+def greedy_actions(q: FloatArray, error: float = 0.0, terms: FloatArray | None = None) -> IntArray:
     """[S] int64: the best action of `q [S, A]`; of actions as good as the best, the lowest index.
 
     "As good" is within twice `error` (two values that are each wrong by at most `error`), but never less than

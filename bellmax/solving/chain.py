@@ -13,7 +13,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import continuation, expected_reward, per_pair
 from bellmax.solving.asking import check_model, check_policy
 from bellmax.solving.problem import EPSILON
-from bellmax.solving.structure import Matrix, closed_classes, reaching
+from bellmax.solving.structure import Matrix, closed_classes, leading_to
 
 
 class Chain(NamedTuple):
@@ -38,7 +38,7 @@ class Chain(NamedTuple):
 
     def leading_to(self, states: BoolArray) -> BoolArray:
         """[S]: from where the chain can come to one of the `states [S]`, these included."""
-        return reaching(self.onward, np.arange(states.size), states, states.size) >= 0
+        return leading_to(self.onward, states)
 
     def seen_from(self, states: BoolArray) -> BoolArray:
         """[S]: where the chain can come to from one of the `states [S]`, these included."""

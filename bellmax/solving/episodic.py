@@ -20,10 +20,10 @@ import scipy.sparse as sp
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import per_pair
-from bellmax.solving.backup import greedy_policy, q_values
+from bellmax.solving.backup import action_values, greedy_actions
 from bellmax.solving.chain import name_states
 from bellmax.solving.problem import EPSILON, Problem
-from bellmax.solving.shortest_path import Endless, Rows, chain_values, ending_choice, improve, policy_iteration
+from bellmax.solving.shortest_path import Endless, Rows, chain_values, ending_choice, improve, improve_choice
 from bellmax.solving.structure import free_loops
 
 TIES = (1e-6, 1e-8, 1e-10, 1e-12)  # of the largest value: which rows the proof takes for equally good, tried in turn
@@ -105,12 +105,12 @@ def solve_episodic(mdp: FiniteMDP, problem: Problem) -> tuple[FloatArray, FloatA
             "reward has no bound; use gamma < 1, a horizon, or the average reward"
         )
     try:
-        v, choice, iterations = policy_iteration(rows, first, problem.unit)
+        v, choice, iterations = improve_choice(rows, first, problem.unit)
     except Endless as endless:
         raise ConfigError(_gaining(mdp, index[endless.rows])) from None
     error = _prove(rows, v, choice, problem.unit)
     value = v[game.group]
-    q = q_values(problem, value)
+    q = action_values(problem, value)
     rounding = problem.rounding(value)
     bound = problem.mass * error + rounding
     new_v = improve(rows, rows.reward + rows.onward @ v)[0][game.group]
@@ -144,7 +144,7 @@ def _prove(rows: Rows, v: FloatArray, choice: IntArray, unit: float) -> float:
         tied[choice] = True
         part, index = select(rows._replace(reward=np.ones(over.size)), tied, np.arange(v.size))
         try:
-            w = policy_iteration(part, np.searchsorted(index, choice), unit)[0]
+            w = improve_choice(part, np.searchsorted(index, choice), unit)[0]
         except Endless:
             continue
         slack = w[rows.owner] - rows.onward @ w - unit * (1 + mass) * float(w.max())
@@ -176,12 +176,12 @@ def _soonest(
     allowed |= chosen & ~np.concatenate([np.repeat(stays, A), stays])
     rows, index = select(game.rows._replace(reward=-np.ones(allowed.size)), allowed, np.arange(S))
     first = ending_choice(rows)
-    policy = greedy_policy(q, bound)
+    policy = greedy_actions(q, bound)
     inside = game.inside[: S * A].reshape(S, A)
     policy[stays] = np.argmax(inside[stays], axis=1)
     if (first < 0).any():
         return policy
-    steps = policy_iteration(rows, first, unit)[0]
+    steps = improve_choice(rows, first, unit)[0]
     time = np.full(allowed.size, -np.inf)
     time[index] = rows.reward + rows.onward @ steps
-    return np.where(stays, policy, greedy_policy(time[: S * A].reshape(S, A)))
+    return np.where(stays, policy, greedy_actions(time[: S * A].reshape(S, A)))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bellmax.contracts import FloatArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model, check_values
-from bellmax.solving.backup import greedy_policy
+from bellmax.solving.backup import greedy_actions
 from bellmax.solving.chain import make_chain
 from bellmax.solving.evaluation import evaluate_policy, total_reward
 from bellmax.solving.problem import check_gamma
@@ -54,7 +54,7 @@ def policy_gap(mdp: FiniteMDP, q: npt.ArrayLike, gamma: float, solution: Solutio
     mdp, gamma = check_model(mdp), check_gamma(gamma)
     table = check_values("q", q, mdp.allowed.shape, allowed=mdp.allowed)
     best = solve(mdp, gamma) if solution is None else solution
-    policy = greedy_policy(np.where(mdp.allowed, table, -np.inf))
+    policy = greedy_actions(np.where(mdp.allowed, table, -np.inf))
     if gamma < 1:
         v = evaluate_policy(mdp, policy, gamma)
     else:

@@ -11,7 +11,7 @@ from bellmax.arguments import integer
 from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model, check_values
-from bellmax.solving.backup import best, greedy_policy, q_values
+from bellmax.solving.backup import action_values, best, greedy_actions
 from bellmax.solving.problem import check_gamma, make_problem
 from bellmax.solving.showing import show
 
@@ -66,7 +66,7 @@ def solve_horizon(
     policy = np.zeros((horizon, mdp.n_states), np.int64)
     bound = 0.0
     for t in range(horizon - 1, -1, -1):
-        q = q_values(problem, v[t + 1])
-        v[t], policy[t] = best(q), greedy_policy(q)
+        q = action_values(problem, v[t + 1])
+        v[t], policy[t] = best(q), greedy_actions(q)
         bound = problem.rounding(v[t + 1]) + problem.modulus * bound
     return HorizonSolution(v, policy, bound, float(mdp.start @ v[0]))

@@ -7,20 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse import csgraph
-from scipy.sparse.linalg import spsolve
 
 from bellmax.contracts import BoolArray, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import continuation, expected_reward, reachable
-from bellmax.solving.structure import closed_classes
+from bellmax.solving.methods import DIRECT_STATES, linear_solve
+from bellmax.solving.structure import Matrix, closed_classes, leading_to
 
-Matrix = sp.csr_array[np.float64]
 Valuation = Callable[[Matrix, FloatArray, BoolArray], FloatArray]  # of (chain [N, N], reward [N], ends [N]), V [N]
 
 BLOCK = 1 << 18  # rows of one system; bounds the memory, and is far beyond what calls cost
-DIRECT_STATES = 512  # beyond, a factorisation may fill up (10,000 states of random successors: a minute, not 0.1 s)
-SWEEPS = 10_000  # then factorise all the same
+MOST_SWEEPS = 10_000  # then factorise all the same
 
 
 class Occurring(NamedTuple):
@@ -97,7 +94,7 @@ def start_occupancy(model: Occurring, policy: IntArray, gamma: float) -> FloatAr
     kept = np.flatnonzero(closed_classes(chain, ends) < 0 if gamma == 1.0 else np.ones(policy.size, np.bool_))
     system = sp.eye_array(kept.size) - gamma * chain[kept][:, kept].T
     time = np.zeros(policy.size)
-    time[kept] = spsolve(sp.csc_array(system), model.start[kept])
+    time[kept] = linear_solve(system, model.start[kept])
     return time
 
 
@@ -128,18 +125,18 @@ def _solve(chain: Matrix, reward: FloatArray, ends: BoolArray, gamma: float) -> 
     v = np.zeros(reward.size)
     if gamma == 1.0:
         caught = closed_classes(chain, ends) >= 0
-        ruined = _leads_to(chain, caught & (reward != 0.0))
+        ruined = leading_to(chain, caught & (reward != 0.0))
         v[ruined] = -np.inf
         solved = ~caught & ~ruined  # in the other sets that are never left nothing is gained and nothing lost
     kept = np.flatnonzero(solved)
     if kept.size:
         system = sp.eye_array(kept.size) - gamma * chain[kept][:, kept]
-        v[kept] = spsolve(sp.csc_array(system), reward[kept])
+        v[kept] = linear_solve(system, reward[kept])
     return v
 
 
 def _sweep(discounted: Matrix, reward: FloatArray, n_states: int) -> FloatArray | None:
-    """V [m*R] by sweeps v <- r + γ P v, to 1e-12 of the largest value; None where `SWEEPS` are not enough.
+    """V [m*R] by sweeps v <- r + γ P v, to 1e-12 of the largest value; None where `MOST_SWEEPS` are not enough.
 
     If a sweep changed the values of a policy by d, they will change by Σ_k (γ P)^k d more. With b the least and B the
     largest row sum of γ P, that is between min d · b / (1 - b) and max d · B / (1 - B), b and B swapped where the
@@ -148,7 +145,7 @@ def _sweep(discounted: Matrix, reward: FloatArray, n_states: int) -> FloatArray 
     sums: FloatArray = np.asarray(discounted.sum(axis=1))
     least, most = (end / (1.0 - end) for end in (float(sums.min()), float(sums.max())))
     v = np.zeros_like(reward)
-    for sweep in range(1, SWEEPS + 1):
+    for sweep in range(1, MOST_SWEEPS + 1):
         new_v: FloatArray = reward + discounted @ v
         if sweep % 8 == 0:
             change = (new_v - v).reshape(-1, n_states)
@@ -159,14 +156,3 @@ def _sweep(discounted: Matrix, reward: FloatArray, n_states: int) -> FloatArray 
                 return new_v
         v = new_v
     return None
-
-
-def _leads_to(chain: Matrix, targets: BoolArray) -> BoolArray:
-    """[N]: from which states a target is reached with positive probability; targets are."""
-    back, first = sp.csr_array(chain.T), np.flatnonzero(targets)
-    edges = np.concatenate([back.indices, first])  # one node more, with an edge to every target
-    size = targets.size + 1
-    graph = sp.csr_array((np.ones(edges.size), edges, np.append(back.indptr, edges.size)), shape=(size, size))
-    seen = np.zeros(size, np.bool_)
-    seen[csgraph.breadth_first_order(graph, targets.size, return_predecessors=False)] = True
-    return seen[:-1]

@@ -15,10 +15,12 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
 from bellmax.contracts import ConfigError, FloatArray, IntArray
-from bellmax.solving.backup import SWEEPS, Backup, chosen_rows, evaluation_sweeps, q_values, sure_gain
+from bellmax.solving.backup import SWEEPS, Backup, action_values, chosen_rows, evaluation_sweeps, sure_gain
 from bellmax.solving.problem import Problem
 
-DIRECT_STATES = 512  # up to here a direct solve costs less than the sweeps it saves, whatever the structure
+# up to here a direct solve costs less than the sweeps it saves, whatever the structure; beyond, a factorization may
+# fill up (10,000 states of random successors: a minute, not 0.1 s)
+DIRECT_STATES = 512
 QUICK = 0.8  # of the spread of changes may a backup leave
 SETTLED = 0.05  # of the states may change their action
 PATIENCE = 20  # backups of a small model; then greedy policies alternate, or the chain does not mix
@@ -103,7 +105,7 @@ def policy_iteration(problem: Problem, first: IntArray | None = None) -> Advance
             policy = done.policy
         else:
             kept = policy
-            q = q_values(problem, v) if done.q is None else done.q
+            q = action_values(problem, v) if done.q is None else done.q
             states = np.arange(v.size)
             better = q[states, done.policy] > q[states, kept] + 4 * problem.rounding(v)
             policy = np.where(better, done.policy, kept)

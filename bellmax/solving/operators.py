@@ -24,7 +24,7 @@ def q_values(mdp: FiniteMDP, v: npt.ArrayLike, gamma: float) -> FloatArray:
     """
     mdp = check_model(mdp)
     gamma, values = check_gamma(gamma), check_values("v", v, (mdp.n_states,))
-    return backup.q_values(make_problem(mdp, gamma), values)
+    return backup.action_values(make_problem(mdp, gamma), values)
 
 
 def bellman_operator(
@@ -59,8 +59,8 @@ def bellman_operator(
         return np.asarray(chosen @ np.where(mdp.allowed, q, 0.0).ravel(), np.float64)
 
     if given.ndim == 2:
-        return backup.q_values(problem, over_actions(given))
-    return over_actions(backup.q_values(problem, given))
+        return backup.action_values(problem, over_actions(given))
+    return over_actions(backup.action_values(problem, given))
 
 
 def greedy_policy(q: npt.ArrayLike, error: float = 0.0) -> IntArray:
@@ -79,4 +79,4 @@ def greedy_policy(q: npt.ArrayLike, error: float = 0.0) -> IntArray:
         if hasattr(q, "n_states"):
             what = "a model: give the q of its solution, bx.solve(mdp, gamma=0.99).q"
         raise ConfigError(f"`q` must be an array [S, A]; got {what}")
-    return backup.greedy_policy(check_values("q", q, shape), real("error", error, 0.0))
+    return backup.greedy_actions(check_values("q", q, shape), real("error", error, 0.0))

@@ -72,7 +72,7 @@ def improve(rows: Rows, q: FloatArray) -> tuple[FloatArray, IntArray]:
     return highest, choice
 
 
-def policy_iteration(rows: Rows, choice: IntArray, unit: float) -> tuple[FloatArray, IntArray, int]:
+def improve_choice(rows: Rows, choice: IntArray, unit: float) -> tuple[FloatArray, IntArray, int]:
     """The best values [N] and choice [N] among the choices that end, from one that does; and the evaluations.
 
     A row is given up only for one that is better by more than rounding and what the solver left. Then a choice that

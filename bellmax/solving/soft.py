@@ -11,7 +11,7 @@ from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import continuation, expected_reward
 from bellmax.solving.asking import check_model, check_policy
-from bellmax.solving.backup import greedy_policy, q_values
+from bellmax.solving.backup import action_values, greedy_actions
 from bellmax.solving.problem import check_gamma, make_problem
 from bellmax.solving.solve import Progress, Solution, solve
 
@@ -46,9 +46,9 @@ def solve_soft(
         progress=progress,
     )  # fmt: skip
     problem = make_problem(mdp, gamma)
-    q = q_values(problem, mixed.v)
+    q = action_values(problem, mixed.v)
     bound = problem.mass * mixed.bound + problem.rounding(mixed.v)
-    policy = mixed.policy if gamma == 1 or epsilon == 1 else greedy_policy(q, bound)
+    policy = mixed.policy if gamma == 1 or epsilon == 1 else greedy_actions(q, bound)
     return Solution(mixed.v, q, policy, bound, mixed.iterations, mixed.start_value)
 
 

@@ -11,13 +11,13 @@ from bellmax.arguments import check_call, integer, real
 from bellmax.contracts import ConfigError, FloatArray, IntArray, unknown
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
-from bellmax.solving.backup import backup, best, cancelled, greedy_policy, q_values
+from bellmax.solving.backup import action_values, backup, best, cancelled, greedy_actions
 from bellmax.solving.evaluation import evaluate_policy, horizon_length, horizon_return
 from bellmax.solving.methods import METHODS
 from bellmax.solving.problem import Problem, check_gamma, make_problem
 from bellmax.solving.showing import show
 
-__all__ = ["Solution", "evaluate_policy", "greedy_policy", "horizon_length", "horizon_return", "solve"]
+__all__ = ["Solution", "evaluate_policy", "greedy_actions", "horizon_length", "horizon_return", "solve"]
 Progress = Callable[[int, float], None]
 UNNAMED = "two arguments without a name, the model and gamma"
 ELSEWHERE = {"discount": "gamma", "discount_factor": "gamma", "tol": "tolerance", "max_iter": "max_iterations"}
@@ -101,10 +101,10 @@ def solve(
     if gamma == 1:
         return _solve_undiscounted(mdp, problem, method, progress)
     v, iterations = _iterate(problem, method, tolerance, max_iterations, progress)
-    q = q_values(problem, v)
+    q = action_values(problem, v)
     new_v = best(q)
     bound, _ = _prove(problem, v, float(np.abs(new_v - v).max()))
-    policy = greedy_policy(q, bound, cancelled(problem, v, q))
+    policy = greedy_actions(q, bound, cancelled(problem, v, q))
     return Solution(new_v, q, policy, bound, iterations, float(mdp.start @ new_v))
 
 

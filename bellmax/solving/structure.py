@@ -51,6 +51,11 @@ def reaching(chain: Matrix, owner: IntArray, goal: BoolArray, n: int) -> IntArra
     return np.where(parent[:n] < 0, -1, parent[:n]).astype(np.int64)
 
 
+def leading_to(chain: Matrix, goal: BoolArray) -> BoolArray:
+    """[S]: from which states a `chain [S, S]` may come to a state of the `goal [S]`, these included."""
+    return reaching(chain, np.arange(goal.size), goal, goal.size) >= 0
+
+
 def free_loops(onward: Matrix, owner: IntArray, candidates: BoolArray) -> tuple[IntArray, BoolArray]:
     """Sets of states in which one can stay forever by `candidates [rows]`: the maximal end components.
 

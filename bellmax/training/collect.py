@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bellmax.agent_config import AgentConfig
-from bellmax.arguments import check_call, integer, real
+from bellmax.arguments import STEPS_MEANT, check_call, integer, real
 from bellmax.contracts import ArrayDict, BoolArray, ConfigError, Masked, Space
 from bellmax.dispatch import in_32_bits
 from bellmax.files.dataset import Dataset, join_data, stack_trees
@@ -55,7 +55,7 @@ def collect(
         ConfigError: a number is out of range, `policy` cannot act, or the environment has observations or actions with
             which it did not learn.
     """
-    check_call("collect", "steps", misplaced, unknown, {"n_steps": "steps", "env": "world", "total_timesteps": "steps"})
+    check_call("collect", "steps", misplaced, unknown, {**STEPS_MEANT, "env": "world", "total_timesteps": "steps"})
     steps, seed = integer("steps", steps), integer("seed", seed, 0, 2**31 - 1)
     epsilon = real("epsilon", epsilon, 0.0, 1.0)
     if policy is None:

@@ -11,7 +11,7 @@ from bellmax.arguments import integer, is_integer, keywords
 from bellmax.catalog import is_tabular
 from bellmax.contracts import ConfigError
 from bellmax.envs.making import normal_wrappers
-from bellmax.literals import whole
+from bellmax.literals import whole_number
 from bellmax.sources import Source
 from bellmax.training.play import SEED_OFFSET
 
@@ -44,11 +44,11 @@ def check_seeds(seeds: object) -> list[int]:
     Raises:
         ConfigError: they are something else.
     """
-    read: Any = whole(seeds)
+    read: Any = whole_number(seeds)
     if is_integer(read):
         read = range(min(read, SEED_OFFSET + 1))
     several = isinstance(read, Iterable) and not isinstance(read, str | Mapping)
-    listed = [whole(seed) for seed in read] if several else []
+    listed = [whole_number(seed) for seed in read] if several else []
     good = [seed for seed in listed if is_integer(seed) and 0 <= seed < SEED_OFFSET]
     if not listed or len(set(good)) < len(listed):
         raise ConfigError(
