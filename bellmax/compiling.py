@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
 
@@ -33,37 +33,35 @@ try:
     from numba.core.compiler import CompileResult
     from numba.core.dispatcher import Dispatcher
     from numba.core.serialize import NumbaPickler as _Pickler
+    from numba.core.typing.templates import Signature
 
     from bellmax.identity import UnknownIdentity, identify
 except ImportError as error:  # these are private, and may be moved by any version
     MISSING = str(error)
 
+Signed: TypeAlias = "Signature | tuple[numba.types.Type, ...]"
+F = TypeVar("F", bound=Callable[..., Any])
 VERSIONS = repr((sys.version, *(importlib.metadata.version(name) for name in ("numba", "llvmlite", "numpy"))))
 
 
-def compiled(function: Callable[..., Any], folder: str, **options: Any) -> Any:
-    """`numba.njit(**options)(function)`, kept on disk in `folder` of the cache."""
+def compiled(function: F, **options: Any) -> F:
+    """`numba.njit(**options)(function)`, stored on disk."""
     made: Any = numba.njit(**options)(function)
     if hasattr(made, "py_func") and not MISSING:  # it is the function itself where NUMBA_DISABLE_JIT is set
-        made._cache = KernelCache(made, folder)
-    return made
-
-
-def source_digest(*paths: Path) -> str:
-    """16 digits of a hash of source files: a folder per version of them."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:16]
+        made._cache = KernelCache(made)
+    return cast(F, made)
 
 
 class KernelCache(_Cache):  # type: ignore[misc]
     """What Numba asks for the compiled code of one kernel: a file for each signature."""
 
-    def __init__(self, kernel: Any, folder: str) -> None:
-        self._kernel, self._folder, self._enabled = kernel, folder, True
+    def __init__(self, kernel: Dispatcher) -> None:
+        self._kernel, self._enabled = kernel, True
 
     @property
     def cache_path(self) -> str | None:
         """The folder, None where there is nowhere to write."""
-        folder = _folder(self._folder)
+        folder = _folder()
         return None if folder is None else str(folder)
 
     def enable(self) -> None:
@@ -77,7 +75,7 @@ class KernelCache(_Cache):  # type: ignore[misc]
     def flush(self) -> None:
         """Nothing is held back."""
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def load_overload(self, sig: Signed, target_context: Any) -> CompileResult | None:
         """The compiled code for a signature; None if it is to be compiled."""
         target_context.refresh()
         found = self._find(sig, target_context.codegen())
@@ -93,15 +91,15 @@ class KernelCache(_Cache):  # type: ignore[misc]
             return None
         try:
             payload = _Loader(_verified(content), kernels).load()
-            result: Any = CompileResult
-            return result._rebuild(target_context, *payload)
+            rebuild: Callable[..., CompileResult] = CompileResult._rebuild
+            return rebuild(target_context, *payload)
         except Exception:  # whatever a damaged file makes of pickle, of Numba and of LLVM
             with contextlib.suppress(OSError):
                 path.unlink()
             _say_once(f"dropped damaged compiled code in {path.parent}: compiling again")
             return None
 
-    def save_overload(self, sig: Any, cres: Any) -> None:
+    def save_overload(self, sig: Signed, cres: Any) -> None:
         """Keep it; what cannot be kept is compiled in each process."""
         if cres.library.has_dynamic_globals or any(not each.can_cache for each in cres.lifted):
             return
@@ -120,9 +118,9 @@ class KernelCache(_Cache):  # type: ignore[misc]
         with contextlib.suppress(OSError):  # a full disk, a folder that went away
             _write(path, buffer.getvalue())
 
-    def _find(self, sig: Any, codegen: Any) -> tuple[Path, list[Any]] | None:
+    def _find(self, sig: Signed, codegen: Any) -> tuple[Path, list[Dispatcher]] | None:
         """The file of a signature, and the kernels that are compiled into it; None if it cannot have one."""
-        folder = _folder(self._folder) if self._enabled else None
+        folder = _folder() if self._enabled else None
         if folder is None:
             return None
         arguments = sig if isinstance(sig, tuple) else (*sig.args, sig.return_type)
@@ -130,8 +128,8 @@ class KernelCache(_Cache):  # type: ignore[misc]
             content, kernels = identify(self._kernel, *arguments)
         except UnknownIdentity:
             return None
-        about = repr((content, codegen.magic_tuple(), self._kernel.__qualname__, VERSIONS))
-        name = f"{self._kernel.__name__}-{hashlib.sha256(about.encode()).hexdigest()[:32]}.nbc"
+        about = repr((content, codegen.magic_tuple(), self._kernel.py_func.__qualname__, VERSIONS))
+        name = f"{self._kernel.py_func.__name__}-{hashlib.sha256(about.encode()).hexdigest()[:32]}.nbc"
         return folder / name, kernels
 
 
@@ -139,8 +137,8 @@ _say_once = functools.cache(say)  # of a damaged folder every file is damaged
 
 
 @functools.cache
-def _folder(name: str) -> Path | None:
-    folder = cache_directory(name)
+def _folder() -> Path | None:
+    folder = cache_directory("numba")
     if folder is None:
         _say_once(
             "no folder to keep compiled code in: each process compiles again; set BELLMAX_CACHE_DIR to a writable one"
@@ -151,11 +149,11 @@ def _folder(name: str) -> Path | None:
 class _Saver(_Pickler):  # type: ignore[misc]
     """Pickles the kernels in a signature by their place in the identity: they are there when it is loaded."""
 
-    def __init__(self, file: Any, kernels: list[Any]) -> None:
+    def __init__(self, file: io.BytesIO, kernels: list[Dispatcher]) -> None:
         super().__init__(file, protocol=4)
         self._at = {id(kernel): i for i, kernel in enumerate(kernels)}
 
-    def persistent_id(self, thing: Any) -> int | None:
+    def persistent_id(self, thing: object) -> int | None:
         """The place of a kernel."""
         return self._at.get(id(thing)) if isinstance(thing, Dispatcher) else None
 
@@ -163,11 +161,11 @@ class _Saver(_Pickler):  # type: ignore[misc]
 class _Loader(pickle.Unpickler):
     """The inverse of `_Saver`."""
 
-    def __init__(self, content: bytes, kernels: list[Any]) -> None:
+    def __init__(self, content: bytes, kernels: list[Dispatcher]) -> None:
         super().__init__(io.BytesIO(content))
         self._kernels = kernels
 
-    def persistent_load(self, place: Any) -> Any:
+    def persistent_load(self, place: int) -> Dispatcher:
         """The kernel at a place."""
         return self._kernels[place]
 

@@ -14,7 +14,7 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodDescriptorType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,14 +28,14 @@ LIBRARIES = ("numpy", "scipy", "numba", "llvmlite")  # their versions stand for 
 STANDARD = sysconfig.get_paths()["stdlib"]
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 
-_first: WeakKeyDictionary[Any, tuple[str, list[Any]]] = WeakKeyDictionary()
+_first: WeakKeyDictionary[Dispatcher, tuple[str, list[Dispatcher]]] = WeakKeyDictionary()
 
 
 class UnknownIdentity(Exception):
     """Something that is compiled in cannot be distinguished from another of its kind in another process."""
 
 
-def identify(*roots: Any) -> tuple[str, list[Any]]:
+def identify(*roots: object) -> tuple[str, list[Dispatcher]]:
     """A hash of kernels and Numba types, and the kernels that they lead to, in an order that only depends on it.
 
     Raises:
@@ -57,14 +57,14 @@ def identify(*roots: Any) -> tuple[str, list[Any]]:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest(), kernels
 
 
-def _describe_kernel(kernel: Any) -> tuple[str, list[Any]]:
+def _describe_kernel(kernel: Dispatcher) -> tuple[str, list[Dispatcher]]:
     """A hash of one kernel, with those that it refers to left open, and these in their order."""
     options = sorted((name, repr(value)) for name, value in kernel.targetoptions.items())
     structure, refers = _Description().of((kernel.py_func, repr(options), repr(kernel.locals)))
     now = hashlib.sha256(structure.encode()).hexdigest(), refers
     before = _first.setdefault(kernel, now)
     if now[0] != before[0] or [id(each) for each in refers] != [id(each) for each in before[1]]:
-        raise UnknownIdentity(f"{kernel.__name__} has changed since it was first compiled in this process")
+        raise UnknownIdentity(f"{kernel.py_func.__name__} has changed since it was first compiled in this process")
     return now
 
 
@@ -72,15 +72,15 @@ class _Description:
     """A value as nested tuples of text; kernels in it are left open and noted in `kernels`."""
 
     def __init__(self) -> None:
-        self.kernels: list[Any] = []
-        self._seen: dict[int, tuple[int, Any]] = {}
+        self.kernels: list[Dispatcher] = []
+        self._seen: dict[int, tuple[int, FunctionType]] = {}
 
-    def of(self, value: Any) -> tuple[str, list[Any]]:
+    def of(self, value: object) -> tuple[str, list[Dispatcher]]:
         """The description, and the different kernels in it in the order in which they occur."""
         text = repr(self._tell(value))
         return text, self.kernels
 
-    def _tell(self, value: Any) -> Any:
+    def _tell(self, value: object) -> object:
         if isinstance(value, PLAIN):
             return type(value).__name__, repr(value)
         if isinstance(value, Dispatcher):
@@ -105,7 +105,7 @@ class _Description:
             return type(value).__name__, repr(value)
         return self._code_like(value)
 
-    def _code_like(self, value: Any) -> Any:
+    def _code_like(self, value: object) -> object:
         """The same of what is called, or holds what is."""
         if isinstance(value, CodeType):
             return self._code(value)
@@ -125,30 +125,30 @@ class _Description:
             module = getattr(value, "__module__", None) or type(getattr(value, "__self__", None)).__module__
             return "built in", module, value.__qualname__, _version(module)
         elif isinstance(value, MethodType) and isinstance(value.__self__, type):
-            return "method", _named(value.__self__), self._function(value.__func__)
+            return "method", _named(value.__self__), self._tell(value.__func__)
         raise UnknownIdentity(f"nothing distinguishes {value!r} from another {type(value).__name__}")
 
-    def _kernel(self, kernel: Any) -> int:
+    def _kernel(self, kernel: Dispatcher) -> int:
         for i, known in enumerate(self.kernels):
             if known is kernel:
                 return i
         self.kernels.append(kernel)
         return len(self.kernels) - 1
 
-    def _array(self, array: Any, kind: str) -> Any:
+    def _array(self, array: np.ndarray[Any, Any], kind: str) -> object:
         if array.dtype.hasobject:
             raise UnknownIdentity("an array of objects")
         layout = array.flags.c_contiguous, array.flags.f_contiguous, array.flags.writeable
         content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
         return kind, self._tell(array.dtype), array.shape, layout, content
 
-    def _code(self, code: CodeType) -> Any:
+    def _code(self, code: CodeType) -> object:
         consts = [self._tell(each) for each in code.co_consts]
         names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
         counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
         return "code", code.co_code.hex(), consts, names, counts, getattr(code, "co_exceptiontable", b"").hex()
 
-    def _function(self, function: Any) -> Any:
+    def _function(self, function: FunctionType) -> object:
         """A function by what it does: moved to another file or line, it is the same."""
         if library := _library_of(function):
             return "function", _named(function), _version(library)
@@ -161,20 +161,20 @@ class _Description:
         overloads = [self._tell(each) for each in _implementations(function)]
         return "function", self._code(function.__code__), cells, defaults, reads, overloads
 
-    def _cell(self, cell: Any, code: CodeType) -> Any:
+    def _cell(self, cell: CellType, code: CodeType) -> object:
         try:
             return self._read(cell.cell_contents, code)
         except ValueError:  # empty: filled in later
             return "empty"
 
-    def _global(self, function: Any, name: str) -> Any:
+    def _global(self, function: FunctionType, name: str) -> object:
         """A global that the function reads; of a module what the function may take from it."""
         if name not in function.__globals__:
             found = getattr(builtins, name, None)
             return "missing" if found is None else self._tell(found)
         return self._read(function.__globals__[name], function.__code__)
 
-    def _read(self, value: Any, code: CodeType, within: tuple[ModuleType, ...] = ()) -> Any:
+    def _read(self, value: object, code: CodeType, within: tuple[ModuleType, ...] = ()) -> object:
         """A value that the code reads; of a module, what the code may take from it and from the modules in it."""
         if not isinstance(value, ModuleType) or _is_library(value.__name__):
             return self._tell(value)
@@ -205,13 +205,13 @@ def _globals_of(code: CodeType) -> list[str]:
     return list(dict.fromkeys(each.argval for each in reads if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")))
 
 
-def _implementations(function: Any) -> list[Any]:
+def _implementations(function: FunctionType) -> list[FunctionType]:
     """What `numba.extending.overload` was given for a function."""
     found = cpu_target.typing_context._lookup_global(function)
     return [each._overload_func for each in getattr(found, "templates", ()) if hasattr(each, "_overload_func")]
 
 
-def _named(thing: Any) -> str:
+def _named(thing: type | FunctionType) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
@@ -225,7 +225,7 @@ def _is_library(module: str | None) -> bool:
     return where is None or (where.startswith(STANDARD) and "site-packages" not in where)
 
 
-def _library_of(function: Any) -> str | None:
+def _library_of(function: FunctionType) -> str | None:
     """The library that a function is from, judged by the module in which it truly stands; None of anybody else's."""
     module = function.__globals__.get("__name__")
     known = sys.modules.get(module) if isinstance(module, str) else None

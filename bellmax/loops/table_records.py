@@ -6,6 +6,7 @@ from bellmax.contracts import ArrayDict, EnvContractError
 from bellmax.files import checkpoint
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import TabularConfig
+from bellmax.tabular.representation import sizes_of
 from bellmax.tabular.soundness import check_state
 
 LONGEST_EPISODE = 10**7  # environment steps; in a run of so many episodes, a longer one is an error
@@ -19,7 +20,7 @@ def read_state(fresh: stepping.TabularState, arrays: ArrayDict) -> stepping.Tabu
         CorruptCheckpoint: it is not a valid state: kernels would read and write outside of their arrays.
     """
     state = checkpoint.from_arrays(fresh, arrays, "checkpoint")
-    check_state(state, fresh, "checkpoint")
+    check_state(state, fresh, sizes_of(fresh.q), "checkpoint")
     return state
 
 

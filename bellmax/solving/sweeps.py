@@ -9,24 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from bellmax.compiling import compiled, source_digest
+from bellmax.compiling import compiled
 from bellmax.contracts import FloatArray, IntArray
 from bellmax.solving.problem import Problem
 
 ENTRIES_PER_THREAD = 1_000_000  # some milliseconds of work, which starting a thread is worth
-_FOLDER = f"numba/{source_digest(Path(__file__))}"
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Machine code without the interpreter's lock, kept on disk."""
-    machine_code: Callable[..., Any] = compiled(function, _FOLDER, nogil=True, error_model="numpy")
-    return machine_code
+    return compiled(function, nogil=True, error_model="numpy")
 
 
 @_compiled

@@ -15,10 +15,11 @@ from bellmax import schedules
 from bellmax.agent_config import AgentConfig, setting
 from bellmax.contracts import IntArray
 from bellmax.tabular.kernel import Generator, Index, kernel
+from bellmax.tabular.representation import Representation
 
-_linear = kernel(schedules.linear)
-_exponential = kernel(schedules.exponential)
-_inverse = kernel(schedules.inverse)
+_linear: Callable[[Index, float, float, float], float] = kernel(schedules.linear)
+_exponential: Callable[[Index, float, float, float], float] = kernel(schedules.exponential)
+_inverse: Callable[[Index, float, float], float] = kernel(schedules.inverse)
 
 NO_LIMIT = np.iinfo(np.int64).max
 Fall: TypeAlias = Literal["linear", "exponential", "inverse", "per-episode"]
@@ -76,13 +77,26 @@ class Rates(NamedTuple):
     last: int = NO_LIMIT
 
 
+class Behavior(NamedTuple):
+    """How it acts: four kernels, see `behavior.py`."""
+
+    act: Callable[[Representation, Index, Now], int]
+    best: Callable[[Representation, Index, Now], int]
+    probability: Callable[[Representation, Index, Index, Now], float]
+    expected: Callable[[Representation, Index, Now], float]
+
+
+# update(q, memory, options, step, behavior, now) -> td_error, in place
+Update: TypeAlias = Callable[[Representation, Any, Any, Step, Behavior, Now], float]
+
+
 class Learner(NamedTuple):
     """What the loop runs: an agent's kernels and options, and the schedules of a run."""
 
-    update: Any
-    behavior: Any
+    update: Update
+    behavior: Behavior
     look_ahead: bool
-    options: Any
+    options: tuple[Any, ...]
     rates: Rates
 
 
@@ -121,8 +135,8 @@ class TabularAgent(NamedTuple):
 
     Attributes:
         update: `update(q, memory, options, step, behavior, now) -> td_error`, in place.
-        behavior: how it acts, see `behavior.py`.
-        memory: `memory(q) -> arrays`, a NamedTuple of what is remembered besides `q`; () for nothing.
+        behavior: how it acts.
+        memory: `memory(q) -> arrays`, a NamedTuple of what it stores besides `q`; () for nothing.
         options: plain numbers for `update`, a NamedTuple.
         look_ahead: the next action is chosen before the update, with the values that were there before it, and is
             then taken: what on-policy learners need. The others choose it after the update, as the textbook does.
@@ -132,10 +146,10 @@ class TabularAgent(NamedTuple):
         initial_q: value of every pair before its first visit, None for the configuration's.
     """
 
-    update: Any
-    behavior: Any
-    memory: Callable[[Any], Any] = lambda q: ()
-    options: Any = ()
+    update: Update
+    behavior: Behavior
+    memory: Callable[[Representation], tuple[Any, ...]] = lambda q: ()
+    options: tuple[Any, ...] = ()
     look_ahead: bool = False
     window: int = 0
     episodic: bool = False
@@ -265,7 +279,7 @@ def build_rates(config: TabularConfig, steps: int, *, episodes: bool = False) ->
 
 
 @kernel
-def level_at(t: Any, rates: Any) -> Any:
+def level_at(t: Index, rates: Rates) -> float:
     """The level of exploration at step t of its clock: ε, a temperature, or the width of a bound.
 
     The clock counts environment steps, or with `rates.by_episode` the episodes that ended.
@@ -280,12 +294,13 @@ def level_at(t: Any, rates: Any) -> Any:
 
 
 @kernel
-def step_size_after(visits: Any, rates: Any) -> Any:
+def step_size_after(visits: Index, rates: Rates) -> float:
     """α for a pair that was visited `visits` times before."""
     if rates.learning_rate_decay > 0.0:
         if rates.learning_rate_power == 1.0:
             return _inverse(visits, rates.learning_rate, rates.learning_rate_decay)
-        return rates.learning_rate * (1.0 + rates.learning_rate_decay * visits) ** -rates.learning_rate_power
+        share: float = (1.0 + rates.learning_rate_decay * visits) ** -rates.learning_rate_power
+        return rates.learning_rate * share
     return rates.learning_rate
 
 

@@ -11,32 +11,11 @@ A behavior is four kernels; `now.level` is ε, the temperature or the width of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
-from bellmax.tabular.agent import Now, TabularConfig
+from bellmax.tabular.agent import Behavior, Now, TabularConfig
 from bellmax.tabular.kernel import Index, coin_and_choice, kernel, uniform
-from bellmax.tabular.representation import (
-    Representation,
-    choice_of,
-    feature,
-    greedy,
-    is_allowed,
-    largest,
-    mean_value,
-    n_actions,
-    n_choices,
-    value,
-)
-
-
-class Behavior(NamedTuple):
-    """The four kernels."""
-
-    act: Callable[[Representation, Index, Now], int]
-    best: Callable[[Representation, Index, Now], int]
-    probability: Callable[[Representation, Index, Index, Now], float]
-    expected: Callable[[Representation, Index, Now], float]
+from bellmax.tabular.representation import Representation, choice_of, feature, is_allowed, n_actions, n_choices
+from bellmax.tabular.values import greedy, largest, mean_value, value
 
 
 @kernel

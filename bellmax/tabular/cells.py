@@ -8,6 +8,7 @@ so have the integers of a Box, unless `bins` says otherwise or the table would b
 from __future__ import annotations
 
 import math
+from collections.abc import Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from bellmax import spaces
 from bellmax.contracts import (
+    BoolArray,
     Box,
     ConfigError,
     Discrete,
@@ -22,11 +24,13 @@ from bellmax.contracts import (
     FloatArray,
     IntArray,
     Leaf,
+    Obs,
     ResourceError,
     Space,
     counted,
 )
 from bellmax.stderr import warn
+from bellmax.tabular.agent import TabularConfig
 from bellmax.tabular.tiles import Coder, encode
 
 BINS = 8  # along a dimension of real numbers, where nothing else is asked
@@ -44,7 +48,7 @@ class Numbers(NamedTuple):
 
     low: FloatArray
     high: FloatArray
-    ranged: Any
+    ranged: BoolArray
 
 
 def numbers_of(space: Space) -> Numbers:
@@ -77,7 +81,7 @@ def numbers_of(space: Space) -> Numbers:
     )
 
 
-class Plan(NamedTuple):
+class Cuts(NamedTuple):
     """How the numbers of a space are cut.
 
     Attributes:
@@ -91,7 +95,7 @@ class Plan(NamedTuple):
     together: float = 1.0
 
 
-def plan_cells(config: Any, space: Space, n_actions: int) -> Plan:
+def plan_cells(config: TabularConfig, space: Space, n_actions: int) -> Cuts:
     """How the observations of `space` are cut, by the settings `bins`, `tilings`, `obs_low` and `obs_high`.
 
     Raises:
@@ -123,12 +127,12 @@ def plan_cells(config: Any, space: Space, n_actions: int) -> Plan:
         if math.prod(fewer) * n_actions <= MOST_TILES:
             together = math.prod(each / less for each, less in zip(bins, fewer, strict=True))
             bins = fewer
-    plan = Plan(count, bins, together)
+    plan = Cuts(count, bins, together)
     _check_size(plan, config, n_actions)
     return plan
 
 
-def check_length(name: str, given: Any, n: int) -> None:
+def check_length(name: str, given: Sized, n: int) -> None:
     """Refuse a setting that does not have one number for each number of the Boxes.
 
     Raises:
@@ -138,12 +142,12 @@ def check_length(name: str, given: Any, n: int) -> None:
         raise ConfigError(f"{name}: got {counted(len(given), 'number')}, but the Boxes of an observation have {n}")
 
 
-def _shifted(plan: Plan, config: Any) -> list[int]:
+def _shifted(plan: Cuts, config: TabularConfig) -> list[int]:
     """1 for each number whose grids are shifted: of several, but not where a tile is one integer."""
     return [int(config.tilings > 1 and values != bins) for values, bins in zip(plan.values, plan.bins, strict=True)]
 
 
-def _check_size(plan: Plan, config: Any, n_actions: int) -> None:
+def _check_size(plan: Cuts, config: TabularConfig, n_actions: int) -> None:
     width = [bins + more for bins, more in zip(plan.bins, _shifted(plan, config), strict=True)]
     if config.tilings * math.prod(width) * n_actions <= MOST_TILES:
         return
@@ -161,7 +165,7 @@ def _check_size(plan: Plan, config: Any, n_actions: int) -> None:
     )
 
 
-def make_coder(config: Any, space: Space, low: Any, high: Any, n_actions: int) -> Coder:
+def make_coder(config: TabularConfig, space: Space, low: FloatArray, high: FloatArray, n_actions: int) -> Coder:
     """The coder of observations of `space`; `low`, `high` are the ranges of all numbers of Boxes in it.
 
     Raises: as `plan_cells`.
@@ -176,12 +180,12 @@ def make_coder(config: Any, space: Space, low: Any, high: Any, n_actions: int) -
     )
 
 
-def rows_of(coder: Coder | None, obs: Any) -> IntArray:
+def rows_of(coder: Coder | None, obs: Obs) -> IntArray:
     """[B, T] the rows of a table that a batch of observations [B, ...] is; a state is its own row."""
     return np.asarray(obs, np.int64)[:, None] if coder is None else encode(coder, obs)
 
 
-def states_of(space: Space) -> Any:
+def states_of(space: Space) -> Obs:
     """All observations of a space of integers as one batch, in the order of the rows of its table.
 
     Raises:
@@ -196,7 +200,7 @@ def states_of(space: Space) -> Any:
         np.stack(np.unravel_index(np.arange(math.prod(count.tolist())), count), axis=1).T + numbers.low[:, None]
     )
 
-    def leaf(kind: Leaf) -> Any:
+    def leaf(kind: Leaf) -> Obs:
         shape = spaces.shape_of(kind)
         values = np.stack([next(columns) for _ in range(math.prod(shape))], axis=-1)
         return values.reshape(-1, *shape).astype(spaces.dtype_of(kind))
@@ -204,7 +208,7 @@ def states_of(space: Space) -> Any:
     return spaces.map_space(leaf, space)
 
 
-def check_used(config: Any, space: Space, name: str) -> None:
+def check_used(config: TabularConfig, space: Space, name: str) -> None:
     """Refuse settings that cut Boxes where there is none.
 
     Raises:
@@ -220,7 +224,7 @@ def check_used(config: Any, space: Space, name: str) -> None:
         raise ConfigError(f"{', '.join(given)} would cut a Box, and observations of {name} are {what}; leave it out")
 
 
-def warn_together(config: Any, space: Space, n_actions: int, name: str) -> None:
+def warn_together(config: TabularConfig, space: Space, n_actions: int, name: str) -> None:
     """Remark where states fall together that nobody asked to put together."""
     plan = plan_cells(config, space, n_actions)
     if plan.together > 1.0:

@@ -7,16 +7,23 @@ In float64 and with Gymnasium's equations: from the same state and actions the s
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
+import numba
 import numpy as np
 from numba.extending import overload
 
+from bellmax.contracts import FloatArray
 from bellmax.tabular.kernel import OPTIONS, Generator, Index, kernel, uniform
 from bellmax.tabular.representation import MaskedTiles, Representation, Tiles
 from bellmax.tabular.tiles import Coder, tile
 
 PI = math.pi
+Type: TypeAlias = numba.types.Type
+Draw: TypeAlias = Callable[[FloatArray, Generator], None]
+Move: TypeAlias = Callable[[FloatArray, Index], tuple[float, bool]]
+Sense: TypeAlias = Callable[[FloatArray, Index], float]
 
 
 class Classic(NamedTuple):
@@ -31,53 +38,55 @@ class Classic(NamedTuple):
         time_limit: steps after which an episode is cut off.
     """
 
-    begin: Any
-    step: Any
-    draw: Any
-    move: Any
-    sense: Any
+    begin: Callable[[Classic, FloatArray, Representation, Generator], Index]
+    step: Callable[[Classic, FloatArray, Representation, Index, Index, Generator], tuple[Index, float, float]]
+    draw: Draw
+    move: Move
+    sense: Sense
     coder: Coder
     time_limit: int
 
 
-def see(world: Any, place: Any, q: Representation, slot: Any) -> Any:
+def see(world: Classic, place: FloatArray, q: Representation, slot: Index) -> Index:
     """Observe through the tiles: a cell of a table, or a slot in which the active tiles are noted."""
     raise NotImplementedError
 
 
 @kernel
-def _tile_now(world: Any, place: Any, tiling: Any) -> Any:
+def _tile_now(world: Classic, place: FloatArray, tiling: int) -> int:
     index = tiling
     for d in range(world.coder.low.shape[0]):
         index = tile(world.coder, tiling, index, d, world.sense(place, d))
     return index
 
 
-def _see_cell(world: Any, place: Any, q: Representation, slot: Any) -> Any:
+def _see_cell(world: Classic, place: FloatArray, q: Representation, slot: Index) -> Index:
     return _tile_now(world, place, 0)
 
 
-def _see_tiles(world: Any, place: Any, q: Tiles | MaskedTiles, slot: Any) -> Any:
-    free = (slot + 1) % q.active.shape[0]
+def _see_tiles(world: Classic, place: FloatArray, q: Tiles | MaskedTiles, slot: Index) -> Index:
+    free: Index = (slot + 1) % q.active.shape[0]
     for tiling in range(q.active.shape[1]):
         q.active[free, tiling] = _tile_now(world, place, tiling)
     return free
 
 
 @overload(see, jit_options=OPTIONS, strict=False)
-def _see(world: Any, place: Any, q: Representation, slot: Any) -> Any:
+def _see(world: Type, place: Type, q: Type, slot: Type) -> Callable[..., Index]:
     return _see_tiles if getattr(q, "instance_class", None) is Tiles else _see_cell
 
 
 @kernel
-def begin(world: Any, place: Any, q: Representation, generator: Generator) -> Any:
+def begin(world: Classic, place: FloatArray, q: Representation, generator: Generator) -> Index:
     """A new episode."""
     world.draw(place, generator)
     return see(world, place, q, np.int64(place[-1]))
 
 
 @kernel
-def step(world: Any, place: Any, q: Representation, obs: Any, action: Index, generator: Generator) -> Any:
+def step(
+    world: Classic, place: FloatArray, q: Representation, obs: Index, action: Index, generator: Generator
+) -> tuple[Index, float, float]:
     """One step of the world, observed."""
     reward, terminated = world.move(place, action)
     following = see(world, place, q, obs)
@@ -86,14 +95,13 @@ def step(world: Any, place: Any, q: Representation, obs: Any, action: Index, gen
 
 
 @kernel
-def _draw_cartpole(place: Any, generator: Generator) -> Any:
+def _draw_cartpole(place: FloatArray, generator: Generator) -> None:
     for i in range(4):
         place[i] = -0.05 + 0.1 * uniform(generator)
-    return 0
 
 
 @kernel
-def _move_cartpole(place: Any, action: Index) -> Any:
+def _move_cartpole(place: FloatArray, action: Index) -> tuple[float, bool]:
     x, x_dot, theta, theta_dot = place[0], place[1], place[2], place[3]
     force = 10.0 if action == 1 else -10.0
     cos, sin = math.cos(theta), math.sin(theta)
@@ -106,18 +114,17 @@ def _move_cartpole(place: Any, action: Index) -> Any:
 
 
 @kernel
-def _sense_directly(place: Any, d: Any) -> Any:
-    return place[d]
+def _sense_directly(place: FloatArray, d: Index) -> float:
+    return float(place[d])
 
 
 @kernel
-def _draw_mountain_car(place: Any, generator: Generator) -> Any:
+def _draw_mountain_car(place: FloatArray, generator: Generator) -> None:
     place[0], place[1] = -0.6 + 0.2 * uniform(generator), 0.0
-    return 0
 
 
 @kernel
-def _move_mountain_car(place: Any, action: Index) -> Any:
+def _move_mountain_car(place: FloatArray, action: Index) -> tuple[float, bool]:
     velocity = place[1] + (action - 1) * 0.001 + math.cos(3.0 * place[0]) * -0.0025
     velocity = min(max(velocity, -0.07), 0.07)
     position = min(max(place[0] + velocity, -1.2), 0.6)
@@ -128,14 +135,13 @@ def _move_mountain_car(place: Any, action: Index) -> Any:
 
 
 @kernel
-def _draw_acrobot(place: Any, generator: Generator) -> Any:
+def _draw_acrobot(place: FloatArray, generator: Generator) -> None:
     for i in range(4):
         place[i] = -0.1 + 0.2 * uniform(generator)
-    return 0
 
 
 @kernel
-def _acrobot_slope(theta1: float, theta2: float, omega1: float, omega2: float, torque: float) -> Any:
+def _acrobot_slope(theta1: float, theta2: float, omega1: float, omega2: float, torque: float) -> tuple[float, float]:
     """Accelerations: links of 1 m, 1 kg, inertia 1 kg·m², centers of mass half way."""
     d1 = 0.25 + (1.0 + 0.25 + math.cos(theta2)) + 2.0
     d2 = 0.25 + 0.5 * math.cos(theta2) + 1.0
@@ -148,7 +154,7 @@ def _acrobot_slope(theta1: float, theta2: float, omega1: float, omega2: float, t
 
 
 @kernel
-def _wrapped(angle: Any) -> Any:
+def _wrapped(angle: float) -> float:
     while angle > PI:
         angle -= 2.0 * PI
     while angle < -PI:
@@ -157,7 +163,7 @@ def _wrapped(angle: Any) -> Any:
 
 
 @kernel
-def _move_acrobot(place: Any, action: Index) -> Any:
+def _move_acrobot(place: FloatArray, action: Index) -> tuple[float, bool]:
     """One classical Runge-Kutta step of 0.2 s."""
     a, b, c, d, h, torque = place[0], place[1], place[2], place[3], 0.2, action - 1.0
     u1, v1 = _acrobot_slope(a, b, c, d, torque)
@@ -176,14 +182,14 @@ def _move_acrobot(place: Any, action: Index) -> Any:
 
 
 @kernel
-def _sense_acrobot(place: Any, d: Any) -> Any:
+def _sense_acrobot(place: FloatArray, d: Index) -> float:
     if d < 4:
         return math.cos(place[d // 2]) if d % 2 == 0 else math.sin(place[d // 2])
-    return place[d - 2]
+    return float(place[d - 2])
 
 
 # name: (numbers of physics, draw, move, sense, time limit)
-CLASSIC: dict[str, tuple[int, Any, Any, Any, int]] = {
+CLASSIC: dict[str, tuple[int, Draw, Move, Sense, int]] = {
     "CartPole-v1": (4, _draw_cartpole, _move_cartpole, _sense_directly, 500),
     "MountainCar-v0": (2, _draw_mountain_car, _move_mountain_car, _sense_directly, 200),
     "Acrobot-v1": (4, _draw_acrobot, _move_acrobot, _sense_acrobot, 500),

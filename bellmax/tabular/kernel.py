@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numba
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core.base import BaseContext
+from numba.core.typing.context import BaseContext as TypingContext
+from numba.core.typing.templates import Signature
 from numba.extending import intrinsic
 
-from bellmax import schedules
-from bellmax.compiling import compiled, source_digest
-
-_HERE = Path(__file__).parent
-_FOLDER = f"numba/{source_digest(*_HERE.glob('*.py'), Path(schedules.__file__))}"
+from bellmax.compiling import compiled
 
 Generator: TypeAlias = npt.NDArray[np.uint64]  # the state [1] of one SplitMix64
 Index: TypeAlias = "int | np.integer[Any]"  # a state, a slot of tiles, an action
@@ -37,20 +35,23 @@ def kernel(function: F) -> F:
     A second process finds it on disk by its content and that of all that it calls (`compiling.py`), so that an edit
     of a kernel of your own is seen.
     """
-    made: F = compiled(function, _FOLDER, nogil=True, **OPTIONS)
-    return made
+    return compiled(function, nogil=True, **OPTIONS)
 
 
-def _branch(typing_context: Any, value: Any) -> Any:
+Generate: TypeAlias = Callable[[BaseContext, ir.IRBuilder, Signature, Sequence[ir.Value]], ir.Value]
+
+
+def _branch(typing_context: TypingContext, value: numba.types.Type) -> tuple[Signature, Generate]:
     """`value` as it is, but the compiler cannot see through it and so keeps the branch in which it stands.
 
     Worth it where a comparison mostly falls out the same way: the processor then runs ahead on its guess, while
     the conditional move that the compiler prefers makes everything after it wait for the comparison.
     """
-    types: Any = numba.types
-    kind = types.unliteral(value)
+    kind: numba.types.Type = numba.types.unliteral(value)  # type: ignore[no-untyped-call]
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(
+        context: BaseContext, builder: ir.IRBuilder, signature: Signature, arguments: Sequence[ir.Value]
+    ) -> ir.Value:
         shape = ir.FunctionType(arguments[0].type, [arguments[0].type])
         return builder.call(ir.InlineAsm(shape, "", "=r,0", side_effect=True), arguments)  # no instruction at all
 
@@ -73,9 +74,9 @@ def new_generator(seed: int) -> Generator:
 
 
 @kernel
-def random_bits(generator: Generator) -> Any:
+def random_bits(generator: Generator) -> np.uint64:
     """64 random bits; advances the generator. SplitMix64: Steele, Lea and Flood (2014), figure 17."""
-    state = generator[0] + _GOLDEN
+    state: np.uint64 = generator[0] + _GOLDEN
     generator[0] = state
     z = (state ^ (state >> _S30)) * _MIX_1
     z = (z ^ (z >> _S27)) * _MIX_2

@@ -8,18 +8,19 @@ known to be deterministic, it is the book's table of last outcomes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.agent import Shape, Step
-from bellmax.tabular.kernel import kernel
-from bellmax.tabular.representation import Representation, largest, n_columns
-from bellmax.tabular.soundness import MOST
+from bellmax.tabular.kernel import Index, kernel
+from bellmax.tabular.representation import Representation, n_columns
+from bellmax.tabular.soundness import MOST, Range, Sizes
+from bellmax.tabular.values import largest
 
 
-class Learned(NamedTuple):
+class LearnedModel(NamedTuple):
     """What was seen; slot k of pair p = s * A + a stands at p * K + k.
 
     Attributes:
@@ -43,7 +44,7 @@ class Learned(NamedTuple):
     last: IntArray
     clock: IntArray
 
-    def ranges(self, sizes: Any) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`."""
         pairs = self.total.size
         return {
@@ -61,24 +62,25 @@ class Learned(NamedTuple):
             yield "`known` does not list the pairs that have a last visit"
 
 
-def new_model(shape: Shape, outcomes: int) -> Learned:
+def new_model(shape: Shape, outcomes: int) -> LearnedModel:
     """A model that knows nothing."""
     pairs = shape.n_states * shape.n_actions
     slots = pairs * (shape.n_outcomes or min(outcomes, 2 * shape.n_states))
     integers = [np.zeros(n, np.int64) for n in (slots, slots, pairs, pairs, 1, pairs, 1)]
     ended, seen, total, known, size, last, clock = integers
     last[:] = -1
-    return Learned(np.full(slots, -1), ended, seen, np.zeros(slots), total, known, size, last, clock)
+    return LearnedModel(np.full(slots, -1), ended, seen, np.zeros(slots), total, known, size, last, clock)
 
 
 @kernel
-def outcomes_of(model: Any) -> Any:
+def outcomes_of(model: LearnedModel) -> int:
     """K, the slots of a pair."""
-    return model.successor.shape[0] // model.total.shape[0]
+    slots: int = model.successor.shape[0] // model.total.shape[0]
+    return slots
 
 
 @kernel
-def remember(q: Representation, model: Any, step: Step) -> Any:
+def remember(q: Representation, model: LearnedModel, step: Step) -> tuple[Index, Index]:
     """Count a transition; returns its slot, and the successor that stood there, -1 if none did."""
     pair, width = step.obs * n_columns(q) + step.action, outcomes_of(model)
     ended, slot = 1 * (step.discount == 0.0), pair * width
@@ -102,17 +104,16 @@ def remember(q: Representation, model: Any, step: Step) -> Any:
 
 
 @kernel
-def know(model: Any, pair: Any) -> Any:
+def know(model: LearnedModel, pair: int) -> None:
     """Put a pair on the list of those that can be planned with."""
     if model.last[pair] < 0:
         model.known[model.size[0]] = pair
         model.size[0] += 1
         model.last[pair] = 0
-    return 0
 
 
 @kernel
-def backup(q: Representation, model: Any, pair: Any, gamma: float) -> Any:
+def expected_target(q: Representation, model: LearnedModel, pair: int, gamma: float) -> float:
     """The expected target of a pair: Σ_k n_k / n [r_k + γ max Q(s_k, ·)]."""
     width, total = outcomes_of(model), 0.0
     for k in range(pair * width, (pair + 1) * width):
@@ -120,4 +121,4 @@ def backup(q: Representation, model: Any, pair: Any, gamma: float) -> Any:
             break
         following = 0.0 if model.ended[k] else gamma * largest(q, model.successor[k])
         total += model.seen[k] * (model.reward[k] + following)
-    return total / model.total[pair]
+    return float(total / model.total[pair])

@@ -1,13 +1,12 @@
-"""Numba. A finite MDP as the loop sees it: `begin(world, place, q, generator) -> obs` and
-`step(world, place, q, obs, action, generator) -> (next_obs, reward, continues)`.
+"""Numba. A finite MDP as a compiled environment: its arrays, and the kernels `begin` and `step` of `CompiledWorld`.
 
-`place` is what else of the world evolves; a finite MDP has nothing but `obs`. `classic_kernels.py` has the same for
-worlds of real numbers.
-"""  # noqa: D205
+`place` is empty: nothing but `obs` evolves. `classic_kernels.py` has the same for environments of real numbers.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,8 +38,8 @@ class Model(NamedTuple):
         time_limit: steps after which an episode is cut off.
     """
 
-    begin: Any
-    step: Any
+    begin: Callable[[Model, FloatArray, Representation, Generator], Index]
+    step: Callable[[Model, FloatArray, Representation, Index, Index, Generator], tuple[Index, float, float]]
     entries: np.ndarray[Any, Any]
     threshold: FloatArray
     noise: FloatArray
@@ -52,7 +51,7 @@ class Model(NamedTuple):
 
 
 @kernel
-def begin(world: Any, place: Any, q: Representation, generator: Generator) -> Any:
+def begin(world: Model, place: FloatArray, q: Representation, generator: Generator) -> Index:
     """Draw a start state by inverting the cumulative distribution; if there is only one, no number is drawn."""
     low, high = 0, world.starts.shape[0] - 1
     if high > 0:
@@ -67,7 +66,7 @@ def begin(world: Any, place: Any, q: Representation, generator: Generator) -> An
 
 
 @kernel
-def outcome(threshold: Any, first: Any, width: Any, generator: Generator) -> Any:
+def outcome(threshold: FloatArray, first: Index, width: np.uintp, generator: Generator) -> np.uintp:
     """Draw which of the `width` outcomes that begin at `first` happens."""
     draw = uniform(generator)
     k = np.uintp(0)
@@ -77,7 +76,9 @@ def outcome(threshold: Any, first: Any, width: Any, generator: Generator) -> Any
 
 
 @kernel
-def step(world: Any, place: Any, q: Representation, obs: Any, action: Index, generator: Generator) -> Any:
+def step(
+    world: Model, place: FloatArray, q: Representation, obs: Index, action: Index, generator: Generator
+) -> tuple[Index, float, float]:
     """Draw what follows a pair."""
     width = np.uintp(world.width)
     index = np.uintp(obs) * np.uintp(world.n_actions) + np.uintp(action)

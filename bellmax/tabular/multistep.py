@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import FloatArray, IntArray
-from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, counts, step_size_after
-from bellmax.tabular.behavior import Behavior, find_behavior
+from bellmax.tabular.agent import Behavior, LearningConfig, Now, Shape, Step, TabularAgent, counts, step_size_after
+from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import Index, kernel
-from bellmax.tabular.representation import Representation, change, feature, greedy, largest, table_of, value
-from bellmax.tabular.soundness import MOST
+from bellmax.tabular.representation import Representation, feature, table_of
+from bellmax.tabular.soundness import MOST, Range, Sizes
+from bellmax.tabular.values import change, greedy, largest, value
 
 
 class Window(NamedTuple):
@@ -35,7 +36,7 @@ class Window(NamedTuple):
     next_probability: FloatArray
     cursor: IntArray
 
-    def ranges(self, sizes: Any) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`; a full window is emptied at once."""
         return {
             "obs": (0, sizes.obs - 1), "action": (0, sizes.actions - 1), "cursor": (0, max(self.obs.size - 1, 0)),
@@ -57,9 +58,9 @@ def forget_window(window: Window) -> None:
 
 
 @kernel
-def push(window: Any, step: Step) -> Any:
-    """Keep a transition; returns where."""
-    i = (window.cursor[FIRST] + window.cursor[HELD]) % window.obs.shape[0]
+def push(window: Window, step: Step) -> Index:
+    """Store a transition; returns where."""
+    i: Index = (window.cursor[FIRST] + window.cursor[HELD]) % window.obs.shape[0]
     window.obs[i], window.action[i] = step.obs, step.action
     window.reward[i], window.discount[i], window.step_size[i] = step.reward, step.discount, step.step_size
     window.cursor[HELD] += 1
@@ -67,11 +68,10 @@ def push(window: Any, step: Step) -> Any:
 
 
 @kernel
-def pop(window: Any) -> Any:
+def pop(window: Window) -> None:
     """Forget the oldest."""
     window.cursor[FIRST] = (window.cursor[FIRST] + 1) % window.obs.shape[0]
     window.cursor[HELD] -= 1
-    return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,9 @@ class NStepSarsa(LearningConfig):
 
 
 @kernel
-def n_step_sarsa(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def n_step_sarsa(
+    q: Representation, memory: Window, options: tuple[()], step: Step, behavior: Behavior, now: Now
+) -> float:
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago, and at the end of an episode for all that are left."""
     push(memory, step)
     n, error = memory.obs.shape[0], 0.0
@@ -163,15 +165,15 @@ class TreeBackup(LearningConfig):
 
 
 @kernel
-def _expected(q: Representation, obs: Index, options: Any, behavior: Behavior, now: Now) -> float:
+def _expected(q: Representation, obs: Index, options: Sigma, behavior: Behavior, now: Now) -> float:
     """The mean value of `obs` under the target policy."""
     return largest(q, obs) if options.greedy else behavior.expected(q, obs, now)
 
 
 @kernel
 def _target_probability(
-    q: Representation, obs: Index, action: Index, options: Any, behavior: Behavior, now: Now
-) -> Any:
+    q: Representation, obs: Index, action: Index, options: Sigma, behavior: Behavior, now: Now
+) -> float:
     """π(a | s) of the target policy."""
     if options.greedy:
         return 1.0 * (action == greedy(q, obs))
@@ -179,7 +181,7 @@ def _target_probability(
 
 
 @kernel
-def q_sigma(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def q_sigma(q: Representation, memory: Window, options: Sigma, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago; the returns go backwards through the window:
 
     G_t = r + γ [V(s') + (σ ρ' + (1 - σ) π(a' | s')) (G_t+1 - Q(s', a'))], V(s') = Σ_b π(b | s') Q(s', b).
@@ -215,7 +217,7 @@ class Episode(NamedTuple):
     first: IntArray
     returns: IntArray
 
-    def ranges(self, sizes: Any) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`."""
         return {"first": (-1, self.window.obs.size - 1), "returns": (0, MOST)}
 
@@ -263,7 +265,9 @@ class MonteCarlo(LearningConfig):
 
 
 @kernel
-def monte_carlo(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def monte_carlo(
+    q: Representation, memory: Episode, options: tuple[()], step: Step, behavior: Behavior, now: Now
+) -> float:
     """At the end: Q(s, a) += α [G - Q(s, a)] for the first visit of each pair; returns the last error."""
     window, row = memory.window, feature(q, step.obs, 0)
     i = push(window, step)

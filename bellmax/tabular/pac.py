@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
-from bellmax.tabular.agent import Now, Shape, Step, TabularAgent, TabularConfig
-from bellmax.tabular.behavior import Behavior, find_behavior
+from bellmax.tabular.agent import Behavior, Now, Shape, Step, TabularAgent, TabularConfig
+from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import kernel
-from bellmax.tabular.learned import backup, new_model, remember
-from bellmax.tabular.representation import Representation, change, largest, n_columns, value
-from bellmax.tabular.soundness import MOST
+from bellmax.tabular.learned import LearnedModel, expected_target, new_model, remember
+from bellmax.tabular.representation import Representation, n_columns
+from bellmax.tabular.soundness import MOST, Range, Sizes
+from bellmax.tabular.values import change, largest, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ class RMax(OptimisticConfig):
 
 
 @kernel
-def r_max(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def r_max(q: Representation, memory: LearnedModel, options: Known, step: Step, behavior: Behavior, now: Now) -> float:
     """Count; solve the model of the known pairs when it has grown; returns what the TD error was."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     remember(q, memory, step)
@@ -92,7 +93,7 @@ def r_max(q: Representation, memory: Any, options: Any, step: Step, behavior: Be
                 pair = memory.known[i]
                 obs, action = pair // n_columns(q), pair % n_columns(q)
                 if now.visits[obs, action] >= options.visits:
-                    gap = backup(q, memory, pair, now.rates.gamma) - value(q, obs, action)
+                    gap = expected_target(q, memory, pair, now.rates.gamma) - value(q, obs, action)
                     change(q, obs, action, gap)
                     change_largest = max(change_largest, abs(gap))
     return td_error
@@ -107,7 +108,7 @@ class Attempts(NamedTuple):
     learning: BoolArray
     clock: IntArray
 
-    def ranges(self, sizes: Any) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`."""
         return {"gathered": (0, MOST), "tried": (0, MOST), "clock": (0, MOST)}
 
@@ -150,7 +151,7 @@ TIME, CHANGED = 0, 1
 
 
 @kernel
-def delayed_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def delayed_q(q: Representation, memory: Attempts, options: Delay, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) = mean of m targets + ε₁, if that is at least ε₁ lower; returns what the TD error was."""
     s, a = step.obs, step.action
     target = step.reward + step.discount * largest(q, step.next_obs)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import ConfigError, FloatArray, IntArray
-from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
-from bellmax.tabular.behavior import Behavior, find_behavior
+from bellmax.tabular.agent import Behavior, LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
+from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import Index, kernel, uniform
-from bellmax.tabular.learned import Learned, backup, know, new_model, outcomes_of, remember
-from bellmax.tabular.representation import Representation, change, is_allowed, largest, n_actions, n_columns, value
+from bellmax.tabular.learned import LearnedModel, expected_target, know, new_model, outcomes_of, remember
+from bellmax.tabular.representation import Representation, is_allowed, n_actions, n_columns
+from bellmax.tabular.soundness import Range, Sizes
+from bellmax.tabular.values import change, largest, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class ModelConfig(LearningConfig):
             raise ConfigError(f"{self.name} keeps a model of states; give tilings=1, or use q-learning")
 
 
-class Plan(NamedTuple):
+class Planning(NamedTuple):
     """Planned updates per step, and κ of the bonus for what was long not tried."""
 
     n: int
@@ -52,7 +54,7 @@ class DynaQ(ModelConfig):
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
         self.check(shape)
-        plan = Plan(self.planning_steps, 0.0)
+        plan = Planning(self.planning_steps, 0.0)
         return TabularAgent(dyna_q, find_behavior(self), lambda q: new_model(shape, self.outcomes), plan)
 
 
@@ -71,12 +73,14 @@ class DynaQPlus(ModelConfig):
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
         self.check(shape)
-        plan = Plan(self.planning_steps, self.kappa)
+        plan = Planning(self.planning_steps, self.kappa)
         return TabularAgent(dyna_q, find_behavior(self), lambda q: new_model(shape, self.outcomes), plan)
 
 
 @kernel
-def dyna_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def dyna_q(
+    q: Representation, memory: LearnedModel, options: Planning, step: Step, behavior: Behavior, now: Now
+) -> float:
     """Q-learning's update with the real transition, then with n drawn from the model; returns the real TD error."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -97,7 +101,7 @@ def dyna_q(q: Representation, memory: Any, options: Any, step: Step, behavior: B
 
 
 @kernel
-def _imagine(q: Representation, model: Any, pair: Any, obs: Index, now: Now) -> Any:
+def _imagine(q: Representation, model: LearnedModel, pair: int, obs: Index, now: Now) -> float:
     """The target r + γ max Q(s', ·) of one outcome, drawn as often as it was seen; s' = s if the pair never was."""
     if model.total[pair] == 0:
         return now.rates.gamma * largest(q, obs)
@@ -107,7 +111,7 @@ def _imagine(q: Representation, model: Any, pair: Any, obs: Index, now: Now) -> 
         slot += 1
         left -= model.seen[slot]
     following = 0.0 if model.ended[slot] else now.rates.gamma * largest(q, model.successor[slot])
-    return model.reward[slot] + following
+    return float(model.reward[slot] + following)
 
 
 class Sweep(NamedTuple):
@@ -121,7 +125,7 @@ class Sweep(NamedTuple):
         priority: of each pair in the heap [S*A].
     """
 
-    model: Learned
+    model: LearnedModel
     head: IntArray
     following: IntArray
     heap: IntArray
@@ -129,7 +133,7 @@ class Sweep(NamedTuple):
     place: IntArray
     priority: FloatArray
 
-    def ranges(self, sizes: Any) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`."""
         slots, pairs = self.following.size, self.place.size
         return {
@@ -190,7 +194,7 @@ class PrioritizedSweeping(ModelConfig):
 
 
 @kernel
-def sweep(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def sweep(q: Representation, memory: Sweep, options: Threshold, step: Step, behavior: Behavior, now: Now) -> float:
     """Remember; then the n most urgent: Q(s, a) = Σ p [r + γ max Q(s', ·)], and queue what leads to s."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     model, gamma, n = memory.model, now.rates.gamma, n_columns(q)
@@ -198,15 +202,15 @@ def sweep(q: Representation, memory: Any, options: Any, step: Step, behavior: Be
     if before != step.next_obs:
         _link(memory, slot, before, step.next_obs)
     pair = step.obs * n + step.action
-    _queue(memory, pair, abs(backup(q, model, pair, gamma) - value(q, step.obs, step.action)), options.least)
+    _queue(memory, pair, abs(expected_target(q, model, pair, gamma) - value(q, step.obs, step.action)), options.least)
     for _ in range(options.n):
         if memory.size[0] == 0:
             break
         pair = _take(memory)
         obs, action = pair // n, pair % n
-        before = largest(q, obs)
-        change(q, obs, action, backup(q, model, pair, gamma) - value(q, obs, action))
-        moved = gamma * abs(largest(q, obs) - before)
+        highest = largest(q, obs)
+        change(q, obs, action, expected_target(q, model, pair, gamma) - value(q, obs, action))
+        moved = gamma * abs(largest(q, obs) - highest)
         if moved > 0.0:
             slot, width = memory.head[obs], outcomes_of(model)
             while slot >= 0:
@@ -218,7 +222,7 @@ def sweep(q: Representation, memory: Any, options: Any, step: Step, behavior: Be
 
 
 @kernel
-def _link(memory: Any, slot: Any, before: Any, after: Any) -> Any:
+def _link(memory: Sweep, slot: Index, before: Index, after: Index) -> None:
     """Put a slot on the list of those that lead to `after`, off that of `before`, if it was on one."""
     if before >= 0 and memory.head[before] == slot:
         memory.head[before] = memory.following[slot]
@@ -228,33 +232,32 @@ def _link(memory: Any, slot: Any, before: Any, after: Any) -> Any:
             k = memory.following[k]
         memory.following[k] = memory.following[slot]
     memory.following[slot], memory.head[after] = memory.head[after], slot
-    return 0
 
 
 @kernel
-def _queue(memory: Any, pair: Any, priority: float, least: float) -> Any:
+def _queue(memory: Sweep, pair: int, priority: float, least: float) -> None:
     """Put a pair in the heap, or move it up there; what is not above `least` does not matter."""
     if priority <= least:
-        return 0
+        return
     i = memory.place[pair]
     if i < 0:
         i = memory.size[0]
         memory.size[0] = i + 1
     elif priority <= memory.priority[pair]:
-        return 0
+        return
     memory.priority[pair] = priority
     while i > 0 and memory.priority[memory.heap[(i - 1) // 2]] < priority:
         memory.heap[i] = memory.heap[(i - 1) // 2]
         memory.place[memory.heap[i]] = i
         i = (i - 1) // 2
     memory.heap[i], memory.place[pair] = pair, i
-    return 0
 
 
 @kernel
-def _take(memory: Any) -> Any:
+def _take(memory: Sweep) -> int:
     """The most urgent pair, out of the heap."""
-    top, size = memory.heap[0], memory.size[0] - 1
+    top: int = memory.heap[0]
+    size = memory.size[0] - 1
     pair, i, child = memory.heap[size], 0, 1
     memory.size[0] = size
     while child < size:

@@ -9,58 +9,74 @@ also has it: the value of an action that a state does not have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from bellmax.contracts import CorruptCheckpoint
-from bellmax.tabular.representation import MaskedTiles, Tiles, table_of
 
 MOST = 2**62  # of a counter
+Range: TypeAlias = "tuple[float | list[int], float | list[int]] | None"
 
 
 class Sizes(NamedTuple):
-    """What indices are held against: how many observations, rows of the table, and actions there are."""
+    """What indices are compared with: how many observations, rows of the table, and actions there are."""
 
     obs: int
     rows: int
     actions: int
 
 
-def sizes_of(q: Any) -> Sizes:
-    """The sizes of a representation."""
-    rows, actions = table_of(q).shape
-    return Sizes(len(q.active) if isinstance(q, Tiles | MaskedTiles) else rows, rows, actions)
+@runtime_checkable
+class HasRanges(Protocol):
+    """A part of a state with integers."""
+
+    def ranges(self, sizes: Sizes) -> Mapping[str, Range]:
+        """What each field of integers may hold."""
 
 
-def check_state(state: Any, fresh: Any, where: str) -> None:
+@runtime_checkable
+class HasFaults(Protocol):
+    """A part of a state whose arrays belong together."""
+
+    def faults(self) -> Iterable[str]:
+        """One sentence for each way in which they do not."""
+
+
+def check_state(state: tuple[object, ...], fresh: tuple[object, ...], sizes: Sizes, where: str) -> None:
     """Refuse a state with an index out of its range, a number that is none, or parts that do not belong together.
+
+    `fresh` is the state before the first step.
 
     Raises:
         CorruptCheckpoint: names the array, what it holds and what it may hold.
     """
-    for fault in find_faults(state, fresh, sizes_of(fresh.q)):
+    for fault in find_state_faults(state, fresh, sizes):
         raise CorruptCheckpoint(f"{where}: {fault}")
 
 
-def find_faults(node: Any, fresh: Any, sizes: Sizes, path: str = "state") -> Iterator[str]:
-    """One sentence for each fault of a state of NamedTuples of arrays; `fresh` is the state before the first step."""
-    ranges = node.ranges(sizes) if hasattr(node, "ranges") else {}
+def find_state_faults(
+    node: tuple[object, ...], fresh: tuple[object, ...], sizes: Sizes, path: str = "state"
+) -> Iterator[str]:
+    """One sentence for each fault of a state of NamedTuples of arrays."""
+    ranges = node.ranges(sizes) if isinstance(node, HasRanges) else {}
     sound = True
     for name, part, start in zip(getattr(node, "_fields", range(len(node))), node, fresh, strict=True):
         inner = f"{path}.{name}"
-        if isinstance(part, tuple):
-            found = list(find_faults(part, start, sizes, inner))
+        if isinstance(part, tuple) and isinstance(start, tuple):
+            found = list(find_state_faults(part, start, sizes, inner))
         else:
-            found = list(_of_array(part, start, ranges, name, inner))
+            found = list(_of_array(np.asarray(part), np.asarray(start), ranges, name, inner))
         sound = sound and not found
         yield from found
-    if sound and hasattr(node, "faults"):
+    if sound and isinstance(node, HasFaults):
         yield from (f"{path}: {fault}" for fault in node.faults())
 
 
-def _of_array(array: Any, fresh: Any, ranges: dict[Any, Any], name: Any, path: str) -> Iterator[str]:
+def _of_array(
+    array: np.ndarray[Any, Any], fresh: np.ndarray[Any, Any], ranges: Mapping[str, Range], name: str, path: str
+) -> Iterator[str]:
     if array.dtype.kind == "f":
         bad = ~(np.isfinite(array) | (np.isneginf(array) & np.isneginf(fresh)))
         if bad.any():
@@ -69,11 +85,12 @@ def _of_array(array: Any, fresh: Any, ranges: dict[Any, Any], name: Any, path: s
         yield f"{path} declares no range, so its {array.dtype} cannot be checked"
     if name not in ranges:
         return
-    if ranges[name] is None:
+    ends = ranges[name]
+    if ends is None:
         if not np.array_equal(array, fresh):
             yield f"{path} differs from that of this run's environment"
         return
-    low, high = (np.broadcast_to(end, array.shape) for end in ranges[name])
+    low, high = (np.broadcast_to(end, array.shape) for end in ends)
     bad = (array < low) | (array > high)
     if bad.any():
         place = tuple(np.argwhere(bad)[0])

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from bellmax.contracts import BoolArray, FloatArray, IntArray
-from bellmax.tabular.agent import Learner, Now, Shape, Step, TabularAgent, counts, level_at, step_size_after
-from bellmax.tabular.kernel import kernel, new_generator, uniform
-from bellmax.tabular.representation import MaskedTable, MaskedTiles, Ragged, Tiles, feature, n_features, set_allowed
-from bellmax.tabular.soundness import MOST, Sizes
+from bellmax.tabular.agent import Learner, Now, Rates, Shape, Step, TabularAgent, counts, level_at, step_size_after
+from bellmax.tabular.kernel import Generator, Index, kernel, new_generator, uniform
+from bellmax.tabular.representation import (
+    MaskedTable,
+    MaskedTiles,
+    Ragged,
+    Representation,
+    Tiles,
+    feature,
+    n_active,
+    set_allowed,
+)
+from bellmax.tabular.soundness import MOST, Range, Sizes
 
 FAR = 1e9  # nothing of a classic world comes near; angles are wrapped in steps of 2π
+
+
+class CompiledWorld(Protocol):
+    """An environment that the compiled loop steps: a NamedTuple with two kernels, of which it is the first argument.
+
+    `place` is what else of it evolves. It sees `q` because tiles note there which of them are active.
+    """
+
+    @property
+    def begin(self) -> Callable[..., Index]:
+        """Starts an episode: `begin(world, place, q, generator) -> obs`."""
+
+    @property
+    def step(self) -> Callable[..., tuple[Index, float, float]]:
+        """Takes one step: `step(world, place, q, obs, action, generator) -> (next_obs, reward, continues)`.
+
+        `continues` is 0 where the episode terminated, else 1.
+        """
+
+    @property
+    def time_limit(self) -> int:
+        """Steps after which an episode is cut off."""
 
 
 class Clock(NamedTuple):
@@ -33,7 +64,7 @@ class Clock(NamedTuple):
     obs: IntArray
     action: IntArray
 
-    def ranges(self, sizes: Sizes) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`."""
         return {
             "time": (0, MOST), "ended": (0, MOST), "length": (0, MOST),
@@ -55,16 +86,16 @@ class TabularState(NamedTuple):
         generator: state of the random numbers [1].
     """
 
-    q: Any
-    memory: Any
+    q: Representation
+    memory: tuple[Any, ...]
     visits: IntArray
     place: FloatArray
     clock: Clock
     episode_return: FloatArray
     error: FloatArray
-    generator: np.ndarray[Any, np.dtype[np.uint64]]
+    generator: Generator
 
-    def ranges(self, sizes: Sizes) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`; where a world of real numbers is, is near the origin."""
         return {
             "visits": (0, MOST),
@@ -122,7 +153,7 @@ def init_state(
     table = np.zeros((shape.n_states, shape.n_actions))  # costs nothing until it is written to
     if first:
         table[:] = float(first) / tilings
-    q: Any = table
+    q: Representation = table
     if tilings > 1:
         q = Tiles(table, np.zeros((worlds * (agent.window + 3), tilings), np.int64))
         if masked:
@@ -145,17 +176,17 @@ def init_state(
 
 
 @kernel
-def count(q: Any, visits: Any, obs: Any, action: Any, rates: Any) -> Any:
+def count(q: Representation, visits: IntArray, obs: Index, action: Index, rates: Rates) -> float:
     """α for this update of the pair, which is counted."""
     seen = visits[feature(q, obs, 0), action]
-    for i in range(n_features(q)):
+    for i in range(n_active(q)):
         visits[feature(q, obs, i), action] += 1
     return step_size_after(seen, rates)
 
 
 @kernel
 def run(
-    learner: Learner, world: Any, state: TabularState, steps: int, returns: FloatArray, lengths: IntArray
+    learner: Learner, world: CompiledWorld, state: TabularState, steps: int, returns: FloatArray, lengths: IntArray
 ) -> tuple[int, float]:
     """Act, step and learn for `steps` environment steps, or until the episode `rates.last` has ended, in place.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
-from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig, counts
-from bellmax.tabular.behavior import Behavior, find_behavior
+from bellmax.tabular.agent import Behavior, LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig, counts
+from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import kernel, random_bits
-from bellmax.tabular.representation import Representation, change, largest, table_of, value, with_table
-from bellmax.tabular.soundness import MOST
+from bellmax.tabular.representation import Representation, table_of, with_table
+from bellmax.tabular.soundness import MOST, Range, Sizes
+from bellmax.tabular.values import change, largest, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,9 @@ class QLearning(LearningConfig):
 
 
 @kernel
-def q_learning(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def q_learning(
+    q: Representation, memory: tuple[()], options: tuple[()], step: Step, behavior: Behavior, now: Now
+) -> float:
     """Q(s, a) += α [r + γ max_b Q(s', b) - Q(s, a)], equation 6.8; returns the TD error."""
     td_error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -50,7 +53,7 @@ class Sarsa(LearningConfig):
 
 
 @kernel
-def sarsa(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def sarsa(q: Representation, memory: tuple[()], options: tuple[()], step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) += α [r + γ Q(s', a') - Q(s, a)], equation 6.7; returns the TD error."""
     td_error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
     change(q, step.obs, step.action, step.step_size * td_error)
@@ -72,7 +75,9 @@ class ExpectedSarsa(LearningConfig):
 
 
 @kernel
-def expected_sarsa(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def expected_sarsa(
+    q: Representation, memory: tuple[()], options: tuple[()], step: Step, behavior: Behavior, now: Now
+) -> float:
     """Q(s, a) += α [r + γ Σ_b π(b | s') Q(s', b) - Q(s, a)], equation 6.9; returns the TD error."""
     expected = behavior.expected(q, step.next_obs, now)
     td_error = step.reward + step.discount * expected - value(q, step.obs, step.action)
@@ -106,7 +111,7 @@ class Tables(NamedTuple):
 
 
 @kernel
-def double_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def double_q(q: Representation, memory: Tables, options: tuple[()], step: Step, behavior: Behavior, now: Now) -> float:
     """Q₁(s, a) += α [r + γ Q₂(s', argmax_b Q₁(s', b)) - Q₁(s, a)], or with 1 and 2 changed, on the flip of a coin."""
     coin = np.intp(random_bits(now.generator) >> np.uint64(63))  # an index, not a branch: no one could foresee it
     mine, other = with_table(q, memory.both[coin]), with_table(q, memory.both[1 - coin])
@@ -148,7 +153,7 @@ class Rounds(NamedTuple):
     visited: BoolArray
     tally: IntArray
 
-    def ranges(self, sizes: Any) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`."""
         return {"tally": (0, [MOST, self.visited.size, self.visited.size])}
 
@@ -162,7 +167,7 @@ ROUND, MET, VISITED = 0, 1, 2
 
 
 @kernel
-def speedy_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def speedy_q(q: Representation, memory: Rounds, options: tuple[()], step: Step, behavior: Behavior, now: Now) -> float:
     """Q_k+1(s, a) = Q_k + α (T Q_k-1 - Q_k) + (1 - α) (T Q_k - T Q_k-1), α = 1 / (k + 1); returns the last bracket."""
     s, a = step.obs, step.action
     new = step.reward + step.discount * largest(with_table(q, memory.present), step.next_obs)
@@ -179,7 +184,7 @@ def speedy_q(q: Representation, memory: Any, options: Any, step: Step, behavior:
 
 
 @kernel
-def _next_round(q: Representation, memory: Any) -> Any:
+def _next_round(q: Representation, memory: Rounds) -> None:
     memory.tally[ROUND] += 1
     memory.tally[VISITED] = 0
     for s in range(memory.visited.shape[0]):
@@ -187,4 +192,3 @@ def _next_round(q: Representation, memory: Any) -> Any:
             if memory.visited[s, a]:
                 memory.before[s, a], memory.present[s, a] = memory.present[s, a], value(q, s, a)
                 memory.visited[s, a] = False
-    return 0

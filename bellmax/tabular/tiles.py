@@ -10,8 +10,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from bellmax.contracts import FloatArray, IntArray
+from bellmax.contracts import FloatArray, IntArray, Obs
 from bellmax.tabular.kernel import kernel
 
 
@@ -39,7 +40,7 @@ class Coder(NamedTuple):
         return int(self.tilings * math.prod(self.width.tolist()))
 
 
-def make_grids(low: Any, high: Any, bins: Any, tilings: int) -> Coder:
+def make_grids(low: npt.ArrayLike, high: npt.ArrayLike, bins: npt.ArrayLike, tilings: int) -> Coder:
     """Grids over real numbers between `low` and `high` [k]; `bins` is one number or [k]."""
     low, high = np.array(low, np.float64), np.array(high, np.float64)
     tiles = np.array(np.broadcast_to(np.asarray(bins, np.int64), low.size))
@@ -49,7 +50,7 @@ def make_grids(low: Any, high: Any, bins: Any, tilings: int) -> Coder:
 
 
 @kernel
-def tile(coder: Any, tiling: Any, index: Any, dimension: Any, number: Any) -> Any:
+def tile(coder: Coder, tiling: int, index: int, dimension: int, number: float) -> int:
     """`index` of a tile of one grid, given one dimension more.
 
     Grid t is shifted in dimension d by t (2d + 1) / T of a tile, modulo 1: the asymmetric displacement of section
@@ -58,11 +59,12 @@ def tile(coder: Any, tiling: Any, index: Any, dimension: Any, number: Any) -> An
     low, high, bins, width = coder.low[dimension], coder.high[dimension], coder.bins[dimension], coder.width[dimension]
     shift = coder.shifted[dimension] * ((tiling * (2 * dimension + 1)) % coder.tilings / coder.tilings)
     inside = min(number, high) if number > low else low  # also what is not a number
-    return index * width + min(np.int64((inside - low) / (high - low) * bins + shift), width - 1)
+    found: int = index * width + min(np.int64((inside - low) / (high - low) * bins + shift), width - 1)
+    return found
 
 
 @kernel
-def encode_rows(coder: Any, obs: Any, out: Any) -> Any:
+def encode_rows(coder: Coder, obs: npt.NDArray[np.floating[Any]], out: IntArray) -> None:
     """The tiles `out [B, T]` of observations `obs [B, k]`."""
     for b in range(obs.shape[0]):
         for tiling in range(coder.tilings):
@@ -70,12 +72,11 @@ def encode_rows(coder: Any, obs: Any, out: Any) -> Any:
             for d in range(obs.shape[1]):
                 index = tile(coder, tiling, index, d, np.float64(obs[b, d]))
             out[b, tiling] = index
-    return 0
 
 
-def encode(coder: Coder, obs: Any) -> IntArray:
+def encode(coder: Coder, obs: Obs) -> IntArray:
     """[B, T] the active tiles of a batch of observations: an array [B, ...], or a tuple of them."""
-    parts = [part.reshape(len(part), -1) for part in flat(obs)]
+    parts = [part.reshape(len(part), -1) for part in parts_of(obs)]
     one = len(parts) == 1 and parts[0].dtype in (np.float32, np.float64)
     rows = np.ascontiguousarray(parts[0]) if one else np.concatenate(parts, axis=1, dtype=np.float64)
     out = np.empty((len(rows), coder.tilings), np.int64)
@@ -83,6 +84,6 @@ def encode(coder: Coder, obs: Any) -> IntArray:
     return out
 
 
-def flat(obs: Any) -> list[Any]:
+def parts_of(obs: Obs) -> list[npt.NDArray[Any]]:
     """The arrays of a batch of observations, in order."""
-    return [array for part in obs for array in flat(part)] if isinstance(obs, tuple) else [np.asarray(obs)]
+    return [array for part in obs for array in parts_of(part)] if isinstance(obs, tuple) else [np.asarray(obs)]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import FloatArray, IntArray
-from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
-from bellmax.tabular.behavior import Behavior, find_behavior
+from bellmax.tabular.agent import Behavior, LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
+from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import Index, kernel
-from bellmax.tabular.representation import Representation, add, feature, largest, n_actions, n_features, table_of, value
+from bellmax.tabular.representation import Representation, add, feature, n_actions, n_active, table_of
+from bellmax.tabular.soundness import Range, Sizes
+from bellmax.tabular.values import largest, value
 
 CUTOFF = 1e-6  # a trace at or below this is forgotten
 
@@ -39,7 +41,7 @@ class Trace(NamedTuple):
     length: IntArray
     old_value: FloatArray
 
-    def ranges(self, sizes: Any) -> dict[str, Any]:
+    def ranges(self, sizes: Sizes) -> dict[str, Range]:
         """What the integers may be, see `soundness.py`."""
         size = self.row.size
         return {
@@ -69,9 +71,9 @@ def forget_trace(trace: Trace) -> None:
 
 
 @kernel
-def mark(trace: Any, row: Index, action: Index) -> Any:
+def mark(trace: Trace, row: Index, action: Index) -> Index:
     """Where the weight stands in the list; with level 0 if it is new there."""
-    i = trace.place[row, action]
+    i: Index = trace.place[row, action]
     if i < 0:
         i = trace.length[0]
         trace.place[row, action], trace.row[i], trace.action[i], trace.level[i] = i, row, action, 0.0
@@ -80,18 +82,17 @@ def mark(trace: Any, row: Index, action: Index) -> Any:
 
 
 @kernel
-def learn(q: Representation, trace: Any, error: float, now: Now) -> Any:
+def learn(q: Representation, trace: Trace, error: float, now: Now) -> None:
     """Move every listed weight by its own step size, level and share of the error."""
-    share = error / n_features(q)
+    share = error / n_active(q)
     for i in range(trace.length[0]):
         row, action = trace.row[i], trace.action[i]
         alpha = step_size_after(now.visits[row, action] - 1, now.rates)
         add(q, row, action, alpha * share * trace.level[i])
-    return 0
 
 
 @kernel
-def fade(trace: Any, factor: float, cutoff: float) -> Any:
+def fade(trace: Trace, factor: float, cutoff: float) -> None:
     """Multiply every level, and drop what falls to the cutoff; the last of the list takes its place."""
     i = 0
     while i < trace.length[0]:
@@ -105,7 +106,6 @@ def fade(trace: Any, factor: float, cutoff: float) -> Any:
             trace.length[0] = last
         else:
             i += 1
-    return 0
 
 
 class Lambda(NamedTuple):
@@ -116,9 +116,9 @@ class Lambda(NamedTuple):
 
 
 @kernel
-def visit(q: Representation, trace: Any, obs: Index, action: Index, options: Any) -> Any:
+def visit(q: Representation, trace: Trace, obs: Index, action: Index, options: Lambda) -> None:
     """Raise the traces of the active features of a pair."""
-    for k in range(n_features(q)):
+    for k in range(n_active(q)):
         row = feature(q, obs, k)
         if options.replacing:  # the trace of the actions not taken here ends: Singh and Sutton (1996)
             for other in range(n_actions(q, obs)):
@@ -126,7 +126,6 @@ def visit(q: Representation, trace: Any, obs: Index, action: Index, options: Any
                     trace.level[trace.place[row, other]] = 0.0
         i = mark(trace, row, action)
         trace.level[i] = 1.0 if options.replacing else trace.level[i] + 1.0
-    return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +155,7 @@ class SarsaLambda(LambdaConfig):
 
 
 @kernel
-def sarsa_lambda(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def sarsa_lambda(q: Representation, memory: Trace, options: Lambda, step: Step, behavior: Behavior, now: Now) -> float:
     """e(s, a) += 1 or = 1; Q += α δ e for all pairs, δ that of SARSA; e *= γλ."""
     td_error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
     visit(q, memory, step.obs, step.action, options)
@@ -183,13 +182,13 @@ class TrueOnlineSarsa(LambdaConfig):
 
 
 @kernel
-def true_online(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def true_online(q: Representation, memory: Trace, options: Lambda, step: Step, behavior: Behavior, now: Now) -> float:
     """Trace e = γλ e + α (1 - γλ eᵀx) x; w += (δ + Q - Q_old) e - α (Q - Q_old) x; x the active features.
 
     The decay by γλ was done at the end of the step before. The step size is part of the trace, as in van Seijen and
     Sutton (2014), so that each pair keeps its own.
     """
-    n, alpha = n_features(q), step.step_size / n_features(q)
+    n, alpha = n_active(q), step.step_size / n_active(q)
     present, following = value(q, step.obs, step.action), value(q, step.next_obs, step.next_action)
     td_error = step.reward + step.discount * following - present
     overlap = 0.0
@@ -228,7 +227,7 @@ class WatkinsQ(LambdaConfig):
 
 
 @kernel
-def watkins_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def watkins_q(q: Representation, memory: Trace, options: Lambda, step: Step, behavior: Behavior, now: Now) -> float:
     """Q += α δ e for all pairs, δ that of Q-learning; e *= γλ if the next action is a best one, else e = 0."""
     best = largest(q, step.next_obs)
     td_error = step.reward + step.discount * best - value(q, step.obs, step.action)
@@ -256,13 +255,13 @@ class PengQ(LambdaConfig):
 
 
 @kernel
-def peng_q(q: Representation, memory: Any, options: Any, step: Step, behavior: Behavior, now: Now) -> float:
+def peng_q(q: Representation, memory: Trace, options: Lambda, step: Step, behavior: Behavior, now: Now) -> float:
     """Q += α e [r + γ max Q(s', ·) - max Q(s, ·)] for the pairs before; the present one by Q-learning; e(s, a) += 1."""
     target = step.reward + step.discount * largest(q, step.next_obs)
     own, along = target - value(q, step.obs, step.action), target - largest(q, step.obs)
     learn(q, memory, along, now)
-    alpha = step.step_size / n_features(q)
-    for k in range(n_features(q)):
+    alpha = step.step_size / n_active(q)
+    for k in range(n_active(q)):
         row = feature(q, step.obs, k)
         add(q, row, step.action, alpha * own)
         memory.level[mark(memory, row, step.action)] += 1.0
