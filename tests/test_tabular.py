@@ -64,7 +64,7 @@ class Run:
     def go(self, n: int) -> None:
         returns, lengths = np.empty(n), np.empty(n, np.int64)
         learner = self.agent.learner(self.rates)
-        count, error = stepping.run(learner, self.world, self.state, n, returns, lengths)
+        count, error = stepping.run_steps(learner, self.world, self.state, n, returns, lengths)
         self.returns = np.append(self.returns, returns[:count])
         self.lengths = np.append(self.lengths, lengths[:count])
         self.errors.append(error)

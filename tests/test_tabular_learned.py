@@ -59,7 +59,7 @@ class Learner:
         """The returns of the episodes that ended."""
         returns, lengths = np.empty(steps), np.empty(steps, np.int64)
         world = build_model(mdp, mdp.max_episode_steps)
-        n, _ = stepping.run(self.agent.learner(self.rates), world, self.state, steps, returns, lengths)
+        n, _ = stepping.run_steps(self.agent.learner(self.rates), world, self.state, steps, returns, lengths)
         return returns[:n]
 
 

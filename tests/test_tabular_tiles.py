@@ -136,7 +136,7 @@ def test_one_grid_of_tiles_is_a_table(name: str) -> None:
     records = []
     for state in (table, linear):
         returns, lengths = np.empty(3000), np.empty(3000, np.int64)
-        count, error = stepping.run(learner, world, state, 3000, returns, lengths)
+        count, error = stepping.run_steps(learner, world, state, 3000, returns, lengths)
         records.append((returns[:count].tolist(), lengths[:count].tolist(), pytest.approx(error)))
     assert records[0] == records[1]
     np.testing.assert_allclose(linear.q.weights, table.q, rtol=1e-12, atol=1e-12)

@@ -67,7 +67,7 @@ class CompiledTables:
                 if episodes and state.clock.ended[0] >= t + n:
                     continue
                 span = min(size, table_records.LONGEST_EPISODE - int(state.clock.length[0])) if episodes else size
-                count, _ = stepping.run(learner, self.world, state, span, returns, lengths)
+                count, _ = stepping.run_steps(learner, self.world, state, span, returns, lengths)
                 log.append(SeedLog(Episodes(returns[:count].copy(), lengths[:count].copy()), {}))
                 if episodes:
                     check_end(self.name, state, int(state.clock.length[0]))

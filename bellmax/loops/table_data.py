@@ -88,7 +88,7 @@ def table_data_loop(
         done = 0
         while done < n:
             size = min(PIECE, n - done)
-            stepping.replay(learner, state, rows, size)
+            stepping.learn_from_data(learner, state, rows, size)
             done += size
             if pause():
                 break

@@ -17,9 +17,9 @@ from bellmax.contracts import IntArray
 from bellmax.tabular.kernel import Generator, Index, kernel
 from bellmax.tabular.representation import Representation
 
-_linear: Callable[[Index, float, float, float], float] = kernel(schedules.linear)
-_exponential: Callable[[Index, float, float, float], float] = kernel(schedules.exponential)
-_inverse: Callable[[Index, float, float], float] = kernel(schedules.inverse)
+_linear = kernel(schedules.linear)
+_exponential = kernel(schedules.exponential)
+_inverse = kernel(schedules.inverse)
 
 NO_LIMIT = np.iinfo(np.int64).max
 Fall: TypeAlias = Literal["linear", "exponential", "inverse", "per-episode"]
@@ -279,7 +279,7 @@ def build_rates(config: TabularConfig, steps: int, *, episodes: bool = False) ->
 
 
 @kernel
-def level_at(t: Index, rates: Rates) -> float:
+def level_at(t: float, rates: Rates) -> float:
     """The level of exploration at step t of its clock: ε, a temperature, or the width of a bound.
 
     The clock counts environment steps, or with `rates.by_episode` the episodes that ended.
@@ -289,12 +289,13 @@ def level_at(t: Index, rates: Rates) -> float:
     if rates.fall == 1:
         return _exponential(t, rates.initial_level, rates.final_level, rates.duration)
     if rates.fall == 3:
-        return max(rates.final_level, rates.initial_level * rates.decay**t)
+        left: float = rates.decay**t
+        return max(rates.final_level, rates.initial_level * left)
     return rates.final_level + _inverse(t, rates.initial_level - rates.final_level, 1.0 / rates.duration)
 
 
 @kernel
-def step_size_after(visits: Index, rates: Rates) -> float:
+def step_size_after(visits: float, rates: Rates) -> float:
     """α for a pair that was visited `visits` times before."""
     if rates.learning_rate_decay > 0.0:
         if rates.learning_rate_power == 1.0:

@@ -22,9 +22,9 @@ from bellmax.contracts import (
     Discrete,
     EnvWarning,
     FloatArray,
+    HostObs,
     IntArray,
     Leaf,
-    Obs,
     ResourceError,
     Space,
     counted,
@@ -180,12 +180,12 @@ def make_coder(config: TabularConfig, space: Space, low: FloatArray, high: Float
     )
 
 
-def rows_of(coder: Coder | None, obs: Obs) -> IntArray:
+def rows_of(coder: Coder | None, obs: npt.NDArray[Any] | tuple[object, ...]) -> IntArray:
     """[B, T] the rows of a table that a batch of observations [B, ...] is; a state is its own row."""
     return np.asarray(obs, np.int64)[:, None] if coder is None else encode(coder, obs)
 
 
-def states_of(space: Space) -> Obs:
+def states_of(space: Space) -> HostObs:
     """All observations of a space of integers as one batch, in the order of the rows of its table.
 
     Raises:
@@ -200,12 +200,14 @@ def states_of(space: Space) -> Obs:
         np.stack(np.unravel_index(np.arange(math.prod(count.tolist())), count), axis=1).T + numbers.low[:, None]
     )
 
-    def leaf(kind: Leaf) -> Obs:
+    def leaf(kind: Leaf) -> npt.NDArray[Any]:
         shape = spaces.shape_of(kind)
         values = np.stack([next(columns) for _ in range(math.prod(shape))], axis=-1)
-        return values.reshape(-1, *shape).astype(spaces.dtype_of(kind))
+        states: npt.NDArray[Any] = values.reshape(-1, *shape).astype(spaces.dtype_of(kind))
+        return states
 
-    return spaces.map_space(leaf, space)
+    states: HostObs = spaces.map_space(leaf, space)
+    return states
 
 
 def check_used(config: TabularConfig, space: Space, name: str) -> None:

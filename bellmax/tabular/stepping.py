@@ -185,7 +185,7 @@ def count(q: Representation, visits: IntArray, obs: Index, action: Index, rates:
 
 
 @kernel
-def run(
+def run_steps(
     learner: Learner, world: CompiledWorld, state: TabularState, steps: int, returns: FloatArray, lengths: IntArray
 ) -> tuple[int, float]:
     """Act, step and learn for `steps` environment steps, or until the episode `rates.last` has ended, in place.
@@ -279,7 +279,7 @@ def observe(
 
 
 @kernel
-def replay(learner: Learner, state: TabularState, batch: Batch, steps: int) -> None:
+def learn_from_data(learner: Learner, state: TabularState, batch: Batch, steps: int) -> None:
     """Learn `steps` times from a transition of the data [n], each drawn uniformly, in place."""
     update, behavior, _, options, rates = learner
     q, error = state.q, state.error[0]

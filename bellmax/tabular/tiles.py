@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import FloatArray, IntArray, Obs
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.tabular.kernel import kernel
 
 
@@ -74,9 +74,9 @@ def encode_rows(coder: Coder, obs: npt.NDArray[np.floating[Any]], out: IntArray)
             out[b, tiling] = index
 
 
-def encode(coder: Coder, obs: Obs) -> IntArray:
+def encode(coder: Coder, obs: npt.NDArray[Any] | tuple[object, ...]) -> IntArray:
     """[B, T] the active tiles of a batch of observations: an array [B, ...], or a tuple of them."""
-    parts = [part.reshape(len(part), -1) for part in parts_of(obs)]
+    parts = [part.reshape(len(part), -1) for part in arrays_of(obs)]
     one = len(parts) == 1 and parts[0].dtype in (np.float32, np.float64)
     rows = np.ascontiguousarray(parts[0]) if one else np.concatenate(parts, axis=1, dtype=np.float64)
     out = np.empty((len(rows), coder.tilings), np.int64)
@@ -84,6 +84,6 @@ def encode(coder: Coder, obs: Obs) -> IntArray:
     return out
 
 
-def parts_of(obs: Obs) -> list[npt.NDArray[Any]]:
+def arrays_of(obs: object) -> list[npt.NDArray[Any]]:
     """The arrays of a batch of observations, in order."""
-    return [array for part in obs for array in parts_of(part)] if isinstance(obs, tuple) else [np.asarray(obs)]
+    return [array for part in obs for array in arrays_of(part)] if isinstance(obs, tuple) else [np.asarray(obs)]
