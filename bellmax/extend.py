@@ -65,10 +65,10 @@ if TYPE_CHECKING:
     from bellmax.networks.torsos import register_torso as register_network
     from bellmax.report.checking_worlds import check_world
     from bellmax.sources import register_world
+    from bellmax.tabular.action_values import change, greedy, largest, mean_value, value
     from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig
     from bellmax.tabular.behavior import find_behavior
     from bellmax.tabular.kernel import kernel, uniform
-    from bellmax.tabular.values import change, greedy, largest, mean_value, value
 
 _HOME = {
     "Agent": "bellmax.contracts",
@@ -102,25 +102,25 @@ _HOME = {
     "allowed": "bellmax.deep.method",
     "as_gymnasium": "bellmax.envs.compiled_gymnasium",
     "bellman": "bellmax",
-    "change": "bellmax.tabular.values",
+    "change": "bellmax.tabular.action_values",
     "check_world": "bellmax.report.checking_worlds",
     "copied": "bellmax.deep.following",
     "distributions": "bellmax",
     "find_behavior": "bellmax.tabular.behavior",
     "flat": "bellmax.networks.torsos",
     "flat_size": "bellmax.networks.torsos",
-    "greedy": "bellmax.tabular.values",
+    "greedy": "bellmax.tabular.action_values",
     "kernel": "bellmax.tabular.kernel",
-    "largest": "bellmax.tabular.values",
+    "largest": "bellmax.tabular.action_values",
     "mean_of_copies": "bellmax.deep.following",
-    "mean_value": "bellmax.tabular.values",
+    "mean_value": "bellmax.tabular.action_values",
     "polyak": "bellmax.deep.following",
     "register_agent": "bellmax.catalog",
     "register_network": "bellmax.networks.torsos",
     "register_world": "bellmax.sources",
     "setting": "bellmax.agent_config",
     "uniform": "bellmax.tabular.kernel",
-    "value": "bellmax.tabular.values",
+    "value": "bellmax.tabular.action_values",
     "with_default": "bellmax.agent_config",
 }
 _ELSEWHERE = {"register_network": "register_torso"}  # the name there

@@ -20,11 +20,11 @@ from bellmax.envs.host_world import open_world
 from bellmax.loops.choosing import make_loop
 from bellmax.loops.masking import with_action_masks
 from bellmax.sources import find_world
+from bellmax.tabular.action_values import greedy, largest, mean_value
 from bellmax.tabular.agent import Now
 from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import new_generator
 from bellmax.tabular.representation import MaskedTable
-from bellmax.tabular.values import greedy, largest, mean_value
 
 QUICK: dict[str, Any] = {"eval_episodes": 0, "final_episodes": 3, "records": 2, "progress": False}
 TABULAR = [name for name in AGENTS if AGENTS.place(name).startswith("bellmax.tabular")]

@@ -20,12 +20,12 @@ from bellmax.mdp.outcomes import expected_reward
 from bellmax.mdp.successors import successor_table
 from bellmax.solving.solve import solve
 from bellmax.tabular import stepping
+from bellmax.tabular.action_values import greedy, largest
 from bellmax.tabular.agent import Now, Shape, Step, TabularConfig, build_rates
 from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import coin_and_choice, gaussian, new_generator, uniform
 from bellmax.tabular.model_kernels import build_model
 from bellmax.tabular.td import q_learning
-from bellmax.tabular.values import greedy, largest
 
 NO_MASKS = np.zeros((3, 0, 0), np.bool_)
 ALWAYS = {"exploration_initial_eps": 1.0, "exploration_final_eps": 1.0}

@@ -19,12 +19,12 @@ from bellmax.loops import table_setup
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import Source, find_world
 from bellmax.tabular import stepping
+from bellmax.tabular.action_values import change, greedy, largest, mean_value, value
 from bellmax.tabular.agent import Shape, build_rates
 from bellmax.tabular.classic_kernels import CLASSIC, RANGES, build_classic
 from bellmax.tabular.kernel import kernel, new_generator
 from bellmax.tabular.representation import Tiles
 from bellmax.tabular.tiles import Coder, encode, make_grids
-from bellmax.tabular.values import change, greedy, largest, mean_value, value
 
 compiling = settings(deadline=None)  # the first example may have to wait for the compiler
 EDGES = np.array([-1.0, 0.0, 10.0]), np.array([1.0, 0.5, 30.0])

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 
+from bellmax.tabular.action_values import greedy, largest, mean_value, value
 from bellmax.tabular.agent import Behavior, Now, TabularConfig
 from bellmax.tabular.kernel import Index, coin_and_choice, kernel, uniform
 from bellmax.tabular.representation import Representation, choice_of, feature, is_allowed, n_actions, n_choices
-from bellmax.tabular.values import greedy, largest, mean_value, value
 
 
 @kernel

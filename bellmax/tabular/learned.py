@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bellmax.contracts import FloatArray, IntArray
+from bellmax.tabular.action_values import largest
 from bellmax.tabular.agent import Shape, Step
 from bellmax.tabular.kernel import Index, kernel
 from bellmax.tabular.representation import Representation, n_columns
 from bellmax.tabular.soundness import MOST, Range, Sizes
-from bellmax.tabular.values import largest
 
 
 class LearnedModel(NamedTuple):

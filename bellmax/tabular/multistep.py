@@ -9,12 +9,12 @@ import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import FloatArray, IntArray
+from bellmax.tabular.action_values import change, greedy, largest, value
 from bellmax.tabular.agent import Behavior, LearningConfig, Now, Shape, Step, TabularAgent, counts, step_size_after
 from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import Index, kernel
 from bellmax.tabular.representation import Representation, feature, table_of
 from bellmax.tabular.soundness import MOST, Range, Sizes
-from bellmax.tabular.values import change, greedy, largest, value
 
 
 class Window(NamedTuple):

@@ -9,13 +9,13 @@ import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
+from bellmax.tabular.action_values import change, largest, value
 from bellmax.tabular.agent import Behavior, Now, Shape, Step, TabularAgent, TabularConfig
 from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import kernel
 from bellmax.tabular.learned import LearnedModel, expected_target, new_model, remember
 from bellmax.tabular.representation import Representation, n_columns
 from bellmax.tabular.soundness import MOST, Range, Sizes
-from bellmax.tabular.values import change, largest, value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import ConfigError, FloatArray, IntArray
+from bellmax.tabular.action_values import change, largest, value
 from bellmax.tabular.agent import Behavior, LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
 from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import Index, kernel, uniform
 from bellmax.tabular.learned import LearnedModel, expected_target, know, new_model, outcomes_of, remember
 from bellmax.tabular.representation import Representation, is_allowed, n_actions, n_columns
 from bellmax.tabular.soundness import Range, Sizes
-from bellmax.tabular.values import change, largest, value
 
 
 @dataclass(frozen=True, kw_only=True)

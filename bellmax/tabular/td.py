@@ -9,12 +9,12 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray
+from bellmax.tabular.action_values import change, largest, value
 from bellmax.tabular.agent import Behavior, LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig, counts
 from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import kernel, random_bits
 from bellmax.tabular.representation import Representation, table_of, with_table
 from bellmax.tabular.soundness import MOST, Range, Sizes
-from bellmax.tabular.values import change, largest, value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ import numpy as np
 
 from bellmax.agent_config import setting
 from bellmax.contracts import FloatArray, IntArray
+from bellmax.tabular.action_values import largest, value
 from bellmax.tabular.agent import Behavior, LearningConfig, Now, Shape, Step, TabularAgent, step_size_after
 from bellmax.tabular.behavior import find_behavior
 from bellmax.tabular.kernel import Index, kernel
 from bellmax.tabular.representation import Representation, add, feature, n_actions, n_active, table_of
 from bellmax.tabular.soundness import Range, Sizes
-from bellmax.tabular.values import largest, value
 
 CUTOFF = 1e-6  # a trace at or below this is forgotten
 
