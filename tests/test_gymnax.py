@@ -301,5 +301,7 @@ def test_agents_learn_save_and_are_evaluated_in_breakout(agent: str, settings: d
 
 def test_a_name_given_with_the_prefix_or_without_makes_the_same_world() -> None:
     assert (
-        adapter.make("Catch-bsuite", {}).name == adapter.make("gymnax:Catch-bsuite", {}).name == "gymnax:Catch-bsuite"
+        adapter.make_gymnax("Catch-bsuite", {}).name
+        == adapter.make_gymnax("gymnax:Catch-bsuite", {}).name
+        == "gymnax:Catch-bsuite"
     )
