@@ -31,32 +31,10 @@ def greedy_policy(q: Array) -> Array:
     return (jnp.arange(q.shape[0]) == jnp.argmax(q)).astype(q.dtype)
 
 
-def soft_policy(q: Array, temperature: float) -> Array:
-    """Return the softmax of q / temperature [A]; it is 0 where q is -inf."""
-    return jax.nn.softmax(q / temperature)
-
-
-def soft_log_policy(q: Array, temperature: float) -> Array:
-    """Return `temperature` ln π [A] of the soft policy, without overflow. Vieillard et al. (2020), appendix B.1."""
-    top = jnp.max(q)
-    return q - top - temperature * jax.nn.logsumexp((q - top) / temperature)
-
-
 def mean_under(policy: Array, q: Array) -> Array:
     """Return the mean of q [A, ...] under policy [A]; an action of probability 0 adds 0, even if its value is -inf."""
     shape = (-1, *[1] * (q.ndim - 1))
     return jnp.sum(jnp.where(policy.reshape(shape) > 0, policy.reshape(shape) * q, 0.0), axis=0)
-
-
-def entropy_bonus(q: Array, temperature: float) -> Array:
-    """Return -τ Σ π ln π of the soft policy, by which a soft value exceeds the mean."""
-    return -mean_under(soft_policy(q, temperature), soft_log_policy(q, temperature))
-
-
-def munchausen_bonus(q_tm1: Array, a_tm1: Array, temperature: float, alpha: float, clip: float) -> Array:
-    """Return α [τ ln π(a|s)], clipped to [clip, 0], to add to the reward. Vieillard et al. (2020), equation 2."""
-    log_policy = value_of(soft_log_policy(q_tm1, temperature), a_tm1)
-    return alpha * jnp.clip(log_policy, clip, 0.0)
 
 
 def td_error(q_tm1: Array, a_tm1: Array, target: Array) -> Array:

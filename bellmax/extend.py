@@ -57,8 +57,9 @@ if TYPE_CHECKING:
         Transition,
     )
     from bellmax.deep.algorithm import ReplayAlgorithm
-    from bellmax.deep.following import Follower, copied, mean_of_copies, polyak
+    from bellmax.deep.following import Follower, copied, polyak
     from bellmax.deep.method import Bootstrap, Look, Method, Metrics, Net, Network, Output, allowed
+    from bellmax.deep.several import mean_of_copies
     from bellmax.envs.compiled_gymnasium import as_gymnasium
     from bellmax.envs.functional import World
     from bellmax.networks.torsos import flat, flat_size
@@ -112,7 +113,7 @@ _HOME = {
     "greedy": "bellmax.tabular.action_values",
     "kernel": "bellmax.tabular.kernel",
     "largest": "bellmax.tabular.action_values",
-    "mean_of_copies": "bellmax.deep.following",
+    "mean_of_copies": "bellmax.deep.several",
     "mean_value": "bellmax.tabular.action_values",
     "polyak": "bellmax.deep.following",
     "register_agent": "bellmax.catalog",

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import bellmax as bx
 from bellmax.agent_config import setting
-from bellmax.deep.following import Follower, mean_of_copies
+from bellmax.deep.following import Follower
+from bellmax.deep.several import mean_of_copies
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from bellmax import bellman
+from bellmax.deep import munchausen
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -81,15 +82,17 @@ def test_masks_forbid_actions() -> None:
 @given(values, temperatures)
 def test_soft_policy_and_its_logarithm_without_overflow(q, temperature) -> None:
     expected = log_softmax(q, temperature)
-    np.testing.assert_allclose(bellman.soft_policy(q, temperature), np.exp(expected), rtol=2e-4, atol=1e-30)
-    np.testing.assert_allclose(bellman.soft_log_policy(q, temperature), temperature * expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(munchausen.soft_policy(q, temperature), np.exp(expected), rtol=2e-4, atol=1e-30)
+    np.testing.assert_allclose(munchausen.soft_log_policy(q, temperature), temperature * expected, rtol=1e-5, atol=1e-5)
 
 
 @fixed
 @given(values, temperatures)
 def test_mean_and_entropy_make_the_soft_maximum(q, temperature) -> None:
     """Haarnoja et al. (2017), equation 3: Σ π q - τ Σ π ln π = τ ln Σ exp(q / τ)."""
-    soft_value = bellman.mean_under(bellman.soft_policy(q, temperature), q) + bellman.entropy_bonus(q, temperature)
+    soft_value = bellman.mean_under(munchausen.soft_policy(q, temperature), q) + munchausen.entropy_bonus(
+        q, temperature
+    )
     top = q.astype(np.float64).max()
     expected = top + temperature * np.log(np.exp((q - top) / temperature).sum())
     np.testing.assert_allclose(soft_value, expected, rtol=1e-5, atol=1e-4)
@@ -98,7 +101,7 @@ def test_mean_and_entropy_make_the_soft_maximum(q, temperature) -> None:
 @fixed
 @given(values, st.integers(0, 3), temperatures, st.sampled_from([0.3, 0.9]), st.sampled_from([-1.0, -20.0]))
 def test_munchausen_bonus_equals_its_formula(q, action, temperature, alpha, clip) -> None:
-    bonus = bellman.munchausen_bonus(q, jnp.int32(action), temperature, alpha, clip)
+    bonus = munchausen.munchausen_bonus(q, jnp.int32(action), temperature, alpha, clip)
     expected = alpha * np.clip(temperature * log_softmax(q, temperature)[action], clip, 0.0)
     np.testing.assert_allclose(bonus, expected, rtol=1e-5, atol=1e-5)
 
@@ -108,8 +111,10 @@ def test_munchausen_bonus_equals_its_formula(q, action, temperature, alpha, clip
 def test_munchausen_target_equals_equation_2(q_tm1, q_t, action, reward) -> None:
     """r + α [τ ln π(a|s)] + γ Σ π' (q' - τ ln π'), the pieces put together as the learner does."""
     temperature, alpha, clip, discount = 0.5, 0.9, -1.0, 0.99
-    bonus = bellman.munchausen_bonus(q_tm1, jnp.int32(action), temperature, alpha, clip)
-    value = bellman.mean_under(bellman.soft_policy(q_t, temperature), q_t) + bellman.entropy_bonus(q_t, temperature)
+    bonus = munchausen.munchausen_bonus(q_tm1, jnp.int32(action), temperature, alpha, clip)
+    value = bellman.mean_under(munchausen.soft_policy(q_t, temperature), q_t) + munchausen.entropy_bonus(
+        q_t, temperature
+    )
     target = reward + bonus + discount * value
     log_policy = log_softmax(q_t, temperature)
     expected = reward + alpha * np.clip(temperature * log_softmax(q_tm1, temperature)[action], clip, 0.0)
@@ -120,14 +125,14 @@ def test_munchausen_target_equals_equation_2(q_tm1, q_t, action, reward) -> None
 def test_forbidden_actions_count_nothing_in_a_mean() -> None:
     q, some = jnp.array([1.0, -np.inf, 3.0]), jnp.array([1.0, 3.0])
     assert bellman.mean_under(jnp.array([0.25, 0.0, 0.75]), q) == 2.5
-    policy = bellman.soft_policy(q, 0.5)
+    policy = munchausen.soft_policy(q, 0.5)
     assert policy[1] == 0.0
-    np.testing.assert_allclose(policy[np.array([0, 2])], bellman.soft_policy(some, 0.5), rtol=1e-6)
-    np.testing.assert_allclose(bellman.entropy_bonus(q, 0.5), bellman.entropy_bonus(some, 0.5), rtol=1e-6)
+    np.testing.assert_allclose(policy[np.array([0, 2])], munchausen.soft_policy(some, 0.5), rtol=1e-6)
+    np.testing.assert_allclose(munchausen.entropy_bonus(q, 0.5), munchausen.entropy_bonus(some, 0.5), rtol=1e-6)
     for action, same in ((0, 0), (2, 1)):
-        ours = bellman.munchausen_bonus(q, jnp.int32(action), 0.5, 0.9, -10.0)
-        np.testing.assert_allclose(ours, bellman.munchausen_bonus(some, jnp.int32(same), 0.5, 0.9, -10.0), rtol=1e-6)
-    assert bellman.munchausen_bonus(q, jnp.int32(1), 0.5, 0.9, -10.0) == -9.0  # clipped, not infinite
+        ours = munchausen.munchausen_bonus(q, jnp.int32(action), 0.5, 0.9, -10.0)
+        np.testing.assert_allclose(ours, munchausen.munchausen_bonus(some, jnp.int32(same), 0.5, 0.9, -10.0), rtol=1e-6)
+    assert munchausen.munchausen_bonus(q, jnp.int32(1), 0.5, 0.9, -10.0) == -9.0  # clipped, not infinite
     rows = jnp.array([[1.0, 2.0], [-np.inf, np.inf], [5.0, 6.0]])
     assert bellman.mean_under(jnp.array([0.5, 0.0, 0.5]), rows).tolist() == [3.0, 4.0]
 

@@ -13,8 +13,9 @@ import bellmax as bx
 from bellmax.contracts import Box
 from bellmax.deep.averaging import policy_average
 from bellmax.deep.building import build_network
-from bellmax.deep.following import Follower, chained, copied, mean_of_copies, polyak
+from bellmax.deep.following import Follower, chained, copied, polyak
 from bellmax.deep.resets import resetting
+from bellmax.deep.several import mean_of_copies
 from bellmax.envs.probes import PROBES
 from bellmax.keys import make_key
 

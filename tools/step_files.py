@@ -14,7 +14,13 @@ import jax
 import jax.numpy as jnp
 
 ROOT = Path(__file__).parents[1]
-LEFT_OUT = ("envs", "networks", "spaces.py", "keys.py")  # physics, layers, and what stands for NumPy and JAX
+LEFT_OUT = (
+    "envs",
+    "networks",
+    "spaces.py",
+    "keys.py",
+    "trees.py",
+)  # physics, layers, and what stands for NumPy and JAX
 
 
 def files_of_a_step() -> dict[str, int]:

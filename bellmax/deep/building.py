@@ -15,7 +15,15 @@ from bellmax.deep.config import DeepConfig
 from bellmax.deep.method import Method, Network, Numbers, Out
 from bellmax.deep.optax_names import BY_LAYERS
 from bellmax.networks import packing
-from bellmax.networks.network import AnyNetwork, Spec, TorsoAndHead, make_network, shapes, skeleton, with_noise
+from bellmax.networks.network import (
+    AnyNetwork,
+    Spec,
+    make_network,
+    shapes,
+    single_network,
+    skeleton,
+    with_noise,
+)
 from bellmax.spaces import visible, zeros
 
 
@@ -109,13 +117,6 @@ def blank_cell(config: DeepConfig, space: Space) -> Arrays:
         if config.recurrent == "none"
         else single_network(skeleton(space, 2, spec_of(config, config.method()))).begin()
     )
-
-
-def single_network(module: AnyNetwork) -> TorsoAndHead:
-    """Return the module as a single network; an ensemble is an error."""
-    if not isinstance(module, TorsoAndHead):
-        raise TypeError(f"an ensemble has no features of its own; got {type(module).__name__}")
-    return module
 
 
 def make_experience(config: DeepConfig, space: Space) -> Experience:

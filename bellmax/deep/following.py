@@ -1,7 +1,8 @@
 """JAX. What follows a gradient step: a chain of parts, each with a state, as Optax chains transformations before it.
 
-A part sees the new parameters after each gradient step, and can change them. Target networks are here; the average of
-the policy is in averaging.py, the running statistics of observations in standardizing.py, and resets in resets.py.
+A part sees the new parameters after each gradient step, and can change them. Two target networks are here, a third one
+in several.py, the average of the policy in averaging.py, statistics of observations in standardizing.py, and resets in
+resets.py.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-import jax
 import jax.numpy as jnp
 
 from bellmax.contracts import Array, Obs
 from bellmax.deep.method import Network
-from bellmax.deep.several import Several
 from bellmax.networks.packing import Params
 from bellmax.trees import tree_map
 
@@ -81,7 +80,8 @@ def mixed(share: Array | float, new: Tree, old: Tree) -> Tree:
     return tree_map(lambda x, y: share * x + (1.0 - share) * y, new, old)
 
 
-def _chosen(condition: Array, new: Tree, old: Tree) -> Tree:
+def chosen(condition: Array, new: Tree, old: Tree) -> Tree:
+    """Return new parameters where the condition holds, else the old ones."""
     return tree_map(lambda x, y: jnp.where(condition, x, y), new, old)
 
 
@@ -100,26 +100,6 @@ def polyak(period: int, tau: float) -> Follower[Params]:
 
     def update(target: Params, params: Params, updates: Array, key: Array, obs: Obs) -> tuple[Params, Params]:
         del key, obs
-        return _chosen(updates % period == 0, mixed(tau, params, target), target), params
+        return chosen(updates % period == 0, mixed(tau, params, target), target), params
 
     return Follower(own_copy, update, lambda target, params, mix: mix(target))
-
-
-def mean_of_copies(k: int, period: int) -> Follower[Params]:
-    """Return a target network that averages the last `k` copies, one every `period` gradient steps.
-
-    It averages their outputs, not their parameters: Anschel et al. (2017), "Averaged-DQN", algorithm 2.
-    """
-
-    def init(params: Params) -> Params:
-        return tree_map(lambda x: jnp.repeat(x[None], k, axis=0), params)
-
-    def update(copies: Params, params: Params, updates: Array, key: Array, obs: Obs) -> tuple[Params, Params]:
-        del key, obs
-        newer = tree_map(lambda old, x: jnp.concatenate([old[1:], x[None]]), copies, params)
-        return _chosen(updates % period == 0, newer, copies), params
-
-    def network(copies: Params, make: Callable[[Params], Network[Any, Any]]) -> Network[Any, Any]:
-        return Several(tuple(make(tree_map(lambda x, i=i: x[i], copies)) for i in range(k)))
-
-    return Follower(init, update, lambda copies, params, mix: jax.vmap(mix)(copies), network)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from bellmax.contracts import Array, Arrays, Obs
+from bellmax.deep.following import Follower, chosen
 from bellmax.deep.method import Network
+from bellmax.networks.packing import Params
+from bellmax.trees import tree_map
 
 
 class Mean(NamedTuple):
@@ -62,3 +66,23 @@ class Several(NamedTuple):
 
 def _mean(arrays: Sequence[Array]) -> Array:
     return jnp.mean(jnp.stack(arrays), axis=0)
+
+
+def mean_of_copies(k: int, period: int) -> Follower[Params]:
+    """Return a target network that averages the last `k` copies, one every `period` gradient steps.
+
+    It averages their outputs, not their parameters: Anschel et al. (2017), "Averaged-DQN", algorithm 2.
+    """
+
+    def init(params: Params) -> Params:
+        return tree_map(lambda x: jnp.repeat(x[None], k, axis=0), params)
+
+    def update(copies: Params, params: Params, updates: Array, key: Array, obs: Obs) -> tuple[Params, Params]:
+        del key, obs
+        newer = tree_map(lambda old, x: jnp.concatenate([old[1:], x[None]]), copies, params)
+        return chosen(updates % period == 0, newer, copies), params
+
+    def network(copies: Params, make: Callable[[Params], Network[Any, Any]]) -> Network[Any, Any]:
+        return Several(tuple(make(tree_map(lambda x, i=i: x[i], copies)) for i in range(k)))
+
+    return Follower(init, update, lambda copies, params, mix: jax.vmap(mix)(copies), network)

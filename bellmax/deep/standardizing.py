@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bellmax.contracts import Array, Obs, Space
-from bellmax.deep.building import Built, single_network
+from bellmax.deep.building import Built
 from bellmax.deep.following import Follower, own_copy
 from bellmax.networks.layers import Standardizer
-from bellmax.networks.network import standardizer_of, with_standardizer
+from bellmax.networks.network import single_network, standardizer_of, with_standardizer
 from bellmax.networks.packing import Params
 from bellmax.spaces import visible, zeros
 from bellmax.trees import tree_map

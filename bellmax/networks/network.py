@@ -264,3 +264,10 @@ def share_of_fresh(module: Module, share: float) -> Module:
 
     shares: Module = jax.tree_util.tree_map_with_path(of, module)
     return shares
+
+
+def single_network(module: AnyNetwork) -> TorsoAndHead:
+    """Return the module as a single network; an ensemble is an error."""
+    if not isinstance(module, TorsoAndHead):
+        raise TypeError(f"an ensemble has no features of its own; got {type(module).__name__}")
+    return module
