@@ -128,7 +128,8 @@ class KernelCache(_Cache):  # type: ignore[misc]
             content, kernels = identify(self._kernel, *arguments)
         except UnknownIdentity:
             return None
-        about = repr((content, codegen.magic_tuple(), self._kernel.py_func.__qualname__, VERSIONS))
+        places = [(kernel.py_func.__module__, kernel.py_func.__qualname__) for kernel in kernels]  # the file names them
+        about = repr((content, codegen.magic_tuple(), places, VERSIONS))
         name = f"{self._kernel.py_func.__name__}-{hashlib.sha256(about.encode()).hexdigest()[:32]}.nbc"
         return folder / name, kernels
 

@@ -60,6 +60,17 @@ def test_an_unchanged_kernel_is_found_by_a_second_process_also_under_another_nam
     assert not again.stderr
 
 
+def test_a_module_of_another_name_compiles_its_own_kernels(tmp_path: Path) -> None:
+    """Compiled code names the modules of its kernels: where one was moved, that of before cannot be loaded."""
+    module = write(tmp_path / "before.py", "@kernel\ndef my_q(x):\n    return x + 1.0\n")
+    for name in ("before", "after"):
+        module = module.rename(tmp_path / f"{name}.py")
+        (tmp_path / "script.py").write_text(f"import {name}\n")
+        done = run(tmp_path / "script.py", tmp_path / "cache")
+        assert done.stdout.split() == ["15.0", "compiled"]
+        assert not done.stderr
+
+
 BEFORE_AND_AFTER = {
     "the code": ("@kernel\ndef my_q(x):\n    return {}\n", "x + 1.0", "x - 1.0"),
     "a constant of the code": ("@kernel\ndef my_q(x):\n    return x * {}\n", "2.0", "3.0"),

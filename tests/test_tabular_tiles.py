@@ -324,7 +324,7 @@ def test_grids_that_would_coincide_are_refused(tilings: int) -> None:
 def test_learners_of_one_episode_refuse_several_worlds() -> None:
     several = Source("pair", Box((1,)), 2, None, open=lambda n: None, bounds=(np.zeros(1), np.ones(1)), fixed=2)
     for name in ("sarsa-lambda", "n-step-sarsa", "monte-carlo", "peng-q"):
-        with pytest.raises(ConfigError, match=f"{name} follows one episode and pair is 2 worlds"):
+        with pytest.raises(ConfigError, match=f"{name} follows one episode, and pair has 2 environments"):
             make_loop(make_agent(name, "", {}), several, "host", 100)
     assert make_loop(QLearning(), several, "host", 100).stride == 2
 
