@@ -76,6 +76,9 @@ def main(debug: bool) -> None:
 )
 @click.option("--keep-experience", is_flag=True, help="Store the replay buffer of each seed at the end, for --data.")
 @click.option(
+    "--keep-checkpoints", type=WHOLE, default=2, show_default=True, help="Checkpoints in the folder, the newest ones."
+)
+@click.option(
     "--wrapper",
     "wrappers",
     multiple=True,
@@ -168,10 +171,12 @@ def numbers(run: Run) -> dict[str, Any]:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--from", "step", type=WHOLE, help="Resume from the checkpoint of this step, and from no other.")
 @click.option("--data", help="The data set, if it is in another place now.")
 @click.option("--eval-episodes", type=WHOLE, help="Greedy episodes per seed at each record.")
 @click.option("--final-episodes", type=WHOLE, help="Greedy episodes per seed at the end, for the score.")
 @click.option("--keep-experience/--drop-experience", default=None, help="Store the replay buffer at the end, or not.")
+@click.option("--keep-checkpoints", type=WHOLE, help="Checkpoints in the folder, the newest ones.")
 @click.option("--workers", type=WHOLE, help="Processes per seed that step environments.")
 @click.option("--env-timeout", type=float, help="Seconds after which a worker that does not answer is stopped.")
 @click.option("--env-restarts", type=WHOLE, help="How many times a failed environment is recreated.")

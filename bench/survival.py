@@ -89,10 +89,10 @@ def child(case: str, folder: str, verb: str) -> None:
     trainer.SAVE_SECONDS = 0.2
     save = trainer.Trainer.save
 
-    def announced(self: Any, loop: Any) -> None:
+    def announced(self: Any, groups: Any) -> None:
         print("saving", flush=True)
-        save(self, loop)
-        print(f"saved {min(self.clocks)}", flush=True)
+        save(self, groups)
+        print(f"saved {min(groups.clocks)}", flush=True)
 
     trainer.Trainer.save = announced  # type: ignore[method-assign]
     given = dict(CASES[case])

@@ -9,9 +9,8 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
-from bellmax.files import checkpoint
 from bellmax.loops import table_records
-from bellmax.training import trainer
+from bellmax.training import saved_runs, trainer
 
 FALLING = {"exploration_schedule": "per-episode", "exploration_decay": 0.8, "exploration_final_eps": 0.05}
 ARMS = bx.FiniteMDP.from_successors([[[(1.0, 0, 0.0, True)], [(1.0, 0, -1.0, True)]]], start=0, max_episode_steps=5)
@@ -99,16 +98,16 @@ class StopError(Exception):
 def test_resume_counts_on(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"episodes": 60, "seeds": 2, "records": 6, "loop": loop, **LAKE, **FALLING}
     whole = bx.train("FrozenLake-v1", "q-learning", **asked)
-    save = checkpoint.save_groups
+    save = saved_runs.save_run
 
-    def save_and_stop(folder, step, groups):
-        save(folder, step, groups)
+    def save_and_stop(run, step, groups=(), **how):
+        save(run, step, groups, **how)
         if step >= 30:
             raise StopError
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(checkpoint, "save_groups", save_and_stop)
+        patch.setattr(saved_runs, "save_run", save_and_stop)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", out=tmp_path / "run", **asked)
     resumed = bx.resume(tmp_path / "run")

@@ -11,8 +11,7 @@ from click.testing import CliRunner
 
 import bellmax as bx
 from bellmax.cli import main
-from bellmax.files import checkpoint
-from bellmax.training import trainer
+from bellmax.training import saved_runs, trainer
 
 ASKED = {"steps": 600, "seeds": 2, "records": 6, "final_episodes": 2}
 
@@ -28,16 +27,16 @@ class StopError(Exception):
 
 def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch, at: int = 300) -> None:
     """A run that lost power after the checkpoint at step `at`."""
-    save = checkpoint.save_groups
+    save = saved_runs.save_run
 
-    def save_and_stop(path, step, groups):
-        save(path, step, groups)
+    def save_and_stop(run, step, groups, **how):
+        save(run, step, groups, **how)
         if step >= at:
             raise StopError
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(checkpoint, "save_groups", save_and_stop)
+        patch.setattr(saved_runs, "save_run", save_and_stop)
         with pytest.raises(StopError):
             train(folder)
 
@@ -148,14 +147,14 @@ def test_resume_finishes_the_same_run(tmp_path: Path, monkeypatch: pytest.Monkey
     assert listing(tmp_path / "run") == before
 
 
-def test_resume_begins_again_where_there_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_begins_at_the_start_where_no_step_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "train", lambda *words: (_ for _ in ()).throw(StopError))
         with pytest.raises(StopError):
             train(tmp_path / "run")
     said: list[str] = []
     assert train(tmp_path / "run", "resume", said=said).scores
-    assert "starts again" in said[0]
+    assert "resumed at step 0 of 600" in said[0]
 
 
 @pytest.mark.parametrize(

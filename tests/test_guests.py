@@ -227,18 +227,17 @@ GUESTS = {
 SCRIPT = """
 import sys
 import bellmax as bx
-from bellmax.files import checkpoint
-from bellmax.training import trainer
+from bellmax.training import saved_runs, trainer
 import {module}
 
 def begin():
     trainer.SAVE_SECONDS = -1.0
-    save = checkpoint.save_groups
-    def save_and_stop(folder, step, groups):
-        save(folder, step, groups)
+    save = saved_runs.save_run
+    def save_and_stop(run, step, groups=(), **how):
+        save(run, step, groups, **how)
         if step >= {steps} // 2:
             raise KeyboardInterrupt
-    checkpoint.save_groups = save_and_stop
+    saved_runs.save_run = save_and_stop
     try:
         bx.train({world!r}, {agent!r}, steps={steps}, records=4, eval_episodes=1, final_episodes=2, out="python",
                  progress=False, **{settings!r})

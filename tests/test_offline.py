@@ -14,13 +14,12 @@ from click.testing import CliRunner
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.contracts import Box, Discrete, Masked
-from bellmax.files import checkpoint
 from bellmax.files.data_sources import read_data
 from bellmax.files.dataset import join_data
 from bellmax.loops.experience import as_experience, find_data_problems
 from bellmax.loops.network_data import config_for_data, fill
 from bellmax.sources import find_world
-from bellmax.training import trainer
+from bellmax.training import saved_runs, trainer
 
 TINY = {"net_arch": (8,), "batch_size": 8}
 QUICK = {"final_episodes": 1, "eval_episodes": 0, "records": 4}
@@ -153,7 +152,7 @@ def test_a_damaged_or_foreign_file_is_refused(cartpole: bx.Dataset, tmp_path: Pa
     with pytest.raises(bx.CorruptCheckpoint, match="SHA-256 differs"):
         bx.Dataset.load(path)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(bx.CorruptCheckpoint, match="cannot read"):
+    with pytest.raises(bx.CorruptCheckpoint, match="is not a safetensors file"):
         bx.Dataset.load(path)
     save_file({"weights": np.zeros(3)}, path)
     with pytest.raises(bx.ConfigError, match="is not a data file: it lacks 'obs' and holds weights"):
@@ -343,17 +342,18 @@ def test_a_resumed_run_ends_in_the_same_bits(
     cartpole.save(path)
     options = {"data": path, "steps": 40, "seeds": 2, "loop": loop, **QUICK, **TINY, **settings}
     whole = bx.train("CartPole-v1", "cql", **options)
-    save = checkpoint.save_groups
+    save = saved_runs.save_run
 
-    def save_and_stop(folder: Path, step: int, groups: list[dict[str, Any]]) -> None:
-        save(folder, step, groups)
-        assert not any(array.shape[0:1] == (300,) for arrays in groups for array in arrays.values())  # not the data
+    def save_and_stop(run: bx.Run, step: int, groups: Any = (), **how: Any) -> None:
+        saved = list(groups)
+        save(run, step, saved, **how)
+        assert not any(array.shape[0:1] == (300,) for arrays in saved for array in arrays.values())  # not the data
         if step >= 20:
             raise StopError
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(checkpoint, "save_groups", save_and_stop)
+        patch.setattr(saved_runs, "save_run", save_and_stop)
         with pytest.raises(StopError):
             bx.train("CartPole-v1", "cql", out=tmp_path / "run", **options)
     moved = path.rename(tmp_path / "moved.safetensors")

@@ -11,12 +11,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from saved import reseal
 
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.envs.host_steps import Handling
-from bellmax.files import checkpoint
-from bellmax.training import resume, trainer
+from bellmax.training import resume, saved_runs, trainer
 from bellmax.training.options import FIXED, DataCard, RunOptions
 
 QUICK: dict[str, Any] = {"steps": 60, "seeds": 2, "loop": "host", "progress": False, "records": 2}
@@ -27,6 +27,7 @@ OTHER: dict[str, Any] = {
     "final_episodes": 4,
     "keep_episodes": 6,
     "keep_experience": True,
+    "keep_checkpoints": 3,
     "vmap": 2,
     "workers": 1,
     "env_timeout": 33.0,
@@ -43,15 +44,15 @@ class StopError(Exception):
 
 def stopped(patch: pytest.MonkeyPatch, folder: Path, world: Any = "FrozenLake-v1", **options: Any) -> Path:
     """A run that lost power at its first checkpoint."""
-    save = checkpoint.save_groups
+    save = saved_runs.save_run
 
-    def save_and_stop(*arguments: Any) -> None:
-        save(*arguments)
+    def save_and_stop(*arguments: Any, **how: Any) -> None:
+        save(*arguments, **how)
         raise StopError
 
     patch.setattr(trainer, "SAVE_SECONDS", -1.0)
     with patch.context() as now:
-        now.setattr(checkpoint, "save_groups", save_and_stop)
+        now.setattr(saved_runs, "save_run", save_and_stop)
         with pytest.raises(StopError):
             bx.train(world, options.pop("agent", "q-learning"), out=folder, **{**QUICK, **options})
     return folder
@@ -119,9 +120,9 @@ def test_an_option_is_in_force_after_a_resume(name: str, tmp_path: Path, monkeyp
     in_force: list[Any] = []
 
     class Watched(trainer.Trainer):
-        def __init__(self, run: Any, source: Any, *rest: Any) -> None:
+        def __init__(self, run: Any, source: Any, *rest: Any, **more: Any) -> None:
             in_force.append((run.options, source))
-            super().__init__(run, source, *rest)
+            super().__init__(run, source, *rest, **more)
 
         def go(self, wanted: bool | None) -> None:
             if name in shown:
@@ -279,7 +280,7 @@ def test_arguments_given_on_resume_are_those_of_the_next_resume_and_of_evaluatio
     )
     changes = {"max_episode_steps": 3} if loop == "compiled" else {"wrappers": one}
     with monkeypatch.context() as now:
-        now.setattr(checkpoint, "save_groups", lambda *arguments: (_ for _ in ()).throw(StopError))
+        now.setattr(saved_runs, "save_run", lambda *arguments, **how: (_ for _ in ()).throw(StopError))
         with pytest.raises(StopError):
             bx.resume(folder, env_kwargs=changes, progress=False)
     said: list[str] = []
@@ -342,5 +343,6 @@ def test_a_broken_card_of_the_data_set_is_a_corrupt_run(card: Any, tmp_path: Pat
     folder = stopped(monkeypatch, tmp_path / "run")
     written = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**written, "data": card}))
+    reseal(folder)
     with pytest.raises(bx.CorruptCheckpoint, match=r"data=|source"):
         bx.resume(folder)

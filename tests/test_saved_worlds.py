@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
+from saved import reseal
 
 import bellmax as bx
 from bellmax.cli import main
-from bellmax.files import checkpoint
 from bellmax.files.saved_environments import PURE_WRAPPERS, find_risks, find_saved_world
 from bellmax.files.storage import fingerprint
-from bellmax.training import trainer
+from bellmax.training import saved_runs, trainer
 
 MODULE = "module_of_a_stranger"
 WRAP, ENV = f"{MODULE}:Wrap", f"{MODULE}:Env"
@@ -58,13 +58,13 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        save = checkpoint.save_groups
+        save = saved_runs.save_run
 
-        def save_and_stop(*arguments: Any) -> None:
-            save(*arguments)
+        def save_and_stop(*arguments: Any, **how: Any) -> None:
+            save(*arguments, **how)
             raise StopError
 
-        patch.setattr(checkpoint, "save_groups", save_and_stop)
+        patch.setattr(saved_runs, "save_run", save_and_stop)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", steps=60, records=2, loop="host", out=folder, progress=False)
     return folder
@@ -83,6 +83,7 @@ def hostile(stopped: Path, tmp_path: Path) -> Any:
             if arrays.exists():
                 tensors = load_file(arrays)
                 arrays.write_bytes(to_bytes(tensors, metadata={"sha256": fingerprint(card, tensors)}))
+        reseal(folder)
         return folder
 
     return change

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 import pytest
+from saved import newest
 
 import bellmax as bx
-from bellmax.files import checkpoint
 from bellmax.loops import stopping
 from bellmax.loops.gymnasium_episodes import fresh_seed
 from bellmax.loops.network_pieces import pieces
@@ -57,7 +57,7 @@ def test_the_end_of_a_run_is_saved_before_its_evaluation(
                 "CliffWalking-v1", agent, steps=200, records=2, final_episodes=3, out=tmp_path / "run", **options,
                 **QUICK,
             )  # fmt: skip
-    assert checkpoint.load_groups(tmp_path / "run") == (200, [])
+    assert newest(tmp_path / "run") == (200, [])
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "train", Failing(AssertionError("it learned again")))
         run = bx.resume(tmp_path / "run", progress=False)
@@ -65,7 +65,7 @@ def test_the_end_of_a_run_is_saved_before_its_evaluation(
     for seed in run.seeds:
         for key, array in whole.policy(seed).arrays.items():
             np.testing.assert_array_equal(run.policy(seed).arrays[key], array)
-    assert not (tmp_path / "run" / checkpoint.MANIFEST).exists()
+    assert not (tmp_path / "run" / "checkpoint").exists()
     assert bx.load(tmp_path / "run").scores == whole.scores
 
 
@@ -130,7 +130,7 @@ def test_an_environment_that_raises_leaves_a_checkpoint(agent: str, seeds: int, 
     options = {"steps": 400, "records": 4, "final_episodes": 1, **settings, **QUICK}
     with pytest.raises(bx.EnvCrashed, match="the cable is out"):
         bx.train(functools.partial(Counted, 137), agent, seeds=seeds, out=tmp_path / "run", **options)
-    step, groups = checkpoint.load_groups(tmp_path / "run")
+    step, groups = newest(tmp_path / "run")
     clocks = [int(arrays["run.clock"][0]) for arrays in groups]
     assert clocks[0] == 136
     assert all(100 <= clock <= 136 for clock in clocks)
@@ -159,7 +159,7 @@ def test_a_failing_evaluation_loses_nothing(tmp_path: Path, monkeypatch: pytest.
         patch.setattr(grading, "play", fail)
         with pytest.raises(bx.EnvCrashed):
             bx.train("CartPole-v1", "q-learning", out=tmp_path / "run", **options)
-    assert checkpoint.load_groups(tmp_path / "run")[0] == 200
+    assert newest(tmp_path / "run")[0] == 200
     run = bx.resume(tmp_path / "run", progress=False)
     assert run.scores == whole.scores
     for column in ("train/td_error", "rollout/ep_rew_mean", "eval/mean_reward"):
@@ -240,7 +240,7 @@ def test_a_run_that_was_cut_in_the_middle_of_a_chunk(
                 "CliffWalking-v1", agent, steps=400, records=2, final_episodes=1, out=tmp_path / "run", **options,
                 **QUICK,
             )  # fmt: skip
-    step, _ = checkpoint.load_groups(tmp_path / "run")
+    step, _ = newest(tmp_path / "run")
     assert step not in (200, 400)
     run = bx.resume(tmp_path / "run", progress=False)
     assert run.history.step == whole.history.step
@@ -313,7 +313,7 @@ def test_the_first_signal_ends_the_present_step(agent: str, number: int, tmp_pat
     assert time.monotonic() - asked < 20  # a chunk is 5,000 steps of 0.3 s
     assert process.returncode == 128 + number, output
     assert "next: bellmax resume" in output
-    step, _ = checkpoint.load_groups(tmp_path / "run")
+    step, _ = newest(tmp_path / "run")
     assert 0 < step < 20
     assert bx.load(tmp_path / "run").policies["final"]
 
@@ -327,7 +327,7 @@ def test_a_signal_in_an_evaluation_ends_its_step(tmp_path: Path) -> None:
     output = process.communicate(timeout=60)[1]
     assert time.monotonic() - asked < 20  # a step of 32 environments is 6 s, all episodes are 480 s
     assert process.returncode == 143, output
-    assert (tmp_path / "run" / checkpoint.MANIFEST).exists()
+    assert newest(tmp_path / "run")[0] == 60
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_a_long_chunk_is_saved_in_its_middle(tmp_path: Path) -> None:
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    manifest = tmp_path / "run" / checkpoint.MANIFEST
+    manifest = tmp_path / "run" / "manifest.json"
     step = 0
     while step < 4 and time.monotonic() < deadline:
         time.sleep(0.1)

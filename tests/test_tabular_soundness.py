@@ -1,6 +1,5 @@
 """The state of a tabular learner from a file: every index is held against its range before a kernel uses it."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +9,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as to_bytes
+from saved import reseal
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, is_tabular, make_agent
-from bellmax.files import checkpoint
+from bellmax.files import manifest
 from bellmax.files.storage import fingerprint
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import find_world
-from bellmax.training import trainer
+from bellmax.training import saved_runs, trainer
 
 TABULAR = [name for name in AGENTS if is_tabular(make_agent(name, "", {}))]
 TILED = ("q-learning", "double-q", "n-step-sarsa", "monte-carlo", "sarsa-lambda", "watkins-q")
@@ -61,7 +61,7 @@ def test_no_number_out_of_range_reaches_a_kernel(name: str, world: str, kind: st
     restore(loop, arrays)  # what was saved is sound
     integers = 0
     for path, array in arrays.items():
-        if not array.size or array.dtype == np.uint64 or array.dtype == np.bool_:
+        if not array.size or array.dtype.kind in "ub":
             continue
         wrong: list[Any] = [np.nan, np.inf] if array.dtype.kind == "f" else [-7, 2**62 + 1]
         integers += array.dtype.kind == "i"
@@ -95,15 +95,15 @@ def test_parts_that_do_not_belong_together(name: str) -> None:
 
 
 def stopped(folder: Path, patch: pytest.MonkeyPatch) -> Path:
-    save = checkpoint.save_groups
+    save = saved_runs.save_run
 
-    def save_and_stop(*arguments: Any) -> None:
-        save(*arguments)
+    def save_and_stop(*arguments: Any, **how: Any) -> None:
+        save(*arguments, **how)
         raise StopError
 
     patch.setattr(trainer, "SAVE_SECONDS", -1.0)
     with patch.context() as now:
-        now.setattr(checkpoint, "save_groups", save_and_stop)
+        now.setattr(saved_runs, "save_run", save_and_stop)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", steps=2_000, out=folder, progress=False)
     return folder
@@ -115,9 +115,7 @@ def change(folder: Path, name: str, place: Any, value: Any) -> None:
     arrays = {key: array.copy() for key, array in load_file(path).items()}
     arrays[name][place] = value
     path.write_bytes(to_bytes(arrays))
-    card = json.loads((folder / checkpoint.MANIFEST).read_text())
-    card["files"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    (folder / checkpoint.MANIFEST).write_text(json.dumps(card))
+    reseal(folder)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +159,7 @@ def test_a_policy_with_other_arrays_is_refused(changes: Any, message: str, tmp_p
     card = json.loads(stem.with_suffix(".json").read_text())
     arrays = load_file(stem.with_suffix(".safetensors")) | changes
     save_file(arrays, stem.with_suffix(".safetensors"), metadata={"sha256": fingerprint(card, arrays)})
+    reseal(tmp_path / "run")
     with pytest.raises(bx.CorruptCheckpoint, match=message):
         bx.load(tmp_path / "run")
 
@@ -182,6 +181,7 @@ def test_what_a_run_stored_is_checked(file: str, changes: dict[str, Any], tmp_pa
     path = tmp_path / "run" / f"{file}.safetensors"
     arrays = load_file(path) | changes
     path.write_bytes(to_bytes(arrays, metadata={"sha256": fingerprint({}, arrays)}))
+    reseal(tmp_path / "run")
     with pytest.raises(bx.CorruptCheckpoint):
         bx.load(tmp_path / "run")
 
@@ -199,8 +199,7 @@ def test_a_checkpoint_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(bx.UnsafeFile, match="checkpoint is a link, and a run uses only its own folder"):
         bx.resume(folder, progress=False)
     with pytest.raises(bx.UnsafeFile):
-        checkpoint.save_groups(folder, 5, [{}])
-    checkpoint.remove(folder)
+        manifest.commit(folder, [], {}, step=5, groups=[b""])
     assert sorted(path.name for path in elsewhere.iterdir()) == before
 
 
@@ -241,31 +240,22 @@ def test_files_of_others_stay_and_stop_nothing(tmp_path: Path, monkeypatch: pyte
     assert run.scores
     assert sorted(path.name for path in place.iterdir()) == ["mine", "notes.txt", "step-1.group-0.safetensors.bak"]
     assert (place / "mine" / "data").read_text() == "mine"
-    assert not (folder / checkpoint.MANIFEST).exists()
     assert bx.load(folder).scores == run.scores
-
-
-def test_a_manifest_names_only_files_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = stopped(tmp_path / "run", monkeypatch)
-    good = json.loads((folder / checkpoint.MANIFEST).read_text())
-    for changes in ({"files": {"../config.json": "0"}}, {"files": []}, {"step": "5"}, {"step": -1}, {"step": None}):
-        (folder / checkpoint.MANIFEST).write_text(json.dumps(good | changes))
-        with pytest.raises(bx.CorruptCheckpoint, match="is not the manifest of a checkpoint"):
-            bx.resume(folder, progress=False)
 
 
 def test_the_step_of_a_manifest_is_that_of_its_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = stopped(tmp_path / "run", monkeypatch)
-    path = folder / checkpoint.MANIFEST
-    good = json.loads(path.read_text())
-    for step in (0, good["step"] - 1, good["step"] + 1, 2_000, 3_000, 10**12):
-        path.write_text(json.dumps(good | {"step": step}))
+    good = manifest.read(folder)
+    assert good is not None
+    names = good.checkpoints[good.step]
+    for step in (good.step - 1, good.step + 1, 2_000, 3_000, 10**12):
+        reseal(folder, step=step, checkpoints={step: names})
         said: list[str] = []
-        with pytest.raises(bx.CorruptCheckpoint, match=f"names step {step:,}, but its states are at {good['step']:,}"):
+        with pytest.raises(bx.CorruptCheckpoint, match=f"names step {step:,}, but its states are at {good.step:,}"):
             bx.resume(folder, progress=False, say=said.append)
         assert not said
-    path.write_text(json.dumps({**good, "step": 2_001, "files": {}}))
-    with pytest.raises(bx.CorruptCheckpoint, match=r"names step 2,001, but the run ends at 2,000; restore"):
+    reseal(folder, step=2_001, checkpoints={2_001: []})
+    with pytest.raises(bx.CorruptCheckpoint, match=r"names step 2,001, but the run ends at 2,000; resume from another"):
         bx.resume(folder, progress=False)
-    path.write_text(json.dumps(good))
+    reseal(folder, step=good.step, checkpoints=good.checkpoints)
     assert bx.resume(folder, progress=False).scores

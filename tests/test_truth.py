@@ -11,7 +11,7 @@ import pytest
 
 import bellmax as bx
 from bellmax.cli import numbers
-from bellmax.files import checkpoint
+from bellmax.files import manifest
 from bellmax.files.storage import finite
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import continuation, expected_reward, reachable
@@ -297,6 +297,6 @@ def test_a_stopped_run_without_records_says_where_its_checkpoint_is(tmp_path: Pa
     run.scores.clear()
     run.history.drop_after(0)
     run.folder = tmp_path
-    checkpoint.save_groups(tmp_path, 42, [])
+    manifest.commit(tmp_path, [], {"seeds": [0], "kind": "compiled"}, step=42)
     with pytest.raises(bx.ConfigError, match="stopped at step 42 of 100 and has no scores"):
         run.verdict()

@@ -1,35 +1,25 @@
 """NumPy. Checkpoints: the whole state of a run as named arrays, from which `resume` continues.
 
-    checkpoint/step-N.group-G.safetensors   every leaf of the state of a group of seeds, by its path
-    checkpoint.json                         N and the hash of each of these files; written last, which makes them valid
+    checkpoint/step-N.group-G.safetensors   every leaf of the state of a group of seeds at step N, by its path
 
-The manifest names one complete set of files. Other files with such names are leftovers and are removed. All other files
-stay: bellmax did not write them.
+The manifest of the run lists the files of each checkpoint. The states before the first step and after the last one have
+none.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as from_bytes
 
-from bellmax.contracts import ArrayDict, CorruptCheckpoint, IncompatibleCheckpoint
-from bellmax.files import storage
+from bellmax.contracts import ArrayDict, IncompatibleCheckpoint
+from bellmax.files.saved_files import Files
 
 if TYPE_CHECKING:
     import jax
 
 Tree = TypeVar("Tree")
-MANIFEST = "checkpoint.json"
-OURS = re.compile(r"step-\d+\.group-\d+\.safetensors")
-LEFTOVER = re.compile(rf"\.?{OURS.pattern}(\.\w+)?")  # also temporary files of a killed process
 
 
 def leaves(tree: object, path: str = "state") -> Iterator[tuple[str, Any]]:
@@ -109,66 +99,12 @@ def _words(leaf: object) -> object:
     return jax.random.key_data(leaf)
 
 
-def save_groups(folder: Path, step: int, groups: Sequence[ArrayDict]) -> None:
-    """Write a complete new set of files, make it valid, and remove the old one.
+def read_groups(files: Files, step: int) -> list[ArrayDict]:
+    """Return the arrays of each group of seeds in the checkpoint of a step.
 
     Raises:
-        ResourceError: a file cannot be written; the old set is then still valid.
-    """
-    place = storage.inner_folder(folder / "checkpoint")
-    hashes = {}
-    for i, arrays in enumerate(groups):
-        data = storage.to_bytes(arrays)
-        name = f"step-{step}.group-{i}.safetensors"
-        storage.write(place / name, data)
-        hashes[name] = hashlib.sha256(data).hexdigest()
-    storage.write_json(folder / MANIFEST, {"format": storage.FORMAT, "step": step, "files": hashes})
-    tidy(place, hashes)
-
-
-def tidy(place: Path, kept: Collection[str]) -> None:
-    """Remove all files of checkpoints except those in `kept`; a file that cannot be removed is ignored."""
-    with contextlib.suppress(OSError):
-        for path in list(place.iterdir()):
-            if LEFTOVER.fullmatch(path.name) and path.name not in kept:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-
-
-def load_groups(folder: Path) -> tuple[int, list[ArrayDict]]:
-    """Return (step, groups) of the valid set.
-
-    Raises:
-        CorruptCheckpoint: a file is missing or its content is not what was written; the message names it.
+        CorruptCheckpoint: a file is missing, or is not what was saved.
         UnsafeFile: a link leads out of the run's folder.
     """
-    card = storage.check_format(storage.read_json(folder / MANIFEST), folder / MANIFEST)
-    storage.refuse_link(folder / "checkpoint")
-    step, files = card.get("step"), card.get("files")
-    if type(step) is not int or step < 0 or not isinstance(files, dict) or not all(map(OURS.fullmatch, files)):
-        raise CorruptCheckpoint(f"{folder / MANIFEST} is not the manifest of a checkpoint")
-    groups = []
-    for name, expected in files.items():
-        path = folder / "checkpoint" / name
-        storage.refuse_link(path)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise CorruptCheckpoint(f"cannot read {path}: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != expected:
-            raise CorruptCheckpoint(f"{path} ({len(data)} bytes) is not what was saved; its SHA-256 differs")
-        try:
-            groups.append(from_bytes(data))
-        except SafetensorError as error:
-            raise CorruptCheckpoint(f"{path} is not a safetensors file: {error}") from error
-    return step, groups
-
-
-def remove(folder: Path) -> None:
-    """Remove the checkpoint of a run that has ended; its manifest first, so that no half of a set looks valid."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    place = folder / "checkpoint"
-    if not place.is_symlink():
-        tidy(place, ())
-        with contextlib.suppress(OSError):  # files that bellmax did not write are in it
-            place.rmdir()
+    assert files.manifest is not None  # noqa: S101 - format_one.py reads the others
+    return [files.tensors(name)[0] for name in files.manifest.checkpoints[step]]

@@ -9,6 +9,7 @@ import numpy as np
 from bellmax.arguments import describe, path_of
 from bellmax.contracts import ConfigError, HostObs
 from bellmax.files.dataset import Dataset, join_data
+from bellmax.files.saved_files import opened
 
 WANTED = (
     "pass a run's folder, a .safetensors file, minari:NAME, or in Python a bellmax.Dataset(obs=..., action=..., "
@@ -51,13 +52,16 @@ def from_run(folder: Path) -> Dataset:
 
     Raises:
         ConfigError: it stored none.
+        CorruptCheckpoint: a file is not what was saved.
     """
-    files = sorted((folder / "experience").glob("seed-*.safetensors"), key=lambda path: int(path.stem[5:]))
-    if not files:
+    files = opened(folder)
+    names = [name for name in files.names() if name.startswith("experience/")]
+    if not names:
         raise ConfigError(
             f"data {str(folder)!r}: this folder has no experience; train with keep_experience=True (--keep-experience)"
         )
-    return join_data([Dataset.load(path) for path in files])
+    names.sort(key=lambda name: int(Path(name).stem.removeprefix("seed-")))
+    return join_data([Dataset.from_arrays(*files.tensors(name), folder / name) for name in names])
 
 
 def from_minari(name: str) -> Dataset:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from bellmax.arguments import path_of
-from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, FloatArray, Masked
-from bellmax.files import checkpoint, storage
+from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, FloatArray, Masked, listed
+from bellmax.files import checkpoint, storage, tensors
 from bellmax.files.storage import fingerprint
 from bellmax.files.tidying import Observations, tidy_flags, tidy_reward, tidy_row, tidy_tree
 
@@ -82,9 +82,13 @@ class Dataset(NamedTuple):
         path = path_of("path", path)
         if path.suffix != ".safetensors":
             raise ConfigError(f"the name of a data file must end in .safetensors; got {path.name!r}")
+        storage.write(path, self.content())
+
+    def content(self) -> bytes:
+        """Return the content of a data file."""
         arrays = self.tidy().arrays()
         about = {"format": str(storage.FORMAT), "sha256": fingerprint({}, arrays)}
-        storage.write(path, storage.to_bytes(arrays, metadata=about))
+        return storage.to_bytes(arrays, metadata=about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Dataset:
@@ -96,22 +100,21 @@ class Dataset(NamedTuple):
             IncompatibleCheckpoint: a newer version wrote it.
         """
         path = path_of("path", path)
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(f"no data file {path}")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-                about = file.metadata() or {}
-            form = int(about.get("format", storage.FORMAT))
-        except (*storage.MALFORMED, OSError, SafetensorError) as error:
-            raise CorruptCheckpoint(f"cannot read {path}: {error}") from error
-        storage.check_format({"format": form}, path)
+        return cls.from_arrays(*tensors.read(path), path)
+
+    @classmethod
+    def from_arrays(cls, arrays: ArrayDict, about: Mapping[str, str], path: Path) -> Dataset:
+        """Return the data in the arrays and the metadata of a file; raises as `load`."""
+        form = about.get("format", str(storage.FORMAT))
+        storage.check_format({"format": int(form) if form.isdecimal() else form}, path)
         if about.get("sha256", fingerprint({}, arrays)) != fingerprint({}, arrays):
             raise CorruptCheckpoint(f"{path} is not what was saved; its SHA-256 differs")
         try:
             return cls(*(_tree(name, arrays) for name in cls._fields)).tidy()
         except KeyError as error:
-            names = ", ".join(sorted(arrays)[:8]) or "nothing"
+            names = listed(name[:40] for name in sorted(arrays)) or "nothing"
             raise ConfigError(f"{path} is not a data file: it lacks {error.args[0]!r} and holds {names}") from error
 
     def arrays(self) -> ArrayDict:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from bellmax.contracts import BellmaxError, ConfigError, ResourceError, RunLocked, UnsafeFile, listed
-from bellmax.files import checkpoint, run_files, storage
+from bellmax.files import manifest, run_files, storage
 from bellmax.files.lock import LOCK, locked
+from bellmax.files.saved_files import opened
 
 IF_EXISTS = ("error", "number", "resume", "replace")
 
-# names of the files that a run writes; bellmax did not write anything else in its folder
-_WRITTEN = r"(config|environment|result|checkpoint)\.json|history\.csv|(episodes|visits)\.safetensors"
-_POLICY = r"(seed-\d+|all)-(final|best)\.(safetensors|json)"
-_PLACES = {"policies": _POLICY, "experience": r"seed-\d+\.safetensors", "checkpoint": checkpoint.OURS.pattern}
-
 
 def is_taken(folder: Path) -> bool:
-    """Return whether there is anything at this path other than a folder without files; a lock does not count."""
+    """Return whether there is anything at this path other than a folder without files.
+
+    A lock, and what is left of a save that was killed before the first one ended, do not count.
+    """
     if not folder.is_dir():
         return folder.exists() or folder.is_symlink()
-    return any(path.name != LOCK for path in folder.iterdir())
+    return any(name != LOCK and not manifest.is_leftover(name) for name in manifest.listing(folder))
 
 
 @contextlib.contextmanager
@@ -66,7 +64,7 @@ def check_usable(folder: Path, if_exists: str) -> None:
         UnsafeFile: it is a link, and would be replaced.
     """
     if if_exists == "resume":
-        run_files.read_card(folder)
+        run_files.read_config(opened(folder))
     elif if_exists == "replace":
         check_replaced(folder)
     else:
@@ -99,8 +97,10 @@ def check_replaced(folder: Path) -> None:
         raise UnsafeFile(f"{folder} is a link; to replace the run that it leads to, pass the path of that run")
     is_run = False
     with contextlib.suppress(BellmaxError):
-        card = storage.read_json(folder / "config.json")
-        is_run = isinstance(card, dict) and {"format", "agent", "hyper_parameters", "world"} <= card.keys()
+        card = None if manifest.read(folder) else storage.read_json(folder / "config.json")
+        is_run = card is None or (
+            isinstance(card, dict) and {"format", "agent", "hyper_parameters", "world"} <= card.keys()
+        )
     if not is_run:
         raise ConfigError(f"{folder} does not hold a run, so nothing in it is replaced; choose another folder")
 
@@ -114,35 +114,25 @@ def remove_run(folder: Path) -> None:
         ResourceError: a file cannot be removed.
     """
     check_replaced(folder)
-    files, foreign = list(_files(folder)), []
-    for path in files:
-        place = "" if path.parent == folder else path.parent.name
-        pattern = _PLACES.get(place, _WRITTEN)
-        own = re.fullmatch(rf"{pattern}|\.({pattern})\.\w+", path.name)  # also temporary files of a killed process
-        if not own or path.is_symlink() or not path.is_file():
-            foreign.append(str(path.relative_to(folder)))
+    names = [name for name in manifest.listing(folder) if name != LOCK]
+    foreign = [name for name in names if not manifest.is_ours(name) or not is_plain(folder / name)]
     if foreign:
         raise ConfigError(
             f"{folder} also holds {listed(sorted(foreign))}, which bellmax did not write, so nothing is replaced; move "
             "these files elsewhere, or choose another folder"
         )
+    # no half of a run looks whole, and until the end it remains a run's folder
+    names.sort(key=lambda name: {manifest.NAME: 0, "config.json": 2}.get(name, 1))
     try:
-        for path in sorted(files, key=lambda path: path.name == "config.json"):  # until then it remains a run's folder
-            path.unlink()
-        for place in _PLACES:
+        for name in names:
+            (folder / name).unlink()
+        for place in manifest.PLACES:
             if (folder / place).is_dir():
                 (folder / place).rmdir()
     except OSError as error:
         raise ResourceError(f"cannot remove the old run in {folder}: {error.strerror} ({error.filename})") from error
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield what lies in a run's folder and in its own subfolders, which must not be links; without its lock."""
-    for path in folder.iterdir():
-        if path.name == LOCK:
-            continue
-        if path.name in _PLACES and path.is_dir():
-            storage.refuse_link(path)
-            yield from path.iterdir()
-        else:
-            yield path
+def is_plain(path: Path) -> bool:
+    """Return whether there is a file at this path, and not a link."""
+    return path.is_file() and not path.is_symlink()

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from bellmax import spaces
 from bellmax.agent_config import AgentConfig, build
 from bellmax.arguments import path_of
 from bellmax.catalog import is_deep, is_tabular
-from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, Discrete, ResourceError, Space, listed
+from bellmax.contracts import (
+    ArrayDict,
+    BellmaxError,
+    ConfigError,
+    CorruptCheckpoint,
+    Discrete,
+    IncompatibleCheckpoint,
+    ResourceError,
+    Space,
+    UnsafeFile,
+    listed,
+)
 from bellmax.files import storage
+from bellmax.files.saved_files import Files
 from bellmax.files.saved_parts import saved_class
 from bellmax.files.storage import fingerprint
+from bellmax.files.tensors import Tensor
 
 SUFFIXES = (".safetensors", ".json")
+MOST_UNKNOWN = 64 << 20  # bytes of arrays that are read before it is known which they should be
 
 
 class PolicyParts(NamedTuple):
@@ -66,16 +79,21 @@ def beside(stem: Path, suffix: str) -> Path:
     return stem.parent / f"{stem.name}{suffix}"
 
 
-def save_together(stem: Path, card: Mapping[str, Any], arrays: Sequence[ArrayDict]) -> None:
-    """Write the n policies of a run as one: every array with a leading axis [n]."""
-    write_files(stem, card, {name: np.stack([each[name] for each in arrays]) for name in arrays[0]})
-
-
 def write_files(stem: Path, card: Mapping[str, Any], arrays: ArrayDict) -> None:
-    """Write the arrays, then the card: a new card would not fit the old arrays."""
-    data = storage.to_bytes(arrays, metadata={"sha256": fingerprint(card, arrays)})
-    storage.write(beside(stem, ".safetensors"), data)
-    storage.write_json(beside(stem, ".json"), card)
+    """Write the two files of a policy, one after the other."""
+    for name, data in contents(stem.name, card, arrays):
+        storage.write(stem.parent / name, data)
+
+
+def contents(name: str, card: Mapping[str, Any], arrays: ArrayDict) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, content) of the two files of a policy: the arrays, then the card, which would not fit older ones."""
+    yield f"{name}.safetensors", storage.to_bytes(arrays, metadata={"sha256": fingerprint(card, arrays)})
+    yield f"{name}.json", storage.to_json(card)
+
+
+def contents_together(name: str, card: Mapping[str, Any], arrays: Sequence[ArrayDict]) -> Iterator[tuple[str, bytes]]:
+    """Yield the n policies of a run as one: every array with a leading axis [n]."""
+    return contents(name, card, {key: np.stack([each[key] for each in arrays]) for key in arrays[0]})
 
 
 def find_policy(path: str | os.PathLike[str]) -> Path:
@@ -101,42 +119,70 @@ def find_policy(path: str | os.PathLike[str]) -> Path:
     return stem
 
 
-def read_files(stem: Path, lead: tuple[int, ...] = ()) -> PolicyParts:
+def read_policy(path: str | os.PathLike[str]) -> PolicyParts:
+    """Read the policy that `find_policy` finds; raises as it and `read_files`."""
+    stem = find_policy(path)
+    return read_files(Files(stem.parent), stem.name)
+
+
+def read_files(files: Files, name: str, lead: tuple[int, ...] = ()) -> PolicyParts:
     """Read the two files of a policy, whose arrays have the leading axes `lead`.
 
     Raises:
         CorruptCheckpoint: a file is missing or damaged, or does not fit the other.
         IncompatibleCheckpoint: a newer version wrote it.
     """
-    card = storage.check_format(storage.read_json(beside(stem, ".json")), beside(stem, ".json"))
-    tensors = beside(stem, ".safetensors")
+    place = files.folder / f"{name}.json"
+    card = storage.check_format(files.json(f"{name}.json"), place)
+    unlike: BellmaxError | None = None
     try:
-        with safe_open(tensors, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            recorded = (file.metadata() or {}).get("sha256")
-        if fingerprint(card, arrays) != recorded:
+        try:
+            parts, expected = read_card(card)
+        except (IncompatibleCheckpoint, UnsafeFile) as error:  # or the card is damaged, as the hash then says
+            unlike = error
+
+        def check(found: Mapping[str, Tensor]) -> None:
+            shapes = {key: tensor.shape for key, tensor in found.items()}
+            if not unlike and not is_expected(shapes, {key: (*lead, *shape) for key, shape in expected.items()}):
+                raise ValueError(f"arrays are {shapes}, expected {expected}")
+
+        arrays, about = files.tensors(f"{name}.safetensors", check, MOST_UNKNOWN if unlike else None)
+        if fingerprint(card, arrays) != about.get("sha256"):
             raise ValueError("their content is not what was saved")
-        check_named(card)
-        config = build(saved_class(card), card["hyper_parameters"])
-        space = spaces.from_json(card["space"], network=not is_tabular(config))
-        coding = card.get("action_coding", {})
-        policy = PolicyParts(card["world"], config, space, int(card["n_actions"]), arrays, card["env_kwargs"], coding)
-        shapes = expected_shapes(config, policy.space, policy.n_actions)
-        expected = {name: (*lead, *shape) for name, shape in shapes.items()}
-        if is_tabular(config) and "visits" not in arrays:
-            del expected["visits"]  # older versions did not save them
-        if (shapes := {name: array.shape for name, array in arrays.items()}) != expected:
-            raise ValueError(f"arrays are {shapes}, expected {expected}")
+        if unlike:
+            raise unlike
         check_numbers(arrays)
-        return policy
-    except (*storage.MALFORMED, OSError, SafetensorError, ConfigError) as error:
-        raise CorruptCheckpoint(f"{tensors} and its .json do not make a policy: {error}") from error
+        return parts._replace(arrays=arrays)
+    except (*storage.MALFORMED, ConfigError, CorruptCheckpoint) as error:
+        raise CorruptCheckpoint(
+            f"{files.folder / name}.safetensors and its .json do not make a policy: {error}"
+        ) from error
 
 
-def read_together(stem: Path, n: int) -> list[PolicyParts]:
-    """Read the n policies that `save_together` wrote; raises as `read_files`."""
-    whole = read_files(stem, (n,))
-    return [whole._replace(arrays={name: array[i] for name, array in whole.arrays.items()}) for i in range(n)]
+def read_card(card: Mapping[str, Any]) -> tuple[PolicyParts, dict[str, tuple[int, ...]]]:
+    """Return what the card of a policy says, without arrays, and the shapes that these must have.
+
+    Raises:
+        IncompatibleCheckpoint, UnsafeFile: its agent or network is not here.
+        TypeError, ValueError, LookupError, ConfigError: an entry is not valid.
+    """
+    check_named(card)
+    config = build(saved_class(card), card["hyper_parameters"])
+    space = spaces.from_json(card["space"], network=not is_tabular(config))
+    n_actions, coding = int(card["n_actions"]), card.get("action_coding", {})
+    parts = PolicyParts(card["world"], config, space, n_actions, {}, card["env_kwargs"], coding)
+    return parts, expected_shapes(config, space, n_actions)
+
+
+def is_expected(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> bool:
+    """Return whether arrays have the expected names and shapes; older versions did not save the visits of a table."""
+    return shapes == (expected if "visits" in shapes else {k: v for k, v in expected.items() if k != "visits"})
+
+
+def read_together(files: Files, name: str, n: int) -> list[PolicyParts]:
+    """Read the n policies that `contents_together` wrote; raises as `read_files`."""
+    whole = read_files(files, name, (n,))
+    return [whole._replace(arrays={key: array[i] for key, array in whole.arrays.items()}) for i in range(n)]
 
 
 def check_numbers(arrays: ArrayDict) -> None:

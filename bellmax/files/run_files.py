@@ -1,5 +1,6 @@
-"""Plain Python. The files in a run's folder.
+"""Plain Python. The files in a run's folder: what each one contains, and how it is read.
 
+manifest.json         binds all others, see `files/manifest.py`
 config.json           environment, agent, hyperparameters, steps, seeds, loop
 environment.json      versions, platform, start time
 history.csv           one line per seed and record
@@ -8,7 +9,9 @@ visits.safetensors    visits [T, seeds, S, A] of a table at each record, where t
 policies/             seed-0-final.safetensors and .json, seed-0-best..., for every seed; for more than a hundred
                       seeds all-final.safetensors and .json, all-best...
 experience/           seed-0.safetensors, ..., the replay buffer of every seed at the end, with `keep_experience`
-result.json           scores, returns, summary; written last: a run without it has not ended
+checkpoint/           of a run that has not ended, see `files/checkpoint.py`
+evaluations.safetensors  returns and lengths of the final episodes, as those of training
+result.json           scores and summary; a run without it has not ended
 """
 
 from __future__ import annotations
@@ -18,16 +21,23 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, FloatArray, IntArray
-from bellmax.files import storage
-from bellmax.files.policy_files import PolicyParts, check_named, read_files, read_together, save_policy, save_together
+from bellmax.files import manifest, storage
+from bellmax.files.policy_files import (
+    PolicyParts,
+    check_named,
+    contents,
+    contents_together,
+    read_files,
+    read_together,
+)
+from bellmax.files.saved_files import Files
 from bellmax.files.storage import fingerprint
 from bellmax.version import __version__
 
@@ -36,40 +46,29 @@ PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gym
 SINGLE_FILES = 100  # seeds with files of their own: each file takes milliseconds to sync
 
 
-def make_run_folder(folder: Path, card: Mapping[str, Any], history: str) -> None:
-    """Write what is known before the first step to a folder that exists and is held.
-
-    Raises:
-        ConfigError: it cannot be written to.
-    """
-    storage.check_writable(folder)
-    storage.inner_folder(folder / "policies")
-    write_card(folder, card)
-    storage.write_json(folder / "environment.json", environment())
-    storage.write(folder / "history.csv", history)
-
-
-def write_card(folder: Path, card: Mapping[str, Any]) -> None:
-    """Write config.json, which `read_card` reads."""
-    storage.write_json(folder / "config.json", {"format": storage.FORMAT, **card})
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read config.json; only its format is checked.
+def read_config(files: Files) -> dict[str, Any]:
+    """Return what config.json says; only its format is checked.
 
     Raises:
         ConfigError: there is no run in this folder.
-        CorruptCheckpoint, IncompatibleCheckpoint: this version cannot read it.
+        CorruptCheckpoint, IncompatibleCheckpoint: this version cannot read it, or the run lacks its manifest.
     """
+    folder = files.folder
     path = folder / "config.json"
-    if not path.is_file():
+    if not files.has("config.json"):
         stem = folder.with_suffix("") if folder.suffix in (".safetensors", ".json") else folder
         if (folder.parent / f"{stem.name}.safetensors").is_file():
             raise ConfigError(
                 f"{folder} is a policy, not the folder of a run; use bellmax.load_policy({str(folder)!r})"
             )
         raise ConfigError(f"no run in {folder}: it has no config.json; pass the folder that train wrote (out=...)")
-    return storage.check_format(storage.read_json(path), path)
+    card = storage.check_format(files.json("config.json"), path, manifest.FORMAT)
+    if files.manifest is None and card["format"] != 1:
+        raise CorruptCheckpoint(
+            f"{folder / manifest.NAME} is missing, without which the files of a run are not known to belong together; "
+            "restore it. bellmax.load_policy reads single policies"
+        )
+    return card
 
 
 def environment() -> dict[str, Any]:
@@ -85,98 +84,86 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_policies(
-    folder: Path, which: str, seeds: Sequence[int], parts: Sequence[tuple[Mapping[str, Any], ArrayDict]]
-) -> None:
-    """Write the (card, arrays) of each seed's policy: files for each seed, or for all where there are many."""
-    place = storage.inner_folder(folder / "policies")
+def policies_contents(
+    which: str, seeds: Sequence[int], parts: Sequence[tuple[Mapping[str, Any], ArrayDict]]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of the (card, arrays) of each seed's policy: two for each seed, or for all of many seeds."""
     if len(seeds) > SINGLE_FILES:
-        save_together(place / f"all-{which}", parts[0][0], [arrays for _, arrays in parts])
+        yield from contents_together(f"policies/all-{which}", parts[0][0], [arrays for _, arrays in parts])
         return
     for seed, (card, arrays) in zip(seeds, parts, strict=True):
-        save_policy(place / f"seed-{seed}-{which}", card, arrays)
+        yield from contents(f"policies/seed-{seed}-{which}", card, arrays)
 
 
-def read_policies(folder: Path, which: str, seeds: Sequence[int], *, expected: bool) -> list[PolicyParts]:
-    """Read the policies that `write_policies` wrote; [] if there are none and none are `expected`.
+def read_policies(files: Files, which: str, seeds: Sequence[int], *, expected: bool) -> list[PolicyParts]:
+    """Read the policies that `policies_contents` made; [] if there are none and none are `expected`.
 
     Raises:
         CorruptCheckpoint: a file is missing or damaged.
     """
-    whole, first = (folder / "policies" / f"{name}-{which}" for name in ("all", f"seed-{seeds[0]}"))
-    if whole.with_suffix(".json").exists():
-        return read_together(whole, len(seeds))
-    if expected or first.with_suffix(".json").exists():
-        return [read_files(folder / "policies" / f"seed-{seed}-{which}") for seed in seeds]
+    whole, first = (f"policies/{name}-{which}" for name in ("all", f"seed-{seeds[0]}"))
+    if files.has(f"{whole}.json"):
+        return read_together(files, whole, len(seeds))
+    if expected or files.has(f"{first}.json"):
+        return [read_files(files, f"policies/seed-{seed}-{which}") for seed in seeds]
     return []
 
 
-def write_arrays(path: Path, arrays: ArrayDict) -> None:
-    """Write a safetensors file with a hash of its arrays; see `storage.write`."""
-    storage.write(path, storage.to_bytes(arrays, metadata={"sha256": fingerprint({}, arrays)}))
+def arrays_content(arrays: ArrayDict) -> bytes:
+    """Return the content of a safetensors file with a hash of its arrays."""
+    return storage.to_bytes(arrays, metadata={"sha256": fingerprint({}, arrays)})
 
 
-def read_arrays(path: Path) -> ArrayDict | None:
-    """Read a file that `write_arrays` wrote; None if there is no such file.
+def read_arrays(files: Files, name: str) -> ArrayDict | None:
+    """Read a file with the content that `arrays_content` returned; None if there is no such file.
 
     Raises:
         CorruptCheckpoint: its content is not what was saved.
     """
-    if not path.exists():
+    if not files.has(name):
         return None
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            recorded = (file.metadata() or {}).get("sha256")
-    except (*storage.MALFORMED, OSError, SafetensorError) as error:
-        raise CorruptCheckpoint(f"cannot read {path}: {error}") from error
-    if fingerprint({}, arrays) != recorded:
-        raise CorruptCheckpoint(f"{path} is not what was saved; its SHA-256 differs")
+    arrays, about = files.tensors(name)
+    if fingerprint({}, arrays) != about.get("sha256"):
+        raise CorruptCheckpoint(f"{files.folder / name} is not what was saved; its SHA-256 differs")
     return arrays
 
 
-def write_episodes(folder: Path, episodes: Sequence[tuple[FloatArray, IntArray]]) -> None:
-    """Write the (returns, lengths) of each seed's first episodes."""
+def episodes_content(episodes: Sequence[tuple[FloatArray, IntArray]]) -> bytes:
+    """Return the content of a file with the (returns, lengths) of each seed's episodes."""
     returns, lengths = (np.concatenate(column) for column in zip(*episodes, strict=True))
     counts = np.array([returns.size for returns, _ in episodes], np.int64)
-    write_arrays(folder / "episodes.safetensors", {"returns": returns, "lengths": lengths, "counts": counts})
+    return arrays_content({"returns": returns, "lengths": lengths, "counts": counts})
 
 
-def read_episodes(folder: Path, n_seeds: int) -> list[tuple[FloatArray, IntArray]]:
-    """Read the episodes that `write_episodes` wrote; [] from a run of an older version.
+def read_episodes(files: Files, n_seeds: int, name: str = "episodes.safetensors") -> list[tuple[FloatArray, IntArray]]:
+    """Read what `episodes_content` wrote; [] if there is no such file, as in a run of an older version.
 
     Raises:
         CorruptCheckpoint: they are damaged, or are of another number of seeds.
     """
-    path = folder / "episodes.safetensors"
-    kept = read_arrays(path)
+    kept = read_arrays(files, name)
     if kept is None:
         return []
-    check_episodes(kept, path)
+    check_episodes(kept, files.folder / name)
     ends = np.cumsum(kept["counts"])[:-1]
     episodes = list(zip(np.split(kept["returns"], ends), np.split(kept["lengths"], ends), strict=True))
     if len(episodes) not in (0, n_seeds):
-        raise CorruptCheckpoint(f"the episodes or visits in {folder} are not those of {n_seeds} seeds")
+        raise CorruptCheckpoint(f"the episodes or visits in {files.folder} are not those of {n_seeds} seeds")
     return episodes
 
 
-def write_visits(folder: Path, visits: IntArray) -> None:
-    """Write how often each pair was updated until each record, [T, seeds, S, A]."""
-    write_arrays(folder / "visits.safetensors", {"visits": visits})
-
-
-def read_visits(folder: Path, n_seeds: int) -> IntArray | None:
-    """Read the counts that `write_visits` wrote; None if there are none.
+def read_visits(files: Files, n_seeds: int) -> IntArray | None:
+    """Read how often each pair was updated until each record, [T, seeds, S, A]; None if there is no such file.
 
     Raises:
         CorruptCheckpoint: they are damaged, or are of another number of seeds.
     """
-    counts = read_arrays(folder / "visits.safetensors")
+    counts = read_arrays(files, "visits.safetensors")
     if counts is None:
         return None
     visits: IntArray = counts["visits"]
     if not is_count(visits, (4, 1, n_seeds)):
-        raise CorruptCheckpoint(f"the episodes or visits in {folder} are not those of {n_seeds} seeds")
+        raise CorruptCheckpoint(f"the episodes or visits in {files.folder} are not those of {n_seeds} seeds")
     return visits
 
 

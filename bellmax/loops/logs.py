@@ -66,14 +66,32 @@ def read_log(arrays: ArrayDict, prefix: str) -> SeedLog:
 OWN = "run."  # begins the names of the trainer's arrays in a group's checkpoint; all others are the loop's
 
 
-def own_arrays(clock: int, logs: Sequence[SeedLog], scales: Sequence[np.ndarray]) -> ArrayDict:
-    """Return the trainer's arrays of a group, by name: its clock, and each seed's log and scale of values."""
+def own_arrays(
+    clock: int, logs: Sequence[SeedLog], scales: Sequence[np.ndarray], best: Sequence[ArrayDict] = ()
+) -> ArrayDict:
+    """Return the trainer's arrays of a group, by name: its clock, and each seed's log, scale of values, best policy."""
     arrays: ArrayDict = {f"{OWN}clock": np.array([clock])}
     for i, (log, scale) in enumerate(zip(logs, scales, strict=True)):
         arrays |= {f"{OWN}{i}.returns": log.episodes.returns, f"{OWN}{i}.lengths": log.episodes.lengths}
         arrays |= {f"{OWN}{i}.rows.{name}": np.asarray(row) for name, row in log.rows.items()}
         arrays[f"{OWN}{i}.scale"] = np.asarray(scale, np.float64)
+    for name in best[0] if best else ():
+        arrays[f"{OWN}best.{name}"] = np.stack([policy[name] for policy in best])
     return arrays
+
+
+def read_best(arrays: ArrayDict, like: Sequence[ArrayDict]) -> list[ArrayDict]:
+    """Return the best policies in a group's checkpoint, one for each seed; `like` are the present ones. [] without any.
+
+    Raises:
+        CorruptCheckpoint: they are not policies of these seeds.
+    """
+    prefix = f"{OWN}best."
+    stacked = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    expected = {name: (array.dtype, (len(like), *array.shape)) for name, array in like[0].items()}
+    if stacked and {name: (array.dtype, array.shape) for name, array in stacked.items()} != expected:
+        raise CorruptCheckpoint("the best policies in the checkpoint are not those of this run")
+    return [{name: array[i] for name, array in stacked.items()} for i in range(len(like))] if stacked else []
 
 
 def without_own(arrays: ArrayDict) -> ArrayDict:
@@ -114,5 +132,5 @@ def check_step(step: int, last: int, groups: Sequence[Mapping[str, np.ndarray]])
     if step > last or (clocks and min(clocks) != step):
         there = f"its states are at {min(clocks):,}" if clocks else f"the run ends at {last:,}"
         raise CorruptCheckpoint(
-            f"the checkpoint names step {step:,}, but {there}; restore checkpoint.json as it was saved, or train again"
+            f"the checkpoint names step {step:,}, but {there}; resume from another checkpoint, or train again"
         )

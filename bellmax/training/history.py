@@ -33,6 +33,8 @@ def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, FloatArray]:
     return columns
 
 
+MOST_COLUMNS, LONGEST_NAME = 1_000, 200  # of a file
+
 ALIASES = {"return": "rollout/ep_rew_mean", "length": "rollout/ep_len_mean", "loss": "train/loss"}
 
 
@@ -131,15 +133,35 @@ class History:
 
     @classmethod
     def from_csv(cls, text: str, seeds: Sequence[int] | None = None) -> History:
-        """Read what `to_csv` wrote; an incomplete last line is skipped. `seeds` are by default those of the lines."""
-        names, *lines = csv.reader(io.StringIO(text))
-        lines = [line for line in lines if len(line) == len(names)]
-        history = cls(list(dict.fromkeys(int(line[0]) for line in lines)) if seeds is None else seeds)
+        """Read what `to_csv` wrote; an incomplete last line is skipped. `seeds` are by default those of the lines.
+
+        Raises:
+            ValueError, LookupError: it is something else.
+        """
+        reader = csv.reader(io.StringIO(text))
+        try:
+            names = next(reader, [])
+            if (
+                names[:2] != ["seed", "step"]
+                or len(names) > MOST_COLUMNS
+                or any(len(name) > LONGEST_NAME for name in names)
+            ):
+                raise ValueError(f"its {len(names):,} columns are not those of a history")
+            lines = [
+                (int(line[0]), int(line[1]), np.array([float(cell or "nan") for cell in line[2:]]))
+                for line in reader
+                if len(line) == len(names)
+            ]
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+        history = cls(list(dict.fromkeys(seed for seed, _, _ in lines)) if seeds is None else seeds)
         row = {seed: i for i, seed in enumerate(history.seeds)}
-        steps = {step: t for t, step in enumerate(sorted({int(line[1]) for line in lines}))}
+        steps = {step: t for t, step in enumerate(sorted({step for _, step, _ in lines}))}
+        if len(steps) * len(row) > 2 * len(lines):
+            raise ValueError(f"the history has {len(lines):,} lines for {len(row):,} seeds and {len(steps):,} steps")
         table = np.full((len(steps), len(names) - 2, len(history.seeds)), np.nan)
-        for line in lines:
-            table[steps[int(line[1])], :, row[int(line[0])]] = [float(cell or "nan") for cell in line[2:]]
+        for seed, step, values in lines:
+            table[steps[step], :, row[seed]] = values
         for step, record in zip(steps, table, strict=True):
             known = zip(names[2:], record, strict=True)
             history.append(step, {name: values for name, values in known if not np.isnan(values).all()})

@@ -35,6 +35,7 @@ class RunOptions:
     final_episodes: int = setting(100, "greedy episodes per seed at the end", low=0)
     keep_episodes: int = setting(2_000_000, "training episodes to store, over all seeds", low=0)
     keep_experience: bool = setting(False, "store the replay buffer of each seed at the end")
+    keep_checkpoints: int = setting(2, "checkpoints in the run's folder, the newest ones", low=1)
     vmap: int | None = setting(None, "seeds stacked in one program", low=1)
     workers: int = setting(0, "processes for the environments of a seed", low=0, high=100_000)
     env_timeout: float = setting(60.0, "seconds after which a worker that does not answer is stopped", low=0.0)

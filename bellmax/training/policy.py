@@ -16,7 +16,7 @@ from bellmax.catalog import is_deep, is_tabular
 from bellmax.coding import from_native, from_zero, to_native
 from bellmax.contracts import ArrayDict, ConfigError, HostObs, Masked, RunWarning, Space, counted
 from bellmax.files import storage
-from bellmax.files.policy_files import PolicyParts, find_policy, read_files, save_policy
+from bellmax.files.policy_files import PolicyParts, read_policy, save_policy
 from bellmax.files.saved_parts import agent_of
 from bellmax.names import POLICY, meant
 from bellmax.observations import named, read_batch, read_flags
@@ -223,4 +223,4 @@ def load_policy(path: str | os.PathLike[str]) -> Policy:
         CorruptCheckpoint: a file is damaged, does not fit the other, or is missing beside it.
         IncompatibleCheckpoint: a newer version wrote it.
     """
-    return Policy.from_parts(read_files(find_policy(path)))
+    return Policy.from_parts(read_policy(path))

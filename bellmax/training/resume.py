@@ -6,15 +6,16 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bellmax.arguments import path_of
-from bellmax.contracts import BellmaxError, ConfigError, CorruptCheckpoint
+from bellmax.arguments import integer, path_of
+from bellmax.contracts import ArrayDict, BellmaxError, ConfigError, CorruptCheckpoint, listed
 from bellmax.envs.host_steps import Handling
-from bellmax.files import checkpoint, run_files, storage
+from bellmax.files import checkpoint, format_one, manifest, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.lock import locked
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
+from bellmax.files.saved_files import opened
 from bellmax.loops import choosing
 from bellmax.loops.logs import check_step
 from bellmax.loops.loop import Loop
@@ -34,6 +35,7 @@ def resume(
     *,
     env_kwargs: Mapping[str, Any] | None = None,
     data: object = None,
+    step: int | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
     **options: object,
@@ -50,10 +52,12 @@ def resume(
         env_kwargs: replace the saved ones one by one, and are saved; a saved one that imports, writes or opens a window
             must be passed again.
         data: needed if they were not a file, or have moved.
+        step: resume from the checkpoint of this step, and from no other; by default from the newest one that is not
+            damaged, and a line says if that is an earlier one.
         progress: as for `train`.
         say: called with each line of output, also with what differs from before.
-        **options: of `train`; they replace the saved ones: eval_episodes, final_episodes, keep_experience, workers,
-            env_timeout, env_restarts, on_nonfinite and strict. The others cannot change.
+        **options: of `train`; they replace the saved ones: eval_episodes, final_episodes, keep_experience,
+            keep_checkpoints, workers, env_timeout, env_restarts, on_nonfinite and strict. The others cannot change.
 
     Raises:
         ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; its data have changed; or
@@ -64,17 +68,19 @@ def resume(
     """
     say_line, _ = voices(say)
     path = path_of("folder", folder)
-    run_files.read_card(path)  # there is a run to hold
+    wanted = None if step is None else integer("step", step, 0)
+    run_files.read_config(opened(path))  # there is a run to hold
     with locked(path):
-        return go_on(path, world, env_kwargs, data, progress, say_line, options)
+        return go_on(path, world, env_kwargs, data, progress, say_line, options, wanted)
 
 
 def go_on(
     folder: Path, world: object, env_kwargs: Mapping[str, Any] | None, data: object, progress: bool | None,
-    say_line: Callable[[str], None], options: Mapping[str, object],
+    say_line: Callable[[str], None], options: Mapping[str, object], wanted: int | None = None,
 ) -> Run:  # fmt: skip
     """Resume the run in a folder that is held; see `resume`."""
-    run = load_stopped(folder)
+    stopped = load_stopped(folder, wanted)
+    run, step, groups = stopped.run, stopped.step, stopped.groups
     changed, differing = change_options(run.options, options)
     check_kept(run.config, changed.keep_experience, offline_run=run.options.data is not None)
     remarks: list[str] = []
@@ -84,7 +90,6 @@ def go_on(
     if elsewhere:
         check_saved(source.arguments)
         run.env_kwargs = dict(source.arguments)
-    step, groups = checkpoint.load_groups(folder_of(run))
     check_step(step, run.steps, groups)
     run.drop_after(step)
     ended = step == run.steps and not groups  # only the final evaluation is missing
@@ -92,30 +97,90 @@ def go_on(
         check_ended(run, differing)
         saved_runs.read_experience(run)
     engine = None if ended else loop_to_resume(run, source, data)
+    for remark in stopped.remarks:
+        say_line(remark)
     say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}")
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
         say_line(remark)
-    if differing or elsewhere:
+    if stopped.afresh and ended:
+        saved_runs.save_run(run, step, afresh=True, experience=run.options.keep_experience)
+    elif (differing or elsewhere) and not stopped.afresh:
         saved_runs.write_config(run)
-    return finish(Trainer(run, source, engine, step, groups), progress, say_line)
+    return finish(Trainer(run, source, engine, step, groups, afresh=stopped.afresh), progress, say_line)
 
 
-def load_stopped(folder: str | os.PathLike[str]) -> Run:
-    """Read a run that can be resumed from its checkpoint.
+class Stopped(NamedTuple):
+    """A run that can be resumed.
+
+    Attributes:
+        run: its arguments and results.
+        step: of the checkpoint that is used.
+        groups: the arrays of the checkpoint; [] before the first and after the last step.
+        afresh: the folder is not of this step, or of an older format, and must be written again.
+        remarks: a line for each newer checkpoint that is damaged.
+    """
+
+    run: Run
+    step: int
+    groups: list[ArrayDict]
+    afresh: bool
+    remarks: list[str]
+
+
+def load_stopped(folder: Path, wanted: int | None = None) -> Stopped:
+    """Read a run and the checkpoint of the step `wanted`; None: the newest one that is not damaged.
 
     Raises:
-        ConfigError: there is no run, it has ended, or it has no checkpoint yet.
+        ConfigError: there is no run, it has ended, or it has no checkpoint of this step.
         CorruptCheckpoint, UnsafeFile: a file is damaged, or a folder is a link.
     """
-    run = saved_runs.load(folder)
-    path = folder_of(run)
-    if run.scores:
-        raise ConfigError(f"the run in {path} has ended at step {run.steps:,}; there is nothing to resume")
-    if not (path / checkpoint.MANIFEST).is_file():
-        raise ConfigError(f"the run in {path} stopped before its first checkpoint; train it again")
-    for name in ("policies", "checkpoint", "experience"):
-        storage.refuse_link(path / name)
-    return run
+    files = opened(folder)
+    if files.has("result.json"):
+        steps = run_files.read_config(files).get("steps")
+        raise ConfigError(f"the run in {folder} has ended at step {steps:,}; there is nothing to resume")
+    run_files.read_config(files)
+    if files.manifest is None:
+        run = saved_runs.load(folder)
+        step, groups = format_one.read_checkpoint(folder)
+        check_wanted(folder, wanted, [step])
+        return Stopped(run, step, groups, True, [])
+    for name in manifest.PLACES:
+        storage.refuse_link(folder / name)
+    steps = sorted(files.manifest.checkpoints, reverse=True)
+    check_wanted(folder, wanted, steps)
+    remarks: list[str] = []
+    for step in steps if wanted is None else [wanted]:
+        try:
+            groups = checkpoint.read_groups(files, step)
+        except CorruptCheckpoint as error:
+            if wanted is not None or step == steps[-1]:
+                raise CorruptCheckpoint(f"{error}; the run has checkpoints of {listed_steps(steps)}") from error
+            remarks.append(f"the checkpoint of step {step:,} is damaged, and the one before it is used: {error}")
+            continue
+        break
+    if wanted is None and not remarks:
+        return Stopped(saved_runs.load(folder), step, groups, False, [])
+    return Stopped(saved_runs.read_run(files, policies=step > 0 and not groups), step, groups, True, remarks)
+
+
+def check_wanted(folder: Path, wanted: int | None, steps: Sequence[int]) -> None:
+    """Check that a run has the checkpoint that is asked for, or any.
+
+    Raises:
+        ConfigError: it does not have that one.
+        CorruptCheckpoint: it has none.
+    """
+    if not steps:
+        raise CorruptCheckpoint(f"the run in {folder} has no checkpoint; train it again in another folder")
+    if wanted is not None and wanted not in steps:
+        raise ConfigError(
+            f"the run in {folder} has no checkpoint of step {wanted:,}; it has checkpoints of {listed_steps(steps)}"
+        )
+
+
+def listed_steps(steps: Sequence[int]) -> str:
+    """Return the steps of checkpoints in words, the oldest first."""
+    return f"step{'s' * (len(steps) > 1)} {listed(f'{step:,}' for step in sorted(steps))}"
 
 
 def folder_of(run: Run) -> Path:
@@ -177,8 +242,7 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
     except (BellmaxError, KeyboardInterrupt):
         if run.folder is not None and run.policies:
             say(f"stopped; everything learned so far is saved in {run.folder}")
-            if (run.folder / checkpoint.MANIFEST).is_file():
-                again = options_to_repeat(run.world, run.env_kwargs, run.config)
-                say(f"next: bellmax resume {shlex.quote(str(run.folder))}{again}")
+            again = options_to_repeat(run.world, run.env_kwargs, run.config)
+            say(f"next: bellmax resume {shlex.quote(str(run.folder))}{again}")
         raise
     return run

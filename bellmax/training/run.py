@@ -11,10 +11,9 @@ import numpy as np
 
 from bellmax.agent_config import AgentConfig
 from bellmax.contracts import BellmaxError, ConfigError, FloatArray, IntArray
-from bellmax.files.checkpoint import MANIFEST
+from bellmax.files import format_one, manifest
 from bellmax.files.dataset import Dataset
 from bellmax.files.saved_environments import find_saved_world
-from bellmax.files.storage import read_json
 from bellmax.loops.logs import Episodes
 from bellmax.summary_statistics import Summary, bootstrap_interval, summarize
 from bellmax.training.facts import facts_of
@@ -127,9 +126,9 @@ class Run:
     def _saved_step(self) -> int:
         """The step of its checkpoint, which may be later than the last record; 0 without one."""
         with contextlib.suppress(BellmaxError, OSError):
-            if self.folder is not None and isinstance(card := read_json(self.folder / MANIFEST), dict):
-                step = card.get("step")
-                return step if isinstance(step, int) else 0
+            if self.folder is not None:
+                saved = manifest.read(self.folder)
+                return saved.step if saved else format_one.read_step(self.folder)[0]
         return 0
 
     def verdict(self) -> Verdict:

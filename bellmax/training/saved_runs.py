@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 
 from bellmax.agent_config import build
 from bellmax.arguments import path_of
-from bellmax.contracts import ConfigError, CorruptCheckpoint
-from bellmax.files import run_files, storage
+from bellmax.contracts import ArrayDict, CheckpointError, ConfigError, CorruptCheckpoint, Json, ResourceError, listed
+from bellmax.files import manifest, run_files, storage
 from bellmax.files.dataset import Dataset
+from bellmax.files.saved_files import Files, opened
 from bellmax.files.saved_parts import agent_of, saved_class
 from bellmax.loops.logs import Episodes
 from bellmax.training.history import History
@@ -24,17 +26,37 @@ from bellmax.training.run import Run
 
 
 def begin_folder(run: Run) -> None:
-    """Write to the folder of a run, which is held, what is known before the first step.
+    """Write to the folder of a run, which is held, what is known before the first step; it can then be resumed.
 
     Raises:
         ConfigError: it cannot be written to.
     """
-    run_files.make_run_folder(_folder(run), _card(run), run.history.to_csv())
+    folder = _folder(run)
+    storage.check_writable(folder)
+    try:
+        _commit(run, [("environment.json", storage.to_json(run_files.environment())), *_words(run)], step=0)
+    except ResourceError as error:
+        raise ConfigError(f"cannot write to output folder {folder}: {error}; choose another one") from error
 
 
 def write_config(run: Run) -> None:
     """Write the arguments of a run, which `load` reads."""
-    run_files.write_card(_folder(run), _card(run))
+    _commit(run, [_config(run)])
+
+
+def _commit(run: Run, contents: Iterable[tuple[str, bytes]], **how: Any) -> None:
+    """Make `contents` part of the saved state of a run; see `manifest.commit`."""
+    about: dict[str, Json] = {"seeds": run.seeds, "kind": run.loop}
+    manifest.commit(_folder(run), contents, about, **how)
+
+
+def _config(run: Run) -> tuple[str, bytes]:
+    return "config.json", storage.to_json({"format": manifest.FORMAT, **_card(run)})
+
+
+def _words(run: Run) -> Iterator[tuple[str, bytes]]:
+    yield _config(run)
+    yield "history.csv", run.history.to_csv().encode()
 
 
 def _card(run: Run) -> dict[str, Any]:
@@ -50,53 +72,79 @@ def _card(run: Run) -> dict[str, Any]:
     }
 
 
-def save_run(run: Run) -> None:
-    """Write the present state of a run; each file is the old one or the new one, never incomplete.
+def save_run(
+    run: Run,
+    step: int | None = None,
+    groups: Iterable[ArrayDict] = (),
+    *,
+    afresh: bool = False,
+    experience: bool = False,
+) -> None:
+    """Write the present state of a run in one moment: the folder has the old state or the new one.
 
-    The history comes last: the other files always have everything that it has.
+    Args:
+        run: its results so far.
+        step: of a new checkpoint, or None.
+        groups: the arrays of each file of the checkpoint; one at a time is in memory.
+        afresh: write all files, also those that seem unchanged.
+        experience: also write the experience of each seed.
+
+    Raises:
+        ResourceError: a file cannot be written; the old state is unchanged.
     """
-    folder = _folder(run)
-    storage.inner_folder(folder / "policies")
-    for which, policies in run.policies.items():
-        parts = [(policy.card(), policy.arrays) for policy in policies]
-        run_files.write_policies(folder, which, run.seeds, parts)
-    if run.episodes:
-        run_files.write_episodes(folder, run.episodes)
-    if run.visits is not None:
-        run_files.write_visits(folder, run.visits)
-    storage.write(folder / "history.csv", run.history.to_csv())
+
+    def contents() -> Iterator[tuple[str, bytes]]:
+        if afresh:
+            yield "environment.json", _environment(_folder(run))
+        yield from _words(run)
+        for which, policies in run.policies.items():
+            parts = [(policy.card(), policy.arrays) for policy in policies]
+            yield from run_files.policies_contents(which, run.seeds, parts)
+        if run.episodes:
+            yield "episodes.safetensors", run_files.episodes_content(run.episodes)
+        if run.visits is not None:
+            yield "visits.safetensors", run_files.arrays_content({"visits": run.visits})
+        for seed, data in zip(run.seeds, run.experience, strict=experience) if experience else ():
+            yield f"experience/seed-{seed}.safetensors", data.content()
+
+    serialized = (storage.to_bytes(arrays) for arrays in groups)
+    _commit(run, contents(), step=step, groups=serialized, keep=run.options.keep_checkpoints, afresh=afresh)
 
 
-def save_experience(run: Run) -> None:
-    """Write the experience of each seed, if the run has it."""
-    for seed, data in zip(run.seeds, run.experience, strict=bool(run.experience)):
-        data.save(storage.inner_folder(_folder(run) / "experience") / f"seed-{seed}.safetensors")
+def _environment(folder: Path) -> bytes:
+    """What environment.json says, or what it would say now if it is damaged."""
+    try:
+        return bytes(opened(folder).read("environment.json"))
+    except CheckpointError:
+        return storage.to_json(run_files.environment())
 
 
 def read_experience(run: Run) -> None:
-    """Read the experience that `save_experience` wrote.
+    """Read the experience that `save_run` wrote.
 
     Raises:
         CorruptCheckpoint: a file is missing or damaged.
     """
     if run.options.keep_experience:
-        folder = _folder(run) / "experience"
+        files = opened(_folder(run))
+        names = [f"experience/seed-{seed}.safetensors" for seed in run.seeds]
         try:
-            run.experience = [Dataset.load(folder / f"seed-{seed}.safetensors") for seed in run.seeds]
-        except (OSError, ConfigError) as error:
-            raise CorruptCheckpoint(f"the experience in {folder} cannot be read: {error}") from error
+            run.experience = [Dataset.from_arrays(*files.tensors(name), files.folder / name) for name in names]
+        except ConfigError as error:
+            raise CorruptCheckpoint(f"the experience in {files.folder} cannot be read: {error}") from error
 
 
 def save_result(run: Run) -> None:
-    """Write the result, which marks a run that has ended."""
-    storage.write_json(
-        _folder(run) / "result.json",
-        {
-            "summary": storage.finite({k: v for k, v in run.summary()._asdict().items() if k != "scores"}),
-            "scores": storage.finite(run.scores),
-            "evaluations": [{"returns": e.returns.tolist(), "lengths": e.lengths.tolist()} for e in run.evaluations],
-        },
-    )
+    """Write the result, which marks a run that has ended, and remove its checkpoints."""
+    result: Json = {
+        "summary": storage.finite({k: v for k, v in run.summary()._asdict().items() if k != "scores"}),
+        "scores": storage.finite(run.scores),
+    }
+    contents = [("result.json", storage.to_json(result))]
+    if run.evaluations:
+        content = run_files.episodes_content([(each.returns, each.lengths) for each in run.evaluations])
+        contents.append(("evaluations.safetensors", content))
+    _commit(run, contents, step=run.steps, keep=0)
 
 
 def load(folder: str | os.PathLike[str]) -> Run:
@@ -104,49 +152,86 @@ def load(folder: str | os.PathLike[str]) -> Run:
 
     Raises:
         ConfigError: there is no run in this folder.
-        CorruptCheckpoint: a file is missing or damaged.
+        CorruptCheckpoint: a file is missing, damaged, or of another run or step; the message says what can be used.
         IncompatibleCheckpoint, UnsafeFile: the module of its agent or network, which is your own, is not imported.
     """
     path = path_of("folder", folder)
-    card = run_files.read_card(path)
+    files = opened(path)
+    while True:
+        try:
+            return read_run(files)
+        except CorruptCheckpoint as error:
+            now = opened(path)
+            if now.manifest == files.manifest:
+                raise CorruptCheckpoint(f"{error}{usable(files)}") from error
+            files = now  # a living run saved its next state while this one was read
+
+
+def read_run(files: Files, *, policies: bool = True) -> Run:
+    """Read a run, with or without its policies; raises as `load`."""
+    path, card = files.folder, run_files.read_config(files)
     try:
         run_files.check_card(card)
         config = build(saved_class(card), card["hyper_parameters"])
-        history = (path / "history.csv").read_text()
+        history = files.read("history.csv").decode()
+        if files.manifest is None:  # format 1: the last line may be incomplete
+            history = history[: history.rfind("\n") + 1]
         run = Run(
             card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
-            History.from_csv(history[: history.rfind("\n") + 1], card["seeds"]),
-            read_options(card), folder=path,
+            History.from_csv(history, card["seeds"]), read_options(card), folder=path,
         )  # fmt: skip
-        run.episodes = [Episodes(*pair) for pair in run_files.read_episodes(path, len(run.seeds))]
-        run.visits = run_files.read_visits(path, len(run.seeds))
+        run.episodes = [Episodes(*pair) for pair in run_files.read_episodes(files, len(run.seeds))]
+        run.visits = run_files.read_visits(files, len(run.seeds))
         run.drop_after(run.history.step[-1] if len(run.history) else 0)
-    except (*storage.MALFORMED, OSError, ConfigError) as error:
+    except (*storage.MALFORMED, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a complete run: {error!r}") from error
-    for which in ("final", "best"):
-        parts = run_files.read_policies(path, which, run.seeds, expected=len(run.history) > 0)
+    for which in ("final", "best") if policies else ():
+        parts = run_files.read_policies(files, which, run.seeds, expected=len(run.history) > 0)
         if parts:
             run.policies[which] = [Policy.from_parts(each) for each in parts]
-    if (path / "result.json").is_file():
-        read_result(run, path / "result.json")
+    if files.has("result.json"):
+        read_result(run, files)
     return run
 
 
-def read_result(run: Run, path: Path) -> None:
+def read_result(run: Run, files: Files) -> None:
     """Read the scores and evaluations that `save_result` wrote.
 
     Raises:
         CorruptCheckpoint: they are damaged.
     """
-    result: Any = storage.read_json(path)  # checked as it is used
+    result: Any = files.json("result.json")  # checked as it is used
     try:
         run.scores = [np.nan if score is None else float(score) for score in result["scores"]]
-        run.evaluations = [
-            Evaluation(np.array(e["returns"], np.float64), np.array(e["lengths"], np.int64))
-            for e in result["evaluations"]
-        ]
+        if files.manifest is None:
+            run.evaluations = [
+                Evaluation(np.array(e["returns"], np.float64), np.array(e["lengths"], np.int64))
+                for e in result["evaluations"]
+            ]
+        else:
+            pairs = run_files.read_episodes(files, len(run.seeds), "evaluations.safetensors")
+            run.evaluations = [Evaluation(*pair) for pair in pairs]
     except storage.MALFORMED as error:
-        raise CorruptCheckpoint(f"{path} is not the result of a run: {error!r}") from error
+        raise CorruptCheckpoint(f"{files.folder / 'result.json'} is not the result of a run: {error!r}") from error
+
+
+def usable(files: Files) -> str:
+    """Return what of a damaged run can still be used, in words."""
+    if files.manifest is None:
+        return ""
+    steps = [
+        str(step) for step, names in files.manifest.checkpoints.items() if not step or all(map(files.is_whole, names))
+    ]
+    named = [name for name in files.manifest.files if name.startswith("policies/") and name.endswith(".json")]
+    sound = [name[:-5] for name in named if files.is_whole(name) and files.is_whole(f"{name[:-5]}.safetensors")]
+    words = ""
+    if steps and not files.has("result.json"):
+        words += (
+            f"; `bellmax resume {files.folder} --from STEP` needs only the files of a checkpoint: {', '.join(steps)}"
+        )
+    if sound:
+        words += f"; bellmax.load_policy can still read {listed(str(files.folder / name) for name in sound[:3])}"
+    return words
 
 
 def _folder(run: Run) -> Path:

@@ -10,7 +10,6 @@ from typing import Any
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import check_call
 from bellmax.contracts import counted
-from bellmax.files import checkpoint
 from bellmax.files.existing_folders import claimed, is_taken, remove_run
 from bellmax.loops import choosing
 from bellmax.loops.loop import Loop
@@ -42,6 +41,7 @@ def train(
     keep_episodes: int = 2_000_000,
     data: object = None,
     keep_experience: bool = False,
+    keep_checkpoints: int = 2,
     wrappers: Sequence[object] = (),
     workers: int = 0,
     env_timeout: float = 60.0,
@@ -80,6 +80,8 @@ def train(
             Dataset, its file, the folder of a run with `keep_experience`, or "minari:NAME".
         keep_experience: store the content of the replay buffer of each seed at the end, as `run.experience` and in the
             run's folder, from which `data` reads it; rewards are as learned from, scaled and clipped.
+        keep_checkpoints: how many of the newest checkpoints the run's folder has until the run ends; if the newest is
+            damaged, `resume` uses the one before.
         wrappers: of the environment, the innermost first: names from Gymnasium, such as "FlattenObservation",
             {"name": "FrameStackObservation", "stack_size": 4} with arguments, or "module:Class" of any other.
         workers: processes that step the environments of a seed side by side; 0: in this process.
@@ -106,8 +108,9 @@ def train(
     say_line, remark = voices(say)
     keywords = {
         "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,
-        "keep_episodes": keep_episodes, "keep_experience": keep_experience, "vmap": vmap, "workers": workers,
-        "env_timeout": env_timeout, "env_restarts": env_restarts, "on_nonfinite": on_nonfinite, "strict": strict,
+        "keep_episodes": keep_episodes, "keep_experience": keep_experience, "keep_checkpoints": keep_checkpoints,
+        "vmap": vmap, "workers": workers, "env_timeout": env_timeout, "env_restarts": env_restarts,
+        "on_nonfinite": on_nonfinite, "strict": strict,
     }  # fmt: skip
     request = Request(
         world, agent, steps, episodes, seeds, out, if_exists, loop, env_kwargs, wrappers, data, options, keywords,
@@ -126,9 +129,7 @@ def train(
         run.folder = folder
         if if_exists == "resume" and is_taken(folder):
             saved = read_same(run, folder)
-            if saved.scores or (folder / checkpoint.MANIFEST).is_file():
-                return finish_saved(run, saved, folder, world, data, progress, say_line)
-            say_line(f"the run in {folder} stopped before its first checkpoint; it starts again")
+            return finish_saved(run, saved, folder, world, data, progress, say_line)
         if is_taken(folder):
             remove_run(folder)
         saved_runs.begin_folder(run)

@@ -6,14 +6,21 @@ import functools
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import ArrayDict, BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
-from bellmax.files import checkpoint
-from bellmax.loops.logs import own_arrays, read_own_arrays, without_own
+from bellmax.contracts import (
+    ArrayDict,
+    BellmaxError,
+    CorruptCheckpoint,
+    EnvWarning,
+    FloatArray,
+    ResourceError,
+    RunWarning,
+)
+from bellmax.loops.logs import own_arrays, read_best, read_own_arrays, without_own
 from bellmax.loops.loop import Chunk, Loop
 from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
 from bellmax.loops.pacing import chunk_steps as chunk_steps
@@ -34,17 +41,28 @@ from bellmax.training.progress import progress as show_progress
 from bellmax.training.run import Run
 
 SAVE_SECONDS = 30.0  # a killed process loses at most this much; more if saving takes more than a second
+MOST_FAILURES = 3  # saves in a row that may fail before training stops
 
 
 class Trainer:
     """The state of a running `train` or `resume`."""
 
     def __init__(
-        self, run: Run, source: Source, loop: Loop[Any] | None, begin: int = 0, saved: list[ArrayDict] | None = None
+        self,
+        run: Run,
+        source: Source,
+        loop: Loop[Any] | None,
+        begin: int = 0,
+        saved: list[ArrayDict] | None = None,
+        *,
+        afresh: bool = False,
     ) -> None:
-        """Prepare a run to start, or to continue from the `saved` states of its groups; without a loop, to evaluate."""
+        """Prepare a run to start, or to continue from the `saved` states of its groups; without a loop, to evaluate.
+
+        A resumed run without states is before its first step, or after its last; `afresh` writes all its files first.
+        """
         self.run, self.source, self.saved = run, source, saved
-        self.from_file = saved is not None
+        self.from_file, self.afresh, self.failures = saved is not None, afresh, 0
         recurrent = getattr(run.config, "recurrent", "none") != "none"  # its values are of histories, not of states
         self.truth = None if recurrent else find_truth(source.mdp, run.config.gamma)
         self.groups = None if loop is None else SeedGroups(loop, run.seeds, begin)
@@ -107,10 +125,23 @@ class Trainer:
     def open(self, groups: SeedGroups[Any]) -> None:
         """Create or restore the states of all groups."""
         saved, self.saved = self.saved, None
-        if saved is not None:
-            for g, arrays in enumerate(saved):
-                saved[g] = self.read_own(groups, g, arrays)
-        groups.open(self.pool, saved)
+        groups.open(self.pool, [self.read_own(groups, g, arrays) for g, arrays in enumerate(saved)] if saved else None)
+        if saved:
+            self.read_policies(groups, saved)
+        if self.afresh:
+            self.save(groups)
+            self.afresh = False
+
+    def read_policies(self, groups: SeedGroups[Any], saved: Sequence[ArrayDict]) -> None:
+        """Read the best policies in a checkpoint, and make the present ones; format 1 has them only in their files."""
+        final = self.policies(groups)
+        ends = np.cumsum([len(seeds) for seeds in groups.seeds]).tolist()
+        like = [
+            [policy.arrays for policy in final[end - len(s) : end]] for s, end in zip(groups.seeds, ends, strict=True)
+        ]
+        best = [each for arrays, present in zip(saved, like, strict=True) for each in read_best(arrays, present)]
+        if best:
+            self.run.policies = {"final": final, "best": [self.policy(arrays) for arrays in best]}
 
     def reach(self, groups: SeedGroups[Any], until: int, report: ProgressReport) -> None:
         """Bring all groups to the step `until`; a long chunk is also saved in between."""
@@ -122,7 +153,7 @@ class Trainer:
             if sum(groups.clocks) == begun and self.run.options.episodes is None:
                 raise CorruptCheckpoint(f"no whole number of rounds leads from steps {groups.clocks} to {until}")
             if min(groups.clocks) < until and saves:
-                self.save(groups)
+                self.save_if_possible(groups)
 
     def record(self, groups: SeedGroups[Any], report: ProgressReport) -> None:
         """Log, evaluate, report and save, when all groups have reached the same step."""
@@ -149,7 +180,7 @@ class Trainer:
         self.first = False
         if t < run.steps:
             if run.folder is not None and (self.asked or time.monotonic() > self.due):
-                self.save(groups)
+                self.save_if_possible(groups)
             check_asked(self.asked)
 
     def remark(self, chunks: Sequence[Chunk]) -> None:
@@ -159,27 +190,43 @@ class Trainer:
             warn(f"{self.run.config.name} on {self.run.world}: {text}", EnvWarning)
 
     def save(self, groups: SeedGroups[Any]) -> None:
-        """Write the run's files and a checkpoint, and set the time of the next one."""
-        assert self.run.folder is not None  # noqa: S101 - the caller has looked
+        """Write the run's files and a checkpoint in one moment, and set the time of the next one."""
         begin = time.monotonic()
         self.kept.gather()
-        saved_runs.save_run(self.run)
+        try:
+            saved_runs.save_run(self.run, min(groups.clocks), self.dumped(groups), afresh=self.afresh)
+        finally:
+            end = time.monotonic()
+            self.due = end + SAVE_SECONDS * max(1.0, end - begin)
+        self.failures = 0
+
+    def save_if_possible(self, groups: SeedGroups[Any]) -> None:
+        """Save; if the disk fails, warn and continue, with the last saved state unchanged.
+
+        Raises:
+            ResourceError: it failed several times in a row.
+        """
+        try:
+            self.save(groups)
+        except ResourceError as error:
+            self.failures += 1
+            if self.failures == MOST_FAILURES:
+                raise
+            warn(f"{error}; training continues (failure {self.failures} of {MOST_FAILURES} in a row)", RunWarning)
+
+    def dumped(self, groups: SeedGroups[Any]) -> Iterator[ArrayDict]:
+        """Yield the arrays of each group's checkpoint."""
         scales = dict(zip(self.run.seeds, np.stack(self.scale, axis=1), strict=True))
-        arrays = [
-            {**groups.loop.dump(state), **own_arrays(clock, logs, [scales[seed] for seed in seeds])}
-            for state, clock, logs, seeds in zip(groups.states, groups.clocks, groups.logs, groups.seeds, strict=True)
-        ]
-        checkpoint.save_groups(self.run.folder, min(groups.clocks), arrays)
-        end = time.monotonic()
-        self.due = end + SAVE_SECONDS * max(1.0, end - begin)
+        best = dict(zip(self.run.seeds, self.run.policies.get("best", ()), strict=False))
+        for state, clock, logs, seeds in zip(groups.states, groups.clocks, groups.logs, groups.seeds, strict=True):
+            policies = [best[seed].arrays for seed in seeds if seed in best]
+            yield {**groups.loop.dump(state), **own_arrays(clock, logs, [scales[seed] for seed in seeds], policies)}
 
     def save_end(self) -> None:
         """Write everything learned, and a checkpoint without states: only the final evaluation is missing."""
         self.kept.gather()
         if self.run.folder is not None:
-            saved_runs.save_run(self.run)
-            saved_runs.save_experience(self.run)
-            checkpoint.save_groups(self.run.folder, self.run.steps, [])
+            saved_runs.save_run(self.run, self.run.steps, experience=self.run.options.keep_experience)
 
     def read_own(self, groups: SeedGroups[Any], g: int, arrays: ArrayDict) -> ArrayDict:
         """Read the trainer's arrays of a group's checkpoint, and return the loop's; raises as `read_own_arrays`."""
@@ -224,14 +271,15 @@ class Trainer:
 
     def policies(self, groups: SeedGroups[Any]) -> list[Policy]:
         """Return the present policy of each seed."""
+        return [self.policy(arrays) for arrays in groups.snapshot()]
+
+    def policy(self, arrays: ArrayDict) -> Policy:
+        """Return a policy of this run."""
         run, source = self.run, self.source
-        return [
-            Policy(
-                run.world, run.config, source.space, source.n_actions, arrays, run.env_kwargs, dict(source.coding),
-                self.from_file,
-            )
-            for arrays in groups.snapshot()
-        ]  # fmt: skip
+        return Policy(
+            run.world, run.config, source.space, source.n_actions, arrays, run.env_kwargs, dict(source.coding),
+            self.from_file,
+        )  # fmt: skip
 
     def evaluate(self, kind: str) -> dict[str, FloatArray]:
         """Grade the present policies, exactly or by greedy episodes, and store the best ones; return the columns."""
@@ -267,4 +315,3 @@ class Trainer:
             run.scores = [each.mean_return for each in run.evaluations] or [math.nan] * len(run.seeds)
         if run.folder is not None:
             saved_runs.save_result(run)
-            checkpoint.remove(run.folder)

@@ -1,0 +1,46 @@
+"""What tests do with the folders of runs: look into a checkpoint, seal changed files again, go back to format 1."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bellmax.files import checkpoint, manifest
+from bellmax.files.saved_files import opened
+
+
+def newest(folder: Path) -> tuple[int, list[dict[str, np.ndarray]]]:
+    """The step of the newest checkpoint, and its groups."""
+    files = opened(folder)
+    assert files.manifest is not None
+    step = max(files.manifest.checkpoints)
+    return step, checkpoint.read_groups(files, step)
+
+
+def reseal(folder: Path, **changes: object) -> None:
+    """Make the manifest fit the files as they are now, as by someone who knows how."""
+    found = manifest.read(folder)
+    assert found is not None
+    names = [name for name in found.files if (folder / name).is_file()]
+    files = {name: manifest.entry_of((folder / name).read_bytes()) for name in names}
+    (folder / manifest.NAME).write_bytes(replace(found, files=files, **changes).to_bytes())
+
+
+def to_format_1(folder: Path) -> None:
+    """Make a run that has not ended one of format 1, as older versions wrote it."""
+    step, _ = newest(folder)
+    found = manifest.read(folder)
+    assert found is not None
+    names = found.checkpoints[step]
+    hashes = {name.removeprefix("checkpoint/"): found.files[name]["sha256"] for name in names}
+    (folder / "checkpoint.json").write_text(json.dumps({"format": 1, "step": step, "files": hashes}))
+    for path in (folder / "checkpoint").iterdir():
+        if path.name not in hashes:
+            path.unlink()
+        else:
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == hashes[path.name]
+    card = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**card, "format": 1}))
+    (folder / manifest.NAME).unlink()
