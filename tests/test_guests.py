@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from saved import reseal
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, agent_class, register_agent
@@ -102,6 +103,7 @@ def test_what_a_file_says_of_an_agent(mine: Path, agent: str, parts: dict, error
     bx.train("corridor", "mine_abc:Mine", steps=400, out=mine / "run", progress=False)
     path = mine / "run" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "agent": agent, "parts": parts}))
+    reseal(mine / "run")
     with pytest.raises(error, match=re.escape(said)):
         bx.load(mine / "run")
     assert "antigravity" not in sys.modules

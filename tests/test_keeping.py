@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
+from saved import reseal
 
 import bellmax as bx
 from bellmax.contracts import Discrete
@@ -100,7 +101,10 @@ def test_damage_is_found(name: str, tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(bx.CorruptCheckpoint, match=name):
             bx.load(tmp_path / "run")
-    path.unlink()  # of an older version
+    path.unlink()
+    with pytest.raises(bx.CorruptCheckpoint, match=f"{name} is missing"):
+        bx.load(tmp_path / "run")
+    reseal(tmp_path / "run")  # of an older version
     run = bx.load(tmp_path / "run")
     assert run.episodes == [] if name.startswith("episodes") else run.visits is None
 
@@ -111,9 +115,13 @@ def test_files_of_another_run_are_refused(tmp_path: Path) -> None:
     for name in ("episodes.safetensors", "visits.safetensors"):
         whole = (tmp_path / "two" / name).read_bytes()
         (tmp_path / "two" / name).write_bytes((tmp_path / "three" / name).read_bytes())
+        with pytest.raises(bx.CorruptCheckpoint, match=f"{name} has"):
+            bx.load(tmp_path / "two")
+        reseal(tmp_path / "two")
         with pytest.raises(bx.CorruptCheckpoint, match="not those of 2 seeds"):
             bx.load(tmp_path / "two")
         (tmp_path / "two" / name).write_bytes(whole)
+        reseal(tmp_path / "two")
     assert len(bx.load(tmp_path / "two").episodes) == 2
 
 

@@ -137,7 +137,8 @@ def test_folder_holds_everything_and_loads(tmp_path: Path) -> None:
     policies = {
         f"policies/seed-{s}-{w}.{e}" for s in (0, 1) for w in ("final", "best") for e in ("safetensors", "json")
     }
-    assert names == {"config.json", "environment.json", "history.csv", "episodes.safetensors", "result.json"} | policies
+    words = {"config.json", "environment.json", "history.csv", "result.json", "manifest.json"}
+    assert names == words | {"episodes.safetensors", "evaluations.safetensors"} | policies
     loaded = bx.load(tmp_path / "run")
     assert loaded.config == run.config
     assert loaded.scores == run.scores
@@ -303,8 +304,8 @@ def test_output_folder_must_be_new_and_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for folder, message in (
         (tmp_path / "full", "exists already"),
-        (tmp_path / "file", "cannot write"),
-        (Path("/proc/nowhere"), "cannot write"),
+        (tmp_path / "file", "is a file"),
+        (Path("/proc/nowhere"), "cannot create folder"),
     ):
         with pytest.raises(bx.ConfigError, match=message):
             go("table, compiled", out=folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def is_taken(folder: Path) -> bool:
 
     A lock, and what is left of a save that was killed before the first one ended, do not count.
     """
-    if not folder.is_dir():
-        return folder.exists() or folder.is_symlink()
+    if not os.path.isdir(folder):
+        return os.path.lexists(folder)
     return any(name != LOCK and not manifest.is_leftover(name) for name in manifest.listing(folder))
 
 
@@ -68,6 +69,8 @@ def check_usable(folder: Path, if_exists: str) -> None:
     elif if_exists == "replace":
         check_replaced(folder)
     else:
+        if not os.path.isdir(folder):
+            raise ConfigError(f"output folder {folder} is a file; choose another one (--out)")
         raise ConfigError(
             f"output folder {folder} exists already; choose another one, or pass if_exists='number', 'resume' or "
             "'replace' (--if-exists)"
@@ -81,7 +84,9 @@ def create(folder: Path) -> None:
         ConfigError: that is impossible.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not os.path.isdir(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            storage.sync_folder(folder.parent)
     except OSError as error:
         raise ConfigError(f"cannot create folder {folder}: {error.strerror}; choose another one (--out)") from error
 

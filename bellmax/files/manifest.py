@@ -55,14 +55,19 @@ def listing(folder: Path) -> Iterator[str]:
     """Yield the name of everything in a run's folder and in its own subfolders, which must not be links.
 
     Raises:
+        ResourceError: a folder cannot be read.
         UnsafeFile: one is a link.
     """
-    for path in folder.iterdir():
-        if path.name in PLACES and (path.is_dir() or path.is_symlink()):
-            storage.refuse_link(path)
-            yield from (f"{path.name}/{inner.name}" for inner in path.iterdir())
-        else:
-            yield path.name
+    try:
+        for name in os.listdir(folder):
+            path = folder / name
+            if name in PLACES and (os.path.isdir(path) or os.path.islink(path)):
+                storage.refuse_link(path)
+                yield from (f"{name}/{inner}" for inner in os.listdir(path))
+            else:
+                yield name
+    except OSError as error:
+        raise ResourceError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
 
 def entry_of(data: bytes | bytearray) -> dict[str, Any]:
@@ -180,7 +185,7 @@ def commit(
             checkpoints = dict(list(checkpoints.items())[-keep:] if keep else [])
         named = {name for names in checkpoints.values() for name in names}
         files = {name: entry for name, entry in files.items() if name in named or not re.fullmatch(GROUP, name)}
-        for place in sorted({(folder / name).parent for name in written}):
+        for place in sorted({folder, *((folder / name).parent for name in written)}):
             storage.sync_folder(place)
         after = Manifest({**before.about, **about}, before.step if step is None else step, files, checkpoints)
         storage.write(folder / NAME, after.to_bytes())
@@ -236,7 +241,7 @@ def _is_whole(path: Path, entry: Mapping[str, Any]) -> bool:
 
 def _tidy(folder: Path, files: Mapping[str, Any]) -> None:
     """Remove the files of ours that a manifest does not name; one that cannot be removed is ignored."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ResourceError):
         for name in [name for name in listing(folder) if is_ours(name) and name != NAME]:
             if name not in files and not (is_leftover(name) and name.removesuffix(NEXT) in files):
                 with contextlib.suppress(OSError):

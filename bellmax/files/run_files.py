@@ -43,6 +43,7 @@ from bellmax.version import __version__
 
 PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
 
+KEPT_VISITS = 10**7  # numbers in visits.safetensors
 SINGLE_FILES = 100  # seeds with files of their own: each file takes milliseconds to sync
 
 
@@ -114,15 +115,15 @@ def arrays_content(arrays: ArrayDict) -> bytes:
     return storage.to_bytes(arrays, metadata={"sha256": fingerprint({}, arrays)})
 
 
-def read_arrays(files: Files, name: str) -> ArrayDict | None:
+def read_arrays(files: Files, name: str, most: int | None = None) -> ArrayDict | None:
     """Read a file with the content that `arrays_content` returned; None if there is no such file.
 
     Raises:
-        CorruptCheckpoint: its content is not what was saved.
+        CorruptCheckpoint: it has more than `most` bytes, or its content is not what was saved.
     """
     if not files.has(name):
         return None
-    arrays, about = files.tensors(name)
+    arrays, about = files.tensors(name, most=most)
     if fingerprint({}, arrays) != about.get("sha256"):
         raise CorruptCheckpoint(f"{files.folder / name} is not what was saved; its SHA-256 differs")
     return arrays
@@ -158,7 +159,7 @@ def read_visits(files: Files, n_seeds: int) -> IntArray | None:
     Raises:
         CorruptCheckpoint: they are damaged, or are of another number of seeds.
     """
-    counts = read_arrays(files, "visits.safetensors")
+    counts = read_arrays(files, "visits.safetensors", 8 * KEPT_VISITS + 10_000)
     if counts is None:
         return None
     visits: IntArray = counts["visits"]

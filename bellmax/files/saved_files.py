@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bellmax.contracts import ArrayDict, CheckpointError, CorruptCheckpoint, Json, ResourceError
-from bellmax.files import manifest, storage, tensors
+from bellmax.contracts import ArrayDict, BellmaxError, CheckpointError, CorruptCheckpoint, Json, ResourceError
+from bellmax.files import format_one, manifest, storage, tensors
 from bellmax.files.manifest import BOUND, Manifest, entry_of, listing, next_of, size_of
 
 
@@ -26,7 +28,7 @@ class Files:
 
     def has(self, name: str) -> bool:
         """Return whether there is a file of this name, or should be one."""
-        return (self.folder / name).exists() if self.manifest is None else name in self.manifest.files
+        return os.path.exists(self.folder / name) if self.manifest is None else name in self.manifest.files
 
     def read(self, name: str, most: int | None = None) -> bytearray:
         """Return the content of a file.
@@ -97,3 +99,11 @@ class Files:
 def opened(folder: Path) -> Files:
     """Return the files of a run, of format 2 if it has a manifest; raises as `read`."""
     return Files(folder, manifest.read(folder))
+
+
+def saved_step(folder: Path) -> int:
+    """Return the step of the newest checkpoint of a run, which may be later than its last record; 0 without one."""
+    with contextlib.suppress(BellmaxError):
+        found = manifest.read(folder)
+        return found.step if found else format_one.read_step(folder)[0]
+    return 0

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bellmax.contracts import IntArray
+from bellmax.files.run_files import KEPT_VISITS
 from bellmax.loops.logs import Episodes
 from bellmax.loops.loop import Chunk
 from bellmax.training.policy import Policy
 from bellmax.training.run import Run
-
-KEPT_VISITS = 10**7  # numbers of all records together
 
 
 class KeptRecords:

@@ -15,7 +15,7 @@ from bellmax.files import checkpoint, format_one, manifest, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.lock import locked
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
-from bellmax.files.saved_files import opened
+from bellmax.files.saved_files import opened, saved_step
 from bellmax.loops import choosing
 from bellmax.loops.logs import check_step
 from bellmax.loops.loop import Loop
@@ -241,7 +241,7 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
         trainer.go(progress)
     except (BellmaxError, KeyboardInterrupt):
         if run.folder is not None and run.policies:
-            say(f"stopped; everything learned so far is saved in {run.folder}")
+            say(f"stopped; the state at step {saved_step(run.folder):,} is saved in {run.folder}")
             again = options_to_repeat(run.world, run.env_kwargs, run.config)
             say(f"next: bellmax resume {shlex.quote(str(run.folder))}{again}")
         raise

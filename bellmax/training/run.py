@@ -11,9 +11,9 @@ import numpy as np
 
 from bellmax.agent_config import AgentConfig
 from bellmax.contracts import BellmaxError, ConfigError, FloatArray, IntArray
-from bellmax.files import format_one, manifest
 from bellmax.files.dataset import Dataset
 from bellmax.files.saved_environments import find_saved_world
+from bellmax.files.saved_files import saved_step
 from bellmax.loops.logs import Episodes
 from bellmax.summary_statistics import Summary, bootstrap_interval, summarize
 from bellmax.training.facts import facts_of
@@ -118,18 +118,11 @@ class Run:
             ConfigError: the run has not ended and has no scores.
         """
         if not self.scores:
-            done = max(int(self.history.step[-1]) if self.history.step else 0, self._saved_step())
+            saved = 0 if self.folder is None else saved_step(self.folder)
+            done = max(int(self.history.step[-1]) if self.history.step else 0, saved)
             where = self.folder or "it"
             raise ConfigError(f"the run stopped at step {done:,} of {self.steps:,} and has no scores; resume {where}")
         return summarize(np.array(self.scores))
-
-    def _saved_step(self) -> int:
-        """The step of its checkpoint, which may be later than the last record; 0 without one."""
-        with contextlib.suppress(BellmaxError, OSError):
-            if self.folder is not None:
-                saved = manifest.read(self.folder)
-                return saved.step if saved else format_one.read_step(self.folder)[0]
-        return 0
 
     def verdict(self) -> Verdict:
         """Compare the scores with random play and with the best policy, and say what is clearly wrong.
