@@ -171,6 +171,7 @@ def test_a_registered_network_is_found_where_its_module_is_imported(
     path = tmp_path / "run" / "config.json"
     for place in ("os:system", "shutil:rmtree"):
         path.write_text(json.dumps({**card, "hyper_parameters": {**card["hyper_parameters"], "network": place}}))
+        reseal(tmp_path / "run")
         with pytest.raises(bx.UnsafeFile, match="of Python's own library"):
             bx.load(tmp_path / "run")
 
