@@ -18,7 +18,9 @@ CLASSES = {name: agent_class(name) for name in AGENTS}
 def test_zero_is_refused_where_it_would_learn_nothing(name: str) -> None:
     fields = {field.name for field in dataclasses.fields(CLASSES[name])}
     for field in fields & set(NOTHING):
-        with pytest.raises(bx.ConfigError, match=rf"^{field}=0 is outside .*: (nothing|all rewards|all gradients|the target)"):
+        with pytest.raises(
+            bx.ConfigError, match=rf"^{field}=0 is outside .*: (nothing|all rewards|all gradients|the target)"
+        ):
             CLASSES[name](**{field: 0})
 
 
