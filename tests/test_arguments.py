@@ -64,7 +64,7 @@ def test_what_is_no_path(value: object) -> None:
         "two arrays": (lambda: bx.solve(np.ones((2, 1, 2)), np.ones((2, 1)), 0.9), "FiniteMDP.from_arrays"),
         "no gamma of a policy": (lambda: bx.evaluate_policy(CLIFF, np.zeros(48, int)), "give gamma"),
         "method of a policy": (lambda: bx.evaluate_policy(CLIFF, np.zeros(48), 0.9, "direct"), "write method='direct'"),
-        "agent": (lambda: bx.DQN("MlpPolicy", "CartPole-v1"), r"got 'MlpPolicy'; .*bellmax.train\(environment, agent"),
+        "agent": (lambda: bx.DQN("MlpPolicy", "CartPole-v1"), r"got 'MlpPolicy'.*bellmax.train\(environment, agent"),
         "table": (lambda: bx.QLearning("Taxi-v4"), "got 'Taxi-v4'"),
     }.values(),
 )
