@@ -1,15 +1,16 @@
 """NumPy. What N environments were asked since they were reset, so that others can be put into the same state.
 
 No environment can be copied for certain, but another one can be asked the same: it begins the episode with the same
-random numbers, takes the same actions, and must then return the observation that was saved, to the bit. The random
-numbers are those of `env.unwrapped.np_random`, as they were before the reset. An environment that draws others is asked
-everything since its last reset with a seed.
+random numbers, takes the same actions, and must then have returned the same in every step, to the bit, of which the
+log has a checksum. Everything since the last reset with a seed is repeated, where that is short. Else the episode is:
+its random numbers are those of `env.unwrapped.np_random`, as they were before the reset.
 """
 
 from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,7 +21,8 @@ import numpy.typing as npt
 from bellmax.contracts import ArrayDict, CorruptCheckpoint, IntArray
 
 LONGEST = 100_000  # vector steps that are kept, and asked again
-SECONDS = 300.0  # in which an environment must be where it was
+SECONDS = 300.0  # in which an environment must be where it was, by repeating its episode
+SHORT = 10.0  # seconds for repeating everything since its seed, where repeating the episode may do
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 State: TypeAlias = Mapping[str, Any]  # of a generator of NumPy
@@ -35,16 +37,31 @@ class Script(NamedTuple):
         generator: the state of its generator before the reset that follows, which then follows; None: none follows.
         actions: all of them, in order.
         resets: after how many of them it is reset without a seed.
+        checksum: of what was returned before.
+        seconds: that it may take.
     """
 
     seed: int
     generator: State | None
     actions: Sequence[object]
     resets: Sequence[int]
+    checksum: int
+    seconds: float
 
 
 class TooSlow(Exception):
-    """An environment did not get to where it was in `SECONDS`."""
+    """An environment did not get to where it was in time."""
+
+
+def checksum_of(value: object, before: int) -> int:
+    """The checksum of observations, rewards and flags, of any types and nested as spaces are, after others."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        for part in value:
+            before = checksum_of(part, before)
+        return before
+    return zlib.crc32(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode(), before)
 
 
 def generator_state(env: gym.Env[Any, Any]) -> State | None:
@@ -54,10 +71,17 @@ def generator_state(env: gym.Env[Any, Any]) -> State | None:
 
 
 class Performed(NamedTuple):
-    """How a script ended: the last (observation, info), and the generator before the last reset without a seed."""
+    """How a script ended.
+
+    Attributes:
+        answer: the last (observation, info).
+        generator: the state of the generator before the last reset without a seed.
+        checksum: of everything that was returned, and the one before the last reset.
+    """
 
     answer: tuple[Any, Any]
     generator: State | None
+    checksum: tuple[int, int] = (0, 0)
 
 
 def perform(env: gym.Env[Any, Any], script: Script) -> Performed:
@@ -66,21 +90,22 @@ def perform(env: gym.Env[Any, Any], script: Script) -> Performed:
     Raises:
         TooSlow: it takes too long. Exceptions of the environment are passed on.
     """
-    end = time.monotonic() + SECONDS
-    answer, generator = env.reset(seed=script.seed), script.generator
+    end = time.monotonic() + script.seconds
+    answer, generator, before = env.reset(seed=script.seed), script.generator, script.checksum
     if generator is not None:
         env.unwrapped.np_random.bit_generator.state = generator
         answer = env.reset()
-    resets = set(script.resets)
+    checksum, resets = checksum_of(answer[0], before), set(script.resets)
     for k, action in enumerate(script.actions, 1):
-        obs, _, _, _, info = env.step(action)
-        answer = obs, info
+        obs, reward, terminated, truncated, info = env.step(action)
+        answer, checksum = (obs, info), checksum_of((obs, reward, terminated, truncated), checksum)
         if k in resets:
-            generator = generator_state(env)
+            generator, before = generator_state(env), checksum
             answer = env.reset()
+            checksum = checksum_of(answer[0], before)
         if time.monotonic() > end:
-            raise TooSlow(f"its {len(script.actions):,} steps take more than {SECONDS:g} s")
-    return Performed(answer, generator)
+            raise TooSlow(f"its {len(script.actions):,} steps take more than {script.seconds:g} s")
+    return Performed(answer, generator, (checksum, before))
 
 
 class EpisodeLog:
@@ -92,7 +117,11 @@ class EpisodeLog:
     def __init__(self, n: int) -> None:
         self.n, self.first = n, 0
         self.actions: list[IntArray] = []
-        self.seed = 0  # of all, where each has others that follow from it
+        self.seed = 0  # of the last reset of all
+        self.checksums = [0] * n  # of what each returned since its seed
+        self.before = [0] * n  # the same, before the last reset
+        self.unseen: list[int] = []  # who returned a last observation that was left out
+        self._undone = self.checksums
         self.seeds = [0] * n  # of the last reset with a seed
         self.seeded = [0] * n  # the step after which that was
         self.resets: list[list[int]] = [[] for _ in range(n)]  # after which it was reset without a seed since then
@@ -104,8 +133,9 @@ class EpisodeLog:
         return self.first + len(self.actions)
 
     def step(self, actions: IntArray) -> None:
-        """All environments have taken a step."""
+        """All environments take a step."""
         self.actions.append(actions)
+        self._undone = [*self.checksums]
         if len(self.actions) > 2 * LONGEST:
             del self.actions[:LONGEST]
             self.first += LONGEST
@@ -115,26 +145,41 @@ class EpisodeLog:
     def undo(self) -> None:
         """The last step failed: it was not taken. Who was reset in it cannot be put back."""
         self.actions.pop()
+        self.checksums = self._undone
         for i, resets in enumerate(self.resets):
             if resets and resets[-1] > self.now:
                 self.seeded[i], self.resets[i] = self.now, []
 
-    def reset(self, i: int, seed: int | None) -> None:
-        """Environment i was reset after the step `now`, which is in the log."""
+    def returned(self, i: int, what: object) -> None:
+        """Environment i returned this (observation, reward, terminated, truncated)."""
+        self.checksums[i] = checksum_of(what, self.checksums[i])
+
+    def reset(self, i: int, seed: int | None, obs: object) -> None:
+        """Environment i was reset after the step `now`, which is in the log, and returned this observation."""
         if seed is not None:
-            self.seeds[i], self.seeded[i], self.resets[i] = seed, self.now, []
+            self.seeds[i], self.seeded[i], self.resets[i], self.checksums[i] = seed, self.now, [], 0
         else:
             self.resets[i].append(self.now)
+        self.before[i] = self.checksums[i]
+        self.checksums[i] = checksum_of(obs, self.before[i])
+
+    def take(self, i: int, other: EpisodeLog) -> None:
+        """Environment i was reset now, as the other log says."""
+        self.seeds[i], self.seeded[i], self.resets[i] = other.seeds[i], self.now, []
+        self.checksums[i], self.before[i] = other.checksums[i], other.before[i]
 
     def scripts(self, i: int, native: Native) -> Iterator[Script]:
-        """How environment i can be put back, the shortest way first; none where that would be too long."""
+        """How environment i can be put back: by everything since its seed, then by its episode; none if too long."""
         begun = self.resets[i][-1] if self.resets[i] else self.seeded[i]
         kept = max(self.first, self.now - LONGEST)
-        if begun >= kept and (self.generators[i] is not None or not self.resets[i]):
-            yield Script(self.seeds[i], self.generators[i], self._actions(i, begun, native), ())
+        alone = begun >= kept and (self.generators[i] is not None or not self.resets[i])
         if self.resets[i] and self.seeded[i] >= kept:
-            since = self.seeded[i]
-            yield Script(self.seeds[i], None, self._actions(i, since, native), [k - since for k in self.resets[i]])
+            since, seconds = self.seeded[i], SHORT if alone else SECONDS
+            resets = [k - since for k in self.resets[i]]
+            yield Script(self.seeds[i], None, self._actions(i, since, native), resets, 0, seconds)
+        if alone:
+            actions = self._actions(i, begun, native)
+            yield Script(self.seeds[i], self.generators[i], actions, (), self.before[i], SECONDS)
 
     def _actions(self, i: int, begun: int, native: Native) -> list[object]:
         chosen = self.actions[begun - self.first :]
@@ -145,7 +190,8 @@ class EpisodeLog:
         kept = self.actions[-LONGEST:]
         about = {
             "first": self.now - len(kept), "seeds": self.seeds, "seeded": self.seeded, "resets": self.resets,
-            "generators": [*generators], "seed": self.seed,
+            "generators": [*generators], "seed": self.seed, "checksums": self.checksums, "before": self.before,
+            "unseen": self.unseen,
         }  # fmt: skip
         rows = np.array(kept, np.int64).reshape(len(kept), self.n)
         return {"log": np.frombuffer(json.dumps(about, default=np.ndarray.tolist).encode(), np.uint8), "actions": rows}
@@ -161,17 +207,19 @@ class EpisodeLog:
         try:
             about, rows = json.loads(bytes(arrays["log"])), arrays["actions"]
             if rows.dtype != np.int64 or rows.shape != (len(rows), n) or len(rows) > LONGEST:
-                raise ValueError(f"actions of shape {rows.shape}")
+                raise ValueError(f"world.actions has the shape {rows.shape}")
             if rows.size and not (rows.min() >= 0 and rows.max() < n_actions):
-                raise ValueError(f"actions from {rows.min()} to {rows.max()}")
+                raise ValueError(f"world.actions has numbers from {rows.min()} to {rows.max()}")
             log.first, log.actions = about["first"], list(rows)
             log.seeds, log.seeded, log.resets = about["seeds"], about["seeded"], about["resets"]
-            log.generators, log.seed = about["generators"], about["seed"]
-            columns = (log.seeds, log.seeded, log.resets, log.generators)
+            log.generators, log.seed, log.unseen = about["generators"], about["seed"], about["unseen"]
+            log.checksums, log.before = about["checksums"], about["before"]
+            columns = (log.seeds, log.seeded, log.resets, log.generators, log.checksums, log.before)
             if any(type(column) is not list or len(column) != n for column in columns):
                 raise ValueError(f"not of {n} environments")
             numbers = [log.first, log.seed, *log.seeds, *log.seeded, *(step for steps in log.resets for step in steps)]
-            if any(type(number) is not int or number < 0 for number in numbers):
+            numbers += [*log.checksums, *log.before, *log.unseen]
+            if any(type(number) is not int or number < 0 for number in numbers) or any(i >= n for i in log.unseen):
                 raise ValueError("not counts")
             steps = [[start, *resets, log.now] for start, resets in zip(log.seeded, log.resets, strict=True)]
             if any(each != sorted(each) for each in steps):

@@ -156,6 +156,7 @@ class HostWorld:
         worlds = self._worlds
         generators = worlds.stepper.generators() if isinstance(worlds, SideBySide) else [None] * self.n
         parts = leaf_arrays(obs.obs if isinstance(obs, Masked) else obs)
+        self._checks.log.unseen = worlds.unseen if isinstance(worlds, SideBySide) else []
         counts = [self.dropped, worlds.stepper.restarted if isinstance(worlds, SideBySide) else 0]
         return {
             **self._checks.log.to_arrays(generators),
@@ -177,14 +178,14 @@ class HostWorld:
         checks, worlds = self._checks, self._worlds
         log = EpisodeLog.from_arrays(arrays, self.n, self.n_actions)
         saved = self._read_saved(arrays)
-        checks.log = EpisodeLog(self.n)  # of what is asked meanwhile
+        checks.log = meanwhile = EpisodeLog(self.n)
         obs, why = worlds.put_back(log, seed, saved)
         checks.positions.start(None)
         checks.log, (checks.dropped, restarted) = log, arrays["counts"].tolist()
         if isinstance(worlds, SideBySide):
-            worlds.stepper.restarted = restarted
-        for i in why:
-            log.reset(i, seed + i)
+            worlds.stepper.restore({i: log.seed + i for i in range(self.n)}, restarted)
+        for i in why:  # as it was noted when it was reset
+            log.take(i, meanwhile)
         return obs, why
 
     def _read_saved(self, arrays: ArrayDict) -> HostObs:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.envs.episode_log import Script, State, generator_state, perform
+from bellmax.envs.episode_log import Performed, Script, State, generator_state, perform
 from bellmax.envs.making import Env
 from bellmax.envs.positions import is_old_step
 from bellmax.envs.workers import JUMP, Restarted, WorldFailed
@@ -76,16 +76,25 @@ class InProcess:
         """The state of each environment's random generator before its last reset; None after one with a seed."""
         return self._generators
 
-    def perform(self, scripts: Mapping[int, Script]) -> dict[int, tuple[object, Mapping[str, Any]] | Exception]:
-        """Return what these environments answered at the end of their scripts, or the exception that ended it."""
-        answers: dict[int, Any] = {}
+    def perform(self, scripts: Mapping[int, Script]) -> dict[int, Performed | Exception]:
+        """Return how these scripts ended, each in a new environment if one can be made, or the exception in it."""
+        answers: dict[int, Performed | Exception] = {}
         for i, script in scripts.items():
-            self._seeds[i] = script.seed
             try:
-                answers[i], self._generators[i] = perform(self.worlds[i], script)
+                if self._make is not None:
+                    self.worlds[i].close()
+                    self.worlds[i] = self._make()
+                done = perform(self.worlds[i], script)
+                answers[i], self._generators[i] = done, done.generator
             except Exception as error:
                 answers[i] = error
         return answers
+
+    def restore(self, seeds: Mapping[int, int], restarted: int) -> None:
+        """Go on after so many environments were recreated, the first of which had these seeds."""
+        self._seeds = dict(seeds)
+        self.restarts_left = max(0, self.restarts_left - restarted)
+        self.restarted = restarted
 
     def close(self) -> None:
         """Free what the environments hold."""

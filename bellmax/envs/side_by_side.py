@@ -29,7 +29,7 @@ class SideBySide:
         """World i is seeded with seed + i."""
         obs = self.checks.see.empty(self.checks.n)
         self._reset_into(obs, list(range(self.checks.n)), [seed + i for i in range(self.checks.n)])
-        self._obs, self.unseen = obs, []
+        self._obs, self.unseen, self.checks.log.seed = obs, [], seed
         return self.checks.masked(obs)
 
     def step(self, actions: IntArray) -> HostStep:
@@ -54,6 +54,7 @@ class SideBySide:
             if type(answer) is not tuple or len(answer) != 5 or type(answer[4]) is not dict:
                 answer = contract.five(answer, i)
             obs, reward, terminated, truncated, info = answer
+            checks.log.returned(i, answer[:4])
             checks.positions.info = info
             seen = False
             try:
@@ -141,10 +142,11 @@ class SideBySide:
         except (WorldFailed, WorkerFailed) as error:
             self._fail(error)
         for i, seed, answer in zip(which, seeds, answers, strict=True):
-            checks.log.reset(i, seed)
             if type(answer) is Restarted:
                 self._note_restart(i, answer)
                 answer = (answer.obs, answer.info)
+            else:
+                checks.log.reset(i, seed, answer[0])
             first = checks.contract.two(answer, i)
             checks.positions.info = answer[1]
             checks.see.write(first, obs, i)
@@ -153,26 +155,23 @@ class SideBySide:
 
     def put_back(self, log: EpisodeLog, seed: int, saved: HostObs) -> tuple[HostObs, dict[int, str]]:
         """See `HostWorld.put_back`; `saved` are its last observations, without masks."""
-        checks, see, why = self.checks, self.checks.see, dict[int, str]()
-        obs, ways = see.empty(checks.n), {i: log.scripts(i, self._native) for i in range(checks.n)}
+        checks, why, obs = self.checks, dict[int, str](), self.checks.copy(saved)
+        ways = {i: log.scripts(i, self._native) for i in range(checks.n)}
         while tried := {i: script for i, way in ways.items() if (script := next(way, None)) is not None}:
-            for i, answer in self.stepper.perform(tried).items():
-                if isinstance(answer, Exception):
-                    why[i] = f"it raised {type(answer).__name__}: {answer}"
-                    continue
-                see.write(checks.contract.two(answer, i), obs, i)
-                if same_row(obs, saved, i):
-                    checks.positions.info = answer[1]
-                    checks.begin_masks(answer[1])
-                    checks.note_mask(answer[1], i, False)
-                    why.pop(i, None)
+            for i, done in self.stepper.perform(tried).items():
+                if isinstance(done, Exception):
+                    why[i] = f"it raised {type(done).__name__}: {done}"
+                elif done.checksum == (log.checksums[i], log.before[i]):
+                    checks.positions.info = done.answer[1]
+                    checks.begin_masks(done.answer[1])
+                    checks.note_mask(done.answer[1], i, False)
                     del ways[i]
                 else:
-                    why[i] = "it draws random numbers elsewhere: the same actions lead to another observation"
+                    why[i] = "with the same random numbers and actions it does not return the same"
         lost = list(ways)
         if lost:
             self._reset_into(obs, lost, [seed + i for i in lost])
-        self._obs = obs
+        self._obs, self.unseen = obs, [i for i in log.unseen if i not in lost]
         too_long = f"its episode is longer than {LONGEST:,} steps"
         return checks.masked(obs), {i: why.get(i, too_long) for i in lost}
 
@@ -180,7 +179,7 @@ class SideBySide:
         return np.asarray(to_native(chosen, self.checks.spaces.coding))
 
     def _note_restart(self, i: int, answer: Restarted) -> None:
-        self.checks.log.reset(i, answer.seed)
+        self.checks.log.reset(i, answer.seed, answer.obs)
         self.checks.positions.remark(f"environment {i} was recreated: {answer.why}")
 
     def _fail(self, error: WorldFailed | WorkerFailed) -> NoReturn:
@@ -189,10 +188,3 @@ class SideBySide:
             positions.crash(error.doing, error.error, error.i)
         kind = EnvTimeout if isinstance(error, WorkerHung) else EnvCrashed
         raise kind(f"{positions.place(None)}: {error}; env_restarts=N recreates it and continues") from error
-
-
-def same_row(obs: HostObs, saved: HostObs, i: int) -> bool:
-    """Whether row i of two observations has the same bits."""
-    return all(
-        one[i].tobytes() == other[i].tobytes() for one, other in zip(leaf_arrays(obs), leaf_arrays(saved), strict=True)
-    )

@@ -43,6 +43,8 @@ def serve(pipe: Connection[bytes, bytes], at: Synchronized[int], make: bytes, en
                         envs[i] = pickle.loads(make)()  # noqa: S301
                         answer = None
                     elif doing == "perform":
+                        envs[i].close()
+                        envs[i] = pickle.loads(make)()  # noqa: S301
                         answer = perform(envs[i], given)
                     elif doing == "reset":
                         state = generator_state(envs[i]) if given is None else None

@@ -24,7 +24,7 @@ import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 import numpy.typing as npt
 
 from bellmax.contracts import ConfigError
-from bellmax.envs.episode_log import SECONDS, Script, State
+from bellmax.envs.episode_log import SECONDS, Performed, Script, State
 from bellmax.envs.worker_process import GRACE, serve
 
 if TYPE_CHECKING:
@@ -165,9 +165,14 @@ class Workers:
         """The state of each environment's random generator before its last reset; None after one with a seed."""
         return self._generators
 
-    def perform(self, scripts: Mapping[int, Script]) -> dict[int, tuple[object, Mapping[str, Any]] | Exception]:
-        """Return what these environments answered at the end of their scripts, or the exception that ended it."""
-        self._seeds |= {i: script.seed for i, script in scripts.items()}
+    def restore(self, seeds: Mapping[int, int], restarted: int) -> None:
+        """Go on after so many environments were recreated, the first of which had these seeds."""
+        self._seeds = dict(seeds)
+        self.restarts_left = max(0, self.restarts_left - restarted)
+        self.restarted = restarted
+
+    def perform(self, scripts: Mapping[int, Script]) -> dict[int, Performed | Exception]:
+        """Return how these scripts ended, each in a new environment, or the exception in it."""
         answers, failures = self._exchange("perform", scripts)
         for failure in failures:
             if not isinstance(failure, WorldFailed):
@@ -254,7 +259,8 @@ class Workers:
                     if raised:
                         failures[i] = WorldFailed(i, doing, answer)
                     elif doing in ("reset", "perform"):
-                        answers[i], self._generators[i] = answer
+                        answers[i] = answer if doing == "perform" else answer.answer
+                        self._generators[i] = answer.generator
                     else:
                         answers[i] = answer
         return answers, [failures[i] for i in sorted(failures)]  # in order, for the seeds depend on it
