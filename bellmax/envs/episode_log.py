@@ -70,6 +70,14 @@ def generator_state(env: gym.Env[Any, Any]) -> State | None:
     return generator.bit_generator.state if isinstance(generator, np.random.Generator) else None
 
 
+def checksum_of_step(returned: tuple[Any, ...], before: int) -> int:
+    """The checksum of (observation, reward, terminated, truncated), whose numbers have one text together."""
+    obs, *rest = returned
+    if isinstance(rest[0], np.ndarray):  # of a vector environment
+        return checksum_of(rest, checksum_of(obs, before))
+    return zlib.crc32(repr(rest).encode(), checksum_of(obs, before))
+
+
 class Performed(NamedTuple):
     """How a script ended.
 
@@ -98,7 +106,7 @@ def perform(env: gym.Env[Any, Any], script: Script) -> Performed:
     checksum, resets = checksum_of(answer[0], before), set(script.resets)
     for k, action in enumerate(script.actions, 1):
         obs, reward, terminated, truncated, info = env.step(action)
-        answer, checksum = (obs, info), checksum_of((obs, reward, terminated, truncated), checksum)
+        answer, checksum = (obs, info), checksum_of_step((obs, reward, terminated, truncated), checksum)
         if k in resets:
             generator, before = generator_state(env), checksum
             answer = env.reset()
@@ -150,9 +158,9 @@ class EpisodeLog:
             if resets and resets[-1] > self.now:
                 self.seeded[i], self.resets[i] = self.now, []
 
-    def returned(self, i: int, what: object) -> None:
+    def returned(self, i: int, what: tuple[Any, ...]) -> None:
         """Environment i returned this (observation, reward, terminated, truncated)."""
-        self.checksums[i] = checksum_of(what, self.checksums[i])
+        self.checksums[i] = checksum_of_step(what, self.checksums[i])
 
     def reset(self, i: int, seed: int | None, obs: object) -> None:
         """Environment i was reset after the step `now`, which is in the log, and returned this observation."""
@@ -207,9 +215,9 @@ class EpisodeLog:
         try:
             about, rows = json.loads(bytes(arrays["log"])), arrays["actions"]
             if rows.dtype != np.int64 or rows.shape != (len(rows), n) or len(rows) > LONGEST:
-                raise ValueError(f"world.actions has the shape {rows.shape}")
+                raise ValueError(f"`world.actions` has the shape {rows.shape}")
             if rows.size and not (rows.min() >= 0 and rows.max() < n_actions):
-                raise ValueError(f"world.actions has numbers from {rows.min()} to {rows.max()}")
+                raise ValueError(f"`world.actions` has numbers from {rows.min()} to {rows.max()}")
             log.first, log.actions = about["first"], list(rows)
             log.seeds, log.seeded, log.resets = about["seeds"], about["seeded"], about["resets"]
             log.generators, log.seed, log.unseen = about["generators"], about["seed"], about["unseen"]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 
 from bellmax.coding import to_native
-from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, HostObs, Masked, NonFiniteError, counted
+from bellmax.contracts import ArrayDict, Box, ConfigError, CorruptCheckpoint, HostObs, Masked, NonFiniteError, counted
 from bellmax.envs.action_masks import masks_in
 from bellmax.envs.episode_log import EpisodeLog
 from bellmax.envs.host_steps import Checks, Handling, HostStep
@@ -27,7 +27,7 @@ from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.stateful import refuse_learning, reward_wrappers
 from bellmax.envs.vectored import Vectored
 from bellmax.envs.workers import Workers
-from bellmax.spaces import leaf_arrays
+from bellmax.spaces import leaf_arrays, leaves_of, limits_of
 
 __all__ = ["Handling", "HostStep", "HostWorld", "open_world"]
 
@@ -190,14 +190,23 @@ class HostWorld:
 
     def _read_saved(self, arrays: ArrayDict) -> HostObs:
         """The observations in what `save` returned; raises as `put_back`."""
-        empty, counts = self._checks.see.empty(self.n), arrays.get("counts")
-        for k, room in enumerate(leaf_arrays(empty)):
+        empty = self._checks.see.empty(self.n)
+        for k, (leaf, room) in enumerate(zip(leaves_of(self.observation_space), leaf_arrays(empty), strict=True)):
             part = arrays.get(f"obs.{k}")
             if part is None or (part.dtype, part.shape) != (room.dtype, room.shape):
-                raise CorruptCheckpoint(f"the checkpoint's observations are not those of {self.name}")
+                raise CorruptCheckpoint(f"`world.obs.{k}` of the checkpoint is not an observation of {self.name}")
+            within = np.isfinite(part) if isinstance(leaf, Box) else (part >= 0) & (part < limits_of(leaf))
+            if not within.all():
+                raise CorruptCheckpoint(f"`world.obs.{k}` of the checkpoint has numbers that {self.name} does not have")
             room[...] = part
-        if counts is None or counts.dtype != np.int64 or counts.shape != (2,) or (counts < 0).any():
-            raise CorruptCheckpoint("the checkpoint does not count how often environments failed")
+        counts = arrays.get("counts")
+        if (
+            counts is None
+            or counts.dtype != np.int64
+            or counts.shape != (2,)
+            or ((counts < 0) | (counts > 2**53)).any()
+        ):
+            raise CorruptCheckpoint("`world.counts` of the checkpoint does not count how often environments failed")
         return empty
 
     def close(self) -> None:

@@ -162,6 +162,8 @@ class SideBySide:
                 if isinstance(done, Exception):
                     why[i] = f"it raised {type(done).__name__}: {done}"
                 elif done.checksum == (log.checksums[i], log.before[i]):
+                    if i not in log.unseen:
+                        checks.see.write(done.answer[0], obs, i)
                     checks.positions.info = done.answer[1]
                     checks.begin_masks(done.answer[1])
                     checks.note_mask(done.answer[1], i, False)

@@ -91,6 +91,9 @@ def restore_worlds(
     for name, column in (("running_return", episodes.running_return), ("running_length", episodes.running_length)):
         saved = own.get(name)
         if saved is None or (saved.dtype, saved.shape) != (column.dtype, column.shape):
-            raise CorruptCheckpoint(f"the checkpoint's {name} is not of {world.n} environments")
+            raise CorruptCheckpoint(f"`world.{name}` of the checkpoint is not of {world.n} environments")
+        low, high = (0, 2**53) if name == "running_length" else (-1e300, 1e300)
+        if not ((saved >= low) & (saved <= high)).all():
+            raise CorruptCheckpoint(f"`world.{name}` of the checkpoint has numbers that it cannot have")
         column[~lost] = saved[~lost]
     return obs, lost
