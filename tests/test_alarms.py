@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import bellmax as bx
 from bellmax.contracts import EnvWarning, NonFiniteError
+from bellmax.extend import LearningConfig, Shape, TabularAgent, change, find_behavior, kernel, setting
 from bellmax.loops.logs import Episodes
 from bellmax.loops.loop import Chunk
+from bellmax.loops.pacing import is_sound
 from bellmax.training import progress
 from bellmax.training.divergence import ValueScale, check_divergence, clipping
 
@@ -102,3 +108,55 @@ def test_a_resumed_run_does_not_count_the_steps_before(monkeypatch: Any) -> None
 def test_the_speed_of_a_first_record_that_compiled_is_not_known() -> None:
     run = bx.train("corridor", "q-learning", steps=1_000, records=4, final_episodes=0)
     assert np.isnan(run.history["time/fps"][0]).tolist() == [True, False, False, False]
+
+
+@kernel
+def breaking(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """After so many steps it writes a value that is not finite, but returns a finite TD error."""
+    change(q, step.obs, step.action, options[1] if now.visits.sum() > options[0] else 0.1)
+    return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breaking(LearningConfig):
+    """Its table is not finite from some step on."""
+
+    name: ClassVar[str] = "breaking"
+    begin: int = setting(250, "the last step with finite values")
+    written: Literal["nan", "inf"] = setting("nan", "what it then adds")
+
+    def make(self, shape: Shape) -> TabularAgent:
+        return TabularAgent(breaking, find_behavior(self), options=(self.begin, float(self.written)))
+
+
+@pytest.mark.parametrize("loop", ["compiled", "host"])
+@pytest.mark.parametrize("written", ["nan", "inf"])
+def test_a_table_that_is_not_finite_stops_the_run_with_the_policies_before(
+    loop: str, written: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        NonFiniteError, match=r"q of seed 0 has a NaN or an infinity between steps 200 and 300; .*kernel"
+    ):
+        bx.train("cliff", Breaking(written=written), steps=1_000, records=10, loop=loop, out=tmp_path / "run")
+    run = bx.load(tmp_path / "run")
+    assert run.history.step[-1] == 200
+    assert run.policy().arrays["visits"].sum() == 200
+    assert np.isfinite(run.policy().arrays["q"]).all()
+
+
+def test_a_table_that_is_not_finite_at_the_first_record_leaves_no_policy(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match="between steps 0 and 100"):
+        bx.train("cliff", Breaking(begin=10), steps=1_000, records=10, out=tmp_path / "run")
+    assert bx.load(tmp_path / "run").policies == {}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, jnp.bfloat16])
+def test_a_nan_or_an_infinity_anywhere_is_not_sound(dtype: Any) -> None:
+    for bad in (math.nan, math.inf):
+        for i in (0, 5, 9):
+            array = np.linspace(-3, 3, 10).astype(dtype)
+            assert is_sound(array)
+            array[i] = bad
+            assert not is_sound(array)
+    assert is_sound(np.array([-math.inf, 0.0]))
+    assert is_sound(np.zeros((0, 3)))

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bellmax.agent_config import AgentConfig
-from bellmax.contracts import FloatArray, NonFiniteError
+from bellmax.contracts import ArrayDict, FloatArray, NonFiniteError
 from bellmax.loops.loop import Chunk
+from bellmax.loops.pacing import is_sound
 
 
 def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end: int) -> None:
@@ -25,6 +26,29 @@ def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end:
                 raise NonFiniteError(
                     f"{name} of seed {seed} became {value} between steps {begin:,} and {end:,}; "
                     "lower learning_rate, or scale the rewards"
+                )
+
+
+MOST_CHECKED = 2**24  # values; reading a larger table at every record would take longer than learning
+
+
+def check_values(
+    seeds: Sequence[int], policies: Sequence[ArrayDict], config: AgentConfig, begin: int, end: int
+) -> None:
+    """Check that the tables or parameters of all seeds, learned in the steps from `begin` to `end`, are finite.
+
+    Larger arrays than `MOST_CHECKED` are left to `check_finite`.
+
+    Raises:
+        NonFiniteError: names the array and the seed.
+    """
+    for seed, arrays in zip(seeds, policies, strict=True):
+        for name, array in arrays.items():
+            if array.size <= MOST_CHECKED and not is_sound(array):
+                own = "; if the kernel is your own, check what it writes" if config.family == "table" else ""
+                raise NonFiniteError(
+                    f"{name} of seed {seed} has a NaN or an infinity between steps {begin:,} and {end:,}; "
+                    f"lower learning_rate, or scale the rewards{own}"
                 )
 
 

@@ -29,7 +29,7 @@ from bellmax.loops.stopping import Pause, Pool, check_asked, stop_at_a_good_mome
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
 from bellmax.training import saved_runs
-from bellmax.training.divergence import ValueScale, check_divergence, check_finite, clipping
+from bellmax.training.divergence import ValueScale, check_divergence, check_finite, check_values, clipping
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.groups import SeedGroups
@@ -163,6 +163,8 @@ class Trainer:
         self.sound = False
         check_finite(run.seeds, chunks, before, t)  # the policies are still those of the record before
         check_divergence(run.seeds, chunks, self.scale, run.config, t)
+        policies = self.policies(groups)
+        check_values(run.seeds, [policy.arrays for policy in policies], run.config, before, t)
         self.sound = True
         self.remark(chunks)
         taken = (t - before) * len(run.seeds)
@@ -170,7 +172,7 @@ class Trainer:
             taken = sum(int(chunk.episodes.lengths.sum()) for chunk in chunks)
         # most of a first chunk is compiling, which is not speed
         fps = math.nan if self.first and t < run.steps else taken / max(time.monotonic() - self.begun, 1e-9)
-        run.policies["final"] = self.policies(groups)
+        run.policies["final"] = policies
         columns = {**self.columns(chunks, t), **self.evaluate(groups.loop.kind), "time/fps": fps}
         run.history.append(t, columns)
         groups.begin_chunk()
