@@ -147,8 +147,7 @@ class AgentConfig:
         found = []
         for field in dataclasses.fields(self):
             switch, *values = field.metadata["needs"] or ("",)
-            asked = getattr(self, field.name) != field.default if given is None else field.name in given
-            if not switch or not asked:
+            if not switch or not self.is_asked(field.name, given):
                 continue
             state = getattr(self, switch)
             if state in values or (not values and state not in (False, 0, "none")):
@@ -156,6 +155,10 @@ class AgentConfig:
             wanted = " or ".join(map(repr, values)) or ("True" if isinstance(state, bool) else "another value")
             found.append(f"{field.name} has no effect with {switch}={state!r}; use {switch}={wanted}, or leave it out")
         return found
+
+    def is_asked(self, name: str, given: Iterable[str] | None) -> bool:
+        """Return whether a setting is among those that `idle` looks at."""
+        return getattr(self, name) != type(self).__dataclass_fields__[name].default if given is None else name in given
 
     def exploration_duration(self, steps: int) -> float:
         """Return the `duration` of the linear or the `half_life` of the exponential schedule, in environment steps."""

@@ -9,6 +9,7 @@ import pytest
 import bellmax as bx
 from bellmax.agent_config import choices
 from bellmax.catalog import AGENTS, agent_class
+from bellmax.extend import Follower, Method, mean_of_copies
 
 NOTHING = ("learning_rate", "max_grad_norm", "reward_scale", "tau")
 CLASSES = {name: agent_class(name) for name in AGENTS}
@@ -77,6 +78,44 @@ def test_every_switch_that_a_setting_needs_exists(name: str) -> None:
         assert not switch or switch in names
         assert set(values) <= set(choices(CLASSES[name]).get(switch, ()))
         assert np.isfinite(field.metadata["low"]) or field.metadata["zero"] == ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnLoss(bx.DQN):
+    """A loss that does not use the scale of the settings."""
+
+    def method(self) -> Method[Any, Any]:
+        return super().method()._replace(uses_scale=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnTarget(bx.DQN):
+    """A target network that does not use `tau`."""
+
+    def target(self) -> Follower[Any]:
+        return mean_of_copies(3, self.target_period)
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "found"),
+    [
+        (OwnLoss, {"value_rescaling": True}, "value_rescaling has no effect: the loss of OwnLoss"),
+        (OwnTarget, {"tau": 0.1}, "tau=0.1 has no effect: the target network of OwnTarget"),
+    ],
+)
+def test_settings_that_an_own_part_does_not_use_are_told(
+    cls: type[bx.DQN], settings: dict[str, Any], found: str
+) -> None:
+    for given in (None, settings):
+        (line,) = cls(**settings).idle(given)
+        assert line.startswith(found)
+    assert cls().idle() == cls().idle(settings) == bx.DQN(**settings).idle() == bx.DQN(**settings).idle(settings) == []
+
+
+@pytest.mark.parametrize("name", [name for name in AGENTS if "value_rescaling" in CLASSES[name].__dataclass_fields__])
+def test_every_agent_uses_the_scale_and_tau(name: str) -> None:
+    settings = {"value_rescaling": True, "tau": 0.1}
+    assert CLASSES[name](**settings).idle(settings) == []
 
 
 def test_without_say_a_setting_without_effect_is_a_warning() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,21 @@ class ReplayAlgorithm(ReplayConfig):
     def memory(self, example: Experience, steps: int) -> Memory[Any]:
         """Return the replay buffer for experience like `example`, in a run of `steps` environment steps."""
         return make_memory(self, example, steps)
+
+    def idle(self, given: Iterable[str] | None = None) -> list[str]:
+        """Return the given settings that have no effect, also those that an own loss or target does not use."""
+        found, name = super().idle(given), type(self).__name__
+        if self.value_rescaling and self.is_asked("value_rescaling", given) and not self.method().uses_scale:
+            found.append(
+                f"value_rescaling has no effect: the loss of {name} does not learn on self.scale; leave it out, or use "
+                "self.scale and return Method(..., uses_scale=True)"
+            )
+        if self.tau != 1.0 and self.is_asked("tau", given) and self.target().share != self.tau:
+            found.append(
+                f"tau={self.tau} has no effect: the target network of {name} does not use it; leave it out, or return "
+                "Follower(..., share=self.tau) from target()"
+            )
+        return found
 
     def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
         """Return the agent for these spaces, in a run of `steps` environment steps."""

@@ -98,4 +98,4 @@ class BCQ(ReplayAlgorithm):
             q = scale.natural(bellman.value_of(q_tm1, transition.action))
             return weight * total, jnp.abs(error), {"q": q, "imitation": imitation}
 
-        return Method(lambda numbers: Imitating(numbers, scale), loss, values, n_outputs=2)
+        return Method(lambda numbers: Imitating(numbers, scale), loss, values, n_outputs=2, uses_scale=True)

@@ -96,8 +96,9 @@ class BootstrappedDQN(ReplayAlgorithm):
             return weight * jnp.mean(loss_of(errors)), jnp.mean(jnp.abs(errors)), {"q": q, "spread": spread}
 
         return Method(
-            lambda numbers: Members(numbers, scale), loss, n_members=self.n_members, prior_scale=self.prior_scale
-        )
+            lambda numbers: Members(numbers, scale), loss, n_members=self.n_members, prior_scale=self.prior_scale,
+            uses_scale=True,
+        )  # fmt: skip
 
 
 def _of(net: Net[Members], k: Array) -> Net[ActionValues]:

@@ -84,5 +84,5 @@ class C51(ReplayAlgorithm):
 
         return Method(
             lambda numbers: Categorical(numbers, scale.natural(self.atoms)), loss, n_outputs=self.n_atoms,
-            bounds=(self.v_min, self.v_max),
+            bounds=(self.v_min, self.v_max), uses_scale=True,
         )  # fmt: skip

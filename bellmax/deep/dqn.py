@@ -68,4 +68,4 @@ class DQN(ReplayAlgorithm):
             q = scale.natural(bellman.value_of(q_tm1, transition.action))
             return weight * loss_of(error), jnp.abs(error), {"q": q}
 
-        return Method(lambda numbers: ActionValues(numbers, scale), loss)
+        return Method(lambda numbers: ActionValues(numbers, scale), loss, uses_scale=True)

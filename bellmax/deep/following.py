@@ -47,12 +47,14 @@ class Follower(NamedTuple, Generic[State]):
             of them on these observations [..., ...].
         restart: `restart(state, params, mix) -> state`, at a reset to `params`; `mix(old)` resets other ones alike.
         network: for a target: `network(state, make) -> Network`, where `make(params)` is the network of any parameters.
+        share: for a target: of the network in an update; if it is not `tau`, a line says that `tau` has no effect.
     """
 
     init: Callable[[Params], State]
     update: Update[State]
     restart: Callable[[State, Params, Mix], State] = _unchanged
     network: Callable[[State, Callable[[Params], Network[Any, Any]]], Network[Any, Any]] = _single
+    share: float = 1.0
 
 
 def chained(**parts: Follower[Any]) -> Follower[dict[str, Any]]:
@@ -102,4 +104,4 @@ def polyak(period: int, tau: float) -> Follower[Params]:
         del key, obs
         return chosen(updates % period == 0, mixed(tau, params, target), target), params
 
-    return Follower(own_copy, update, lambda target, params, mix: mix(target))
+    return Follower(own_copy, update, lambda target, params, mix: mix(target), share=tau)

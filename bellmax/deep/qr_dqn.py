@@ -67,4 +67,4 @@ class QRDQN(ReplayAlgorithm):
             error = jnp.mean(target) - jnp.mean(quantiles)
             return weight * total, jnp.abs(error), {"q": jnp.mean(scale.natural(quantiles))}
 
-        return Method(lambda numbers: Quantiles(numbers, scale), loss, n_outputs=self.n_quantiles)
+        return Method(lambda numbers: Quantiles(numbers, scale), loss, n_outputs=self.n_quantiles, uses_scale=True)

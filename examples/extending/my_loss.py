@@ -32,7 +32,7 @@ class HLGauss(bx.C51):
 
     def method(self) -> Method:
         """What the network gives for an action is a distribution on bins, whose mean is its value."""
-        look, atoms = self.look(), self.atoms
+        scale, look, atoms = self.scale, self.look(), self.atoms
         width = (self.v_max - self.v_min) / (self.n_atoms - 1)
         edges = jnp.linspace(self.v_min - width / 2, self.v_max + width / 2, self.n_atoms + 1)
 
@@ -40,18 +40,19 @@ class HLGauss(bx.C51):
             """Loss, priority and metrics of ONE transition; each metric is a column `train/...` of the history."""
             logits = bellman.value_of(net(transition.obs).logits, transition.action)
             reward, output_t, policy, bonus = look(net, target_net, transition)
-            value = bellman.mean_under(policy, output_t.mean()) + bonus
-            y = jnp.clip(reward + transition.discount * value, self.v_min, self.v_max)
+            value = bellman.mean_under(policy, output_t.mean())
+            y = jnp.clip(scale.back_up(reward, transition.discount, value, bonus), self.v_min, self.v_max)
             below = jax.scipy.stats.norm.cdf(edges, y, self.blur * width)
             target = jax.lax.stop_gradient(jnp.diff(below) / (below[-1] - below[0]))
             total = distributions.cross_entropy(target, logits)
             p = jax.nn.softmax(logits)
-            metrics = {"q": p @ atoms, "entropy": -jnp.sum(p * jnp.log(p + 1e-8))}
+            metrics = {"q": p @ scale.natural(atoms), "entropy": -jnp.sum(p * jnp.log(p + 1e-8))}
             return weight * total, jnp.abs(y - p @ atoms), metrics
 
         return Method(
-            lambda numbers: Categorical(numbers, atoms), loss, n_outputs=self.n_atoms, bounds=(self.v_min, self.v_max)
-        )
+            lambda numbers: Categorical(numbers, scale.natural(atoms)), loss, n_outputs=self.n_atoms,
+            bounds=(self.v_min, self.v_max), uses_scale=True,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":
