@@ -265,6 +265,7 @@ def build(
     """
     types = hints(cls)
     problems, good = [], {}
+    cause: BaseException | None = None
     for key, value in values.items():
         if key not in types:
             hyper = what == "hyper-parameter"
@@ -280,8 +281,9 @@ def build(
         made = cls(**good)
     except ConfigError as error:
         problems.append(str(error))
+        cause = error.__cause__
     if problems:
-        raise ConfigError("; ".join(problems))
+        raise ConfigError("; ".join(problems)) from cause
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from bellmax.catalog import agent_name
 from bellmax.contracts import BellmaxError, ConfigError, EnvWarning, Json, ModelWarning, RunWarning
 from bellmax.literals import Value
 from bellmax.loops.stopping import busy_threads, end_on_second_signal
+from bellmax.registry import import_named
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
 from bellmax.values import read_as, read_value, read_values
 from bellmax.words import option_meant
@@ -127,10 +127,7 @@ def import_own(modules: tuple[str, ...]) -> None:
     """
     for module in modules:
         import_from_here(f"{module}:it")
-        try:
-            importlib.import_module(module)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"--import {module}: {error}; give the name of a module, such as mymodule") from error
+        import_named(module, f"--import {module}", "; give the name of a module, such as mymodule")
 
 
 def import_from_here(*words: str) -> None:

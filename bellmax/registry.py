@@ -7,7 +7,9 @@ A saved file holds both, and makes bellmax import neither: see `present`.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -79,7 +81,7 @@ class Registry(MutableMapping[str, T]):
         """Let `name` stand for `thing`. What was registered from the same place may be registered again.
 
         Raises:
-            ConfigError: the name is empty, has a colon, or is taken, in any spelling.
+            ConfigError: the name is taken, in any spelling, or cannot be written on the command line.
         """
         self.check_name(name, thing)
         self._known[name] = thing
@@ -88,8 +90,6 @@ class Registry(MutableMapping[str, T]):
         """Refuse a name that `register` would refuse. Raises: as `register`."""
         if not isinstance(name, str) or not fold(name):
             raise ConfigError(f"`name` must be a string with letters or digits; got {describe(name)}")
-        if ":" in name or "/" in name:
-            raise ConfigError(f"`name` {name!r} has a colon or a slash, which stand for modules; leave it out")
         if fold(name) in map(fold, self.built_in):
             raise ConfigError(
                 f"{name!r} is {article(self.kind)} of bellmax; give yours another name than {listed(self.built_in)}"
@@ -100,6 +100,11 @@ class Registry(MutableMapping[str, T]):
                     f"{name!r} is taken: {other!r} is {article(self.kind)} registered from {place_of(held)}; give "
                     "yours another name"
                 )
+        if not re.fullmatch(r"[^\W_]([\w .-]*\w)?", name):
+            raise ConfigError(
+                "`name` must have only letters, digits, '-', '_', '.' and spaces, and begin with a letter or digit; "
+                f"got {name!r}"
+            )
 
 
 def article(kind: str) -> str:
@@ -121,13 +126,10 @@ def locate(kind: str, path: str) -> Any:
     module, _, name = path.partition(":")
     found = _imported(module)
     if found is None:
-        try:
-            found = importlib.import_module(module)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(
-                f"{kind} {path!r}: cannot import {module!r}: {error}; check the spelling, and that its folder is on "
-                "Python's path (the command line also looks in the current folder)"
-            ) from error
+        found = import_named(
+            module, f"{kind} {path!r}", "; check the spelling, and that its folder is on Python's path (the command "
+            "line also looks in the current folder)",
+        )  # fmt: skip
     try:
         thing: Any = found
         for part in name.split("."):
@@ -137,6 +139,35 @@ def locate(kind: str, path: str) -> Any:
         remedy = f"; did you mean '{module}:{near}'?" if near else ""
         raise ConfigError(f"{kind} {path!r}: module {module!r} has no {name!r}{remedy}") from error
     return thing
+
+
+def import_named(module: str, what: str, remedy: str = "") -> ModuleType:
+    """Import the module that is named in `what`; `remedy` ends the message if there is none of this name.
+
+    Raises:
+        ConfigError: there is no such module, or it raises an error; the message says where.
+    """
+    if module[:1] in ("", "."):
+        raise ConfigError(
+            f"{what}: {module!r} is not an absolute module name; write {module.strip('.') or 'mymodule'!r}, and start "
+            "in the folder that holds it"
+        )
+    try:
+        return importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        said = f"{error}{remedy}" if missing else describe_error(error, module)
+        raise ConfigError(f"{what}: cannot import {module!r}: {said}") from error
+
+
+def describe_error(error: BaseException, module: str) -> str:
+    """An error that the code of a module raised, with the file and line of that code."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}, at {error.filename}:{error.lineno}"
+    frames, package = list(traceback.walk_tb(error.__traceback__)), module.partition(".")[0]
+    own = [each for each in frames if str(each[0].f_globals.get("__name__")).partition(".")[0] == package]
+    frame, line = (own or frames)[-1]
+    return f"{type(error).__name__}: {error}, at {frame.f_code.co_filename}:{line}"
 
 
 def place_of(thing: object) -> str:
@@ -163,14 +194,25 @@ def present(kind: str, path: str, suits: Callable[[Any], bool]) -> Any:
         )
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise UnsafeFile(f"the saved file says that its {kind} is {path!r}, of Python's own library; it is not used")
-    thing: Any = found
-    for part in name.split("."):
-        thing = vars(thing).get(part) if isinstance(thing, ModuleType | type) else None
+    thing = _standing(found, name)
     if thing is None or not suits(thing):
         what = f"has no {name!r}" if thing is None else f"has a {name!r} that is not {article(kind)}"
         raise IncompatibleCheckpoint(
             f"the file was saved with the {kind} {path!r}, and module {module!r} {what}; restore it there"
         )
+    return thing
+
+
+def is_found(path: str) -> bool:
+    """Whether something stands at "module:name" that `present` would find."""
+    module, _, name = path.partition(":")
+    return _standing(_imported(module), name) is not None
+
+
+def _standing(found: ModuleType | None, name: str) -> Any:
+    thing: Any = found
+    for part in name.split("."):
+        thing = vars(thing).get(part) if isinstance(thing, ModuleType | type) else None
     return thing
 
 

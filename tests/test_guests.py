@@ -15,6 +15,7 @@ from saved import reseal
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, agent_class, register_agent
+from bellmax.command import import_own
 from bellmax.networks.torsos import TORSOS
 from bellmax.registry import Registry
 
@@ -139,7 +140,11 @@ def test_a_registered_agent_has_a_name(mine: Path, monkeypatch: pytest.MonkeyPat
         ("PPO", "another name"),
         ("", "must be a string"),
         (3, "must be a string"),
-        ("a:b", "has a colon"),
+        ("a:b", "must have only letters, digits, '-', '_', '.' and spaces"),
+        *[
+            (name, "begin with a letter or digit; got ")
+            for name in ("--x", "x=1", "a\nb", "a/b", "x,y", ".x", "_x", "x ")
+        ],
     ],
 )
 def test_a_name_that_is_taken(name: str, said: str) -> None:
@@ -199,6 +204,77 @@ def test_an_own_name_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_agent_that_is_not_there(mine: Path, agent: str, said: str) -> None:
     with pytest.raises(bx.ConfigError, match=re.escape(said)):
         bx.train("corridor", agent, steps=400)
+
+
+BROKEN = {
+    "raise RuntimeError('no license')": "RuntimeError: no license, at {file}:2",
+    "def f(:": "SyntaxError: invalid syntax, at {file}:2",
+    "import sys; sys.exit(3)": "SystemExit: 3, at {file}:2",
+    "import no_such_part": "ModuleNotFoundError: No module named 'no_such_part', at {file}:2",
+}
+
+
+@pytest.mark.parametrize("code", BROKEN)
+def test_a_module_that_fails_while_it_is_imported(code: str, mine: Path) -> None:
+    (mine / "bad_abc.py").write_text(f"# a module\n{code}\n")
+    said = f"cannot import 'bad_abc': {BROKEN[code].format(file=mine / 'bad_abc.py')}"
+    for call in (
+        lambda: bx.train("corridor", "bad_abc:X", steps=400),
+        lambda: bx.train("bad_abc:X", "q-learning", steps=400),
+        lambda: bx.train("CartPole-v1", "dqn", steps=400, wrappers=["bad_abc:X"]),
+        lambda: bx.train("CartPole-v1", "dqn", steps=400, network="bad_abc:X"),
+        lambda: import_own(("bad_abc",)),
+    ):
+        with pytest.raises(bx.ConfigError, match=re.escape(said)) as caught:
+            call()
+        assert type(caught.value.__cause__).__name__ == BROKEN[code].partition(":")[0]
+
+
+@pytest.mark.parametrize(("module", "write"), [("..mine_abc", "mine_abc"), (".", "mymodule"), ("..", "mymodule")])
+def test_a_relative_module(module: str, write: str) -> None:
+    said = re.escape(f"{module!r} is not an absolute module name; write {write!r}")
+    with pytest.raises(bx.ConfigError, match=said):
+        bx.train("corridor", f"{module}:X", steps=400)
+    with pytest.raises(bx.ConfigError, match=said):
+        bx.train(f"{module}:X", "q-learning", steps=400)
+    with pytest.raises(bx.ConfigError, match=said):
+        import_own((module,))
+
+
+def test_a_class_that_no_file_can_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AGENTS, "_known", dict(AGENTS._known))
+
+    class Local(bx.Sarsa):
+        pass
+
+    with pytest.raises(bx.ConfigError, match=r"not loaded.*<locals>\.Local'; move the class to the top .* or register"):
+        bx.train("corridor", Local, steps=400, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert bx.train("corridor", Local, steps=400, progress=False).scores
+    register_agent("local", Local)
+    run = bx.train("corridor", Local, steps=400, out=tmp_path / "run", progress=False)
+    assert bx.load(tmp_path / "run").config == run.config
+
+
+CHANGED = {
+    "setting removed": ('    patience: int = setting(3, "how long it waits", low=1)', "", "patience"),
+    "smaller range": ("low=1", "low=9", "patience=5 is outside [9, inf)"),
+    "another type": ("patience: int = setting(3,", 'patience: Literal["a"] = setting("a",', "patience"),
+    "an error": ("low=1)", "low=1)\n\n    def __post_init__(self):\n        raise KeyError('x')", "KeyError: 'x', at "),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_a_class_that_changed_since_its_run_was_saved(case: str, mine: Path) -> None:
+    run = bx.train("corridor", "mine_abc:Mine", steps=400, patience=5, out=mine / "run", progress=False)
+    run.policy().save(mine / "policy")
+    before, after, said = CHANGED[case]
+    code = MINE.replace(before, after).replace("import ClassVar", "import ClassVar, Literal")
+    exec(compile(code, "mine_abc.py", "exec"), vars(sys.modules["mine_abc"]))  # noqa: S102 - as an edited module
+    for load in (lambda: bx.load(mine / "run"), lambda: bx.load_policy(mine / "policy")):
+        with pytest.raises(bx.IncompatibleCheckpoint, match=re.escape(said)) as caught:
+            load()
+        assert "agent 'mine_abc:Mine', whose class has changed since" in str(caught.value)
 
 
 def test_an_object_where_a_name_belongs() -> None:

@@ -220,7 +220,8 @@ def test_a_world_by_a_name_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path
     ("name", "said"),
     [
         ("cliff", "a name of bellmax's own"), ("Dyna Maze", "a name of bellmax's own"), ("dqn", "bellmax's own"),
-        ("delay", "bellmax's own"), ("probe:delay", "has a colon"), ("Walk-v1", "leave '-v1' out"), ("", "a string"),
+        ("delay", "bellmax's own"), ("probe:delay", "must have only letters"), ("x=1", "got 'x=1'"),
+        ("Walk-v1", "leave '-v1' out"), ("", "a string"),
     ],
 )  # fmt: skip
 def test_a_name_that_a_world_cannot_have(name: str, said: str) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,21 @@ def test_options_that_contradict_each_other_are_refused(arguments: dict[str, Any
         bx.train("corridor", "q-learning", progress=False, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"workers": 200_000}, "`workers` must be an integer from 0 to 100000; got 200000"),
+        ({"data": 5}, "`data` must be the DataCard of a saved run, or None; got 5"),
+        ({"recrods": 3}, "unknown option 'recrods'; did you mean 'records'?"),
+    ],
+)
+def test_what_an_option_cannot_be(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(bx.ConfigError, match=re.escape(message)):
+        RunOptions(**given)
+    with pytest.raises(bx.ConfigError, match="only named options; got 3"):
+        RunOptions(3)
+
+
 @pytest.mark.parametrize("name", OTHER)
 def test_an_option_is_in_force_after_a_resume(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {name: OTHER[name]}
@@ -190,7 +206,7 @@ def test_what_cannot_change_on_resume_says_why(name: str, tmp_path: Path, monkey
     ("given", "message"),
     [
         ({"worker": 2}, "unknown option 'worker'; did you mean 'workers'?"),
-        ({"workers": -1}, "`workers` must be a non-negative integer; got -1"),
+        ({"workers": -1}, "`workers` must be an integer from 0 to 100000; got -1"),
         ({"on_nonfinite": "skp"}, "unknown on_nonfinite 'skp'; did you mean 'skip'?"),
         ({"strict": "yes"}, "strict='yes'"),
         ({"keep_experience": True}, "keep_experience stores the replay buffer, and q-learning does not have one"),

@@ -105,6 +105,8 @@ class DeepConfig(AgentConfig):
             try:
                 find_torso(self.network)
             except ConfigError as error:
+                if error.__cause__ is not None:  # in a module of somebody's own
+                    raise
                 problems.append(str(error))
         if "learning_rate" not in arguments(self.optimizer):
             problems.append(unknown("optimizer", self.optimizer, optimizers()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
@@ -18,6 +19,7 @@ from bellmax.envs.functional import World
 from bellmax.envs.naming import PACKAGES, game_of, id_meant, meant_in, module_meant
 from bellmax.envs.signatures import parameters_of
 from bellmax.mdp.model import FiniteMDP
+from bellmax.registry import import_named
 from bellmax.stderr import warn
 
 Env: TypeAlias = gym.Env[Any, Any]
@@ -87,18 +89,19 @@ def make(
     return _make(getattr(env, "__name__", repr(env)), n, kwargs, lambda: _wrapped(env(**kwargs), wrap), plain, env)
 
 
+def _import_own(module: str, env_id: str) -> ModuleType:
+    meant = module_meant(env_id)
+    return import_named(module, repr(env_id), f"; write {meant!r}" if meant else "")
+
+
 def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: bool, training: bool) -> Made:
     module, _, name = env_id.rpartition(":")
     package = next((package for prefix, package in PACKAGES.items() if name.startswith(prefix)), (module, ""))
     if module or (package[0] and name not in gym.registry):
         try:
-            imported = importlib.import_module(module or package[0])
+            imported = _import_own(module, env_id) if module else importlib.import_module(package[0])
         except ImportError as error:
-            if not module:
-                raise ConfigError(f"{name}: it needs pip install '{package[1]}'") from error
-            write = module_meant(env_id)
-            more = f"; write {write!r}" if write else ""
-            raise ConfigError(f"{env_id!r}: cannot import {module!r}: {error}{more}") from error
+            raise ConfigError(f"{name}: it needs pip install '{package[1]}'") from error
         if not module and package[0] == "ale_py":
             gym.register_envs(imported)
         own = getattr(imported, name, None)
@@ -208,11 +211,9 @@ def read_wrappers(given: object) -> Wrap:
         if not module and cls not in dir(gym.wrappers):
             known = [known for known in dir(gym.wrappers) if known[0].isupper()]
             raise ConfigError(unknown("wrapper", cls, known))
+        found = import_named(module or "gymnasium.wrappers", f"wrapper {name!r}")
         try:
-            found = importlib.import_module(module or "gymnasium.wrappers")
             wrap.append((getattr(found, cls), arguments))
-        except ImportError as error:
-            raise ConfigError(f"wrapper {name!r}: cannot import {module!r}: {error}") from error
         except AttributeError as error:
             raise ConfigError(f"wrapper {name!r}: module {module!r} has no {cls!r}; {meant_in(found, cls)}") from error
     return wrap

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bellmax import spaces
-from bellmax.agent_config import AgentConfig, build
+from bellmax.agent_config import AgentConfig
 from bellmax.arguments import path_of
 from bellmax.catalog import is_deep, is_tabular
 from bellmax.contracts import (
@@ -28,7 +28,7 @@ from bellmax.contracts import (
 )
 from bellmax.files import storage
 from bellmax.files.saved_files import Files
-from bellmax.files.saved_parts import saved_class
+from bellmax.files.saved_parts import saved_config
 from bellmax.files.storage import fingerprint
 from bellmax.files.tensors import Tensor
 
@@ -167,7 +167,7 @@ def read_card(card: Mapping[str, Any]) -> tuple[PolicyParts, dict[str, tuple[int
         TypeError, ValueError, LookupError, ConfigError: an entry is not valid.
     """
     check_named(card)
-    config = build(saved_class(card), card["hyper_parameters"])
+    config = saved_config(card)
     space = spaces.from_json(card["space"], network=not is_tabular(config))
     n_actions, coding = int(card["n_actions"]), card.get("action_coding", {})
     parts = PolicyParts(card["world"], config, space, n_actions, {}, card["env_kwargs"], coding)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from bellmax.agent_config import AgentConfig
+from bellmax.agent_config import AgentConfig, build
 from bellmax.catalog import AGENTS, agent_class
-from bellmax.contracts import ConfigError, IncompatibleCheckpoint
-from bellmax.registry import Registry, place_of, present
+from bellmax.contracts import ConfigError, IncompatibleCheckpoint, listed
+from bellmax.registry import Registry, describe_error, is_found, place_of, present
 
 Thing = TypeVar("Thing")
 
@@ -31,6 +31,41 @@ def agent_of(config: AgentConfig) -> dict[str, Any]:
     if network != "auto" and network not in _torsos().built_in:
         parts["network"] = _torsos().place(network) if network in _torsos() else network
     return {"agent": name, **({"parts": parts} if parts else {})}
+
+
+def check_found(config: AgentConfig) -> None:
+    """Check that the class of an agent can be found again where a file names it.
+
+    Raises:
+        ConfigError: it cannot, because it is inside a function, say.
+    """
+    place = place_of(type(config))
+    if AGENTS.name_of(type(config)) is None and not is_found(place):
+        raise ConfigError(
+            f"`out`: the run could be saved but not loaded, because no agent is found at {place!r}; move the class to "
+            "the top of its module, or register it with bellmax.extend.register_agent"
+        )
+
+
+def saved_config(card: Mapping[str, Any]) -> AgentConfig:
+    """Return the agent in a file.
+
+    Raises:
+        UnsafeFile: a module that the file names is not imported.
+        IncompatibleCheckpoint: its class is not here, or is your own and does not accept the settings in the file.
+        ConfigError: a setting of bellmax's own class is not valid.
+    """
+    cls, settings = saved_class(card), card["hyper_parameters"]
+    try:
+        return build(cls, settings)
+    except Exception as error:
+        if cls.__module__.startswith("bellmax."):
+            raise
+        said = str(error) if isinstance(error, ConfigError) else describe_error(error, cls.__module__)
+        raise IncompatibleCheckpoint(
+            f"the file was saved with the agent {place_of(cls)!r}, whose class has changed since, and does not accept "
+            f"the settings in the file ({listed(settings)}): {said}; restore the class as it was"
+        ) from error
 
 
 def saved_class(card: Mapping[str, Any]) -> type[AgentConfig]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bellmax.agent_config import build, choices, setting
-from bellmax.arguments import integer, real
+from bellmax.arguments import describe, integer, real
 from bellmax.contracts import ConfigError, unknown
 from bellmax.envs.host_steps import Handling, NonFinite
 
@@ -44,6 +44,16 @@ class RunOptions:
     strict: bool = setting(False, "stop at an observation outside its Box")
     data: DataCard | None = setting(None, "the data set of an offline run")
 
+    if not TYPE_CHECKING:  # a type checker knows the names
+
+        def __new__(cls, *values: object, **options: object) -> Self:  # noqa: D102 - before __init__, which only accepts names
+            names = [field.name for field in dataclasses.fields(cls)]
+            problems = [f"RunOptions accepts only named options; got {describe(value)}" for value in values[:1]]
+            problems += [unknown("option", name, names) for name in options if name not in names]
+            if problems:
+                raise ConfigError("; ".join(problems))
+            return super().__new__(cls)
+
     def __post_init__(self) -> None:
         problems = []
         for field in dataclasses.fields(self):
@@ -70,7 +80,7 @@ def _read(field: dataclasses.Field[Any], value: object) -> object:
     if "None" in kind and value is None:
         return None
     if kind.startswith("int"):
-        return integer(name, value, meta["low"])
+        return integer(name, value, meta["low"], int(min(meta["high"], 2**62)))
     if kind == "float":
         number = real(name, value)
         if number <= meta["low"]:
@@ -78,6 +88,8 @@ def _read(field: dataclasses.Field[Any], value: object) -> object:
         return number
     if kind == "bool" and not isinstance(value, bool):
         raise ConfigError(f"{name}={value!r} is not True or False")
+    if kind.startswith("DataCard") and not isinstance(value, DataCard):
+        raise ConfigError(f"`{name}` must be the DataCard of a saved run, or None; got {describe(value)}")
     valid = choices(RunOptions)[name]
     if valid and value not in valid:
         raise ConfigError(unknown(name, value, valid))

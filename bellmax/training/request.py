@@ -17,11 +17,13 @@ from bellmax.envs.host_steps import Handling
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.dataset import Dataset
 from bellmax.files.existing_folders import IF_EXISTS
+from bellmax.files.saved_parts import check_found
 from bellmax.loops import choosing
 from bellmax.loops.masking import masked_as_asked
 from bellmax.sources import Source, find_world, split_arguments
 from bellmax.training.options import DataCard, RunOptions
 from bellmax.training.train_arguments import (
+    Problems,
     attempt,
     check_handled,
     check_kept,
@@ -89,7 +91,7 @@ def check(request: Request) -> RunPlan:
     Raises:
         ConfigError: arguments are unknown or out of range; one message reports all of them.
     """
-    problems: list[str] = []
+    problems = Problems()
     options = attempt(problems, lambda: merged_options(request.options, request.keywords))
     episodes, data = asked_length(request), request.data
     env_kwargs = attempt(problems, lambda: with_wrappers(request.env_kwargs, request.wrappers)) or {}
@@ -113,7 +115,7 @@ def check(request: Request) -> RunPlan:
     length = attempt(problems, lambda: read_length(request.steps, episodes, config, with_data=data is not None))
     problems += find_unknown(request)
     if problems or not (source and config and asked and seeds and options and length):
-        raise ConfigError("; ".join(problems))
+        raise ConfigError("; ".join(problems)) from problems.cause
     options = replace(options, episodes=None if episodes is None else length, data=None)
     idle = asked.idle(None if isinstance(request.agent, AgentConfig) else settings)
     if given is not None:
@@ -132,6 +134,7 @@ def choose(plan: RunPlan, say: Callable[[str], None]) -> RunPlan:
     source, config, loop = plan.source, plan.config, plan.kind
     if plan.folder is not None:
         check_saved(plan.env_kwargs)
+        check_found(config)
     if source.fixed is not None and len(plan.seeds) > 1:
         raise ConfigError(f"one {source.name} object can run 1 seed, not {len(plan.seeds)}; pass its class or its id")
     if plan.options.handling != Handling():  # options that only Gymnasium environments have

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.agent_config import build
 from bellmax.arguments import path_of
 from bellmax.contracts import ArrayDict, CheckpointError, ConfigError, CorruptCheckpoint, Json, ResourceError, listed
 from bellmax.files import manifest, run_files, storage
 from bellmax.files.dataset import Dataset
 from bellmax.files.saved_files import Files, opened
-from bellmax.files.saved_parts import agent_of, saved_class
+from bellmax.files.saved_parts import agent_of, saved_config
 from bellmax.loops.logs import Episodes
 from bellmax.training.history import History
 from bellmax.training.options import read_options
@@ -172,7 +171,7 @@ def read_run(files: Files, *, policies: bool = True) -> Run:
     path, card = files.folder, run_files.read_config(files)
     try:
         run_files.check_card(card)
-        config = build(saved_class(card), card["hyper_parameters"])
+        config = saved_config(card)
         history = files.read("history.csv").decode()
         if files.manifest is None:  # format 1: the last line may be incomplete
             history = history[: history.rfind("\n") + 1]

@@ -127,10 +127,17 @@ def check_kept(config: AgentConfig | None, keep_experience: bool, *, offline_run
         raise ConfigError("keep_experience needs gamma above 0: with 0, every stored step looks terminated")
 
 
-def attempt(problems: list[str], action: Callable[[], T]) -> T | None:
+class Problems(list[str]):
+    """What is wrong, one message each; `cause` is the first error behind them, such as one in a module of yours."""
+
+    cause: BaseException | None = None
+
+
+def attempt(problems: Problems, action: Callable[[], T]) -> T | None:
     """Return the action's result; if it raises a ConfigError, add the message to `problems` and return None."""
     try:
         return action()
     except ConfigError as error:
         problems.append(str(error))
+        problems.cause = problems.cause or error.__cause__
         return None
