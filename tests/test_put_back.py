@@ -11,9 +11,11 @@ import jax
 import numpy as np
 import pytest
 
+import bellmax as bx
 from bellmax.contracts import CorruptCheckpoint, EnvCrashed
 from bellmax.envs import episode_log
 from bellmax.envs.host_world import Handling, HostWorld, open_world
+from bellmax.sources import find_world
 
 IMAGES = {"wrappers": ["minigrid.wrappers:ImgObsWrapper"]}
 KINDS: dict[str, tuple[str, dict[str, Any], int]] = {  # id, arguments, workers
@@ -74,6 +76,22 @@ def test_an_environment_goes_on_where_it_was(kind: str) -> None:
     why, whole, rest = twice(lambda: opened(name, workers, **arguments))
     assert why == {}
     assert_same(whole, rest)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_compiled_environment_is_put_back(alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if alone:  # its episode, without those before
+        monkeypatch.setattr(episode_log, "LONGEST", 60)
+    world = find_world("CartPole-v1").compile()
+    why, whole, rest = twice(lambda: opened(lambda: bx.as_gymnasium(world)), steps=200)
+    assert why == {}
+    assert_same(whole, rest)
+
+
+def test_environments_of_one_world_share_its_programs() -> None:
+    world = find_world("CartPole-v1").compile()
+    one, other = bx.as_gymnasium(world), bx.as_gymnasium(world)
+    assert (one._reset, one._step) == (other._reset, other._step)
 
 
 def test_it_can_be_saved_and_put_back_again_and_again() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -44,22 +46,13 @@ class CompiledEnv(gym.Env[Any, Any]):
         self._state: Any = None
         self._key: Any = None
 
-        def reset(key: Array) -> tuple[Any, ...]:
-            key, now = jax.random.split(key)
-            return key, *world.reset(now)
-
-        def step(state: Any, action: Array, key: Array) -> tuple[Any, ...]:
-            key, now = jax.random.split(key)
-            return key, *world.step(state, action, now)
-
-        self._reset, self._step = jax.jit(reset), jax.jit(step)
+        self._reset, self._step = programs(world.reset, world.step)
 
     @in_32_bits
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         super().reset(seed=seed, options=options)
-        if seed is not None or self._key is None:
-            self._key = near(make_key(int(self.np_random.integers(2**31))))
+        self._key = near(make_key(int(self.np_random.integers(2**31))))  # of each episode, so that it can be repeated
         self._key, self._state, obs = self._reset(self._key)
         return self._seen(obs)
 
@@ -81,6 +74,21 @@ class CompiledEnv(gym.Env[Any, Any]):
         if self.masked:
             seen, info = seen.obs, {"action_mask": np.asarray(seen.mask, np.int8)}
         return named(self._space, spaces.map_space(_native, self._space, seen)), info
+
+
+@functools.lru_cache(maxsize=64)
+def programs(reset: Callable[..., Any], step: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The compiled functions of a world, the same ones for all environments that open it; each splits its key."""
+
+    def begin(key: Array) -> tuple[Any, ...]:
+        key, now = jax.random.split(key)
+        return key, *reset(now)
+
+    def go_on(state: Any, action: Array, key: Array) -> tuple[Any, ...]:
+        key, now = jax.random.split(key)
+        return key, *step(state, action, now)
+
+    return jax.jit(begin), jax.jit(go_on)
 
 
 def _native(leaf: Leaf, value: npt.NDArray[Any]) -> npt.NDArray[Any] | np.int64:
