@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from bellmax.tabular.agent import LearningConfig, Now, Shape, Step, TabularAgent, TabularConfig
     from bellmax.tabular.behavior import find_behavior
     from bellmax.tabular.kernel import kernel, uniform
+    from bellmax.tabular.soundness import MOST, Sizes
 
 _HOME = {
     "Agent": "bellmax.contracts",
@@ -81,6 +82,7 @@ _HOME = {
     "Experience": "bellmax.contracts",
     "Follower": "bellmax.deep.following",
     "LearningConfig": "bellmax.tabular.agent",
+    "MOST": "bellmax.tabular.soundness",
     "Look": "bellmax.deep.method",
     "Masked": "bellmax.contracts",
     "Memory": "bellmax.contracts",
@@ -94,6 +96,7 @@ _HOME = {
     "Output": "bellmax.deep.method",
     "ReplayAlgorithm": "bellmax.deep.algorithm",
     "Shape": "bellmax.tabular.agent",
+    "Sizes": "bellmax.tabular.soundness",
     "Space": "bellmax.contracts",
     "Step": "bellmax.tabular.agent",
     "TabularAgent": "bellmax.tabular.agent",
@@ -151,7 +154,7 @@ __all__ = [  # noqa: RUF022 - what belongs together stands together
     "register_agent", "register_network", "register_world",
     "AgentConfig", "setting", "with_default",
     "TabularAgent", "TabularConfig", "LearningConfig", "Shape", "Step", "Now", "kernel", "find_behavior", "value",
-    "change", "largest", "greedy", "mean_value", "uniform",
+    "change", "largest", "greedy", "mean_value", "uniform", "Sizes", "MOST",
     "ReplayAlgorithm", "Method", "Output", "Net", "Metrics", "Look", "Bootstrap", "allowed", "bellman", "distributions",
     "Follower", "copied", "polyak", "mean_of_copies", "Agent", "Memory", "Experience", "Transition",
     "Network", "flat", "flat_size",

@@ -2,12 +2,29 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import pytest
 
 import bellmax as bx
 from bellmax.catalog import agent_class, make_agent
+from bellmax.extend import (
+    MOST,
+    LearningConfig,
+    Shape,
+    Sizes,
+    TabularAgent,
+    change,
+    find_behavior,
+    kernel,
+    largest,
+    setting,
+    value,
+)
+from bellmax.training import trainer
 
 
 class Careful(bx.QLearning):
@@ -34,3 +51,73 @@ def test_where_its_module_is_not_imported_that_is_said(tmp_path: Path) -> None:
     assert "import test_own_agents before you load the file" in done.stderr
     with pytest.raises(bx.ConfigError, match="unknown agent 'careful-p'"):
         agent_class("careful-p")
+
+
+class Undeclared(NamedTuple):
+    """Two arrays of integers, one of numbers; no ranges."""
+
+    last_obs: Any
+    count: Any
+    trace: Any
+
+
+class Declared(Undeclared):
+    """The same, with ranges."""
+
+    def ranges(self, sizes: Sizes) -> dict[str, tuple[float, float]]:
+        """What the integers may be."""
+        return {"last_obs": (-1, sizes.obs - 1), "count": (0, MOST)}
+
+
+@kernel
+def follow(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """Q-learning that stores its last observation and counts."""
+    memory[0][0] = step.obs
+    memory[1][0] += 1
+    error = step.reward + step.discount * largest(q, step.next_obs) - value(q, step.obs, step.action)
+    change(q, step.obs, step.action, step.step_size * error)
+    return error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Following(LearningConfig):
+    """An agent with a memory."""
+
+    name: ClassVar[str] = "following"
+    kind: Literal["undeclared", "declared", "plain"] = setting("declared", "which memory")
+
+    def make(self, shape: Shape) -> TabularAgent:
+        make: Any = {"undeclared": Undeclared, "declared": Declared, "plain": lambda *parts: parts}[self.kind]
+        return TabularAgent(
+            follow, find_behavior(self), lambda q: make(np.full(1, -1), np.zeros(1, np.int64), np.zeros(3))
+        )
+
+
+@pytest.mark.parametrize("loop", ["compiled", "host"])
+def test_a_memory_without_ranges_is_refused_before_the_first_step_where_it_is_saved(loop: str, tmp_path: Path) -> None:
+    short: dict[str, Any] = {"steps": 400, "final_episodes": 0, "loop": loop}
+    assert bx.train("cliff", Following(kind="undeclared"), **short).history.step[-1] == 400
+    with pytest.raises(bx.ConfigError) as error:
+        bx.train("cliff", Following(kind="undeclared"), out=tmp_path / "run", **short)
+    assert "Undeclared.last_obs is an int64 array" in str(error.value)
+    assert "def ranges(self, sizes): return {'last_obs': (lowest, highest)}" in str(error.value)
+    assert "Undeclared.count" in str(error.value)
+    assert "trace" not in str(error.value)
+    with pytest.raises(bx.ConfigError, match="part 0 of `memory` is an int64 array; make `memory` a NamedTuple"):
+        bx.train("cliff", Following(kind="plain"), out=tmp_path / "run", **short)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_memory_with_ranges_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(trainer.Trainer, "save_end", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bx.train("cliff", Following(), steps=400, final_episodes=0, out=tmp_path / "run")
+    monkeypatch.undo()
+    run = bx.resume(tmp_path / "run")
+    whole = bx.train("cliff", Following(), steps=400, final_episodes=0)
+    assert np.array_equal(run.policy().arrays["q"], whole.policy().arrays["q"])
+
+
+def _interrupt(self: object) -> None:
+    raise KeyboardInterrupt

@@ -44,6 +44,14 @@ def choose_loop(config: AgentConfig, source: Source, asked: str) -> tuple[str, s
     return "host", "; ".join([f"{why}: through Gymnasium", *source.notes])
 
 
+def check_resumable(config: AgentConfig, source: Source) -> None:
+    """Check that a saved state of an agent can be read again; raises ConfigError if not."""
+    if is_tabular(config):
+        from bellmax.loops.table_setup import check_declared
+
+        check_declared(config, source.n_actions)
+
+
 def round_steps(config: AgentConfig, source: Source) -> int:
     """Return the environment steps of one round; a run takes whole rounds."""
     return config.train_freq * config.num_envs if is_deep(config) else source.fixed or 1

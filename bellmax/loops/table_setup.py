@@ -15,7 +15,8 @@ from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
 from bellmax.tabular.cells import BINS, check_length, check_used, make_coder, numbers_of, warn_together
 from bellmax.tabular.classic_kernels import CLASSIC, RANGES
-from bellmax.tabular.representation import table_of
+from bellmax.tabular.representation import sizes_of, table_of
+from bellmax.tabular.soundness import find_undeclared
 from bellmax.tabular.tiles import Coder
 
 
@@ -82,6 +83,18 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
     warn_together(config, space, source.n_actions, source.name)
     shape = Shape(coder.n_tiles, source.n_actions, config.tilings == 1)
     return Setup(config.make(shape), shape, coder, ranges=(low, high), masked=masked)
+
+
+def check_declared(config: TabularConfig, n_actions: int) -> None:
+    """Check that a saved state of this learner can be checked when a run resumes: its integers declare their ranges.
+
+    Raises:
+        ConfigError: some do not; the message names them and says what to write.
+    """
+    few = Shape(64, n_actions)
+    state = stepping.init_state(config.make(few), few, 0.0, 0)
+    if lacking := list(find_undeclared(state, sizes_of(state.q))):
+        raise ConfigError(f"{config.name} could not be resumed from `out`: {'; '.join(lacking)}; or leave out `out`")
 
 
 def find_range(config: TabularConfig, source: Source) -> tuple[FloatArray, FloatArray]:

@@ -56,6 +56,24 @@ def check_state(state: tuple[object, ...], fresh: tuple[object, ...], sizes: Siz
         raise CorruptCheckpoint(f"{where}: {fault}")
 
 
+def find_undeclared(node: tuple[object, ...], sizes: Sizes) -> Iterator[str]:
+    """Yield what to write for each array of integers in a state of NamedTuples that declares no range."""
+    ranges = node.ranges(sizes) if isinstance(node, HasRanges) else {}
+    for name, part in zip(getattr(node, "_fields", range(len(node))), node, strict=True):
+        if isinstance(part, tuple):
+            yield from find_undeclared(part, sizes)
+        elif (array := np.asarray(part)).dtype.kind in "iu" and name not in ranges:
+            what = type(node).__name__
+            if what == "tuple":
+                yield f"part {name} of `memory` is an {array.dtype} array; make `memory` a NamedTuple with `ranges`"
+            else:
+                yield (
+                    f"{what}.{name} is an {array.dtype} array, and `ranges` of {what} does not say what it may hold; "
+                    f"write in {what}: def ranges(self, sizes): return {{{name!r}: (lowest, highest)}}, such as "
+                    "(-1, sizes.obs - 1) for an observation"
+                )
+
+
 def find_state_faults(
     node: tuple[object, ...], fresh: tuple[object, ...], sizes: Sizes, path: str = "state"
 ) -> Iterator[str]:
