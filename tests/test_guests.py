@@ -387,9 +387,9 @@ def test_the_public_names_are_these() -> None:
         "Agent", "AgentConfig", "Array", "Bootstrap", "Box", "Discrete", "Experience", "Follower", "LearningConfig",
         "Look", "MOST", "Masked", "Memory", "Method", "Metrics", "MultiDiscrete", "Named", "Net", "Network", "Now",
         "Output", "ReplayAlgorithm", "Shape", "Sizes", "Space", "Step", "TabularAgent", "TabularConfig", "Transition",
-        "World", "allowed", "as_gymnasium", "bellman", "change", "check_world", "copied", "distributions", "find_behavior",
-        "flat", "flat_size", "greedy", "kernel", "largest", "mean_of_copies", "mean_value", "polyak", "register_agent",
-        "register_network", "register_world", "setting", "uniform", "value", "with_default",
+        "World", "allowed", "as_gymnasium", "bellman", "change", "check_world", "copied", "distributions",
+        "find_behavior", "flat", "flat_size", "greedy", "kernel", "largest", "mean_of_copies", "mean_value", "polyak",
+        "register_agent", "register_network", "register_world", "setting", "uniform", "value", "with_default",
     ]  # fmt: skip
     for name in bx.extend.__all__:
         assert getattr(bx.extend, name) is not None
