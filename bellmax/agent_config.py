@@ -288,7 +288,7 @@ def build(
 
 
 def describe_settings(cls: type) -> list[tuple[str, str, str]]:
-    """Return (name, default, sentence) of every field, for help and documents."""
+    """Return (name, default, sentence with its choices) of every field, for help and documents."""
     return [row for rows in grouped(cls).values() for row in rows]
 
 
@@ -296,5 +296,7 @@ def grouped(cls: type) -> dict[str, list[tuple[str, str, str]]]:
     """Return the same by group, with the method's own settings first."""
     groups: dict[str, list[tuple[str, str, str]]] = {"method": []}
     for f in dataclasses.fields(cls):
-        groups.setdefault(f.metadata["group"], []).append((f.name, str(f.default), f.metadata["text"]))
+        names = choices(cls)[f.name]
+        text = f.metadata["text"] + (f"; one of {', '.join(names)}" if names else "")
+        groups.setdefault(f.metadata["group"], []).append((f.name, str(f.default), text))
     return {group: rows for group, rows in groups.items() if rows}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 
-from bellmax.contracts import ConfigError
+from bellmax.contracts import ConfigError, nearest
 from bellmax.literals import whole_number
 
 STEPS_MEANT = {"n_steps": "steps"}  # what other libraries call an argument, for `check_call`
@@ -123,7 +124,7 @@ def path_of(name: str, value: object) -> Path:
 
 
 def check_call(
-    call: str,
+    function: Callable[..., object],
     third: str,
     misplaced: tuple[object, ...],
     unknown_names: Mapping[str, object],
@@ -133,7 +134,7 @@ def check_call(
     """Refuse more arguments without a name than there are, and names that the function does not have.
 
     Args:
-        call: the function's name.
+        function: the function that was called.
         third: what is probably meant by the first of `misplaced`.
         misplaced: the arguments without a name that are too many.
         unknown_names: those with a name that the function does not have.
@@ -143,6 +144,7 @@ def check_call(
     Raises:
         ConfigError: says what to write.
     """
+    call = function.__name__
     if misplaced:
         raise ConfigError(f"{call} has {unnamed}; write {third}={describe(misplaced[0])}")
     for name, value in unknown_names.items():
@@ -150,4 +152,6 @@ def check_call(
             raise ConfigError(f"{call} has no argument {name!r}; write {others[name]}={describe(value)}")
         if name == "deterministic":
             raise ConfigError(f"{call} has no argument 'deterministic': it always acts greedily; leave it out")
-        raise ConfigError(f"{call} has no argument {name!r}; `help(bellmax.{call})` lists them")
+        near = nearest(name, set(inspect.signature(function).parameters) - {"misplaced", "unknown_names"}, 0.7)
+        remedy = f"did you mean {near!r}?" if near else f"`help(bellmax.{call})` lists them"
+        raise ConfigError(f"{call} has no argument {name!r}; {remedy}")

@@ -29,7 +29,9 @@ from bellmax.version import __version__
 from bellmax.words import OPTIONS, explain
 
 if TYPE_CHECKING:
-    from bellmax.training.run import Run
+    from bellmax.files.existing_folders import IfExists
+    from bellmax.loops.choosing import LoopKind
+    from bellmax.training.run import Run, Which
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=False)
@@ -109,7 +111,7 @@ def main(debug: bool) -> None:
 def train(
     world: str, hyper_parameters: tuple[str, ...], agent: str, steps: int | None, episodes: int | None,
     seeds: int | list[int],
-    out: Path | None, if_exists: str | None, loop: str, quiet: bool, env: tuple[str, ...], as_json: bool,
+    out: Path | None, if_exists: IfExists | None, loop: LoopKind, quiet: bool, env: tuple[str, ...], as_json: bool,
     show_settings: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train an agent in ENV on several seeds, save the run and report confidence intervals.
@@ -209,11 +211,13 @@ def resume(
 @click.option("--seed", type=WHOLE, default=1, show_default=True, help="Seed of the evaluation.")
 @click.option("--which", default="final", show_default=True, help="final or best policy.")
 @click.option("--world", help="An environment other than the one of training.")
+@click.option("--quiet", is_flag=True, help="Show only the result and warnings.")
 @env_option
 @as_json_option
 def evaluate(
-    folder: Path, episodes: int, seed: int, which: str, world: str | None, env: tuple[str, ...], as_json: bool
-) -> None:
+    folder: Path, episodes: int, seed: int, which: Which, world: str | None, quiet: bool, env: tuple[str, ...],
+    as_json: bool,
+) -> None:  # fmt: skip
     """Play the policies of a run greedily in Gymnasium's own environment and report all returns.
 
     Example: bellmax eval runs/CartPole-v1-dqn --episodes 100
@@ -231,7 +235,7 @@ def evaluate(
     results = [
         play(
             run.policy(s, which), world, episodes=episodes, seed=seed + i, env_kwargs=kwargs,
-            say=say if i == 0 else silent,
+            say=silent if i else None if quiet else say,
         )
         for i, s in enumerate(run.seeds)
     ]  # fmt: skip

@@ -57,6 +57,9 @@ def test_what_is_no_path(value: object) -> None:
     {
         "steps": (lambda: bx.train("Taxi-v4", "q-learning", 1000), "write steps=1000"),
         "random steps": (lambda: bx.check_env("CartPole-v1", 100), "one argument .* write steps=100"),
+        "mistyped steps": (lambda: bx.check_env("CartPole-v1", stepps=3), "no argument 'stepps'; did you mean 'steps'"),
+        "mistyped tolerance": (lambda: bx.solve(CLIFF, 0.9, tolerence=1e-3), "'tolerence'; did you mean 'tolerance'"),
+        "far from any": (lambda: bx.evaluate("run", misplaced=3), r"`help\(bellmax.evaluate\)` lists them"),
         "word of random steps": (lambda: bx.check_env("CartPole-v1", n_steps=100), "write steps=100"),
         "method": (lambda: bx.solve(CLIFF, 0.9, "policy-iteration"), "write method='policy-iteration'"),
         "word of gamma": (lambda: bx.solve(CLIFF, discount=0.9), "write gamma=0.9"),

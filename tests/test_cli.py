@@ -322,6 +322,13 @@ def test_bad_input_to_eval(words: list[str], message: str, trained: tuple) -> No
     assert message in error
 
 
+def test_a_quiet_evaluation_says_only_the_result(trained: tuple) -> None:
+    words = ["eval", trained[0], "--episodes", "2", "--env", "n_states=6"]
+    loud, quiet = bellmax(*words), bellmax(*words, "--quiet")
+    assert "n_states" in loud.stderr
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, loud.stdout, "")
+
+
 def test_a_damaged_run_is_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     done = bellmax("eval", tmp_path)

@@ -245,6 +245,13 @@ def test_every_field_has_a_sentence(name: str) -> None:
     assert CLASSES[name].__doc__
 
 
+@pytest.mark.parametrize("name", AGENTS)
+def test_help_lists_the_choices_of_every_setting(name: str) -> None:
+    said = {key: text for key, _, text in describe_settings(CLASSES[name])}
+    for key, names in choices(CLASSES[name]).items():
+        assert not names or said[key].endswith(f"; one of {', '.join(names)}")
+
+
 def test_one_name_has_one_meaning() -> None:
     """The same type everywhere; the same sentence in one family, the same first words across families."""
     said: dict[str, tuple[type, object, str]] = {}

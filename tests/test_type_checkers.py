@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 import pytest
 
@@ -13,7 +14,12 @@ import bellmax as bx
 from bellmax.agent_config import AgentConfig, build, choices, setting, with_default
 from bellmax.catalog import AGENTS, agent_class
 from bellmax.deep.dqn import DQN, LOSSES
+from bellmax.files.existing_folders import IF_EXISTS
+from bellmax.loops.choosing import LOOPS
 from bellmax.networks.network import CELLS
+from bellmax.solving.methods import METHODS
+from bellmax.training.options import FIXED, Changes
+from bellmax.training.run import WHICH
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,6 +55,14 @@ WRONG = [
     ('bx.R2D2(recurrent="lstn")', "lstn"),
     ('bx.QLearning(exploration="ladder")', "ladder"),
     ('bx.RunOptions(on_nonfinite="ignore")', "ignore"),
+    ('bx.train("cliff", "sarsa", loop="hots")', "hots"),
+    ('bx.train("cliff", "sarsa", if_exists="resum")', "resum"),
+    ('bx.train("cliff", "sarsa", on_nonfinite="ignore")', "ignore"),
+    ('bx.resume("run", on_nonfinite="ignore")', "ignore"),
+    ('bx.load("run").policy(which="last")', "last"),
+    ('bx.evaluate("run", which="last")', "last"),
+    ('bx.solve(bx.cliff(), 0.9, method="value")', "value"),
+    ('bx.solve_soft(bx.cliff(), 0.9, 0.1, method="value")', "value"),
     ("bx.DNQ()", "DNQ"),
     ("extend.setings", "setings"),
 ]
@@ -82,6 +96,21 @@ def test_choices_are_those_of_the_annotation() -> None:
     assert choices(bx.R2D2)["exploration"] == choices(DQN)["exploration"]
     assert choices(bx.QLearning)["exploration_schedule"] == ("linear", "exponential", "inverse", "per-episode")
     assert choices(DQN)["exploration_schedule"] == ("linear", "exponential")
+
+
+def literals(function: Callable[..., object], name: str) -> set[str]:
+    return set(get_args(get_type_hints(function)[name]))
+
+
+def test_arguments_have_the_types_of_what_is_accepted() -> None:
+    assert literals(bx.train, "if_exists") == set(IF_EXISTS) == {"error", "number", "resume", "replace"}
+    assert literals(bx.train, "loop") == set(LOOPS) == {"auto", "compiled", "host"}
+    assert literals(bx.train, "on_nonfinite") == set(choices(bx.RunOptions)["on_nonfinite"])
+    assert literals(bx.solve, "method") == literals(bx.solve_soft, "method") == set(METHODS)
+    for function in (bx.Run.policy, bx.evaluate, bx.collect):
+        assert literals(function, "which") == set(WHICH) == {"final", "best"}
+    fields = get_type_hints(bx.RunOptions)
+    assert get_type_hints(Changes) == {name: fields[name] for name in fields.keys() - FIXED.keys() - {"data"}}
 
 
 def test_every_name_among_the_settings_has_choices_but_for_two() -> None:

@@ -7,13 +7,15 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 from bellmax.contracts import BellmaxError, ConfigError, ResourceError, RunLocked, UnsafeFile, listed
 from bellmax.files import manifest, run_files, storage
 from bellmax.files.lock import LOCK, locked
 from bellmax.files.saved_files import opened
 
-IF_EXISTS = ("error", "number", "resume", "replace")
+IfExists: TypeAlias = Literal["error", "number", "resume", "replace"]
+IF_EXISTS: tuple[str, ...] = get_args(IfExists)
 
 
 def is_taken(folder: Path) -> bool:

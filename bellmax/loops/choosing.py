@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from bellmax.agent_config import AgentConfig
 from bellmax.catalog import is_deep, is_tabular
@@ -11,6 +11,8 @@ from bellmax.files.dataset import Dataset
 from bellmax.loops.loop import Loop
 from bellmax.sources import Source
 
+LoopKind: TypeAlias = Literal["auto", "compiled", "host"]
+LOOPS: tuple[str, ...] = get_args(LoopKind)
 TABLE_GROUPS = 8  # groups for the seeds of a table, each for one thread; the same number on every machine
 
 

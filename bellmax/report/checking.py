@@ -41,7 +41,7 @@ def check_env(
     steps: int = 1_000,
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
-    **unknown: object,
+    **unknown_names: object,
 ) -> Report:
     """Play `steps` random steps in an environment; return a report of what is wrong with it and how to fix it.
 
@@ -51,7 +51,7 @@ def check_env(
     Raises:
         ConfigError: an argument is unknown, or there is no such environment, or it cannot be created.
     """
-    check_call("check_env", "steps", misplaced, unknown, STEPS_MEANT, "one argument without a name, env")
+    check_call(check_env, "steps", misplaced, unknown_names, STEPS_MEANT, "one argument without a name, env")
     steps, seed = integer("steps", steps), integer("seed", seed, 0)
     if isinstance(env, World):
         return check_world(env, steps=steps, seed=seed)

@@ -37,13 +37,15 @@ class Play(NamedTuple):
     length: Any
 
 
-def check_world(world: World[Any], *misplaced: object, steps: int = 1_000, seed: int = 0, **unknown: object) -> Report:
+def check_world(
+    world: World[Any], *misplaced: object, steps: int = 1_000, seed: int = 0, **unknown_names: object
+) -> Report:
     """Check a compiled world: its shapes and dtypes, then so many random steps; report each fault and its remedy.
 
     Raises:
         ConfigError: `world` is not a compiled World.
     """
-    check_call("check_world", "steps", misplaced, unknown, STEPS_MEANT, "one argument without a name, world")
+    check_call(check_world, "steps", misplaced, unknown_names, STEPS_MEANT, "one argument without a name, world")
     if not isinstance(world, World):
         raise ConfigError(f"`world` must be a compiled bellmax.World; got {describe(world)}; check_env checks others")
     steps, seed = integer("steps", steps), integer("seed", seed, 0)

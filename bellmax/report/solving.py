@@ -13,6 +13,7 @@ import numpy as np
 from bellmax.contracts import ConfigError, counted
 from bellmax.mdp.model import FiniteMDP
 from bellmax.report.text import describe_solution, describe_values
+from bellmax.solving.methods import MethodName
 from bellmax.solving.solve import Progress
 from bellmax.stderr import console, is_terminal, say
 from bellmax.training.exact import policy_return
@@ -26,7 +27,7 @@ Answer = tuple[dict[str, Any], dict[str, Any], Words]
 
 
 def answer(
-    mdp: FiniteMDP, world: str, *, gamma: float | None, method: str, tolerance: float,
+    mdp: FiniteMDP, world: str, *, gamma: float | None, method: MethodName, tolerance: float,
     horizon: int | None, epsilon: float | None, average: bool,
 ) -> Answer:  # fmt: skip
     """`(result, arrays, words)`: numbers for machines, their tables, and a function that returns the text.
@@ -53,7 +54,7 @@ def answer(
 
 
 def _best(
-    mdp: FiniteMDP, facts: dict[str, Any], gamma: float, method: str, tolerance: float, epsilon: float | None
+    mdp: FiniteMDP, facts: dict[str, Any], gamma: float, method: MethodName, tolerance: float, epsilon: float | None
 ) -> Answer:
     from bellmax.solving.soft import soften, solve_soft
     from bellmax.solving.solve import solve

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -22,7 +24,7 @@ def evaluate_policy(
     policy: npt.ArrayLike,
     gamma: float | None = None,
     *misplaced: object,
-    method: str = "direct",
+    method: Literal["direct", "iterative"] = "direct",
     tolerance: float = 1e-10,
     **unknown_names: object,
 ) -> FloatArray:
@@ -45,7 +47,7 @@ def evaluate_policy(
     """
     mdp = check_model(mdp)
     unnamed = "three arguments without a name, the model, the policy and gamma"
-    check_call("evaluate_policy", "method", misplaced, unknown_names, {"discount": "gamma"}, unnamed)
+    check_call(evaluate_policy, "method", misplaced, unknown_names, {"discount": "gamma"}, unnamed)
     gamma = check_gamma(gamma)
     if method not in ("direct", "iterative"):
         raise ConfigError(unknown("method", method, ["direct", "iterative"]))

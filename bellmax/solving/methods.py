@@ -8,7 +8,7 @@ the method was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -166,7 +166,10 @@ def linear_solve(system: sp.sparray, right: FloatArray) -> FloatArray:
     return np.asarray(spsolve(sp.csc_array(system), right), np.float64).reshape(right.shape)
 
 
-METHODS: dict[str, Callable[[Problem], Advance]] = {
+MethodName: TypeAlias = Literal[
+    "auto", "value-iteration", "gauss-seidel", "policy-iteration", "modified-policy-iteration", "linear-programming"
+]
+METHODS: dict[MethodName, Callable[[Problem], Advance]] = {
     "auto": accelerated,
     "value-iteration": value_iteration,
     "gauss-seidel": gauss_seidel,

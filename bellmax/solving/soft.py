@@ -12,6 +12,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import continuation, expected_reward
 from bellmax.solving.asking import check_model, check_policy
 from bellmax.solving.backup import action_values, greedy_actions
+from bellmax.solving.methods import MethodName
 from bellmax.solving.problem import check_gamma, make_problem
 from bellmax.solving.solve import Progress, Solution, solve
 
@@ -21,7 +22,7 @@ def solve_soft(
     gamma: float,
     epsilon: float,
     *,
-    method: str = "auto",
+    method: MethodName = "auto",
     tolerance: float = 1e-10,
     max_iterations: int = 1_000_000,
     progress: Progress | None = None,

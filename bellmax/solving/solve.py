@@ -13,7 +13,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
 from bellmax.solving.backup import action_values, backup, best, cancelled, greedy_actions
 from bellmax.solving.evaluation import evaluate_policy, horizon_length, horizon_return
-from bellmax.solving.methods import METHODS
+from bellmax.solving.methods import METHODS, MethodName
 from bellmax.solving.problem import Problem, check_gamma, make_problem
 from bellmax.solving.showing import show
 
@@ -52,7 +52,7 @@ def solve(
     mdp: FiniteMDP,
     gamma: float | None = None,
     *misplaced: object,
-    method: str = "auto",
+    method: MethodName = "auto",
     tolerance: float = 1e-10,
     max_iterations: int = 1_000_000,
     progress: Progress | None = None,
@@ -92,7 +92,7 @@ def solve(
         ConfigError: gamma, method, tolerance or max_iterations is out of range; at γ = 1, a value is infinite.
     """
     mdp = check_model(mdp)
-    check_call("solve", "method", misplaced, unknown_names, ELSEWHERE, UNNAMED)
+    check_call(solve, "method", misplaced, unknown_names, ELSEWHERE, UNNAMED)
     gamma = check_gamma(gamma)
     if method not in METHODS:
         raise ConfigError(unknown("method", method, METHODS))
@@ -108,7 +108,7 @@ def solve(
     return Solution(new_v, q, policy, bound, iterations, float(mdp.start @ new_v))
 
 
-def _solve_undiscounted(mdp: FiniteMDP, problem: Problem, method: str, progress: Progress | None) -> Solution:
+def _solve_undiscounted(mdp: FiniteMDP, problem: Problem, method: MethodName, progress: Progress | None) -> Solution:
     from bellmax.solving.episodic import solve_episodic
 
     if method not in ("auto", "policy-iteration"):
@@ -120,7 +120,7 @@ def _solve_undiscounted(mdp: FiniteMDP, problem: Problem, method: str, progress:
 
 
 def _iterate(
-    problem: Problem, method: str, tolerance: float, max_iterations: int, progress: Progress | None
+    problem: Problem, method: MethodName, tolerance: float, max_iterations: int, progress: Progress | None
 ) -> tuple[FloatArray, int]:
     """The values [S] whose backup is within the tolerance, or the last ones, and how many backups it took."""
     advance = METHODS[method](problem)

@@ -21,7 +21,7 @@ from bellmax.solving.solve import Solution
 from bellmax.sources import Source, find_world
 from bellmax.training.function_policy import Actor, FunctionPolicy
 from bellmax.training.policy import Policy, load_policy
-from bellmax.training.run import Run
+from bellmax.training.run import WHICH, Run, Which
 from bellmax.training.saved_runs import load
 
 WANTED = (
@@ -34,7 +34,7 @@ def find_actors(
     given: object,
     world: object,
     env_kwargs: Mapping[str, Any] | None,
-    which: str = "final",
+    which: Which = "final",
     call: str = "evaluate",
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Actor], Source]:
@@ -87,9 +87,9 @@ def check_fit(policy: Policy, source: Source) -> None:
         )
 
 
-def _saved(given: object, world: object, which: str, call: str) -> list[Policy]:
+def _saved(given: object, world: object, which: Which, call: str) -> list[Policy]:
     """The policies of a policy, a run or a path; [] for anything else."""
-    if which not in ("final", "best"):
+    if which not in WHICH:
         raise ConfigError(f"`which` must be 'final' or 'best'; got {which!r}")
     if isinstance(world, Policy | Run):
         raise ConfigError(f"the policy comes first: bx.{call}(policy, {describe(given)})")
@@ -108,7 +108,7 @@ def _saved(given: object, world: object, which: str, call: str) -> list[Policy]:
     return [given.policy(seed, which) for seed in given.seeds]
 
 
-def _read(given: object, call: str, which: str) -> Run | Policy:
+def _read(given: object, call: str, which: Which) -> Run | Policy:
     """The run or the policy at a path."""
     path = path_of("policy", given)
     if (path / "config.json").is_file():

@@ -20,6 +20,7 @@ from bellmax.training.compiled_as_host import opened
 from bellmax.training.function_policy import Actor
 from bellmax.training.policy import Policy
 from bellmax.training.policy_values import network_function
+from bellmax.training.run import Which
 
 if TYPE_CHECKING:
     from bellmax.contracts import Array
@@ -33,16 +34,16 @@ def collect(
     steps: int,
     seed: int = 0,
     epsilon: float = 0.0,
-    which: str = "final",
+    which: Which = "final",
     env_kwargs: Mapping[str, Any] | None = None,
-    **unknown: object,
+    **unknown_names: object,
 ) -> Dataset:
     """Play `steps` steps and return them in time order; each action is greedy with probability 1 - epsilon.
 
     Args:
         policy: anything that `evaluate` accepts (a run must have one seed), or None for uniformly random actions.
         *misplaced: an error, which says what to write.
-        **unknown: an error, which says what to write.
+        **unknown_names: an error, which says what to write.
         world: anything that `train` accepts; None: the policy's own. Its compiled twin is used, if it has one.
         steps: environment steps; the last episode is cut there.
         seed: of the environment and of the random actions.
@@ -55,7 +56,7 @@ def collect(
         ConfigError: a number is out of range, `policy` cannot act, or the environment has observations or actions with
             which it did not learn.
     """
-    check_call("collect", "steps", misplaced, unknown, {**STEPS_MEANT, "env": "world", "total_timesteps": "steps"})
+    check_call(collect, "steps", misplaced, unknown_names, {**STEPS_MEANT, "env": "world", "total_timesteps": "steps"})
     steps, seed = integer("steps", steps), integer("seed", seed, 0, 2**31 - 1)
     epsilon = real("epsilon", epsilon, 0.0, 1.0)
     if policy is None:

@@ -11,6 +11,7 @@ from bellmax.arguments import check_call, integer
 from bellmax.stderr import voices
 from bellmax.training.actors import find_actors
 from bellmax.training.play import Evaluation, play
+from bellmax.training.run import Which
 
 
 def evaluate(
@@ -19,10 +20,10 @@ def evaluate(
     *misplaced: object,
     episodes: int = 100,
     seed: int = 1,
-    which: str = "final",
+    which: Which = "final",
     env_kwargs: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
-    **unknown: object,
+    **unknown_names: object,
 ) -> Evaluation:
     """Play `episodes` whole episodes greedily: in Gymnasium if the environment is there; in a model by its table.
 
@@ -31,7 +32,7 @@ def evaluate(
             a policy; an exact Solution, or actions [S]; or a function from one observation to an action, both as the
             environment has them (a dictionary where parts have names).
         *misplaced: an error, which says what to write.
-        **unknown: an error, which says what to write.
+        **unknown_names: an error, which says what to write.
         world: anything that `train` accepts; None: the policy's own.
         episodes: how many, per policy.
         seed: of the environments; the i-th policy of a run uses `seed` + i.
@@ -44,7 +45,7 @@ def evaluate(
         UnsafeFile: only a file asks for a wrapper or argument that imports, writes or opens a window.
         ConfigError: `policy` cannot act, or the environment has observations or actions with which it did not learn.
     """
-    check_call("evaluate", "episodes", misplaced, unknown, {"n_eval_episodes": "episodes", "env": "world"})
+    check_call(evaluate, "episodes", misplaced, unknown_names, {"n_eval_episodes": "episodes", "env": "world"})
     episodes, seed = integer("episodes", episodes), integer("seed", seed, 0)
     say_line, remark = voices(say)
     actors, source = find_actors(policy, world, env_kwargs, which, "evaluate", say_line)

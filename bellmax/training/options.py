@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from bellmax.agent_config import build, choices, setting
 from bellmax.arguments import describe, integer, real
@@ -68,6 +68,20 @@ class RunOptions:
     def handling(self) -> Handling:
         """The options that only Gymnasium environments have."""
         return Handling(self.workers, self.env_timeout, self.env_restarts, self.on_nonfinite, self.strict)
+
+
+class Changes(TypedDict, total=False):
+    """The options that `resume` may change; for type checkers."""
+
+    eval_episodes: int
+    final_episodes: int
+    keep_experience: bool
+    keep_checkpoints: int
+    workers: int
+    env_timeout: float
+    env_restarts: int
+    on_nonfinite: NonFinite
+    strict: bool
 
 
 def _read(field: dataclasses.Field[Any], value: object) -> object:

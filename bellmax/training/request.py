@@ -185,7 +185,7 @@ def find_unknown(request: Request) -> list[str]:
         problems.append(unknown("if_exists", request.if_exists, IF_EXISTS))
     elif request.if_exists != "error" and request.out is None:
         problems.append(f"if_exists={request.if_exists!r} needs out, the folder of the run's files")
-    if request.loop not in ("auto", "compiled", "host"):
+    if request.loop not in choosing.LOOPS:
         problems.append(f"`loop` must be 'auto', 'compiled' or 'host'; got {request.loop!r}")
     if isinstance(request.options, RunOptions):
         if None not in (request.episodes, request.options.episodes):

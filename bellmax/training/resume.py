@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from bellmax.arguments import integer, path_of
 from bellmax.contracts import ArrayDict, BellmaxError, ConfigError, CorruptCheckpoint, listed
@@ -23,7 +23,7 @@ from bellmax.loops.masking import masked_as_asked
 from bellmax.sources import Source
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
-from bellmax.training.options import RunOptions, change_options
+from bellmax.training.options import Changes, RunOptions, change_options
 from bellmax.training.run import Run
 from bellmax.training.train_arguments import check_handled, check_kept, check_saved
 from bellmax.training.trainer import Trainer
@@ -38,7 +38,7 @@ def resume(
     step: int | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
-    **options: object,
+    **options: Unpack[Changes],
 ) -> Run:
     """Resume a stopped run from its last checkpoint and finish it, with its original options.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from bellmax.sources import Source
+
+Which: TypeAlias = Literal["final", "best"]
+WHICH: tuple[Which, ...] = get_args(Which)
 
 
 class StepsToOptimal(NamedTuple):
@@ -143,7 +146,7 @@ class Run:
             self._verdict = judge(facts_of(self.history, *parts, source))
         return self._verdict
 
-    def policy(self, seed: int = 0, which: str = "final") -> Policy:
+    def policy(self, seed: int = 0, which: Which = "final") -> Policy:
         """Return the policy of one seed: "final", or "best" by the evaluations during training.
 
         Raises:

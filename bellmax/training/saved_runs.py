@@ -21,7 +21,7 @@ from bellmax.training.history import History
 from bellmax.training.options import read_options
 from bellmax.training.play import Evaluation
 from bellmax.training.policy import Policy
-from bellmax.training.run import Run
+from bellmax.training.run import WHICH, Run
 
 
 def begin_folder(run: Run) -> None:
@@ -184,7 +184,7 @@ def read_run(files: Files, *, policies: bool = True) -> Run:
         run.drop_after(run.history.step[-1] if len(run.history) else 0)
     except (*storage.MALFORMED, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a complete run: {error!r}") from error
-    for which in ("final", "best") if policies else ():
+    for which in WHICH if policies else ():
         parts = run_files.read_policies(files, which, run.seeds, expected=len(run.history) > 0)
         if parts:
             run.policies[which] = [Policy.from_parts(each) for each in parts]

@@ -10,8 +10,10 @@ from typing import Any
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import check_call
 from bellmax.contracts import counted
-from bellmax.files.existing_folders import claimed, is_taken, remove_run
+from bellmax.envs.host_steps import NonFinite
+from bellmax.files.existing_folders import IfExists, claimed, is_taken, remove_run
 from bellmax.loops import choosing
+from bellmax.loops.choosing import LoopKind
 from bellmax.loops.loop import Loop
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
@@ -32,8 +34,8 @@ def train(
     episodes: int | None = None,
     seeds: int | Sequence[int] = 1,
     out: str | os.PathLike[str] | None = None,
-    if_exists: str = "error",
-    loop: str = "auto",
+    if_exists: IfExists = "error",
+    loop: LoopKind = "auto",
     env_kwargs: Mapping[str, Any] | None = None,
     records: int = 20,
     eval_episodes: int = 10,
@@ -46,7 +48,7 @@ def train(
     workers: int = 0,
     env_timeout: float = 60.0,
     env_restarts: int = 0,
-    on_nonfinite: str = "raise",
+    on_nonfinite: NonFinite = "raise",
     strict: bool = False,
     vmap: int | None = None,
     options: RunOptions | None = None,
@@ -104,7 +106,7 @@ def train(
         RunLocked: a living run uses the folder `out`.
         EnvContractError, EnvCrashed, NonFiniteError: the environment failed; everything learned before is saved.
     """
-    check_call("train", "steps", misplaced, {}, {}, "two arguments without a name, the environment and the agent")
+    check_call(train, "steps", misplaced, {}, {}, "two arguments without a name, the environment and the agent")
     say_line, remark = voices(say)
     keywords = {
         "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from bellmax.contracts import ConfigError
@@ -56,7 +58,7 @@ def gridworld(
     text: str = RUSSELL_AND_NORVIG,
     *,
     slip: float = 0.2,
-    slip_to: str = "sides",
+    slip_to: Literal["sides", "others"] = "sides",
     step_reward: float = -0.04,
     goal_reward: float = 1.0,
     pit_reward: float = -1.0,
