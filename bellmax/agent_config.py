@@ -120,6 +120,7 @@ class AgentConfig:
                     f"{cls.__name__} accepts only named settings; got {describe_value(values[0])}. Write "
                     f"{cls.__name__}(gamma=0.99), and give the environment to bellmax.train(environment, agent)"
                 )
+            check_dataclass(cls, cls.__name__)
             known = {field.name for field in dataclasses.fields(cls)}
             problems = [explain(key, value, known, cls.name) for key, value in settings.items() if key not in known]
             if problems:
@@ -169,6 +170,26 @@ class AgentConfig:
         """Return ε at environment step `t` of a run of `steps`; `t` may be a JAX tracer."""
         fall = schedules.linear if self.exploration_schedule == "linear" else schedules.exponential
         return fall(t, self.exploration_initial_eps, self.exploration_final_eps, self.exploration_duration(steps))
+
+
+def check_dataclass(cls: type[AgentConfig], what: str) -> None:
+    """Check that all settings of a class are fields.
+
+    Raises:
+        ConfigError: some are not, because the class is not a dataclass.
+    """
+    known = {field.name for field in dataclasses.fields(cls)}
+    lost = [
+        name
+        for base in cls.__mro__
+        for name, kind in vars(base).get("__annotations__", {}).items()
+        if name not in known and not name.startswith("_") and "ClassVar" not in str(kind)
+    ]
+    if lost:
+        raise ConfigError(
+            f"{what}: {listed(lost)} would not be settings, because the class is not a dataclass; write "
+            "@dataclass(frozen=True, kw_only=True) above it"
+        )
 
 
 def as_spelled(value: str, names: Iterable[str]) -> str:

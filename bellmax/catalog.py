@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from bellmax.agent_config import AgentConfig, build, fold
+from bellmax.agent_config import AgentConfig, build, check_dataclass, fold
 from bellmax.arguments import describe
 from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.recipes import Origin, origins, recipe_for
@@ -157,18 +157,7 @@ def check_class(cls: object, what: str) -> None:
             f"{what} is {describe(cls)}, not the class of an agent; derive a class from bx.QLearning, bx.DQN or "
             "another agent"
         )
-    known = {field.name for field in dataclasses.fields(cls)}
-    lost = [
-        name
-        for base in cls.__mro__
-        for name, kind in vars(base).get("__annotations__", {}).items()
-        if name not in known and not name.startswith("_") and "ClassVar" not in str(kind)
-    ]
-    if lost:
-        raise ConfigError(
-            f"{what}: {listed(lost)} would not be settings, because the class is not a dataclass; write "
-            "@dataclass(frozen=True, kw_only=True) above it"
-        )
+    check_dataclass(cls, what)
 
 
 def register_agent(name: str, cls: type[AgentConfig]) -> None:

@@ -8,12 +8,14 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pytest
+from numba.core.errors import NumbaError
 
 import bellmax as bx
 from bellmax.catalog import agent_class, make_agent
 from bellmax.extend import (
     MOST,
     LearningConfig,
+    ReplayAlgorithm,
     Shape,
     Sizes,
     TabularAgent,
@@ -121,3 +123,89 @@ def test_a_memory_with_ranges_is_resumed(tmp_path: Path, monkeypatch: pytest.Mon
 
 def _interrupt(self: object) -> None:
     raise KeyboardInterrupt
+
+
+def bare(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """Not a kernel."""
+    return 1.0
+
+
+@kernel
+def silent(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """Without a TD error."""
+    change(q, step.obs, step.action, 0.1)
+
+
+@kernel
+def short_of(q: Any, step: Any) -> Any:
+    """Without the other arguments."""
+    return 1.0
+
+
+@kernel
+def misspelled(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """Numba finds this one."""
+    return step.rewrad
+
+
+WRONG = {
+    "bare": (bare, r"^`bare`, the update of Wrong, must be decorated with @kernel"),
+    "silent": (silent, r"^`silent`, the update of Wrong, must return the TD error, a number; it returns nothing$"),
+    "short_of": (short_of, r"must have the parameters q, memory, options, step, behavior, now; it has q, step$"),
+    "misspelled": (misspelled, r"^`misspelled`, .* cannot be compiled by Numba: Unknown attribute 'rewrad' of type"),
+    "nothing": (None, r"^`make` of Wrong must return a TabularAgent; got None"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(LearningConfig):
+    """An agent with one of these updates."""
+
+    name: ClassVar[str] = "wrong"
+    what: str = setting("bare", "which update")
+
+    def make(self, shape: Shape) -> TabularAgent:
+        update: Any = WRONG[self.what][0]
+        made: Any = update and TabularAgent(update, find_behavior(self))
+        return made
+
+
+@pytest.mark.parametrize("way", ["compiled", "host", "data"])
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_with_a_kernel_is_said_in_one_line(what: str, way: str) -> None:
+    data: Any = {"data": bx.collect(lambda obs: 1, "corridor", steps=50)} if way == "data" else {"loop": way}
+    with pytest.raises(bx.ConfigError, match=WRONG[what][1]) as error:
+        bx.train("corridor", Wrong(what=what), steps=200, final_episodes=0, **data)
+    assert "\n" not in str(error.value)
+    if what in ("silent", "misspelled"):
+        assert isinstance(error.value.__cause__, NumbaError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmade(LearningConfig):
+    """Without `make`."""
+
+    name: ClassVar[str] = "unmade"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unstated(ReplayAlgorithm):
+    """Without `method`."""
+
+    name: ClassVar[str] = "unstated"
+
+
+class Bare(bx.QLearning):
+    """Not a dataclass."""
+
+    gap: float = setting(0.5, "a sentence")
+
+
+def test_what_is_wrong_with_a_config_class_is_said() -> None:
+    with pytest.raises(bx.ConfigError, match=r"^Unmade does not define `make`; write in it: def make\(self, shape\): "):
+        bx.train("corridor", Unmade(), steps=200)
+    with pytest.raises(bx.ConfigError, match=r"^Unstated does not define `method`; write in it: def method\(self\): "):
+        bx.train("CartPole-v1", Unstated(), steps=200)
+    for make in (Bare, lambda: Bare(gap=0.2), lambda: bx.train("corridor", Bare, steps=200)):
+        with pytest.raises(bx.ConfigError, match=r"gap would not be settings, .* write @dataclass\("):
+            make()

@@ -128,11 +128,15 @@ class DeepConfig(AgentConfig):
 
     def method(self) -> Method[Any, Any]:
         """Return what distinguishes the algorithm; its file states it."""
-        raise NotImplementedError
+        raise ConfigError(
+            f"{type(self).__name__} does not define `method`; write in it: def method(self): return Method(...)"
+        )
 
     def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
         """Return the agent for these spaces, in a run of `steps` environment steps."""
-        raise NotImplementedError
+        raise ConfigError(
+            f"{type(self).__name__} does not define `make`; derive it from bellmax.extend.ReplayAlgorithm, which does"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from bellmax.contracts import ArrayDict, ConfigError, Masked
 from bellmax.files import checkpoint
@@ -20,6 +21,7 @@ from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, TabularConfig, build_rates
+from bellmax.tabular.own_kernels import explain_failure, make_learner
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
 
@@ -34,7 +36,7 @@ def check_table_and_data(config: TabularConfig, source: Source, data: Dataset) -
         ConfigError: it learns the values of the policy that acts, or follows whole episodes; or the data do not fit the
             environment; one message reports everything.
     """
-    agent, data = config.make(Shape(2, source.n_actions)), as_seen(source, data)
+    agent, data = make_learner(config, Shape(2, source.n_actions)), as_seen(source, data)
     problems = []
     if agent.look_ahead or config.name in ON_POLICY:
         off = config.name in ("tree-backup", "q-sigma", "watkins-q", "peng-q")
@@ -88,7 +90,10 @@ def table_data_loop(
         done = 0
         while done < n:
             size = min(PIECE, n - done)
-            stepping.learn_from_data(learner, state, rows, size)
+            try:
+                stepping.learn_from_data(learner, state, rows, size)
+            except NumbaError as error:
+                raise explain_failure(learner.update, config, error) from error
             done += size
             if pause():
                 break

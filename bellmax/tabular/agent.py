@@ -13,7 +13,7 @@ from numba.extending import typeof_impl
 
 from bellmax import schedules
 from bellmax.agent_config import AgentConfig, setting
-from bellmax.contracts import IntArray
+from bellmax.contracts import ConfigError, IntArray
 from bellmax.tabular.kernel import Generator, Index, kernel
 from bellmax.tabular.representation import Representation
 
@@ -205,7 +205,10 @@ class TabularConfig(AgentConfig):
 
     def make(self, shape: Shape) -> TabularAgent:
         """The learner for a world of this shape."""
-        raise NotImplementedError
+        raise ConfigError(
+            f"{type(self).__name__} does not define `make`; write in it: def make(self, shape): return "
+            "TabularAgent(update, find_behavior(self)), with your kernel as update"
+        )
 
     def epsilon(self, t: Any, steps: int) -> Any:
         """ε, or the share of `exploration_scale`, at environment step `t` of a run of `steps`.

@@ -1,0 +1,51 @@
+"""Numba. Make the learner of a config, and say in one sentence what is wrong with a kernel of your own."""
+
+from __future__ import annotations
+
+import inspect
+
+import numba
+from numba.core.errors import NumbaError
+
+from bellmax.arguments import describe
+from bellmax.contracts import ConfigError
+from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, Update
+
+PARAMETERS = ("q", "memory", "options", "step", "behavior", "now")
+
+
+def make_learner(config: TabularConfig, shape: Shape) -> TabularAgent:
+    """Return the learner of a config for a world of this shape.
+
+    Raises:
+        ConfigError: `make` returns something else, or the update is not a kernel or has other parameters.
+    """
+    agent: object = config.make(shape)
+    if not isinstance(agent, TabularAgent):
+        raise ConfigError(f"`make` of {type(config).__name__} must return a TabularAgent; got {describe(agent)}")
+    what = named(agent.update, config)
+    if not hasattr(agent.update, "py_func") and not numba.config.DISABLE_JIT:
+        raise ConfigError(f"{what} must be decorated with @kernel, of bellmax.extend")
+    signature = inspect.signature(getattr(agent.update, "py_func", agent.update))
+    try:
+        signature.bind(*PARAMETERS)
+    except TypeError as error:
+        raise ConfigError(
+            f"{what} must have the parameters {', '.join(PARAMETERS)}; it has {', '.join(signature.parameters)}"
+        ) from error
+    return agent
+
+
+def named(update: Update, config: TabularConfig) -> str:
+    """Return how errors call an update."""
+    return f"`{getattr(update, '__name__', update)}`, the update of {type(config).__name__},"
+
+
+def explain_failure(update: Update, config: TabularConfig, error: NumbaError) -> ConfigError:
+    """Return the error to raise where Numba cannot compile an update: one sentence, whose cause is Numba's `error`."""
+    signatures = getattr(update, "nopython_signatures", ())
+    if any(signature.return_type == numba.types.none for signature in signatures):
+        return ConfigError(f"{named(update, config)} must return the TD error, a number; it returns nothing")
+    lines = [line.strip() for line in str(error).partition('\nFile "')[0].splitlines()]
+    last = next((line for line in reversed(lines) if line), "")
+    return ConfigError(f"{named(update, config)} cannot be compiled by Numba: {last}")
