@@ -137,6 +137,14 @@ def silent(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any
 
 
 @kernel
+def partly(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """With a TD error in some states only."""
+    if step.obs == 2:
+        return None
+    return 1.0
+
+
+@kernel
 def short_of(q: Any, step: Any) -> Any:
     """Without the other arguments."""
     return 1.0
@@ -151,6 +159,10 @@ def misspelled(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now:
 WRONG = {
     "bare": (bare, r"^`bare`, the update of Wrong, must be decorated with @kernel"),
     "silent": (silent, r"^`silent`, the update of Wrong, must return the TD error, a number; it returns nothing$"),
+    "partly": (
+        partly,
+        r"^`partly`, the update of Wrong, must return the TD error, a number; it does not on every path$",
+    ),
     "short_of": (short_of, r"must have the parameters q, memory, options, step, behavior, now; it has q, step$"),
     "misspelled": (misspelled, r"^`misspelled`, .* cannot be compiled by Numba: Unknown attribute 'rewrad' of type"),
     "nothing": (None, r"^`make` of Wrong must return a TabularAgent; got None"),

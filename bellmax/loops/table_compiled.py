@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba.core.errors import NumbaError
 
 from bellmax.contracts import ArrayDict, IncompatibleCheckpoint
 from bellmax.files import checkpoint
@@ -23,7 +22,7 @@ from bellmax.tabular import stepping
 from bellmax.tabular.agent import TabularConfig, build_rates
 from bellmax.tabular.classic_kernels import build_classic
 from bellmax.tabular.model_kernels import build_model
-from bellmax.tabular.own_kernels import explain_failure
+from bellmax.tabular.own_kernels import FAILURES, explain_failure
 
 PIECE = 20_000  # environment steps of the first piece of a chunk; later ones grow to about 0.2 s
 States: TypeAlias = tuple[stepping.TabularState, ...]  # of the seeds of a group
@@ -71,7 +70,7 @@ class CompiledTables:
                 span = min(size, table_records.LONGEST_EPISODE - int(state.clock.length[0])) if episodes else size
                 try:
                     count, _ = stepping.run_steps(learner, self.world, state, span, returns, lengths)
-                except NumbaError as error:
+                except FAILURES as error:
                     raise explain_failure(learner.update, self.config, error) from error
                 log.append(SeedLog(Episodes(returns[:count].copy(), lengths[:count].copy()), {}))
                 if episodes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba.core.errors import NumbaError
 
 from bellmax.contracts import ArrayDict, ConfigError, Masked
 from bellmax.files import checkpoint
@@ -21,7 +20,7 @@ from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, TabularConfig, build_rates
-from bellmax.tabular.own_kernels import explain_failure, make_learner
+from bellmax.tabular.own_kernels import FAILURES, explain_failure, make_learner
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
 
@@ -92,7 +91,7 @@ def table_data_loop(
             size = min(PIECE, n - done)
             try:
                 stepping.learn_from_data(learner, state, rows, size)
-            except NumbaError as error:
+            except FAILURES as error:
                 raise explain_failure(learner.update, config, error) from error
             done += size
             if pause():

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba.core.errors import NumbaError
 
 from bellmax.contracts import (
     ArrayDict,
@@ -30,7 +29,7 @@ from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import TabularConfig, build_rates
-from bellmax.tabular.own_kernels import explain_failure
+from bellmax.tabular.own_kernels import FAILURES, explain_failure
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import Coder, encode
 
@@ -173,7 +172,7 @@ class GymnasiumTable:
         batch = stepping.Batch(obs, run.actions, step.reward, continues, over, following, masks)
         try:
             error = stepping.observe(self.learner, run.table, batch, step.valid, acting, chosen)
-        except NumbaError as failure:
+        except FAILURES as failure:
             raise explain_failure(self.learner.update, self.config, failure) from failure
         run.actions = chosen
         return error

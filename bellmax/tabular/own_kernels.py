@@ -10,7 +10,9 @@ from numba.core.errors import NumbaError
 from bellmax.arguments import describe
 from bellmax.contracts import ConfigError
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, Update
+from bellmax.tabular.kernel import uniform
 
+FAILURES = (NumbaError, TypeError)  # of a call of a kernel: it cannot be compiled, or returns None where it should not
 PARAMETERS = ("q", "memory", "options", "step", "behavior", "now")
 
 
@@ -24,7 +26,7 @@ def make_learner(config: TabularConfig, shape: Shape) -> TabularAgent:
     if not isinstance(agent, TabularAgent):
         raise ConfigError(f"`make` of {type(config).__name__} must return a TabularAgent; got {describe(agent)}")
     what = named(agent.update, config)
-    if not hasattr(agent.update, "py_func") and not numba.config.DISABLE_JIT:
+    if hasattr(uniform, "py_func") and not hasattr(agent.update, "py_func"):  # neither has where Numba is switched off
         raise ConfigError(f"{what} must be decorated with @kernel, of bellmax.extend")
     signature = inspect.signature(getattr(agent.update, "py_func", agent.update))
     try:
@@ -41,11 +43,12 @@ def named(update: Update, config: TabularConfig) -> str:
     return f"`{getattr(update, '__name__', update)}`, the update of {type(config).__name__},"
 
 
-def explain_failure(update: Update, config: TabularConfig, error: NumbaError) -> ConfigError:
-    """Return the error to raise where Numba cannot compile an update: one sentence, whose cause is Numba's `error`."""
-    signatures = getattr(update, "nopython_signatures", ())
-    if any(signature.return_type == numba.types.none for signature in signatures):
-        return ConfigError(f"{named(update, config)} must return the TD error, a number; it returns nothing")
+def explain_failure(update: Update, config: TabularConfig, error: Exception) -> ConfigError:
+    """Return the error to raise at one of the `FAILURES` of an update: one sentence, whose cause is Numba's `error`."""
+    returned = [signature.return_type for signature in getattr(update, "nopython_signatures", ())]
+    if any(isinstance(kind, numba.types.NoneType | numba.types.Optional) for kind in returned):
+        where = "it returns nothing" if numba.types.none in returned else "it does not on every path"
+        return ConfigError(f"{named(update, config)} must return the TD error, a number; {where}")
     lines = [line.strip() for line in str(error).partition('\nFile "')[0].splitlines()]
     last = next((line for line in reversed(lines) if line), "")
     return ConfigError(f"{named(update, config)} cannot be compiled by Numba: {last}")
