@@ -61,7 +61,7 @@ def test_true_divergence_is_caught(values: list[float]) -> None:
 
 
 def test_targets_outside_the_atoms_are_said_once_with_the_remedy() -> None:
-    with pytest.warns(EnvWarning, match=r"targets are clipped to the atoms, v_min=0 to v_max=0.5 .*give v_min") as said:
+    with pytest.warns(EnvWarning, match=r"targets are clipped to the atoms, v_min=0 to v_max=0.5 .*set v_min") as said:
         run = bx.train("probe:time-limit", "c51", gamma=0.8, v_max=0.5, steps=1_000, **QUICK)
     assert len(said) == 1
     assert run.history["train/clipped_targets"][0, -1] > 0.9
