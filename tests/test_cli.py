@@ -255,7 +255,7 @@ BAD = {
     "continuous actions": (["train", "Pendulum-v1"], "is not Discrete"),
     "a model of tiles": (["train", "CartPole-v1", "-a", "dyna-q", "tilings=8"], "keeps a model of states"),
     "mistyped gallery": (["solve", "clif"], "did you mean 'cliff'?"),
-    "reward above r_max": (["train", "river-swim", "-a", "r-max"], "pays up to 10000; give r_max=10000"),
+    "reward above r_max": (["train", "river-swim", "-a", "r-max"], "are up to 10000; use r_max=10000"),
     "--env without =": (["solve", "corridor", "--env", "n_states"], "--env 'n_states' is not of the form key=value"),
     "--env that the world has not": (["solve", "corridor", "--env", "n=3"], "corridor: unknown argument 'n'"),
     "no table to solve": (["solve", "CartPole-v1"], "CartPole-v1 has no exact answer: it has no transition table"),
