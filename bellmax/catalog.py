@@ -10,7 +10,7 @@ from bellmax.agent_config import AgentConfig, build, check_dataclass, fold
 from bellmax.arguments import describe
 from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.recipes import Origin, origins, recipe_for
-from bellmax.registry import Registry, or_own
+from bellmax.registry import Registry, check_spelling, or_own, place_of
 from bellmax.words import explain
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def agent_class(name: str) -> type[AgentConfig]:
 
 
 def check_class(cls: object, what: str) -> None:
-    """Refuse what is not the class of an agent, or has settings that nobody would see.
+    """Refuse what is not the class of an agent, has no name, or has settings that nobody would see.
 
     Raises:
         ConfigError: it is not one.
@@ -157,6 +157,7 @@ def check_class(cls: object, what: str) -> None:
             f"{what} is {describe(cls)}, not the class of an agent; derive a class from bx.QLearning, bx.DQN or "
             "another agent"
         )
+    check_own_name(cls)
     check_dataclass(cls, what)
 
 
@@ -174,13 +175,32 @@ def register_agent(name: str, cls: type[AgentConfig]) -> None:
     AGENTS.register(name, cls)
 
 
+def is_own(cls: type[AgentConfig]) -> bool:
+    """Whether a class of an agent is somebody's own."""
+    return not cls.__module__.startswith("bellmax.")
+
+
+def check_own_name(cls: type[AgentConfig]) -> None:
+    """Refuse somebody's own class whose name cannot be written. Raises: as `check_spelling`."""
+    if is_own(cls):
+        check_spelling(cls.name, f"`name` of the class {cls.__name__}")
+
+
+def shared_name(cls: type[AgentConfig]) -> str:
+    """Return a remark if somebody's own class has the name of an agent of bellmax, in any spelling; else ""."""
+    same = next((name for name in AGENTS.built_in if fold(name) == fold(cls.name)), None)
+    if same is None or not is_own(cls):
+        return ""
+    return f"the agent {place_of(cls)} has the name of another one, {same!r}; give the class another `name`"
+
+
 def own_class(name: str) -> type[AgentConfig] | None:
     """The class of somebody's own agent with this name, if its module has been imported; the last one defined."""
     found, classes = None, [AgentConfig]
     while classes:
         cls = classes.pop()
         classes += cls.__subclasses__()
-        if cls.__dict__.get("name") == name and not cls.__module__.startswith("bellmax."):
+        if cls.__dict__.get("name") == name and is_own(cls):
             found = found or cls
     return found
 
@@ -213,6 +233,7 @@ def make_agent(
         ConfigError: an unknown agent or hyper-parameter, or values that do not fit; all in one message.
     """
     if isinstance(agent, AgentConfig):
+        check_own_name(type(agent))
         own = [field.name for field in dataclasses.fields(agent)]
         if foreign := [explain(key, value, own) for key, value in values.items() if key not in own]:
             raise ConfigError("; ".join(foreign))
@@ -240,7 +261,7 @@ def class_and_settings(agent: object) -> tuple[type[AgentConfig], dict[str, Any]
     if isinstance(agent, str):
         name = agent_name(agent)
         return agent_class(name), PRESETS.get(name, {})
-    if isinstance(agent, type) and issubclass(agent, AgentConfig) and agent.name:
+    if isinstance(agent, type) and issubclass(agent, AgentConfig) and (agent.name or is_own(agent)):
         check_class(agent, agent.__name__)
         return agent, {}
     raise ConfigError(

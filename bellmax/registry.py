@@ -88,23 +88,33 @@ class Registry(MutableMapping[str, T]):
 
     def check_name(self, name: str, thing: object) -> None:
         """Refuse a name that `register` would refuse. Raises: as `register`."""
-        if not isinstance(name, str) or not fold(name):
-            raise ConfigError(f"`name` must be a string with letters or digits; got {describe(name)}")
-        if fold(name) in map(fold, self.built_in):
+        folded = fold(name) if isinstance(name, str) else ""
+        if folded in map(fold, self.built_in):
             raise ConfigError(
                 f"{name!r} is {article(self.kind)} of bellmax; give yours another name than {listed(self.built_in)}"
             )
         for other, held in self._known.items():
-            if fold(other) == fold(name) and held is not None and (other != name or place_of(held) != place_of(thing)):
+            if fold(other) == folded and held is not None and (other != name or place_of(held) != place_of(thing)):
                 raise ConfigError(
                     f"{name!r} is taken: {other!r} is {article(self.kind)} registered from {place_of(held)}; give "
                     "yours another name"
                 )
-        if not re.fullmatch(r"[^\W_]([\w .-]*\w)?", name):
-            raise ConfigError(
-                "`name` must have only letters, digits, '-', '_', '.' and spaces, and begin with a letter or digit; "
-                f"got {name!r}"
-            )
+        check_spelling(name)
+
+
+def check_spelling(name: object, what: str = "`name`") -> None:
+    """Refuse a name that cannot be written on the command line; `what` is it in the message.
+
+    Raises:
+        ConfigError: it is empty, not a string, or has other characters.
+    """
+    if not isinstance(name, str) or not fold(name):
+        raise ConfigError(f"{what} must be a string with letters or digits; got {describe(name)}")
+    if not re.fullmatch(r"[^\W_]([\w .-]*\w)?", name):
+        raise ConfigError(
+            f"{what} must have only letters, digits, '-', '_', '.' and spaces, and begin with a letter or digit; "
+            f"got {name!r}"
+        )
 
 
 def article(kind: str) -> str:

@@ -1,5 +1,6 @@
 """An agent class of the user's own, found again by its name."""
 
+import dataclasses
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -221,3 +222,32 @@ def test_what_is_wrong_with_a_config_class_is_said() -> None:
     for make in (Bare, lambda: Bare(gap=0.2), lambda: bx.train("corridor", Bare, steps=200)):
         with pytest.raises(bx.ConfigError, match=r"gap would not be settings, .* write @dataclass\("):
             make()
+
+
+def named(name: object) -> type[bx.QLearning]:
+    """Somebody's own class with this name."""
+    return dataclasses.dataclass(frozen=True, kw_only=True)(type("Mine", (bx.QLearning,), {"name": name}))
+
+
+@pytest.mark.parametrize("name", ["", " ", 5, "a\nb", "a:b", "-q"])
+def test_a_name_that_cannot_be_written_is_refused(name: object) -> None:
+    cls = named(name)
+    for agent in (cls, cls()):
+        with pytest.raises(bx.ConfigError, match=r"^`name` of the class Mine must "):
+            bx.train("cliff", agent, steps=100)
+
+
+@pytest.mark.parametrize(("name", "same"), [("q-learning", "q-learning"), ("QLearning", "q-learning"), ("DQN", "dqn")])
+def test_a_name_of_another_agent_is_told(name: str, same: str) -> None:
+    said: list[str] = []
+    run = bx.train("cliff", named(name)(), steps=100, records=1, final_episodes=1, say=said.append)
+    assert any(f"has the name of another one, {same!r}; give the class another `name`" in line for line in said)
+    assert repr(run).startswith(f"Run({name} on cliff")
+
+
+def test_a_name_of_its_own_is_not_told() -> None:
+    said: list[str] = []
+    for agent in (named("Bad Name")(), bx.QLearning(), "q-learning"):
+        bx.train("cliff", agent, steps=100, records=1, final_episodes=1, say=said.append)
+    assert said[0].startswith("Bad Name on cliff: 100 steps")
+    assert not any("has the name of another one" in line for line in said)

@@ -9,6 +9,7 @@ from typing import Any
 
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import check_call
+from bellmax.catalog import shared_name
 from bellmax.contracts import counted
 from bellmax.envs.host_steps import NonFinite
 from bellmax.files.existing_folders import IfExists, claimed, is_taken, remove_run
@@ -169,6 +170,8 @@ def announce(plan: RunPlan, run: Run, say: Callable[[str], None], remark: Callab
     how = "" if offline else f", {plan.kind} loop"
     seeds = counted(len(plan.seeds), "seed")
     say(f"{config.name} on {source.name}: {plan.steps:,} {run.unit} x {seeds}{how} ({plan.why})")
+    if shared := shared_name(type(config)):
+        remark(shared)
     for idle in plan.without_effect:
         remark(idle)
     if source.reward_wrappers and plan.kind == "host":
