@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from numba.core.errors import NumbaError
@@ -251,3 +254,41 @@ def test_a_name_of_its_own_is_not_told() -> None:
         bx.train("cliff", agent, steps=100, records=1, final_episodes=1, say=said.append)
     assert said[0].startswith("Bad Name on cliff: 100 steps")
     assert not any("has the name of another one" in line for line in said)
+
+
+class Halves(eqx.Module):
+    """A layer with weights of 16 bits."""
+
+    weight: jax.Array
+    bias: jax.Array
+
+    def __call__(self, obs: Any) -> Any:
+        return jnp.tanh(self.weight.astype(jnp.float32) @ obs + self.bias)
+
+
+def halves(space: Any, widths: Any, normalization: Any, key: Any) -> Halves:
+    """A network with an array of bfloat16."""
+    return Halves(jax.random.normal(key, (8, 4)).astype(jnp.bfloat16), jnp.zeros(8))
+
+
+def test_parameters_of_bfloat16_are_saved_loaded_and_resumed_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {"network": f"{__name__}:halves", "steps": 400, "learning_starts": 100, "eval_episodes": 0}
+    whole = bx.train("CartPole-v1", "dqn", out=tmp_path / "whole", final_episodes=1, **how)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(trainer.Trainer, "save_end", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bx.train("CartPole-v1", "dqn", out=tmp_path / "run", final_episodes=1, **how)
+    monkeypatch.undo()
+    wanted = whole.policy().arrays
+    assert wanted["torso.weight"].dtype == jnp.bfloat16
+    whole.policy().save(tmp_path / "policy")
+    for policy in (
+        bx.load(tmp_path / "whole").policy(),
+        bx.resume(tmp_path / "run").policy(),
+        bx.load_policy(tmp_path / "policy"),
+    ):
+        assert {name: (array.dtype, array.tobytes()) for name, array in policy.arrays.items()} == {
+            name: (array.dtype, array.tobytes()) for name, array in wanted.items()
+        }

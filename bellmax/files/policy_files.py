@@ -30,7 +30,7 @@ from bellmax.files import storage
 from bellmax.files.saved_files import Files
 from bellmax.files.saved_parts import saved_config
 from bellmax.files.storage import fingerprint
-from bellmax.files.tensors import Tensor
+from bellmax.files.tensors import Tensor, is_floating
 
 SUFFIXES = (".safetensors", ".json")
 MOST_UNKNOWN = 64 << 20  # bytes of arrays that are read before it is known which they should be
@@ -192,7 +192,7 @@ def check_numbers(arrays: ArrayDict) -> None:
         ValueError: an array has a NaN or +inf, the wrong type, or a negative count; or a range is empty.
     """
     for name, array in arrays.items():
-        if array.dtype.kind != ("i" if name == "visits" else "f"):
+        if not (array.dtype.kind == "i" if name == "visits" else is_floating(array.dtype)):
             raise ValueError(f"{name} is of type {array.dtype}")
         if name == "visits" and (array < 0).any():
             raise ValueError(f"{name} has a negative number")

@@ -114,4 +114,18 @@ def _tensor(name: str, entry: object) -> tuple[Tensor, int]:
     numbers = [begin, end, *shape]
     if len(numbers) > 34 or not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers):
         raise ValueError(f"the shape or the place of {name[:40]!r} is not valid")
-    return Tensor(np.dtype(DTYPES[entry["dtype"]]), tuple(shape), begin), end
+    return Tensor(_dtype(entry["dtype"]), tuple(shape), begin), end
+
+
+def _dtype(name: str) -> np.dtype:
+    """The type that a header names; raises KeyError if it is not known."""
+    if name == "BF16":
+        import ml_dtypes  # JAX brings it, and only its networks have such numbers
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(DTYPES[name])
+
+
+def is_floating(dtype: np.dtype) -> bool:
+    """Return whether a type is one of floating-point numbers; NumPy does not count bfloat16."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"

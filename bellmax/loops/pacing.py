@@ -28,7 +28,7 @@ def chunk_steps(total: int, stride: int, records: int) -> int:
 def is_sound(array: np.ndarray) -> bool:
     """Return whether an array can be values or parameters; -inf is the value of an action that a state lacks."""
     with np.errstate(invalid="ignore"):
-        return not array.size or bool(array.max() < np.inf)  # the largest is NaN where there is one
+        return not array.size or float(array.max()) < math.inf  # the largest is NaN where there is one
 
 
 def progress_words(columns: Mapping[str, FloatArray | float]) -> str:

@@ -46,8 +46,9 @@ def named(update: Update, config: TabularConfig) -> str:
 def explain_failure(update: Update, config: TabularConfig, error: Exception) -> ConfigError:
     """Return the error to raise at one of the `FAILURES` of an update: one sentence, whose cause is Numba's `error`."""
     returned = [signature.return_type for signature in getattr(update, "nopython_signatures", ())]
-    if any(isinstance(kind, numba.types.NoneType | numba.types.Optional) for kind in returned):
-        where = "it returns nothing" if numba.types.none in returned else "it does not on every path"
+    nothing, partly = numba.types.none in returned, "got None" in str(error)
+    if nothing or partly:
+        where = "it returns nothing" if nothing else "it does not on every path"
         return ConfigError(f"{named(update, config)} must return the TD error, a number; {where}")
     lines = [line.strip() for line in str(error).partition('\nFile "')[0].splitlines()]
     last = next((line for line in reversed(lines) if line), "")
