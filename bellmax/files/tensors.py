@@ -122,7 +122,8 @@ def _dtype(name: str) -> np.dtype:
     if name == "BF16":
         import ml_dtypes  # JAX brings it, and only its networks have such numbers
 
-        return np.dtype(ml_dtypes.bfloat16)
+        narrow: np.dtype = np.dtype(ml_dtypes.bfloat16)
+        return narrow
     return np.dtype(DTYPES[name])
 
 
