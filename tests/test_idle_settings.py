@@ -34,7 +34,7 @@ IDLE: dict[str, tuple[str, dict[str, Any], str]] = {
     "temperature": ("dqn", {"temperature": 0.5}, "exploration='boltzmann'"),
     "munchausen": ("dqn", {"munchausen_alpha": 0.5, "munchausen_clip": -2.0}, "munchausen=True"),
     "priorities": ("dqn", {"priority_alpha": 0.7}, "prioritized=True"),
-    "sequences": ("dqn", {"burn_in": 3}, "recurrent='none'; give recurrent=another value"),
+    "sequences": ("dqn", {"burn_in": 3}, "recurrent='none'; use recurrent=another value"),
     "resets": ("dqn", {"reset_share": 0.3}, "reset_interval=0"),
     "annealing": ("dqn", {"gamma_initial": 0.9}, "anneal_interval=0"),
     "a table's scale": ("q-learning", {"exploration_scale": 2.0}, "exploration='boltzmann' or 'ucb'"),
