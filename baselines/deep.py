@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import bellmax as bx
-from bellmax.report.text import interval
+from bellmax.report.text import with_interval
 
 CARTPOLE = ("dqn", "double-dqn", "c51", "qr-dqn", "iqn", "munchausen-dqn", "rainbow", "pqn")
 
@@ -19,7 +19,7 @@ def scores_of(run: bx.Run) -> dict[str, Any]:
     return {
         "steps": run.steps,
         "iqm": round(s.iqm, 2),
-        "interval": interval(s.iqm, s.iqm_low, s.iqm_high),
+        "interval": with_interval(s.iqm, s.iqm_low, s.iqm_high),
         "scores": [round(score, 2) for score in run.scores],
         **({"best": [round(float(v), 2) for v in best_of(run)]} if evaluated else {}),
     }

@@ -20,7 +20,7 @@ import tabular
 
 import bellmax as bx
 from bellmax.files.run_files import environment
-from bellmax.report.text import interval
+from bellmax.report.text import with_interval
 
 HERE = Path(__file__).parent
 
@@ -34,8 +34,8 @@ def record(run: bx.Run, **more: Any) -> dict[str, Any]:
         "loop": run.loop,
         "steps": run.steps,
         "scores": [round(score, 4) for score in run.scores],
-        "iqm": interval(summary.iqm, summary.iqm_low, summary.iqm_high),
-        "mean": interval(summary.mean, summary.mean_low, summary.mean_high),
+        "iqm": with_interval(summary.iqm, summary.iqm_low, summary.iqm_high),
+        "mean": with_interval(summary.mean, summary.mean_low, summary.mean_high),
         **more,
     }
 
@@ -82,7 +82,9 @@ def _cartpole(seeds: Any, loop: str, enough: int) -> dict[str, Any]:
     good = sum(score >= 450 for score in run.scores)
     demanded = f"IQM >= 475 and at least {enough} of {len(run.seeds)} seeds >= 450"
     summary = run.summary()
-    found = f"IQM {interval(summary.iqm, summary.iqm_low, summary.iqm_high)}; {good} of {len(run.seeds)} seeds >= 450"
+    found = (
+        f"IQM {with_interval(summary.iqm, summary.iqm_low, summary.iqm_high)}; {good} of {len(run.seeds)} seeds >= 450"
+    )
     return record(run, demanded=demanded, found=found, met=summary.iqm >= 475 and good >= enough)
 
 

@@ -83,7 +83,7 @@ def checks(name: str, n: int = 20_000) -> float:
 
     world, env = open_world(name), gym.make(name)
     obs, info = env.reset(seed=0)
-    see, answer = world.checks.see, (obs, 1.0, False, False, info)
+    see, answer = world._checks.see, (obs, 1.0, False, False, info)
     room = see.empty(1)
     world.reset(0)
     best = float("inf")
