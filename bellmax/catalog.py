@@ -103,12 +103,14 @@ def agent_name(name: str) -> str:
     Raises:
         ConfigError: no agent has this name; the message offers the nearest.
     """
-    if name in AGENTS or ":" in name or own_class(name) is not None:
+    if name in AGENTS or ":" in name:
         return name
     spelled = {fold(AGENTS.place(known).rpartition(":")[2]): known for known in AGENTS if known not in PRESETS}
     spelled |= {fold(other): known for other, known in OTHER_SPELLINGS.items()} | {fold(each): each for each in AGENTS}
-    if fold(name) in spelled:
+    if fold(name) in spelled:  # also where a class of somebody's own has this name
         return spelled[fold(name)]
+    if own_class(name) is not None:
+        return name
     for other, instead in NOT_HERE.items():
         if fold(name) == fold(other):
             raise ConfigError(f"unknown agent {name!r}: {instead}")

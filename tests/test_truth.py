@@ -88,7 +88,7 @@ def test_sweeps_of_large_models_end_where_a_linear_system_does(
         values, spent = many.start_values(model, kept, gamma), many.start_occupancy(model, kept[0], gamma)
         with monkeypatch.context() as patch:
             patch.setattr(many, "DIRECT_STATES", 0)
-            patch.setattr(many, "SWEEPS", sweeps)
+            patch.setattr(many, "MOST_SWEEPS", sweeps)
             np.testing.assert_allclose(many.start_values(model, kept, gamma), values, rtol=1e-10, atol=1e-11)
             np.testing.assert_allclose(many.start_occupancy(model, kept[0], gamma), spent, rtol=1e-8, atol=1e-8)
 
