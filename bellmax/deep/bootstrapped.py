@@ -4,7 +4,7 @@ The priors are from Osband et al. (2018), "Randomized prior functions for deep r
 
     L(θ) = E [mean_k ℓ(r + γ max_b Q_k(s', b; θ⁻) - Q_k(s, a; θ))],  Q_k = f_k(θ) + β p_k
 
-where p_k is a fixed random network of each member, which keeps the members apart where there is no data. In each
+where p_k is a fixed random network of each member, so that the members differ where there are no data. In each
 episode the agent follows one member greedily, so exploration is consistent over many steps.
 
 Differs from DQN in: an ensemble; each member has its own target; acting follows the member of the episode, without

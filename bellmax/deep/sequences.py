@@ -28,7 +28,7 @@ class Seen(NamedTuple):
 
 
 def unroll(module: Network[Features, Any], sequence: Experience, burn_in: int) -> tuple[Features, Features]:
-    """Return the input of the head for every observation [L, F], and for the observation after each step [L, F].
+    """Return what the head sees: [L, F] for the observations, and [L, F] for those after each step.
 
     The cell starts again after the end of an episode. No gradient flows into the burn-in.
     """

@@ -1,14 +1,15 @@
-"""NumPy. What N environments were asked since they were reset, so that others can be put into the same state.
+"""NumPy. Log what N environments did since they were reset, so that new ones can be brought into the same state.
 
-No environment can be copied for certain, but another one can be asked the same: it begins the episode with the same
-random numbers, takes the same actions, and must then have returned the same in every step, to the bit, of which the
-log has a checksum. Everything since the last reset with a seed is repeated, where that is short. Else the episode is:
-its random numbers are those of `env.unwrapped.np_random`, as they were before the reset.
+Not every environment can be copied, but a new one can repeat what the old one did: it starts with the same random
+numbers and takes the same actions. The log has a checksum of everything that was returned, so a difference is noticed.
+If that is quick, everything since the last reset with a seed is repeated, otherwise only the present episode, with the
+state that `env.unwrapped.np_random` had before it.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from bellmax.contracts import ArrayDict, CorruptCheckpoint, IntArray
 
 LONGEST = 100_000  # vector steps that are kept, and asked again
 SECONDS = 300.0  # in which an environment must be where it was, by repeating its episode
+PLAIN = struct.Struct("d??")
 SHORT = 10.0  # seconds for repeating everything since its seed, where repeating the episode may do
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
@@ -30,11 +32,11 @@ Native: TypeAlias = Callable[[IntArray], npt.NDArray[np.generic]]  # actions as 
 
 
 class Script(NamedTuple):
-    """What one environment is asked: a reset, with a seed or with a generator in some state, actions, more resets.
+    """What one environment repeats: a reset from a seed, or from the state of a generator; actions; more resets.
 
     Attributes:
         seed: of the first reset.
-        generator: the state of its generator before the reset that follows, which then follows; None: none follows.
+        generator: if not None, its generator gets this state after the first reset, and it is reset again.
         actions: all of them, in order.
         resets: after how many of them it is reset without a seed.
         checksum: of what was returned before.
@@ -54,28 +56,31 @@ class TooSlow(Exception):
 
 
 def checksum_of(value: object, before: int) -> int:
-    """The checksum of observations, rewards and flags, of any types and nested as spaces are, after others."""
+    """Return the checksum of values of any type, nested as spaces are, after that of others."""
+    if isinstance(value, np.ndarray):
+        return zlib.crc32(value.tobytes(), before)
     if isinstance(value, dict):
         value = tuple(value.values())
     if isinstance(value, tuple | list):
         for part in value:
             before = checksum_of(part, before)
         return before
-    return zlib.crc32(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode(), before)
+    return zlib.crc32(repr(value).encode(), before)
+
+
+def checksum_of_step(obs: object, reward: Any, terminated: Any, truncated: Any, before: int) -> int:
+    """Return the checksum of a step after that of others; plain numbers, which are most, are packed together."""
+    try:
+        rest = PLAIN.pack(reward, terminated, truncated)
+    except (struct.error, TypeError, ValueError):  # of a vector environment, or of another type
+        return checksum_of((obs, reward, terminated, truncated), before)
+    return zlib.crc32(rest, checksum_of(obs, before))
 
 
 def generator_state(env: gym.Env[Any, Any]) -> State | None:
-    """The state of an environment's own random generator; None if it has not made one."""
+    """Return the state of an environment's own random generator; None if it does not have one."""
     generator = getattr(env.unwrapped, "_np_random", None)
     return generator.bit_generator.state if isinstance(generator, np.random.Generator) else None
-
-
-def checksum_of_step(returned: tuple[Any, ...], before: int) -> int:
-    """The checksum of (observation, reward, terminated, truncated), whose numbers have one text together."""
-    obs, *rest = returned
-    if isinstance(rest[0], np.ndarray):  # of a vector environment
-        return checksum_of(rest, checksum_of(obs, before))
-    return zlib.crc32(repr(rest).encode(), checksum_of(obs, before))
 
 
 class Performed(NamedTuple):
@@ -93,7 +98,7 @@ class Performed(NamedTuple):
 
 
 def perform(env: gym.Env[Any, Any], script: Script) -> Performed:
-    """Ask an environment for everything in a script.
+    """Repeat a script in an environment.
 
     Raises:
         TooSlow: it takes too long. Exceptions of the environment are passed on.
@@ -106,7 +111,7 @@ def perform(env: gym.Env[Any, Any], script: Script) -> Performed:
     checksum, resets = checksum_of(answer[0], before), set(script.resets)
     for k, action in enumerate(script.actions, 1):
         obs, reward, terminated, truncated, info = env.step(action)
-        answer, checksum = (obs, info), checksum_of_step((obs, reward, terminated, truncated), checksum)
+        answer, checksum = (obs, info), checksum_of_step(obs, reward, terminated, truncated, checksum)
         if k in resets:
             generator, before = generator_state(env), checksum
             answer = env.reset()
@@ -158,9 +163,9 @@ class EpisodeLog:
             if resets and resets[-1] > self.now:
                 self.seeded[i], self.resets[i] = self.now, []
 
-    def returned(self, i: int, what: tuple[Any, ...]) -> None:
-        """Environment i returned this (observation, reward, terminated, truncated)."""
-        self.checksums[i] = checksum_of_step(what, self.checksums[i])
+    def returned(self, i: int, obs: object, reward: Any, terminated: Any, truncated: Any) -> None:
+        """Environment i returned this in its step."""
+        self.checksums[i] = checksum_of_step(obs, reward, terminated, truncated, self.checksums[i])
 
     def reset(self, i: int, seed: int | None, obs: object) -> None:
         """Environment i was reset after the step `now`, which is in the log, and returned this observation."""
@@ -172,12 +177,12 @@ class EpisodeLog:
         self.checksums[i] = checksum_of(obs, self.before[i])
 
     def take(self, i: int, other: EpisodeLog) -> None:
-        """Environment i was reset now, as the other log says."""
+        """Take over from another log that environment i was reset now."""
         self.seeds[i], self.seeded[i], self.resets[i] = other.seeds[i], self.now, []
         self.checksums[i], self.before[i] = other.checksums[i], other.before[i]
 
     def scripts(self, i: int, native: Native) -> Iterator[Script]:
-        """How environment i can be put back: by everything since its seed, then by its episode; none if too long."""
+        """Yield the ways to restore environment i: everything since its seed, then its episode; none if too long."""
         begun = self.resets[i][-1] if self.resets[i] else self.seeded[i]
         kept = max(self.first, self.now - LONGEST)
         alone = begun >= kept and (self.generators[i] is not None or not self.resets[i])
@@ -194,7 +199,7 @@ class EpisodeLog:
         return list(native(np.array([row[i] for row in chosen], np.int64))) if chosen else []
 
     def to_arrays(self, generators: Sequence[State | None]) -> ArrayDict:
-        """What a checkpoint keeps, by name; with the states of the generators before the last resets."""
+        """Return the arrays of a checkpoint, by name; `generators` are the states before the last resets."""
         kept = self.actions[-LONGEST:]
         about = {
             "first": self.now - len(kept), "seeds": self.seeds, "seeded": self.seeded, "resets": self.resets,
@@ -206,10 +211,10 @@ class EpisodeLog:
 
     @classmethod
     def from_arrays(cls, arrays: ArrayDict, n: int, n_actions: int) -> EpisodeLog:
-        """What `to_arrays` returned, of `n` environments.
+        """Return the log that `to_arrays` saved, of `n` environments.
 
         Raises:
-            CorruptCheckpoint: it is not.
+            CorruptCheckpoint: the arrays are not those of such a log.
         """
         log = cls(n)
         try:
@@ -235,5 +240,5 @@ class EpisodeLog:
             if any(state is not None and type(state) is not dict for state in log.generators):
                 raise ValueError("a generator without a state")
         except UNREADABLE as error:
-            raise CorruptCheckpoint(f"the checkpoint does not say what its environments were asked: {error}") from error
+            raise CorruptCheckpoint(f"the checkpoint does not have a valid log of its environments: {error}") from error
         return log

@@ -52,7 +52,7 @@ class InProcess:
             try:
                 answers.append(self.worlds[i].reset(seed=seed) if seed is not None else self.worlds[i].reset())
             except Exception as error:
-                answers.append(self._anew(i, "reset", error))
+                answers.append(self._recreate(i, "reset", error))
         self._since = None
         return answers
 
@@ -68,7 +68,7 @@ class InProcess:
             try:
                 answers.append(world.step(actions[i]))
             except Exception as error:
-                answers.append(self._anew(i, "step", error))
+                answers.append(self._recreate(i, "step", error))
         self._since = None
         return answers
 
@@ -106,7 +106,7 @@ class InProcess:
         """Stop watching; the environments stay open."""
         self._closed.set()
 
-    def _anew(self, i: int, doing: str, error: Exception) -> Restarted:
+    def _recreate(self, i: int, doing: str, error: Exception) -> Restarted:
         if not self.restarts_left or self._make is None or is_old_step(error):
             self._since = None
             raise WorldFailed(i, doing, error) from error

@@ -23,7 +23,7 @@ class SideBySide:
         self.checks, self.stepper = checks, stepper
         self._obs: HostObs = ()  # the last observations given away
         self._told = False  # of masks that come too late
-        self.unseen: list[int] = []  # worlds that have gone on since theirs, in a step that was left out
+        self.unseen: list[int] = []  # environments whose last observation was left out
 
     def reset(self, seed: int) -> HostObs:
         """World i is seeded with seed + i."""
@@ -43,7 +43,7 @@ class SideBySide:
         rewards = np.zeros(checks.n, np.float32)
         ended: list[tuple[int, bool, bool]] = []
         lost: list[int] = []  # no experience
-        fresh: dict[int, Restarted] = {}  # first observations of worlds that were made anew
+        fresh: dict[int, Restarted] = {}  # first observations of recreated environments
         blind, self.unseen, usual = self.unseen, [], contract.usual
         for i, answer in enumerate(answers):
             if type(answer) is Restarted:
@@ -54,7 +54,7 @@ class SideBySide:
             if type(answer) is not tuple or len(answer) != 5 or type(answer[4]) is not dict:
                 answer = contract.five(answer, i)
             obs, reward, terminated, truncated, info = answer
-            checks.log.returned(i, answer[:4])
+            checks.log.returned(i, obs, reward, terminated, truncated)
             checks.positions.info = info
             seen = False
             try:

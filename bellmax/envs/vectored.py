@@ -36,7 +36,7 @@ class Vectored:
             )
         if checks.handling.env_restarts:
             raise ConfigError(f"{checks.name}: env_restarts needs plain environments, not a vector")
-        self._waiting: BoolArray = np.zeros(checks.n, np.bool_)  # NEXT_STEP: worlds that will reset themselves
+        self._waiting: BoolArray = np.zeros(checks.n, np.bool_)  # NEXT_STEP: environments that will reset themselves
         self._masks, self._games = asked_of_vector(env), find_games(env)
 
     def reset(self, seed: int) -> HostObs:
@@ -57,7 +57,7 @@ class Vectored:
             checks.positions.crash("step", error, None)
         raw, reward, terminated, truncated, info = contract.five(answer, None)
         if self._games is None:  # images of games are compared once, at the end
-            checks.log.returned(0, (raw, reward, terminated, truncated))
+            checks.log.returned(0, raw, reward, terminated, truncated)
         checks.positions.info = info
         reward = contract.rewards(reward, n)
         terminated = contract.flags("terminated", terminated, n)
@@ -114,7 +114,7 @@ class Vectored:
         return self.reset(seed), dict.fromkeys(range(self.checks.n), why)
 
     def _repeat(self, log: EpisodeLog) -> tuple[HostObs | None, str]:
-        """The observations after everything in a log since the resets with seeds; None and why, where that fails."""
+        """Repeat everything since the resets with seeds; return the observations, or None and why that failed."""
         seeded = np.array(log.seeded if self._games is not None else log.seeded[:1])
         begun, end = int(seeded.min()), time.monotonic() + SECONDS
         if begun < max(log.first, log.now - LONGEST):

@@ -131,7 +131,7 @@ class Workers:
         self._timeout = timeout
         self._seeds: dict[int, int] = {}
         self._generators: list[State | None] = [None] * n
-        self._untold: dict[int, Restarted] = {}  # made anew when no answer of theirs was due
+        self._untold: dict[int, Restarted] = {}  # recreated when they had not been asked
         self._workers: list[_Worker] = []
         weakref.finalize(self, _end, self._workers, os.getpid())
         count = min(processes, n)

@@ -26,7 +26,7 @@ def read_data(data: object) -> Dataset:
     """Return the data that an argument stands for; they are not yet compared with an environment.
 
     Raises:
-        ConfigError: there is no such data set, or the argument is something else.
+        ConfigError: the data set does not exist, or the argument has another type.
         CorruptCheckpoint, IncompatibleCheckpoint: a file is damaged, or a newer version wrote it.
     """
     if isinstance(data, Dataset):

@@ -95,7 +95,7 @@ class Dataset(NamedTuple):
         """Read a file that `save` wrote, or any .safetensors file with arrays of these names.
 
         Raises:
-            ConfigError: there is no such file, or an array is missing in it.
+            ConfigError: the file does not exist, or does not have all arrays.
             CorruptCheckpoint: it is damaged.
             IncompatibleCheckpoint: a newer version wrote it.
         """
@@ -167,7 +167,7 @@ def cut(data: Dataset) -> Dataset:
 
 
 def stack_trees(function: Callable[[Any], object], trees: Sequence[Tree]) -> Tree:
-    """Return `function([leaf of each tree])` for every leaf of trees of one structure."""
+    """Apply `function` to the list of the trees' leaves at each place; the trees have one structure."""
     first: Any = trees[0]
     stacked: Any
     if not isinstance(first, tuple):

@@ -16,7 +16,7 @@ def read_step(folder: Path) -> tuple[int, dict[str, str]]:
     """Return the step of the checkpoint, and the SHA-256 of each of its files.
 
     Raises:
-        ConfigError: there is no checkpoint.
+        ConfigError: the run does not have a checkpoint.
         CorruptCheckpoint: its manifest is damaged.
         UnsafeFile: it is a link.
     """
@@ -35,7 +35,7 @@ def read_checkpoint(folder: Path) -> tuple[int, list[ArrayDict]]:
     """Return the step of the checkpoint, and the arrays of each group of seeds.
 
     Raises:
-        ConfigError: there is no checkpoint.
+        ConfigError: the run does not have a checkpoint.
         CorruptCheckpoint: a file is missing or its content is not what was written; the message names it.
         UnsafeFile: a link leads out of the run's folder.
     """
