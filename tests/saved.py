@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from bellmax.files import checkpoint, manifest
-from bellmax.files.saved_files import opened
+from bellmax.files.saved_files import files_of
 
 
 def newest(folder: Path) -> tuple[int, list[dict[str, np.ndarray]]]:
     """The step of the newest checkpoint, and its groups."""
-    files = opened(folder)
+    files = files_of(folder)
     assert files.manifest is not None
     step = max(files.manifest.checkpoints)
     return step, checkpoint.read_groups(files, step)
@@ -21,7 +21,7 @@ def newest(folder: Path) -> tuple[int, list[dict[str, np.ndarray]]]:
 
 def reseal(folder: Path, **changes: object) -> None:
     """Make the manifest fit the files as they are now, as by someone who knows how."""
-    found = manifest.read(folder)
+    found = manifest.read_manifest(folder)
     assert found is not None
     names = [name for name in found.files if (folder / name).is_file()]
     files = {name: manifest.entry_of((folder / name).read_bytes()) for name in names}
@@ -31,7 +31,7 @@ def reseal(folder: Path, **changes: object) -> None:
 def to_format_1(folder: Path) -> None:
     """Make a run that has not ended one of format 1, as older versions wrote it."""
     step, _ = newest(folder)
-    found = manifest.read(folder)
+    found = manifest.read_manifest(folder)
     assert found is not None
     names = found.checkpoints[step]
     hashes = {name.removeprefix("checkpoint/"): found.files[name]["sha256"] for name in names}

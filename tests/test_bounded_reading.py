@@ -226,7 +226,7 @@ def test_what_fits_is_read(tmp_path: Path) -> None:
         "odd": np.arange(3, dtype=np.uint8), "big": np.arange(12.0).reshape(3, 4), "half": np.ones(5, np.float16),
     }  # fmt: skip
     (tmp_path / "a.safetensors").write_bytes(storage.to_bytes(arrays, {"about": "words"}))
-    read, about = tensors.read(tmp_path / "a.safetensors")
+    read, about = tensors.read_tensors(tmp_path / "a.safetensors")
     assert about == {"about": "words"}
     assert read.keys() == arrays.keys()
     for name, array in arrays.items():

@@ -18,7 +18,7 @@ import bellmax as bx
 from bellmax.contracts import BellmaxError
 from bellmax.files import manifest
 from bellmax.files.manifest import commit, is_leftover, is_ours, listing
-from bellmax.files.saved_files import opened
+from bellmax.files.saved_files import files_of
 from bellmax.training import saved_runs, trainer
 
 ABOUT = {"seeds": [0], "kind": "host"}
@@ -39,7 +39,7 @@ def go_on(folder: Path) -> None:
 
 
 def state(folder: Path) -> dict[str, bytes]:
-    files = opened(folder)
+    files = files_of(folder)
     return {name: bytes(files.read(name)) for name in files.names()}
 
 
@@ -59,12 +59,12 @@ def on_disk(folder: Path) -> dict[str, bytes]:
 def test_a_commit(tmp_path: Path) -> None:
     begin(tmp_path)
     assert state(tmp_path) == on_disk(tmp_path) == BEFORE
-    first = manifest.read(tmp_path)
+    first = manifest.read_manifest(tmp_path)
     assert first is not None
     assert (first.step, list(first.checkpoints)) == (10, [10])
     go_on(tmp_path)
     assert state(tmp_path) == on_disk(tmp_path) == AFTER
-    second = manifest.read(tmp_path)
+    second = manifest.read_manifest(tmp_path)
     assert second is not None
     assert second.about == first.about == {**ABOUT, "run": first.about["run"]}
     assert len(first.about["run"]) == 16
@@ -287,17 +287,17 @@ def test_a_manifest_that_names_what_a_run_does_not_have_is_refused(changes: dict
     begin(tmp_path)
     forge(tmp_path, **changes)
     if changes == {"checkpoints": {}}:
-        assert manifest.read(tmp_path) is not None  # no checkpoints
+        assert manifest.read_manifest(tmp_path) is not None  # no checkpoints
         return
     with pytest.raises(bx.CorruptCheckpoint, match=r"manifest\.json is not the manifest of a run"):
-        opened(tmp_path)
+        files_of(tmp_path)
 
 
 def test_a_manifest_of_a_newer_version_says_so(tmp_path: Path) -> None:
     begin(tmp_path)
     forge(tmp_path, format=3)
     with pytest.raises(bx.IncompatibleCheckpoint, match="has format 3, and this version reads 2; update bellmax"):
-        opened(tmp_path)
+        files_of(tmp_path)
 
 
 def test_every_flipped_bit_of_a_manifest_is_found(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_every_flipped_bit_of_a_manifest_is_found(tmp_path: Path) -> None:
         except ValueError:
             pass
         with pytest.raises(bx.CheckpointError):
-            opened(tmp_path)
+            files_of(tmp_path)
 
 
 # runs

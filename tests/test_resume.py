@@ -299,7 +299,7 @@ def test_how_many_checkpoints_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 bx.train(
                     "corridor", "q-learning", steps=600, records=6, keep_checkpoints=keep, out=tmp_path / f"run-{keep}"
                 )
-        saved = manifest.read(tmp_path / f"run-{keep}")
+        saved = manifest.read_manifest(tmp_path / f"run-{keep}")
         assert saved is not None
         assert list(saved.checkpoints) == steps
         found = {path.name for path in (tmp_path / f"run-{keep}" / "checkpoint").iterdir()}

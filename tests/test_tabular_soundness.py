@@ -246,7 +246,7 @@ def test_files_of_others_stay_and_stop_nothing(tmp_path: Path, monkeypatch: pyte
 
 def test_the_step_of_a_manifest_is_that_of_its_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = stopped(tmp_path / "run", monkeypatch)
-    good = manifest.read(folder)
+    good = manifest.read_manifest(folder)
     assert good is not None
     names = good.checkpoints[good.step]
     for step in (good.step - 1, good.step + 1, 2_000, 3_000, 10**12):

@@ -9,7 +9,7 @@ import numpy as np
 from bellmax.arguments import describe, path_of
 from bellmax.contracts import ConfigError, HostObs
 from bellmax.files.dataset import Dataset, join_data
-from bellmax.files.saved_files import opened
+from bellmax.files.saved_files import files_of
 
 WANTED = (
     "pass a run's folder, a .safetensors file, minari:NAME, or in Python a bellmax.Dataset(obs=..., action=..., "
@@ -54,7 +54,7 @@ def from_run(folder: Path) -> Dataset:
         ConfigError: it stored none.
         CorruptCheckpoint: a file is not what was saved.
     """
-    files = opened(folder)
+    files = files_of(folder)
     names = [name for name in files.names() if name.startswith("experience/")]
     if not names:
         raise ConfigError(

@@ -102,7 +102,7 @@ class Dataset(NamedTuple):
         path = path_of("path", path)
         if not path.exists():
             raise ConfigError(f"no data file {path}")
-        return cls.from_arrays(*tensors.read(path), path)
+        return cls.from_arrays(*tensors.read_tensors(path), path)
 
     @classmethod
     def from_arrays(cls, arrays: ArrayDict, about: Mapping[str, str], path: Path) -> Dataset:

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 from bellmax.contracts import BellmaxError, ConfigError, ResourceError, RunLocked, UnsafeFile, listed
 from bellmax.files import manifest, run_files, storage
 from bellmax.files.lock import LOCK, locked
-from bellmax.files.saved_files import opened
+from bellmax.files.saved_files import files_of
 
 IfExists: TypeAlias = Literal["error", "number", "resume", "replace"]
 IF_EXISTS: tuple[str, ...] = get_args(IfExists)
@@ -67,7 +67,7 @@ def check_usable(folder: Path, if_exists: str) -> None:
         UnsafeFile: it is a link, and would be replaced.
     """
     if if_exists == "resume":
-        run_files.read_config(opened(folder))
+        run_files.read_config(files_of(folder))
     elif if_exists == "replace":
         check_replaced(folder)
     else:
@@ -104,7 +104,7 @@ def check_replaced(folder: Path) -> None:
         raise UnsafeFile(f"{folder} is a link; to replace the run that it leads to, pass the path of that run")
     is_run = False
     with contextlib.suppress(BellmaxError):
-        card = None if manifest.read(folder) else storage.read_json(folder / "config.json")
+        card = None if manifest.read_manifest(folder) else storage.read_json(folder / "config.json")
         is_run = card is None or (
             isinstance(card, dict) and {"format", "agent", "hyper_parameters", "world"} <= card.keys()
         )

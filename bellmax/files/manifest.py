@@ -96,14 +96,14 @@ class Manifest:
         """Return the content of manifest.json."""
         listed = [{"step": step, "files": names} for step, names in self.checkpoints.items()]
         card = {"format": FORMAT, **self.about, "step": self.step, "files": self.files, "checkpoints": listed}
-        return storage.to_json({**card, "sha256": _hash(card)})
+        return storage.json_bytes({**card, "sha256": _hash(card)})
 
 
 def _hash(card: Mapping[str, Json]) -> str:
     return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
 
-def read(folder: Path) -> Manifest | None:
+def read_manifest(folder: Path) -> Manifest | None:
     """Return the manifest of a folder; None if it has none.
 
     Raises:
@@ -160,7 +160,7 @@ def commit(
         ResourceError: a file cannot be written; the old state is then unchanged.
         UnsafeFile: a folder is a link.
     """
-    before = read(folder) or Manifest({"run": secrets.token_hex(8)}, 0)
+    before = read_manifest(folder) or Manifest({"run": secrets.token_hex(8)}, 0)
     _settle(folder, before)
     files, checkpoints, written = dict(before.files), dict(before.checkpoints), list[str]()
 
@@ -191,7 +191,7 @@ def commit(
         storage.write(folder / NAME, after.to_bytes())
     except BaseException as error:
         with contextlib.suppress(BellmaxError, OSError):
-            _settle(folder, read(folder) or Manifest({}, 0), silent=True)
+            _settle(folder, read_manifest(folder) or Manifest({}, 0), silent=True)
         if not isinstance(error, OSError):
             raise
         where = folder / written[-1] if written else folder

@@ -88,7 +88,7 @@ def write_files(stem: Path, card: Mapping[str, Any], arrays: ArrayDict) -> None:
 def contents(name: str, card: Mapping[str, Any], arrays: ArrayDict) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of the two files of a policy: the arrays, then the card, which would not fit older ones."""
     yield f"{name}.safetensors", storage.to_bytes(arrays, metadata={"sha256": fingerprint(card, arrays)})
-    yield f"{name}.json", storage.to_json(card)
+    yield f"{name}.json", storage.json_bytes(card)
 
 
 def contents_together(name: str, card: Mapping[str, Any], arrays: Sequence[ArrayDict]) -> Iterator[tuple[str, bytes]]:

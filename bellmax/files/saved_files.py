@@ -96,14 +96,14 @@ class Files:
         raise CorruptCheckpoint(problem)
 
 
-def opened(folder: Path) -> Files:
+def files_of(folder: Path) -> Files:
     """Return the files of a run, of format 2 if it has a manifest; raises as `read`."""
-    return Files(folder, manifest.read(folder))
+    return Files(folder, manifest.read_manifest(folder))
 
 
 def saved_step(folder: Path) -> int:
     """Return the step of the newest checkpoint of a run, which may be later than its last record; 0 without one."""
     with contextlib.suppress(BellmaxError):
-        found = manifest.read(folder)
+        found = manifest.read_manifest(folder)
         return found.step if found else format_one.read_step(folder)[0]
     return 0

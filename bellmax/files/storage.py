@@ -93,14 +93,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def to_json(value: Json) -> bytes:
+def json_bytes(value: Json) -> bytes:
     """Return `value` as indented JSON."""
     return (json.dumps(value, indent=2, allow_nan=True) + "\n").encode()
 
 
 def write_json(path: Path, value: Json) -> None:
     """Write `value` as indented JSON; see `write`."""
-    write(path, to_json(value))
+    write(path, json_bytes(value))
 
 
 def to_bytes(arrays: ArrayDict, metadata: dict[str, str] | None = None) -> bytes:

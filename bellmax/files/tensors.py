@@ -39,7 +39,7 @@ class Header(NamedTuple):
 Check = Callable[[Mapping[str, Tensor]], None]
 
 
-def read(path: Path, most: int | None = None, check: Check | None = None) -> tuple[ArrayDict, dict[str, str]]:
+def read_tensors(path: Path, most: int | None = None, check: Check | None = None) -> tuple[ArrayDict, dict[str, str]]:
     """Return the arrays and the metadata of a file; `check` is called with its header before the arrays are read.
 
     Raises:

@@ -20,7 +20,7 @@ from bellmax.sources import Source
 from bellmax.spaces import visible
 from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, TabularConfig, build_rates
-from bellmax.tabular.own_kernels import FAILURES, explain_failure, make_learner
+from bellmax.tabular.own_kernels import FAILURES, explain_failure, make_table_agent
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
 
@@ -35,7 +35,7 @@ def check_table_and_data(config: TabularConfig, source: Source, data: Dataset) -
         ConfigError: it learns the values of the policy that acts, or follows whole episodes; or the data do not fit the
             environment; one message reports everything.
     """
-    agent, data = make_learner(config, Shape(2, source.n_actions)), as_seen(source, data)
+    agent, data = make_table_agent(config, Shape(2, source.n_actions)), as_seen(source, data)
     problems = []
     if agent.look_ahead or config.name in ON_POLICY:
         off = config.name in ("tree-backup", "q-sigma", "watkins-q", "peng-q")

@@ -15,7 +15,7 @@ from bellmax.tabular import stepping
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig
 from bellmax.tabular.cells import BINS, check_length, check_used, make_coder, numbers_of, warn_together
 from bellmax.tabular.classic_kernels import CLASSIC, RANGES
-from bellmax.tabular.own_kernels import make_learner
+from bellmax.tabular.own_kernels import make_table_agent
 from bellmax.tabular.representation import sizes_of, table_of
 from bellmax.tabular.soundness import find_undeclared
 from bellmax.tabular.tiles import Coder
@@ -76,14 +76,14 @@ def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:
     if isinstance(space, Discrete):
         shape = Shape(space.n, source.n_actions, True, n_outcomes)
         if source.mdp is None:
-            return Setup(make_learner(config, shape), shape, masked=masked)
+            return Setup(make_table_agent(config, shape), shape, masked=masked)
         order = in_front(source.mdp)[1]
-        return Setup(make_learner(config, shape), shape, n_allowed=source.mdp.n_allowed, order=order)
+        return Setup(make_table_agent(config, shape), shape, n_allowed=source.mdp.n_allowed, order=order)
     low, high = find_range(config, source)
     coder = make_coder(config, space, low, high, source.n_actions)
     warn_together(config, space, source.n_actions, source.name)
     shape = Shape(coder.n_tiles, source.n_actions, config.tilings == 1)
-    return Setup(make_learner(config, shape), shape, coder, ranges=(low, high), masked=masked)
+    return Setup(make_table_agent(config, shape), shape, coder, ranges=(low, high), masked=masked)
 
 
 def check_declared(config: TabularConfig, n_actions: int) -> None:
@@ -93,7 +93,7 @@ def check_declared(config: TabularConfig, n_actions: int) -> None:
         ConfigError: some do not; the message names them and says what to write.
     """
     few = Shape(64, n_actions)
-    state = stepping.init_state(make_learner(config, few), few, 0.0, 0)
+    state = stepping.init_state(make_table_agent(config, few), few, 0.0, 0)
     if lacking := list(find_undeclared(state, sizes_of(state.q))):
         raise ConfigError(f"{config.name} could not be resumed from `out`: {'; '.join(lacking)}; or leave out `out`")
 

@@ -16,7 +16,7 @@ FAILURES = (NumbaError, TypeError)  # of a call of a kernel: it cannot be compil
 PARAMETERS = ("q", "memory", "options", "step", "behavior", "now")
 
 
-def make_learner(config: TabularConfig, shape: Shape) -> TabularAgent:
+def make_table_agent(config: TabularConfig, shape: Shape) -> TabularAgent:
     """Return the learner of a config for a world of this shape.
 
     Raises:
@@ -25,7 +25,7 @@ def make_learner(config: TabularConfig, shape: Shape) -> TabularAgent:
     agent: object = config.make(shape)
     if not isinstance(agent, TabularAgent):
         raise ConfigError(f"`make` of {type(config).__name__} must return a TabularAgent; got {describe(agent)}")
-    what = named(agent.update, config)
+    what = kernel_title(agent.update, config)
     if hasattr(uniform, "py_func") and not hasattr(agent.update, "py_func"):  # neither has where Numba is switched off
         raise ConfigError(f"{what} must be decorated with @kernel, of bellmax.extend")
     signature = inspect.signature(getattr(agent.update, "py_func", agent.update))
@@ -38,7 +38,7 @@ def make_learner(config: TabularConfig, shape: Shape) -> TabularAgent:
     return agent
 
 
-def named(update: Update, config: TabularConfig) -> str:
+def kernel_title(update: Update, config: TabularConfig) -> str:
     """Return how errors call an update."""
     return f"`{getattr(update, '__name__', update)}`, the update of {type(config).__name__},"
 
@@ -49,7 +49,7 @@ def explain_failure(update: Update, config: TabularConfig, error: Exception) -> 
     nothing, partly = numba.types.none in returned, "got None" in str(error)
     if nothing or partly:
         where = "it returns nothing" if nothing else "it does not on every path"
-        return ConfigError(f"{named(update, config)} must return the TD error, a number; {where}")
+        return ConfigError(f"{kernel_title(update, config)} must return the TD error, a number; {where}")
     lines = [line.strip() for line in str(error).partition('\nFile "')[0].splitlines()]
     last = next((line for line in reversed(lines) if line), "")
-    return ConfigError(f"{named(update, config)} cannot be compiled by Numba: {last}")
+    return ConfigError(f"{kernel_title(update, config)} cannot be compiled by Numba: {last}")

@@ -16,7 +16,7 @@ from bellmax.files.dataset import Dataset, join_data, stack_trees
 from bellmax.loops.masking import with_action_masks
 from bellmax.sources import Source, find_world
 from bellmax.training.actors import find_actors
-from bellmax.training.compiled_as_host import opened
+from bellmax.training.compiled_as_host import as_host
 from bellmax.training.function_policy import Actor
 from bellmax.training.policy import Policy
 from bellmax.training.policy_values import network_function
@@ -71,7 +71,7 @@ def collect(
     compiled = source.mdp is not None or source.compiled is not None
     if compiled and (actor is None or (isinstance(actor, Policy) and "low" not in actor.arrays)):
         return _in_compiled(actor, source, steps, seed, epsilon)
-    return _in_host(actor, source if source.open is not None else opened(source), steps, seed, epsilon)
+    return _in_host(actor, as_host(source), steps, seed, epsilon)
 
 
 def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from bellmax.envs.functional import World
 
 
-def opened(source: Source) -> Source:
-    """Return the source with its compiled environment as a host environment."""
+def as_host(source: Source) -> Source:
+    """Return the source with a host environment: its own one, or its compiled one stepped from the host."""
+    if source.open is not None:
+        return source
     return source._replace(open=lambda n: SteppedWorld(source.compile(), n))
 
 

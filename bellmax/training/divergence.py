@@ -32,7 +32,7 @@ def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end:
 MOST_CHECKED = 2**24  # values; reading a larger table at every record would take longer than learning
 
 
-def check_values(
+def check_arrays(
     seeds: Sequence[int], policies: Sequence[ArrayDict], config: AgentConfig, begin: int, end: int
 ) -> None:
     """Check that the tables or parameters of all seeds, learned in the steps from `begin` to `end`, are finite.

@@ -16,7 +16,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
 from bellmax.sources import Source
 from bellmax.stderr import warn
-from bellmax.training.compiled_as_host import opened
+from bellmax.training.compiled_as_host import as_host
 from bellmax.training.function_policy import Actor
 from bellmax.training.policy import Policy
 from bellmax.training.policy_values import network_function
@@ -73,7 +73,7 @@ def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[
     """
     stop()
     if not isinstance(actor, Policy):
-        return play_host(actor, source if source.open is not None else opened(source), episodes, seed, stop)
+        return play_host(actor, as_host(source), episodes, seed, stop)
     by_table = getattr(actor.config, "recurrent", "none") == "none"
     if by_table and source.is_model and source.mdp is not None and _is_listed(actor, source.mdp):
         return play_table(source.mdp, actor.table(), episodes, seed)

@@ -11,7 +11,7 @@ import numpy as np
 from bellmax.contracts import BellmaxError, FloatArray, HostObs, Masked
 from bellmax.mdp.model import FiniteMDP
 from bellmax.sources import Source
-from bellmax.training.compiled_as_host import opened
+from bellmax.training.compiled_as_host import as_host
 from bellmax.training.exact import policy_return
 from bellmax.training.play import STEP_CAP, play_host
 
@@ -66,7 +66,7 @@ def play_randomly(source: Source, episodes: int, seed: int, *, exactly: bool, ga
         return RandomScore(policy_return(source.mdp, uniform_policy(source.mdp), gamma))
     if source.fixed is not None or not episodes:
         return RandomScore()
-    source = source if source.open is not None else opened(source)
+    source = as_host(source)
     player = RandomPlayer(source.n_actions, seed)
     begin = time.monotonic()
     try:

@@ -15,7 +15,7 @@ from bellmax.files import checkpoint, format_one, manifest, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.lock import locked
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
-from bellmax.files.saved_files import opened, saved_step
+from bellmax.files.saved_files import files_of, saved_step
 from bellmax.loops import choosing
 from bellmax.loops.logs import check_step
 from bellmax.loops.loop import Loop
@@ -60,8 +60,8 @@ def resume(
             keep_checkpoints, workers, env_timeout, env_restarts, on_nonfinite and strict. The others cannot change.
 
     Raises:
-        ConfigError: there is no run in `folder`, it has ended, or it has no checkpoint yet; its data have changed; or
-            an option cannot change, or has an invalid value.
+        ConfigError: there is no run in `folder`, it has ended, or it does not have a checkpoint of `step`; its data
+            have changed; or an option cannot change, or has an invalid value.
         RunLocked: a living run uses the folder.
         CorruptCheckpoint, IncompatibleCheckpoint: the checkpoint is damaged, or is of another agent or environment.
         UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
@@ -69,7 +69,7 @@ def resume(
     say_line, _ = voices(say)
     path = path_of("folder", folder)
     wanted = None if step is None else integer("step", step, 0)
-    run_files.read_config(opened(path))  # there is a run to hold
+    run_files.read_config(files_of(path))  # there is a run to hold
     with locked(path):
         return go_on(path, world, env_kwargs, data, progress, say_line, options, wanted)
 
@@ -134,7 +134,7 @@ def load_stopped(folder: Path, wanted: int | None = None) -> Stopped:
         ConfigError: there is no run, it has ended, or it has no checkpoint of this step.
         CorruptCheckpoint, UnsafeFile: a file is damaged, or a folder is a link.
     """
-    files = opened(folder)
+    files = files_of(folder)
     if files.has("result.json"):
         steps = run_files.read_config(files).get("steps")
         raise ConfigError(f"the run in {folder} has ended at step {steps:,}; there is nothing to resume")

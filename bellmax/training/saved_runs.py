@@ -14,7 +14,7 @@ from bellmax.arguments import path_of
 from bellmax.contracts import ArrayDict, CheckpointError, ConfigError, CorruptCheckpoint, Json, ResourceError, listed
 from bellmax.files import manifest, run_files, storage
 from bellmax.files.dataset import Dataset
-from bellmax.files.saved_files import Files, opened
+from bellmax.files.saved_files import Files, files_of
 from bellmax.files.saved_parts import agent_of, saved_config
 from bellmax.loops.logs import Episodes
 from bellmax.training.history import History
@@ -33,7 +33,7 @@ def begin_folder(run: Run) -> None:
     folder = _folder(run)
     storage.check_writable(folder)
     try:
-        _commit(run, [("environment.json", storage.to_json(run_files.environment())), *_words(run)], step=0)
+        _commit(run, [("environment.json", storage.json_bytes(run_files.environment())), *_words(run)], step=0)
     except ResourceError as error:
         raise ConfigError(f"cannot write to output folder {folder}: {error}; choose another one") from error
 
@@ -50,7 +50,7 @@ def _commit(run: Run, contents: Iterable[tuple[str, bytes]], **how: Any) -> None
 
 
 def _config(run: Run) -> tuple[str, bytes]:
-    return "config.json", storage.to_json({"format": manifest.FORMAT, **_card(run)})
+    return "config.json", storage.json_bytes({"format": manifest.FORMAT, **_card(run)})
 
 
 def _words(run: Run) -> Iterator[tuple[str, bytes]]:
@@ -113,9 +113,9 @@ def save_run(
 def _environment(folder: Path) -> bytes:
     """What environment.json says, or what it would say now if it is damaged."""
     try:
-        return bytes(opened(folder).read("environment.json"))
+        return bytes(files_of(folder).read("environment.json"))
     except CheckpointError:
-        return storage.to_json(run_files.environment())
+        return storage.json_bytes(run_files.environment())
 
 
 def read_experience(run: Run) -> None:
@@ -125,7 +125,7 @@ def read_experience(run: Run) -> None:
         CorruptCheckpoint: a file is missing or damaged.
     """
     if run.options.keep_experience:
-        files = opened(_folder(run))
+        files = files_of(_folder(run))
         names = [f"experience/seed-{seed}.safetensors" for seed in run.seeds]
         try:
             run.experience = [Dataset.from_arrays(*files.tensors(name), files.folder / name) for name in names]
@@ -139,7 +139,7 @@ def save_result(run: Run) -> None:
         "summary": storage.finite({k: v for k, v in run.summary()._asdict().items() if k != "scores"}),
         "scores": storage.finite(run.scores),
     }
-    contents = [("result.json", storage.to_json(result))]
+    contents = [("result.json", storage.json_bytes(result))]
     if run.evaluations:
         content = run_files.episodes_content([(each.returns, each.lengths) for each in run.evaluations])
         contents.append(("evaluations.safetensors", content))
@@ -155,12 +155,12 @@ def load(folder: str | os.PathLike[str]) -> Run:
         IncompatibleCheckpoint, UnsafeFile: the module of its agent or network, which is your own, is not imported.
     """
     path = path_of("folder", folder)
-    files = opened(path)
+    files = files_of(path)
     while True:
         try:
             return read_run(files)
         except CorruptCheckpoint as error:
-            now = opened(path)
+            now = files_of(path)
             if now.manifest == files.manifest:
                 raise CorruptCheckpoint(f"{error}{usable(files)}") from error
             files = now  # a living run saved its next state while this one was read

@@ -29,7 +29,7 @@ from bellmax.loops.stopping import Pause, Pool, check_asked, stop_at_a_good_mome
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
 from bellmax.training import saved_runs
-from bellmax.training.divergence import ValueScale, check_divergence, check_finite, check_values, clipping
+from bellmax.training.divergence import ValueScale, check_arrays, check_divergence, check_finite, clipping
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.groups import SeedGroups
@@ -164,7 +164,7 @@ class Trainer:
         check_finite(run.seeds, chunks, before, t)  # the policies are still those of the record before
         check_divergence(run.seeds, chunks, self.scale, run.config, t)
         policies = self.policies(groups)
-        check_values(run.seeds, [policy.arrays for policy in policies], run.config, before, t)
+        check_arrays(run.seeds, [policy.arrays for policy in policies], run.config, before, t)
         self.sound = True
         self.remark(chunks)
         taken = (t - before) * len(run.seeds)
