@@ -68,7 +68,7 @@ def checksum_of(value: object, before: int) -> int:
     return zlib.crc32(repr(value).encode(), before)
 
 
-def checksum_of_step(obs: object, reward: Any, terminated: Any, truncated: Any, before: int) -> int:
+def checksum_of_step(obs: object, reward: object, terminated: object, truncated: object, before: int) -> int:
     """Return the checksum of a step after that of others; plain numbers, which are most, are packed together."""
     try:
         rest = PLAIN.pack(reward, terminated, truncated)
@@ -163,7 +163,7 @@ class EpisodeLog:
             if resets and resets[-1] > self.now:
                 self.seeded[i], self.resets[i] = self.now, []
 
-    def returned(self, i: int, obs: object, reward: Any, terminated: Any, truncated: Any) -> None:
+    def returned(self, i: int, obs: object, reward: object, terminated: object, truncated: object) -> None:
         """Environment i returned this in its step."""
         self.checksums[i] = checksum_of_step(obs, reward, terminated, truncated, self.checksums[i])
 
