@@ -71,7 +71,6 @@ if TYPE_CHECKING:
         windy_gridworld,
     )
     from bellmax.mdp.model import FiniteMDP
-    from bellmax.networks.torsos import register_torso
     from bellmax.report.checking import check_env
     from bellmax.report.checking_worlds import check_world
     from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
@@ -171,7 +170,6 @@ _HOME = {
     "q_values": "bellmax.solving.operators",
     "random_garnet": "bellmax.mdp.gallery",
     "random_walk": "bellmax.mdp.gallery",
-    "register_torso": "bellmax.networks.torsos",
     "regret": "bellmax.solving.gap",
     "resume": "bellmax.training.resume",
     "river_swim": "bellmax.mdp.gallery",
@@ -221,7 +219,7 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "windy_gridworld", "extend", "evaluate_policy", "bellman_operator", "q_values", "greedy_policy",
     "horizon_return", "horizon_length", "solve_horizon",
     "solve_soft", "soften", "solve_average", "evaluate_average", "occupancy", "stationary_distribution", "policy_gap",
-    "register_torso", "store_compiled_programs", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError",
+    "store_compiled_programs", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError",
     "ConfigError",
     "ModelWarning", "EnvContractError", "EnvCrashed", "EnvTimeout", "EnvWarning", "NonFiniteError",
     "ResourceError", "RunLocked", "RunWarning",

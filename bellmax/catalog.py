@@ -10,7 +10,7 @@ from bellmax.agent_config import AgentConfig, build, check_dataclass, fold
 from bellmax.arguments import describe
 from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.recipes import Origin, origins, recipe_for
-from bellmax.registry import Registry, check_spelling, or_own, place_of
+from bellmax.registry import Registry, check_spelling, is_own, or_own, place_of
 from bellmax.words import explain
 
 if TYPE_CHECKING:
@@ -175,11 +175,6 @@ def register_agent(name: str, cls: type[AgentConfig]) -> None:
         if fold(name) in map(fold, [*OTHER_SPELLINGS, *NOT_HERE, *classes]):
             raise ConfigError(f"{name!r} is another name of an agent that bellmax knows; give yours another name")
     AGENTS.register(name, cls)
-
-
-def is_own(cls: type[AgentConfig]) -> bool:
-    """Whether a class of an agent is somebody's own."""
-    return not cls.__module__.startswith("bellmax.")
 
 
 def check_own_name(cls: type[AgentConfig]) -> None:

@@ -62,8 +62,7 @@ if TYPE_CHECKING:
     from bellmax.deep.several import mean_of_copies
     from bellmax.envs.compiled_gymnasium import as_gymnasium
     from bellmax.envs.functional import World
-    from bellmax.networks.torsos import flat, flat_size
-    from bellmax.networks.torsos import register_torso as register_network
+    from bellmax.networks.torsos import flat, flat_size, register_network
     from bellmax.report.checking_worlds import check_world
     from bellmax.sources import register_world
     from bellmax.tabular.action_values import change, greedy, largest, mean_value, value
@@ -127,7 +126,6 @@ _HOME = {
     "value": "bellmax.tabular.action_values",
     "with_default": "bellmax.agent_config",
 }
-_ELSEWHERE = {"register_network": "register_torso"}  # the name there
 
 
 if not TYPE_CHECKING:  # a type checker knows the names
@@ -137,7 +135,7 @@ if not TYPE_CHECKING:  # a type checker knows the names
         if home == "bellmax":
             return importlib.import_module(f"bellmax.{name}")
         if home is not None:
-            return getattr(importlib.import_module(home), _ELSEWHERE.get(name, name))
+            return getattr(importlib.import_module(home), name)
         message = f"module 'bellmax.extend' has no attribute {name!r}"
         if not name.startswith("_"):
             from bellmax.names import meant

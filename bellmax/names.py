@@ -20,6 +20,7 @@ MODULE = {
     "DoubleDQN": "write bellmax.DQN(double=True)", "DuelingDQN": "write bellmax.DQN(dueling=True)",
     "MDP": "write bellmax.FiniteMDP", "policy_evaluation": "write bellmax.evaluate_policy",
     "value_function": "write bellmax.solve(mdp, gamma).v", "bellman_backup": "write bellmax.bellman_operator",
+    **dict.fromkeys(("register_torso", "register_network"), "write bellmax.extend.register_network"),
     "save": "write policy.save(path); a run saves itself with out=path", "test": "write bellmax.evaluate",
 }  # fmt: skip
 POLICY = {

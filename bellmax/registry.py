@@ -188,6 +188,11 @@ def place_of(thing: object) -> str:
     return f"{_module_name(kind.__module__)}:{kind.__qualname__}"
 
 
+def is_own(cls: type) -> bool:
+    """Whether a class is somebody's own."""
+    return not cls.__module__.startswith("bellmax.")
+
+
 def present(kind: str, path: str, suits: Callable[[Any], bool]) -> Any:
     """What stands at "module:name", which only a file says; imports nothing and runs no code of the module.
 

@@ -247,13 +247,31 @@ def test_a_class_that_no_file_can_name(tmp_path: Path, monkeypatch: pytest.Monke
     class Local(bx.Sarsa):
         pass
 
-    with pytest.raises(bx.ConfigError, match=r"not loaded.*<locals>\.Local'; move the class to the top .* or register"):
+    with pytest.raises(bx.ConfigError, match=r"not loaded.*<locals>\.Local'; move it to the top .* or register"):
         bx.train("corridor", Local, steps=400, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert bx.train("corridor", Local, steps=400, progress=False).scores
+    policy = bx.train("corridor", Local, steps=400, progress=False).policy()
+    with pytest.raises(bx.ConfigError, match=r"^the policy could be saved but not loaded, because no agent"):
+        policy.save(tmp_path / "policy")
+    assert not list(tmp_path.iterdir())
     register_agent("local", Local)
     run = bx.train("corridor", Local, steps=400, out=tmp_path / "run", progress=False)
     assert bx.load(tmp_path / "run").config == run.config
+    policy.save(tmp_path / "policy")
+    assert bx.load_policy(tmp_path / "policy").config == policy.config
+
+
+def test_a_class_of_a_session_without_a_file_is_reported_when_its_policy_is_saved(tmp_path: Path) -> None:
+    """A notebook, or `python -c`: another process has a `__main__` of its own."""
+    code = (
+        "import bellmax as bx\nclass Mine(bx.Sarsa): pass\n"
+        "bx.train('corridor', Mine, steps=400).policy().save('policy')\nprint(bx.load_policy('policy').config.name)"
+    )
+    done = third_party(tmp_path, "-c", code)
+    assert "the policy is saved with the agent '__main__:Mine', which is in no file" in done.stderr
+    assert done.stdout == "Mine\n"
+    (tmp_path / "script.py").write_text(code)
+    assert third_party(tmp_path, "script.py").stderr == ""
 
 
 CHANGED = {

@@ -33,7 +33,7 @@ from bellmax.networks.network import (
     with_noise,
 )
 from bellmax.networks.packing import from_named, to_named
-from bellmax.networks.torsos import BUILT_IN, TORSOS, choose_torso, flat, flat_size, register_torso
+from bellmax.networks.torsos import BUILT_IN, TORSOS, choose_torso, flat, flat_size, register_network
 
 PLAIN = Spec("auto", (16, 8), "none", False, False, "none", 0, 0, 0, 0.0)
 X = jnp.linspace(-1.0, 1.0, 5)
@@ -429,7 +429,7 @@ def test_a_torso_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((space, widths, normalization))
         return Twice(jnp.float32(2.0))
 
-    register_torso("twice", make)
+    register_network("twice", make)
     network = make_network(Box((5,)), 3, PLAIN._replace(torso="twice"), make_key(0))
     assert asked == [(Box((5,)), (16,), "none")]
     np.testing.assert_array_equal(network(X), network.head(2.0 * X))
@@ -452,8 +452,51 @@ def test_a_torso_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_a_torso_of_ones_own(name: Any, make: Any, said: str) -> None:
     before = dict(TORSOS)
     with pytest.raises(ConfigError, match=re.escape(said)):
-        register_torso(name, make)
+        register_network(name, make)
     assert before == TORSOS
+
+
+class Answering(eqx.Module):
+    """A layer that answers in a way of its own."""
+
+    weight: jax.Array
+    answer: Any = eqx.field(static=True)
+
+    def __call__(self, obs: Any) -> Any:
+        return self.answer(self.weight @ obs)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda x: x[None], "must map one observation, Box(shape=(5,), dtype='float32'), to features: one array of "
+         "real numbers [F]; got float32 [1, 4]"),
+        (lambda x: x[0], "[F]; got float32 []"),
+        (lambda x: x[:0], "[F]; got float32 [0]"),
+        (lambda x: (x, x), "[F]; got (float32 [4], float32 [4])"),
+        (lambda x: {"x": x}, "[F]; got {'x': float32 [4]}"),
+        (lambda x: x.astype(int), "[F]; got int32 [4]"),
+        (lambda x: None, "[F]; got None"),
+        (lambda x: x @ X, "cannot be made for observations Box(shape=(5,), dtype='float32'): TypeError: "),
+        (lambda x: "x", "must return an Equinox module that maps one observation to features [F]"),
+    ],
+)  # fmt: skip
+def test_a_network_of_ones_own_that_does_not_return_features(
+    answer: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TORSOS, "own", lambda space, widths, normalization, key: Answering(jnp.ones((4, 5)), answer))
+    with pytest.raises(ConfigError, match=re.escape(said)) as error:
+        make_network(Box((5,)), 3, PLAIN._replace(torso="own"), make_key(0))
+    assert str(error.value).startswith("network 'own' ")
+    assert ("dot_general" in str(error.value)) == (f"at {__file__}:" in str(error.value))
+
+
+@pytest.mark.parametrize("make", [lambda space, key: None, lambda space, widths, normalization, key: None])
+def test_a_function_that_does_not_make_a_network(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TORSOS, "own", make)
+    said = r"^network 'own' cannot be made .*; make\(space, widths, normalization, key\) must return an Equinox module"
+    with pytest.raises(ConfigError, match=said):
+        make_network(Box((5,)), 3, PLAIN._replace(torso="own"), make_key(0))
 
 
 # heads

@@ -16,9 +16,13 @@ from numba.core.errors import NumbaError
 
 import bellmax as bx
 from bellmax.catalog import agent_class, make_agent
+from bellmax.deep.dqn import ActionValues
+from bellmax.deep.targets import SAME
 from bellmax.extend import (
     MOST,
+    Box,
     LearningConfig,
+    Method,
     ReplayAlgorithm,
     Shape,
     Sizes,
@@ -30,6 +34,7 @@ from bellmax.extend import (
     setting,
     value,
 )
+from bellmax.tabular.own_kernels import make_table_agent
 from bellmax.training import trainer
 
 
@@ -160,6 +165,47 @@ def misspelled(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now:
     return step.rewrad
 
 
+@kernel
+def early(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """Sarsa of an action that is not chosen yet."""
+    error = step.reward + step.discount * value(q, step.next_obs, step.next_action) - value(q, step.obs, step.action)
+    change(q, step.obs, step.action, step.step_size * error)
+    return error
+
+
+@kernel
+def follows(q: Any, moment: Any) -> Any:
+    """The value that `early` uses."""
+    return value(q, moment.next_obs, moment.next_action)
+
+
+@kernel
+def through_another(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """It uses the next action in a kernel that it calls."""
+    return follows(q, moment=step)
+
+
+@kernel
+def is_chosen(step: Any) -> Any:
+    """Whether there is a next action."""
+    return step.next_action >= 0
+
+
+@kernel
+def tests_for_it(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """It knows that the next action may be missing."""
+    following = step.next_action
+    if following < 0:
+        following = behavior.best(q, step.next_obs, now)
+    return value(q, step.next_obs, following)
+
+
+@kernel
+def asks_another(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """It uses a field of this name in its memory, and another kernel knows of the next action."""
+    return 1.0 if is_chosen(step) else memory.next_action
+
+
 WRONG = {
     "bare": (bare, r"^`bare`, the update of Wrong, must be decorated with @kernel"),
     "silent": (silent, r"^`silent`, the update of Wrong, must return the TD error, a number; it returns nothing$"),
@@ -169,6 +215,7 @@ WRONG = {
     ),
     "short_of": (short_of, r"must have the parameters q, memory, options, step, behavior, now; it has q, step$"),
     "misspelled": (misspelled, r"^`misspelled`, .* cannot be compiled by Numba: Unknown attribute 'rewrad' of type"),
+    "early": (early, r"^`early`, the update of Wrong, uses step\.next_action, which is -1 .* look_ahead=True\)$"),
     "nothing": (None, r"^`make` of Wrong must return a TabularAgent; got None"),
 }
 
@@ -197,6 +244,23 @@ def test_what_is_wrong_with_a_kernel_is_said_in_one_line(what: str, way: str) ->
         assert isinstance(error.value.__cause__, NumbaError)
 
 
+@pytest.mark.parametrize("look_ahead", [False, True])
+@pytest.mark.parametrize(("update", "uses"), [
+    (through_another, True), (early, True), (tests_for_it, False), (asks_another, False), (follow, False),
+])  # fmt: skip
+def test_an_action_that_is_not_chosen_yet_cannot_be_used(update: Any, uses: bool, look_ahead: bool) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Looking(LearningConfig):
+        def make(self, shape: Shape) -> TabularAgent:
+            return TabularAgent(update, find_behavior(self), look_ahead=look_ahead)
+
+    if uses and not look_ahead:
+        with pytest.raises(bx.ConfigError, match=r"uses step\.next_action"):
+            make_table_agent(Looking(), Shape(4, 2))
+    else:
+        assert make_table_agent(Looking(), Shape(4, 2)).update is update
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unmade(LearningConfig):
     """Without `make`."""
@@ -209,6 +273,51 @@ class Unstated(ReplayAlgorithm):
     """Without `method`."""
 
     name: ClassVar[str] = "unstated"
+
+
+def loss_of(answer: Any) -> Any:
+    """A loss of one transition that returns what `answer` makes of the error."""
+
+    def loss(net: Any, target_net: Any, transition: Any, weight: Any, draws: Any) -> Any:
+        return answer(net(transition.obs).numbers[transition.action] - transition.reward)
+
+    return loss
+
+
+METHODS: dict[str, tuple[Any, Any, int, str]] = {
+    "good": (lambda x: x, lambda e: (e**2, abs(e), {"q": e}), 0, ""),
+    "two": (lambda x: x, lambda e: (e, e), 0, r"^`loss` of the method of Own must return \(loss, priority, metrics\)"),
+    "vector": (lambda x: x, lambda e: (e[None], e, {}), 0, r"`loss` .*; got \(float32 \[1\], float32 \[\], {}\)$"),
+    "metric": (lambda x: x, lambda e: (e, e, {"x": e[None]}), 0, r"`loss` .*; got .*{'x': float32 \[1\]}\)$"),
+    "integer": (lambda x: x, lambda e: (e.astype(int), e, {}), 0, r"`loss` .*; got \(int32 \[\], "),
+    "raises": (lambda x: x, lambda e: (e, e.gone, {}), 0, rf"^`loss` of .*AttributeError: .*, at {__file__}:\d+$"),
+    "one": (lambda x: x[:1], None, 0, r"^`output` of the method of Own.*, float32 \[2\]; got float32 \[1\]$"),
+    "outputs": (lambda x: x, None, 5, r"^`output` of .*whose network returns \[2, 5\].*; got float32 \[2, 5\]$"),
+    "reader": (lambda x: x @ jnp.ones(3), None, 5, r"^`output` of .*TypeError: "),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(bx.DQN):
+    """An agent with one of these methods."""
+
+    name: ClassVar[str] = "own"
+    what: str = setting("good", "which method")
+
+    def method(self) -> Any:
+        read, answer, n_outputs, _ = METHODS[self.what]
+        return Method(lambda numbers: ActionValues(read(numbers), SAME), loss_of(answer), n_outputs=n_outputs)
+
+
+@pytest.mark.parametrize("recurrent", ["none", "gru"])
+def test_a_method_of_ones_own_is_accepted(recurrent: Any) -> None:
+    assert Own(recurrent=recurrent).make(Box((3,)), 2, 100)
+
+
+@pytest.mark.parametrize("what", [what for what in METHODS if what != "good"])
+def test_what_is_wrong_with_a_method_is_said_when_the_agent_is_made(what: str) -> None:
+    with pytest.raises(bx.ConfigError, match=METHODS[what][3]):
+        Own(what=what).make(Box((3,)), 2, 100)
 
 
 class Bare(bx.QLearning):

@@ -43,7 +43,9 @@ class Everything(eqx.Module):
 
 @pytest.fixture
 def torso() -> Any:
-    bx.register_torso("everything", lambda space, widths, normalization, key: Everything(leaf_size(space), key))
+    bx.extend.register_network(
+        "everything", lambda space, widths, normalization, key: Everything(leaf_size(space), key)
+    )
     yield "everything"
     del TORSOS["everything"]
 

@@ -88,3 +88,18 @@ def test_settings_are_in_groups() -> None:
     assert {"returns", "exploration", "network", "optimizer", "target", "replay", "resets", "pace"} < set(groups)
     assert [name for name, _, _ in groups["method"]] == ["n_atoms", "v_min", "v_max"]
     assert sum(map(len, groups.values())) == len(dataclasses.fields(bx.C51))
+
+
+def test_settings_that_agents_share_are_not_among_those_of_the_method() -> None:
+    from bellmax.agent_config import grouped
+    from bellmax.catalog import AGENTS, agent_class
+    from bellmax.deep.config import ReplayConfig
+    from bellmax.tabular.agent import LearningConfig
+
+    for name in AGENTS:
+        cls = agent_class(name)
+        groups, parent = grouped(cls), LearningConfig if cls.family == "table" else ReplayConfig
+        shared = {field.name for field in dataclasses.fields(parent)}
+        assert not shared & {row[0] for row in groups.get("method", [])}, name
+    assert list(grouped(bx.QLearning)) == ["returns", "exploration", "table", "step size"]
+    assert [name for name, _, _ in grouped(bx.SarsaLambda)["method"]] == ["trace_decay", "trace"]

@@ -19,6 +19,7 @@ from bellmax.deep.following import Follower, chained
 from bellmax.deep.memories import shaped
 from bellmax.deep.method import Method
 from bellmax.deep.optimizer import make_optimizer
+from bellmax.deep.own_methods import check_method
 from bellmax.deep.resets import moments, resetting
 from bellmax.deep.sequences import batch_of_sequences
 from bellmax.deep.standardizing import as_rows, read_statistics, statistics, write_statistics
@@ -26,6 +27,7 @@ from bellmax.deep.state import DeepAgent, LearnerState, actor, remembered
 from bellmax.keys import APART, drawn
 from bellmax.networks.network import share_of_fresh, skeleton
 from bellmax.networks.packing import Params
+from bellmax.registry import is_own
 
 
 def running(config: DeepConfig, built: Built[Any]) -> dict[str, Follower[Any]]:
@@ -81,7 +83,12 @@ def make_learner(
     """Return the agent of a method, whose target network follows by `target`.
 
     `memory(example, steps)` makes its replay buffer, for a run of `steps` environment steps.
+
+    Raises:
+        ConfigError: the method or the network is your own and returns something else than it must.
     """
+    if is_own(type(config)):
+        check_method(config, space, n_actions)
     optimizer, built = make_optimizer(config, steps), build_network(config, method, space, n_actions)
     follow = chained(
         **running(config, built),

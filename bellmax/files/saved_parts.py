@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from bellmax.agent_config import AgentConfig, build
 from bellmax.catalog import AGENTS, agent_class
-from bellmax.contracts import ConfigError, IncompatibleCheckpoint, listed
+from bellmax.contracts import ConfigError, IncompatibleCheckpoint, RunWarning, listed
 from bellmax.registry import Registry, describe_error, is_found, place_of, present
+from bellmax.stderr import warn
 
 Thing = TypeVar("Thing")
 
@@ -33,18 +34,29 @@ def agent_of(config: AgentConfig) -> dict[str, Any]:
     return {"agent": name, **({"parts": parts} if parts else {})}
 
 
-def check_found(config: AgentConfig) -> None:
-    """Check that the class of an agent can be found again where a file names it.
+def check_found(config: AgentConfig, what: str) -> None:
+    """Check that the parts of an agent can be found again where a file names them; `what` is saved, for the message.
+
+    What is defined in a session without a file can be loaded only there, and in others that define it: a warning.
 
     Raises:
-        ConfigError: it cannot, because it is inside a function, say.
+        ConfigError: one cannot be found, because it is inside a function, say.
     """
-    place = place_of(type(config))
-    if AGENTS.name_of(type(config)) is None and not is_found(place):
-        raise ConfigError(
-            f"`out`: the run could be saved but not loaded, because no agent is found at {place!r}; move the class to "
-            "the top of its module, or register it with bellmax.extend.register_agent"
-        )
+    for kind, place in agent_of(config).get("parts", {}).items():
+        if AGENTS.name_of(type(config)) is not None if kind == "agent" else getattr(config, "network", "") in _torsos():
+            continue  # loaded by its name
+        if not is_found(place):
+            raise ConfigError(
+                f"{what} could be saved but not loaded, because no {kind} is found at {place!r}; move it to the top "
+                f"of its module, or register it with bellmax.extend.register_{kind}"
+            )
+        if place.startswith("__main__:"):
+            warn(
+                f"{what} is saved with the {kind} {place!r}, which is in no file: it can be loaded only where "
+                f"{place.removeprefix('__main__:')} is defined again; move it to a module and import it from there",
+                RunWarning,
+                stacklevel=3,
+            )
 
 
 def saved_config(card: Mapping[str, Any]) -> AgentConfig:

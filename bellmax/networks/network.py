@@ -15,8 +15,8 @@ from bellmax.contracts import Array, Arrays, Obs, Space
 from bellmax.keys import drawn, make_key
 from bellmax.networks.layers import GRU, LSTM, Dense, MemoryCell, NoisyDense, Norm, SpectralDense, Standardizer
 from bellmax.networks.packing import is_real, outline
-from bellmax.networks.torsos import Torso, choose_torso, find_torso
-from bellmax.spaces import visible, zeros
+from bellmax.networks.torsos import Torso, choose_torso, make_torso
+from bellmax.spaces import visible
 
 Cell: TypeAlias = Literal["none", "lstm", "gru"]
 CELLS: dict[Cell, Callable[[int, int, Array], MemoryCell] | None] = {"none": None, "lstm": LSTM, "gru": GRU}
@@ -154,8 +154,7 @@ class TorsoAndHead(eqx.Module):
         seen = visible(space)
         name = choose_torso(spec.torso, seen)
         self.standardizer = Standardizer(seen) if spec.standardize else None
-        self.torso = find_torso(name)(seen, spec.widths[:-1], spec.normalization, k_torso)
-        (n,) = jax.eval_shape(self.torso, zeros(seen)).shape
+        self.torso, n = make_torso(name, seen, spec.widths[:-1], spec.normalization, k_torso)
         cell = CELLS[spec.cell]
         self.cell = None if cell is None else cell(n, (spec.widths or (n,))[-1], k_cell)
         head = ImplicitHead if spec.n_cosines else Head
@@ -205,7 +204,7 @@ def make_network(space: Space, n_actions: int, spec: Spec, key: Array) -> AnyNet
     """Return a fresh network for observations of `space`.
 
     Raises:
-        ConfigError: no torso has this name, or it does not fit the observations.
+        ConfigError: no torso has this name, it does not fit the observations, or it does not return features.
     """
     kind: type[AnyNetwork] = Ensemble if spec.n_members else TorsoAndHead
     return kind(space, n_actions, spec, key)

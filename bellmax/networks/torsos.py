@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from bellmax.arguments import describe
-from bellmax.contracts import Array, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Obs, Space
+from bellmax.contracts import Array, BellmaxError, Box, ConfigError, Discrete, Leaf, MultiDiscrete, Obs, Space
 from bellmax.networks.convolution import Conv
 from bellmax.networks.images import channels_last, height_axis, image_of, image_shape, scaled
 from bellmax.networks.layers import Dense, Norm, SpectralDense
-from bellmax.registry import Registry
-from bellmax.spaces import LEAVES, leaf_size, leaves_of, map_space
+from bellmax.registry import Registry, describe_error
+from bellmax.spaces import LEAVES, in_words, leaf_size, leaves_of, map_space, zeros
+from bellmax.trees import shapes_in_words
 
 Torso: TypeAlias = Callable[[Any], Array]  # an Equinox module from ONE observation to features [F]
 Make: TypeAlias = Callable[[Space, Sequence[int], str, Array], Torso]
@@ -200,8 +201,8 @@ TORSOS: Registry[Make] = Registry(
 BUILT_IN = TORSOS.built_in
 
 
-def register_torso(name: str, make: Make) -> None:
-    """Register a network of your own, so that `network=name` uses it; also `bellmax.extend.register_network`.
+def register_network(name: str, make: Make) -> None:
+    """Register a network of your own, so that `network=name` uses it.
 
     `make(space, widths, normalization, key)` returns an Equinox module of arrays that maps ONE observation to features
     [F]. The widths are those of `net_arch` without the last, which belongs to the head.
@@ -229,6 +230,36 @@ def find_torso(name: str) -> Make:
         )
     make: Make = found
     return make
+
+
+def make_torso(
+    name: str, space: Space, widths: Sequence[int], normalization: str, key: Array
+) -> tuple[Torso, int]:  # fmt: skip
+    """Return the network of this name for observations of `space`, and how many features it returns.
+
+    Raises:
+        ConfigError: there is no such network, it does not fit the observations, or it is your own and fails or returns
+            something else than features [F].
+    """
+    make = find_torso(name)
+    try:
+        torso = make(space, widths, normalization, key)
+        made: object = jax.eval_shape(torso, zeros(space))
+    except Exception as error:  # anybody's code
+        if isinstance(error, BellmaxError) or name in BUILT_IN:
+            raise
+        said = describe_error(error, str(getattr(make, "__module__", "")))
+        raise ConfigError(
+            f"network {name!r} cannot be made for observations {in_words(space)}: {said}; make(space, widths, "
+            "normalization, key) must return an Equinox module that maps one observation to features [F]"
+        ) from error
+    shape, dtype = getattr(made, "shape", ()), getattr(made, "dtype", None)
+    if len(shape) != 1 or not shape[0] or not jnp.issubdtype(dtype, jnp.floating):
+        raise ConfigError(
+            f"network {name!r} must map one observation, {in_words(space)}, to features: one array of real numbers "
+            f"[F]; got {shapes_in_words(made)}"
+        )
+    return torso, shape[0]
 
 
 def choose_torso(name: str, space: Space) -> str:

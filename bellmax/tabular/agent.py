@@ -170,31 +170,45 @@ class TabularConfig(AgentConfig):
     exploration: Literal["epsilon-greedy", "boltzmann", "ucb"] = setting(
         "epsilon-greedy",
         "how it acts; boltzmann and ucb scale exploration_scale with the schedule that is ε for epsilon-greedy",
+        group="exploration",
     )
     exploration_scale: float = setting(
         1.0,
         "temperature (boltzmann) or width of the confidence bound (ucb) where the schedule is 1",
         low=0.0,
         needs=("exploration", "boltzmann", "ucb"),
+        group="exploration",
     )
-    exploration_schedule: Fall = setting("linear", "how ε falls from its initial to its final value")  # type: ignore[assignment]
-    exploration_fraction: float = setting(0.5, "share of the run's steps over which ε falls", low=0.0, high=1.0)
+    exploration_schedule: Fall = setting(  # type: ignore[assignment]
+        "linear", "how ε falls from its initial to its final value", group="exploration"
+    )
+    exploration_fraction: float = setting(
+        0.5, "share of the steps of the run over which ε falls", low=0.0, high=1.0, group="exploration"
+    )
     exploration_decay: float = setting(
-        1.0, "what ε is multiplied by after each episode, on the schedule per-episode", low=0.0, high=1.0
+        1.0, "factor of ε after each episode, with exploration_schedule='per-episode'", low=0.0, high=1.0,
+        group="exploration",
+    )  # fmt: skip
+    random_ties: bool = setting(
+        False, "choose at random among actions of equal value, not the first of them", group="exploration"
     )
-    random_ties: bool = setting(False, "choose among actions of equal value at random, not the first of them")
-    initial_q: float = setting(0.0, "value of every pair before its first visit")
+    initial_q: float = setting(0.0, "value of every pair before its first visit", group="table")
     bins: tuple[int, ...] = setting(
         (),
         "of a Box: tiles along each dimension, one number or one for each; by default 8 for real numbers, and a cell "
         "for each integer",
         low=1,
         high=1_000_000,
+        group="table",
     )
-    tilings: int = setting(1, "grids of tiles, each shifted; 1 makes a table of cells, more a linear Q", low=1, high=64)
-    obs_low: tuple[float, ...] = setting((), "lower end of each dimension, where the environment's own is open or wide")
+    tilings: int = setting(
+        1, "grids of tiles, each shifted; 1 makes a table of cells, more a linear Q", low=1, high=64, group="table"
+    )
+    obs_low: tuple[float, ...] = setting(
+        (), "lower end of each dimension, where the environment's own is open or wide", group="table"
+    )
     obs_high: tuple[float, ...] = setting(
-        (), "upper end of each dimension, where the environment's own is open or wide"
+        (), "upper end of each dimension, where the environment's own is open or wide", group="table"
     )
 
     def __post_init__(self) -> None:
@@ -246,16 +260,18 @@ class LearningConfig(TabularConfig):
     """What learners have that move a value by a step size."""
 
     learning_rate: float = setting(0.1, "step size α at a pair's first visit", low=1e-12, high=1.0,
-                                   zero="nothing would be learned")  # fmt: skip
+                                   zero="nothing would be learned", group="step size")  # fmt: skip
     learning_rate_decay: float = setting(
-        0.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0
-    )
+        0.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0,
+        group="step size",
+    )  # fmt: skip
     learning_rate_power: float = setting(
         1.0,
         "1 with decay 1 is the mean of the targets; 0.5 to 1 falls polynomially",
         low=0.0,
         high=1.0,
         needs=("learning_rate_decay",),
+        group="step size",
     )
 
 

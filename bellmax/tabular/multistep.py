@@ -240,11 +240,13 @@ class MonteCarlo(LearningConfig):
     name: ClassVar[str] = "monte-carlo"
 
     learning_rate: float = setting(
-        1.0, "step size α at a pair's first visit", low=1e-12, high=1.0, zero="nothing would be learned"
-    )
+        1.0, "step size α at a pair's first visit", low=1e-12, high=1.0, zero="nothing would be learned",
+        group="step size",
+    )  # fmt: skip
     learning_rate_decay: float = setting(
-        1.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0
-    )
+        1.0, "α = learning_rate / (1 + decay * visits of the pair) ^ power; 0 keeps it constant", low=0.0,
+        group="step size",
+    )  # fmt: skip
     longest_episode: int = setting(10_000, "steps of an episode that are learned from in one piece", low=1)
 
     def make(self, shape: Shape) -> TabularAgent:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import inspect
+import operator
+from collections.abc import Callable, Iterator
 
 import numba
+from numba.core import ir
+from numba.core.compiler import run_frontend
 from numba.core.errors import NumbaError
 
 from bellmax.arguments import describe
 from bellmax.contracts import ConfigError
+from bellmax.registry import is_own
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, Update
 from bellmax.tabular.kernel import uniform
 
 FAILURES = (NumbaError, TypeError)  # of a call of a kernel: it cannot be compiled, or returns None where it should not
 PARAMETERS = ("q", "memory", "options", "step", "behavior", "now")
+COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt)
 
 
 def make_table_agent(config: TabularConfig, shape: Shape) -> TabularAgent:
     """Return the learner of a config for a world of this shape.
 
     Raises:
-        ConfigError: `make` returns something else, or the update is not a kernel or has other parameters.
+        ConfigError: `make` returns something else, or the update is not a kernel, has other parameters, or uses the
+            next action, which is not chosen yet.
     """
     agent: object = config.make(shape)
     if not isinstance(agent, TabularAgent):
@@ -28,14 +35,55 @@ def make_table_agent(config: TabularConfig, shape: Shape) -> TabularAgent:
     what = kernel_title(agent.update, config)
     if hasattr(uniform, "py_func") and not hasattr(agent.update, "py_func"):  # neither has where Numba is switched off
         raise ConfigError(f"{what} must be decorated with @kernel, of bellmax.extend")
-    signature = inspect.signature(getattr(agent.update, "py_func", agent.update))
+    function: Callable[..., object] = getattr(agent.update, "py_func", agent.update)
+    signature = inspect.signature(function)
     try:
         signature.bind(*PARAMETERS)
     except TypeError as error:
         raise ConfigError(
             f"{what} must have the parameters {', '.join(PARAMETERS)}; it has {', '.join(signature.parameters)}"
         ) from error
+    if is_own(type(config)) and not agent.look_ahead and uses_next_action(function, list(signature.parameters)[3]):
+        raise ConfigError(
+            f"{what} uses step.next_action, which is -1 because the next action is not chosen yet; give "
+            "TabularAgent(..., look_ahead=True)"
+        )
     return agent
+
+
+def uses_next_action(function: Callable[..., object], step: str) -> bool:
+    """Return whether a kernel, or one that it gives its parameter `step` to, uses step.next_action.
+
+    A kernel that compares it with a number knows that it may be -1, and counts as one that does not.
+    """
+    try:
+        blocks = run_frontend(function).blocks.values()
+    except NumbaError:  # the compiler explains it, when the kernel is first called
+        return False
+    values = {line.target.name: line.value for block in blocks for line in block.find_insts(ir.Assign)}
+    expressions = [value for value in values.values() if isinstance(value, ir.Expr)]
+    read = {name for name, value in values.items() if _is_read(value, step)}
+    read |= {name for name, value in values.items() if isinstance(value, ir.Var) and value.name in read}
+    compared = [each for each in expressions if each.op == "binop" and each.fn in COMPARISONS]
+    if read:
+        return not any(side.name in read for each in compared for side in (each.lhs, each.rhs))
+    return any(uses_next_action(*helper) for each in expressions for helper in _helpers(each, values, step))
+
+
+def _is_read(value: object, step: str) -> bool:
+    """Whether a value is `step.next_action`."""
+    is_attribute = isinstance(value, ir.Expr) and value.op == "getattr" and value.attr == "next_action"
+    return is_attribute and value.value.name == step
+
+
+def _helpers(call: ir.Expr, values: dict[str, object], step: str) -> Iterator[tuple[Callable[..., object], str]]:
+    """The kernel that is called with `step`, and what it calls it; nothing if this is not such a call."""
+    kernel = getattr(values.get(call.func.name), "value", None) if call.op == "call" else None
+    if not hasattr(kernel, "py_func"):
+        return
+    names = list(inspect.signature(kernel.py_func).parameters)
+    given = [*zip(names, call.args, strict=False), *call.kws]
+    yield from ((kernel.py_func, name) for name, var in given if var.name == step)
 
 
 def kernel_title(update: Update, config: TabularConfig) -> str:

@@ -22,8 +22,8 @@ from bellmax.tabular.soundness import MOST, Range, Sizes
 class OptimisticConfig(TabularConfig):
     """What both have: they begin at the highest possible value and act greedily; optimism does the exploring."""
 
-    exploration_initial_eps: float = setting(0.0, "ε at the first step", low=0.0, high=1.0)
-    exploration_final_eps: float = setting(0.0, "ε at the end of the schedule", low=0.0, high=1.0)
+    exploration_initial_eps: float = setting(0.0, "ε at the first step", low=0.0, high=1.0, group="exploration")
+    exploration_final_eps: float = setting(0.0, "ε at the end of the schedule", low=0.0, high=1.0, group="exploration")
     r_max: float = setting(
         1.0, "upper bound of a reward; unknown pairs are worth r_max / (1 - γ), instead of initial_q"
     )

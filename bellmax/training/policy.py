@@ -17,7 +17,7 @@ from bellmax.coding import from_native, from_zero, to_native
 from bellmax.contracts import ArrayDict, ConfigError, HostObs, Masked, RunWarning, Space, counted
 from bellmax.files import storage
 from bellmax.files.policy_files import PolicyParts, read_policy, save_policy
-from bellmax.files.saved_parts import agent_of
+from bellmax.files.saved_parts import agent_of, check_found
 from bellmax.names import POLICY, meant
 from bellmax.observations import named, read_batch, read_flags
 from bellmax.stderr import warn
@@ -193,9 +193,11 @@ class Policy:
         `path` may end in either suffix, and its folder is created if it does not exist.
 
         Raises:
-            ConfigError: `path` is not a path, or `env_kwargs` cannot be saved as JSON.
+            ConfigError: `path` is not a path, `env_kwargs` cannot be saved as JSON, or the class of the agent could not
+                be found when the policy is loaded, because it is inside a function, say.
             ResourceError: a file cannot be written.
         """
+        check_found(self.config, "the policy")
         save_policy(path, self.card(), self.arrays)
 
     if not TYPE_CHECKING:  # a type checker knows the names

@@ -134,7 +134,7 @@ def choose(plan: RunPlan, say: Callable[[str], None]) -> RunPlan:
     source, config, loop = plan.source, plan.config, plan.kind
     if plan.folder is not None:
         check_saved(plan.env_kwargs)
-        check_found(config)
+        check_found(config, "`out`: the run")
         choosing.check_resumable(config, source)
     if source.fixed is not None and len(plan.seeds) > 1:
         raise ConfigError(f"one {source.name} object can run 1 seed, not {len(plan.seeds)}; pass its class or its id")
