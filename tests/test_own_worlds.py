@@ -13,12 +13,14 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import bellmax as bx
 from bellmax.contracts import Array, Box, Discrete, Masked, MultiDiscrete, Named
+from bellmax.envs.check import Findings
 from bellmax.envs.compiled_gymnasium import as_gymnasium
 from bellmax.envs.native_spaces import read_spaces
 from bellmax.envs.probes import PROBES
 from bellmax.envs.world_contract import find_faults
 from bellmax.registry import WORLDS
 from bellmax.report.checking_worlds import check_world
+from bellmax.report.world_starts import find_starts
 from bellmax.sources import register_world
 
 
@@ -116,8 +118,9 @@ def test_check_env_gives_compiled_worlds_to_check_world(tmp_path: Path, monkeypa
 
 
 def test_what_only_playing_shows() -> None:
-    nan = changed(1, by=lambda obs: jnp.where(obs < 0, jnp.nan, obs))
-    assert "contains nan" in str(check_world(nan, steps=500))
+    nan = changed(1, by=lambda obs: jnp.where(obs < -0.3, jnp.nan, obs))
+    report = str(check_world(nan, steps=500))
+    assert re.search(r"observations +episode \d+, step [1-9]\d*: an observation contains nan", report), report
     outside = walk(observation_space=Box((1,), low=0.0, high=1.0))
     assert "are outside Box" in str(check_world(outside, steps=500))
     endless = changed(3, 4, by=lambda flag: flag & False)._replace(max_episode_steps=None)
@@ -125,10 +128,92 @@ def test_what_only_playing_shows() -> None:
     count = iter(range(100))
     impure = changed(2, by=lambda r: r + next(count))
     assert [each.check for each in check_world(impure, steps=50).findings if each.level == "error"] == ["determinism"]
-    infinite = changed(2, by=lambda r: r / 0.0)
-    assert "rewards" in {each.check for each in check_world(infinite, steps=50).findings if each.level == "error"}
+    infinite = changed(2, by=lambda r: jnp.where(r > 0, r / 0.0, r))
+    assert re.search(r"rewards +episode \d+, step \d+: reward is inf", str(check_world(infinite, steps=500)))
     with pytest.raises(bx.ConfigError, match="check_env checks others"):
         check_world("CartPole-v1")  # type: ignore[arg-type]
+
+
+def test_the_episode_of_a_value_that_is_not_finite_is_the_one_in_which_it_occurs() -> None:
+    """Of a walk whose third episode begins with it, and of one whose third episode ends with it."""
+
+    def reset(key: Array) -> Any:
+        bad = jax.random.uniform(key) < 0.3
+        return State(jnp.float32(0.0), jnp.int32(0)), jnp.where(bad, jnp.nan, jnp.zeros(1))
+
+    def step(state: State, action: Array, key: Array) -> Any:
+        ends = state.time == 2
+        return state._replace(time=state.time + 1), jnp.where(ends, jnp.nan, jnp.zeros(1)), 0.0, ends, ends & False
+
+    report = str(check_world(walk(reset=reset), steps=500, seed=1))
+    assert re.search(r"observations +episode [2-9], reset: an observation contains nan", report), report
+    assert "episode 1, step 3: an observation contains nan" in str(check_world(walk(step=step), steps=9))
+
+
+def resetting(world: bx.World, truncated: bool) -> bx.World:
+    """The same world, but its step returns the next episode's first state and observation when one ends."""
+
+    def step(state: Any, action: Array, key: Array) -> Any:
+        after, obs, reward, *flags = world.step(state, action, key)
+        over = flags[0] | (flags[1] if truncated else False)
+        begin = world.reset(key)
+        chosen = jax.tree.map(lambda new, old: jnp.where(over, new, old), begin, (after, obs))
+        return *chosen, reward, *flags
+
+    return world._replace(step=step)
+
+
+def scattered() -> bx.World:
+    """The walk, from any place near the middle, without a clock in its state."""
+
+    def reset(key: Array) -> Any:
+        x = jax.random.uniform(key, minval=-0.1, maxval=0.1)
+        return x, x[None]
+
+    def step(x: Array, action: Array, key: Array) -> Any:
+        x = x + 0.1 * jax.random.normal(key) + 0.2 * (2 * action - 1)
+        return x, x[None], 1.0 * (x > 1), jnp.abs(x) > 1, False
+
+    return walk(reset=reset, step=step, max_episode_steps=None, observation_space=Box((1,)))
+
+
+RESETTING = {
+    "walk": (walk(), ""),
+    "scattered": (scattered(), ""),
+    "match": (PROBES["probe:match"]().world, ""),
+    "autoreset": (PROBES["probe:autoreset"]().world, ""),
+    "truncated walk": (resetting(walk(), True), "error warning"),
+    "terminated walk": (resetting(walk(), False), "warning"),
+    "terminated scattered": (resetting(scattered(), False), "warning"),
+}
+
+
+@pytest.mark.parametrize("case", RESETTING)
+def test_a_step_that_resets_the_world_is_found(case: str) -> None:
+    world, levels = RESETTING[case]
+    report = check_world(world, steps=1_000)
+    found = [each for each in report.findings if each.check == "resets"]
+    assert [each.level for each in found] == levels.split(), str(report)
+    assert all("in a state from which episodes begin: step resets itself" in each.what for each in found)
+
+
+def test_a_reset_that_draws_in_vain_is_remarked() -> None:
+    def used(key: Array) -> Any:
+        x = jax.random.uniform(key)
+        return State(x, jnp.int32(0)), x[None]
+
+    def own_key(key: Array) -> Any:
+        return used(jax.random.key(0))
+
+    def split(key: Array) -> Any:
+        return walk().reset(jax.random.split(key)[0])
+
+    for reset, level in ((walk().reset, "ok"), (used, "ok"), (own_key, "hint"), (split, "hint")):
+        findings = Findings()
+        find_starts(walk(reset=reset), 0, findings)
+        (found,) = findings.all()
+        assert found.level == level
+        assert ("returns the same state for 64 different keys" in found.what) == (level == "hint")
 
 
 @pytest.mark.filterwarnings("ignore:.*A Box observation space m:UserWarning")  # without bounds, as they are

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bellmax import spaces
 from bellmax.arguments import STEPS_MEANT, check_call, describe, integer
-from bellmax.contracts import Array, Box, ConfigError, Leaf, Masked
+from bellmax.contracts import Array, BoolArray, Box, ConfigError, Leaf, Masked
 from bellmax.dispatch import in_32_bits
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Report
@@ -20,6 +20,7 @@ from bellmax.envs.functional import World
 from bellmax.envs.step_contract import LARGE
 from bellmax.envs.world_contract import find_faults
 from bellmax.keys import make_key
+from bellmax.report.world_starts import find_starts, judge_ends
 
 PURE = "let it depend on nothing but its arguments: no counter, no NumPy random number, no time"
 FINITE = "bound it with jnp.clip, or keep the division from 0"
@@ -27,7 +28,13 @@ BOUNDS = "widen the space to what the world can reach, or clip: what is scaled b
 
 
 class Play(NamedTuple):
-    """Steps of one world, in order; arrays of NumPy with a leading axis [T]."""
+    """Steps of one world, in order; arrays of NumPy with a leading axis [T].
+
+    Attributes:
+        obs, next_obs, reward, terminated, truncated: of each step.
+        length: which step of its episode it is, from 1.
+        before, after: whether an episode could begin as the world is then.
+    """
 
     obs: Any
     next_obs: Any
@@ -35,6 +42,13 @@ class Play(NamedTuple):
     terminated: Any
     truncated: Any
     length: Any
+    before: Any
+    after: Any
+
+    def place(self, t: int) -> str:
+        """Return where the step at index t is, in words."""
+        over: BoolArray = (self.terminated | self.truncated)[:t]
+        return f"episode {int(over.sum()) + 1}, step {self.length[t]}"
 
 
 def check_world(
@@ -63,9 +77,10 @@ def check_world(
 @in_32_bits
 def _play(world: World[Any], steps: int, seed: int, findings: Findings) -> dict[str, Any]:
     """Judge a play of random actions; its facts."""
+    starts = find_starts(world, seed, findings)
 
     def turn(carry: tuple[Any, ...], now: Array) -> tuple[tuple[Any, ...], Play]:
-        state, obs, length = carry
+        state, obs, length, before = carry
         k_act, k_step, k_reset = jax.random.split(now, 3)
         allowed = obs.mask if isinstance(obs, Masked) else jnp.ones(world.n_actions, bool)
         action = jax.random.categorical(k_act, jnp.where(allowed, 0.0, -jnp.inf)).astype(jnp.int32)
@@ -73,13 +88,15 @@ def _play(world: World[Any], steps: int, seed: int, findings: Findings) -> dict[
         over = terminated | truncated
         start = world.reset(k_reset)
         going = jax.tree.map(lambda new, old: jnp.where(over, new, old), start, (after, next_obs))
-        play = Play(obs, next_obs, jnp.float32(reward), terminated, truncated, length + 1)
-        return (*going, jnp.where(over, 0, length + 1)), play
+        begun = starts.have(after, next_obs)
+        play = Play(obs, next_obs, jnp.float32(reward), terminated, truncated, length + 1, before, begun)
+        return (*going, jnp.where(over, 0, length + 1), over | begun), play
 
     @jax.jit
     def walk(key: Array) -> Play:
         first, rest = jax.random.split(key)
-        return jax.lax.scan(turn, (*world.reset(first), jnp.int32(0)), jax.random.split(rest, steps))[1]
+        begin = (*world.reset(first), jnp.int32(0), jnp.bool_(True))
+        return jax.lax.scan(turn, begin, jax.random.split(rest, steps))[1]
 
     seconds, plays = [], []
     for _ in range(2):
@@ -95,10 +112,11 @@ def _play(world: World[Any], steps: int, seed: int, findings: Findings) -> dict[
     ]
     if not np.isfinite(play.reward).all():
         t = int(np.argmin(np.isfinite(play.reward)))
-        findings.add("rewards", "error", f"reward {play.reward[t]} at step {t + 1}", FINITE)
+        findings.add("rewards", "error", f"{play.place(t)}: reward is {play.reward[t]}", FINITE)
     else:
         judge.play_rewards(play.reward.tolist(), {end.length for end in ends}, findings)
     _ends(ends, int(play.length.max()), world.max_episode_steps, findings)
+    judge_ends(play.terminated, play.truncated, play.before, play.after, findings)
     _determinism(world, plays, seed, findings)
     per_step = seconds[1] / steps
     findings.well("time", f"a step takes {1e6 * per_step:.3g} µs, compiling took {seconds[0] - seconds[1]:.2g} s")
@@ -127,7 +145,10 @@ def _observations(world: World[Any], play: Play, findings: Findings) -> None:
     """Finite, and in their space; a mask allows something."""
     findings.well("observations", "all in their space, and finite")
     space = world.observation_space
-    seen = jax.tree.map(lambda one, other: np.concatenate([one, other]), play.obs, play.next_obs)
+    first = play.length == 1
+    begins = jax.tree.map(lambda leaf: leaf[first], play.obs)
+    seen = jax.tree.map(lambda one, other: np.concatenate([one, other]), begins, play.next_obs)
+    resets = int(first.sum())
     if isinstance(space, Masked):
         findings.well("masks", "each allows an action")
         if not seen.mask.any(-1).all():
@@ -137,8 +158,11 @@ def _observations(world: World[Any], play: Play, findings: Findings) -> None:
 
     def look(leaf: Leaf, values: npt.NDArray[Any]) -> None:
         if np.dtype(values.dtype).kind == "f" and not np.isfinite(values).all():
-            bad = values[~np.isfinite(values)].flat[0]
-            findings.add("observations", "error", f"an observation contains {bad}", FINITE)
+            flat = values.reshape(len(values), -1)
+            i = int(np.argmin(np.isfinite(flat).all(axis=1)))
+            where = play.place(i - resets) if i >= resets else f"episode {i + 1}, reset"
+            bad = flat[i][~np.isfinite(flat[i])][0]
+            findings.add("observations", "error", f"{where}: an observation contains {bad}", FINITE)
             return
         if isinstance(leaf, Box):
             flat = values.reshape(len(values), -1)
