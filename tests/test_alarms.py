@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import bellmax as bx
-from bellmax.contracts import EnvWarning, NonFiniteError
+from bellmax.contracts import Box, EnvWarning, Experience, NonFiniteError, Transition
 from bellmax.extend import LearningConfig, Shape, TabularAgent, change, find_behavior, kernel, setting
 from bellmax.loops.logs import Episodes
 from bellmax.loops.loop import Chunk
+from bellmax.loops.network_rounds import RunState
+from bellmax.loops.nonfinite import find_nonfinite
 from bellmax.loops.pacing import is_sound
 from bellmax.training import progress
 from bellmax.training.divergence import ValueScale, check_divergence, clipping
@@ -160,3 +164,70 @@ def test_a_nan_or_an_infinity_anywhere_is_not_sound(dtype: Any) -> None:
             assert not is_sound(array)
     assert is_sound(np.array([-math.inf, 0.0]))
     assert is_sound(np.zeros((0, 3)))
+
+
+def filled(config: bx.DQN, steps: int, bad: tuple[int, int], what: str) -> RunState:
+    """The state after some steps of two environments, with an end after every fifth; one value is not finite."""
+    space = Box((2,))
+    memory = config.make(space, 2, 100).memory
+    kept, zeros = memory.init(), np.zeros(2, np.float32)
+    obs = np.zeros((2, 2), np.float32)
+    for t in range(steps):
+        at = np.arange(2) == bad[1] if t == bad[0] else np.zeros(2, bool)
+        reward, next_obs = np.where(at, np.inf if what == "reward" else 0, zeros), np.ones((2, 2), np.float32)
+        if what == "reset":
+            obs = np.where(at[:, None], np.nan, obs).astype(np.float32)
+        next_obs[:, 1] = np.where(at & (what == "observation"), np.nan, 1.0)
+        over = np.full(2, t % 5 == 4)
+        columns: Any = (obs, np.zeros(2, np.int32), reward.astype(np.float32), zeros + np.float32(0.9), next_obs)
+        kept = memory.add(kept, Experience(Transition(*columns), over.astype(np.int32)))
+        obs = next_obs
+    nothing: Any = None
+    return RunState(nothing, kept, nothing, jnp.zeros((2, 2)), (), jnp.zeros(2), jnp.zeros(2), jnp.zeros(2))
+
+
+@pytest.mark.parametrize(("steps", "bad", "what", "said"), [
+    (8, (6, 1), "reward", "environment 1, episode 2, step 2 (step 14 of the run): reward is inf"),
+    (8, (3, 0), "observation", "environment 0, episode 1, step 4 (step 8 of the run): an observation is not finite"),
+    (8, (5, 1), "reset", "environment 1, episode 2, reset (step 12 of the run): an observation is not finite"),
+    (14, (8, 0), "reward", "environment 0 (step 18 of the run): reward is inf"),  # the buffer has the last 8 steps
+    (17, (12, 0), "reward", "environment 0, step 3 (step 26 of the run): reward is inf"),
+    (17, (2, 0), "reward", ""),
+])  # fmt: skip
+def test_what_is_not_finite_is_found_in_the_replay_buffer(
+    steps: int, bad: tuple[int, int], what: str, said: str
+) -> None:
+    config = bx.DQN(buffer_size=16, num_envs=2, batch_size=4, net_arch=(4,))
+    assert find_nonfinite(config, Box((2,)), filled(config, steps, bad, what), 2 * steps) == said
+
+
+def sick(what: str) -> bx.World:
+    """A world of ten steps, some of which return what is not finite."""
+
+    def step(time: Any, action: Any, key: Any) -> Any:
+        bad = (time == 6) & (jax.random.uniform(key) < 0.2)
+        value = jnp.where(bad, jnp.nan, 1.0)
+        obs = jnp.ones(1) * (value if what == "observation" else 1.0)
+        return time + 1, obs, value if what == "reward" else 1.0, time == 9, jnp.bool_(False)
+
+    return bx.World("sick", lambda key: (jnp.int32(0), jnp.zeros(1)), step, Box((1,)), 2, 10)
+
+
+SICK: dict[str, Any] = {"steps": 1_200, "records": 3, "net_arch": (8,), "eval_episodes": 0, "final_episodes": 0}
+
+
+@pytest.mark.parametrize("what", ["reward", "observation"])
+def test_a_compiled_world_that_is_not_finite_is_named_and_not_the_learning_rate(what: str) -> None:
+    with pytest.raises(NonFiniteError) as error:
+        bx.train(sick(what), "dqn", learning_starts=100, num_envs=2, **SICK)
+    said = str(error.value)
+    assert re.match(
+        rf"^<sick>: seed 0, environment \d, episode \d+, step 7 \(step \d+ of the run\): (an )?{what} is", said
+    )
+    assert "learning_rate" not in said
+    assert "check_world" in said
+
+
+def test_without_a_replay_buffer_the_episode_of_the_reward_is_named() -> None:
+    with pytest.raises(NonFiniteError, match=r"^<sick>: seed 0, an episode of 10 steps: the sum of its rewards is nan"):
+        bx.train(sick("reward"), "pqn", num_envs=4, train_freq=4, **SICK)

@@ -70,6 +70,7 @@ class Loop(NamedTuple, Generic[S]):
         forget: `forget(state)` begins the next chunk.
         clock: `clock(state)`, environment steps so far, also after a failure in `go`; None if the loop cannot fail.
         kill: `kill(state)` ends at once everything that runs for a state, which is then unusable.
+        blame: `blame(state, step) -> [words]` of each seed: where its environment gave what is not finite, or "".
     """
 
     kind: str
@@ -87,6 +88,7 @@ class Loop(NamedTuple, Generic[S]):
     forget: Callable[[S], None] = lambda state: None
     clock: Callable[[S], int | None] = lambda state: None
     kill: Callable[[S], None] = lambda state: None
+    blame: Callable[[S, int], list[str]] = lambda state, step: []
 
     def chunks(self, state: S, logs: Sequence[SeedLog], steps: int) -> list[Chunk]:
         """Return the chunk of each seed, from its log over the `steps` since the last `forget`."""

@@ -22,6 +22,7 @@ from bellmax.loops.logs import Episodes, SeedLog, join_logs
 from bellmax.loops.loop import Loop, guarded
 from bellmax.loops.network_pieces import by_seed, measure_rows, piece_rounds, pieces, unstack
 from bellmax.loops.network_rounds import RunState, StepRecord
+from bellmax.loops.nonfinite import find_nonfinite
 from bellmax.sources import Source
 from bellmax.trees import tree_map
 
@@ -69,6 +70,10 @@ class CompiledNetwork:
         del step  # random numbers follow from the clock
         return checkpoint.from_arrays(self.start(seeds), arrays, "checkpoint")
 
+    def blame(self, state: RunState, step: int) -> list[str]:
+        """See `Loop`."""
+        return [find_nonfinite(self.config, self.source.space, one, step) for one in unstack(state)]
+
     def experience(self, state: RunState) -> list[Dataset]:
         """See `Loop`."""
         return [from_memory(self.config, self.source.space, one.memory) for one in unstack(state)]
@@ -87,7 +92,7 @@ def compiled_network_loop(config: DeepConfig, source: Source, steps: int, group:
     return guarded(
         Loop(
             "compiled", own.stride, group, True, own.start, own.go, measure_rows, own.snapshot, checkpoint.to_arrays,
-            own.restore, lambda state: None, own.experience,
+            own.restore, lambda state: None, own.experience, blame=own.blame,
         )
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bellmax.agent_config import AgentConfig
-from bellmax.contracts import ArrayDict, FloatArray, NonFiniteError
+from bellmax.contracts import ArrayDict, FloatArray, NonFiniteError, counted
 from bellmax.loops.loop import Chunk
 from bellmax.loops.pacing import is_sound
 
@@ -27,6 +27,15 @@ def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end:
                     f"{name} of seed {seed} became {value} between steps {begin:,} and {end:,}; "
                     "lower learning_rate, or scale the rewards"
                 )
+
+
+def blame_returns(seeds: Sequence[int], chunks: Sequence[Chunk]) -> str:
+    """Return the first seed with an episode whose return is not finite, in words; "" if all are."""
+    for seed, (returns, lengths) in zip(seeds, (chunk.episodes for chunk in chunks), strict=True):
+        for value, length in zip(returns.tolist(), lengths.tolist(), strict=True):
+            if not math.isfinite(value):
+                return f"seed {seed}, an episode of {counted(length, 'step')}: the sum of its rewards is {value}"
+    return ""
 
 
 MOST_CHECKED = 2**24  # values; reading a larger table at every record would take longer than learning

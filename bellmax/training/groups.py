@@ -108,6 +108,14 @@ class SeedGroups(Generic[S]):
         assert self.loop.experience is not None  # noqa: S101 - check_kept has looked
         return [data for each in self.pool.map(self.loop.experience, self.states) for data in each]
 
+    def blame(self) -> str:
+        """Return the first seed whose environment gave what is not finite, and where, in words; "" if none did."""
+        for state, clock, seeds in zip(self.states, self.clocks, self.seeds, strict=True):
+            for seed, found in zip(seeds, self.loop.blame(state, clock), strict=False):
+                if found:
+                    return f"seed {seed}, {found}"
+        return ""
+
     def close(self) -> None:
         """Free the resources of all states, each once."""
         states, self.states = self.states, []

@@ -17,6 +17,7 @@ from bellmax.contracts import (
     CorruptCheckpoint,
     EnvWarning,
     FloatArray,
+    NonFiniteError,
     ResourceError,
     RunWarning,
 )
@@ -29,7 +30,14 @@ from bellmax.loops.stopping import Pause, Pool, check_asked, stop_at_a_good_mome
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
 from bellmax.training import saved_runs
-from bellmax.training.divergence import ValueScale, check_arrays, check_divergence, check_finite, clipping
+from bellmax.training.divergence import (
+    ValueScale,
+    blame_returns,
+    check_arrays,
+    check_divergence,
+    check_finite,
+    clipping,
+)
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.groups import SeedGroups
@@ -161,10 +169,7 @@ class Trainer:
         before = run.history.step[-1] if len(run.history) else 0
         chunks = groups.chunks(t - before)
         self.sound = False
-        check_finite(run.seeds, chunks, before, t)  # the policies are still those of the record before
-        check_divergence(run.seeds, chunks, self.scale, run.config, t)
-        policies = self.policies(groups)
-        check_arrays(run.seeds, [policy.arrays for policy in policies], run.config, before, t)
+        policies = self.checked_policies(groups, chunks, before, t)  # those of the record before, if this raises
         self.sound = True
         self.remark(chunks)
         taken = (t - before) * len(run.seeds)
@@ -184,6 +189,29 @@ class Trainer:
             if run.folder is not None and (self.asked or time.monotonic() > self.due):
                 self.save_if_possible(groups)
             check_asked(self.asked)
+
+    def checked_policies(
+        self, groups: SeedGroups[Any], chunks: Sequence[Chunk], before: int, t: int
+    ) -> list[Policy]:  # fmt: skip
+        """Return the present policies, after what was learned since the step `before` has been checked.
+
+        Raises:
+            NonFiniteError: it is not finite, or diverges; the message names the environment if that is why.
+        """
+        run = self.run
+        try:
+            check_finite(run.seeds, chunks, before, t)
+            check_divergence(run.seeds, chunks, self.scale, run.config, t)
+            policies = self.policies(groups)
+            check_arrays(run.seeds, [policy.arrays for policy in policies], run.config, before, t)
+        except NonFiniteError as error:
+            if found := groups.blame() or blame_returns(run.seeds, chunks):
+                raise NonFiniteError(
+                    f"{run.world}: {found}; repair the environment (bellmax.check_world examines it), or bound the "
+                    "value with jnp.clip"
+                ) from error
+            raise
+        return policies
 
     def remark(self, chunks: Sequence[Chunk]) -> None:
         """Warn once if the atoms of a categorical head do not cover its targets."""
