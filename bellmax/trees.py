@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from bellmax.arguments import describe
 
@@ -27,3 +28,10 @@ def shapes_in_words(tree: object) -> str:
     if isinstance(tree, dict):
         return f"{{{', '.join(f'{name!r}: {shapes_in_words(part)}' for name, part in tree.items())}}}"
     return describe(tree)
+
+
+def real_shape(tree: object) -> tuple[int, ...] | None:
+    """Return the shape of an array of real numbers, also of one that is only traced; None of anything else."""
+    if not isinstance(tree, jax.Array | jax.ShapeDtypeStruct) or not jnp.issubdtype(tree.dtype, jnp.floating):
+        return None
+    return tuple(tree.shape)

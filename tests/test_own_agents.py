@@ -192,7 +192,7 @@ def is_chosen(step: Any) -> Any:
 
 
 @kernel
-def tests_for_it(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+def knows_of_it(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
     """It knows that the next action may be missing."""
     following = step.next_action
     if following < 0:
@@ -246,7 +246,7 @@ def test_what_is_wrong_with_a_kernel_is_said_in_one_line(what: str, way: str) ->
 
 @pytest.mark.parametrize("look_ahead", [False, True])
 @pytest.mark.parametrize(("update", "uses"), [
-    (through_another, True), (early, True), (tests_for_it, False), (asks_another, False), (follow, False),
+    (through_another, True), (early, True), (knows_of_it, False), (asks_another, False), (follow, False),
 ])  # fmt: skip
 def test_an_action_that_is_not_chosen_yet_cannot_be_used(update: Any, uses: bool, look_ahead: bool) -> None:
     @dataclass(frozen=True, kw_only=True)

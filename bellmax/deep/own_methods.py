@@ -13,7 +13,7 @@ from bellmax.deep.building import build_network, make_experience
 from bellmax.deep.config import DeepConfig
 from bellmax.keys import make_key
 from bellmax.registry import describe_error
-from bellmax.trees import shapes_in_words
+from bellmax.trees import real_shape, shapes_in_words
 
 
 @functools.lru_cache(maxsize=16)
@@ -28,19 +28,19 @@ def check_method(config: DeepConfig, space: Space, n_actions: int) -> None:
     title = f"the method of {type(config).__name__}"
     head = f"[{n_actions}]" if not method.n_outputs else f"[{n_actions}, {method.n_outputs}]"
 
-    def mean(key: Array) -> Array:
+    def mean(key: Array) -> object:
         net = built.network(built.fresh(key), None)
         if recurrent:
             return net.head(net.remember(net.begin(), net.features(transition.obs))[1]).mean()
         return net(transition.obs).mean()
 
-    def loss(key: Array) -> tuple[Array, Array, dict[str, Array]]:
+    def loss(key: Array) -> object:
         net = built.network(built.fresh(key), None)
         return method.loss(net, net, transition, jnp.float32(1.0), jnp.zeros(method.n_draws))
 
     where = f"`output` of {title}, whose network returns {head}, the last axis by n_outputs"
     made = traced(config, where, mean)
-    if not is_array_of_reals(made, (n_actions,)):
+    if real_shape(made) != (n_actions,):
         raise ConfigError(
             f"{where}: mean() must return the value of each action, float32 [{n_actions}]; got {shapes_in_words(made)}"
         )
@@ -50,7 +50,7 @@ def check_method(config: DeepConfig, space: Space, n_actions: int) -> None:
     parts = made if isinstance(made, tuple) and len(made) == 3 else (None, None, None)
     metrics = list(parts[2].values()) if isinstance(parts[2], dict) else [None]
     numbers = all(getattr(metric, "shape", None) == () for metric in metrics)
-    if not (is_array_of_reals(parts[0], ()) and is_array_of_reals(parts[1], ()) and numbers):
+    if not (real_shape(parts[0]) == real_shape(parts[1]) == () and numbers):
         raise ConfigError(
             f"`loss` of {title} must return (loss, priority, metrics) of one transition: two numbers, and a dictionary "
             f"of numbers by name; got {shapes_in_words(made)}"
@@ -70,8 +70,3 @@ def traced(config: DeepConfig, where: str, function: Callable[[Array], object]) 
             raise
         raise ConfigError(f"{where}: {describe_error(error, type(config).__module__)}") from error
     return made
-
-
-def is_array_of_reals(value: object, shape: tuple[int, ...]) -> bool:
-    """Return whether a traced value has this shape, and consists of real numbers."""
-    return getattr(value, "shape", None) == shape and jnp.issubdtype(getattr(value, "dtype", None), jnp.floating)

@@ -16,7 +16,7 @@ from bellmax.networks.images import channels_last, height_axis, image_of, image_
 from bellmax.networks.layers import Dense, Norm, SpectralDense
 from bellmax.registry import Registry, describe_error
 from bellmax.spaces import LEAVES, in_words, leaf_size, leaves_of, map_space, zeros
-from bellmax.trees import shapes_in_words
+from bellmax.trees import real_shape, shapes_in_words
 
 Torso: TypeAlias = Callable[[Any], Array]  # an Equinox module from ONE observation to features [F]
 Make: TypeAlias = Callable[[Space, Sequence[int], str, Array], Torso]
@@ -253,8 +253,8 @@ def make_torso(
             f"network {name!r} cannot be made for observations {in_words(space)}: {said}; make(space, widths, "
             "normalization, key) must return an Equinox module that maps one observation to features [F]"
         ) from error
-    shape, dtype = getattr(made, "shape", ()), getattr(made, "dtype", None)
-    if len(shape) != 1 or not shape[0] or not jnp.issubdtype(dtype, jnp.floating):
+    shape = real_shape(made) or ()
+    if len(shape) != 1 or not shape[0]:
         raise ConfigError(
             f"network {name!r} must map one observation, {in_words(space)}, to features: one array of real numbers "
             f"[F]; got {shapes_in_words(made)}"

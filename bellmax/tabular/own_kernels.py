@@ -57,7 +57,7 @@ def uses_next_action(function: Callable[..., object], step: str) -> bool:
     A kernel that compares it with a number knows that it may be -1, and counts as one that does not.
     """
     try:
-        blocks = run_frontend(function).blocks.values()
+        blocks = run_frontend(function).blocks.values()  # type: ignore[no-untyped-call]
     except NumbaError:  # the compiler explains it, when the kernel is first called
         return False
     values = {line.target.name: line.value for block in blocks for line in block.find_insts(ir.Assign)}
@@ -72,14 +72,15 @@ def uses_next_action(function: Callable[..., object], step: str) -> bool:
 
 def _is_read(value: object, step: str) -> bool:
     """Whether a value is `step.next_action`."""
-    is_attribute = isinstance(value, ir.Expr) and value.op == "getattr" and value.attr == "next_action"
-    return is_attribute and value.value.name == step
+    if not isinstance(value, ir.Expr) or value.op != "getattr" or value.attr != "next_action":
+        return False
+    return bool(value.value.name == step)
 
 
 def _helpers(call: ir.Expr, values: dict[str, object], step: str) -> Iterator[tuple[Callable[..., object], str]]:
     """The kernel that is called with `step`, and what it calls it; nothing if this is not such a call."""
     kernel = getattr(values.get(call.func.name), "value", None) if call.op == "call" else None
-    if not hasattr(kernel, "py_func"):
+    if kernel is None or not hasattr(kernel, "py_func"):
         return
     names = list(inspect.signature(kernel.py_func).parameters)
     given = [*zip(names, call.args, strict=False), *call.kws]
