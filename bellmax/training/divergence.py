@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,20 @@ def check_finite(seeds: Sequence[int], chunks: Sequence[Chunk], begin: int, end:
                     f"{name} of seed {seed} became {value} between steps {begin:,} and {end:,}; "
                     "lower learning_rate, or scale the rewards"
                 )
+
+
+@contextmanager
+def blaming(world: str, find: Callable[[], str]) -> Iterator[None]:
+    """Name the environment in a NonFiniteError raised inside, if `find()` says where it gave what is not finite."""
+    try:
+        yield
+    except NonFiniteError as error:
+        if found := find():
+            raise NonFiniteError(
+                f"{world}: {found}; repair the environment (bellmax.check_world examines it), or bound the value with "
+                "jnp.clip"
+            ) from error
+        raise
 
 
 def blame_returns(seeds: Sequence[int], chunks: Sequence[Chunk]) -> str:

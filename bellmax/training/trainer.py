@@ -17,7 +17,6 @@ from bellmax.contracts import (
     CorruptCheckpoint,
     EnvWarning,
     FloatArray,
-    NonFiniteError,
     ResourceError,
     RunWarning,
 )
@@ -33,6 +32,7 @@ from bellmax.training import saved_runs
 from bellmax.training.divergence import (
     ValueScale,
     blame_returns,
+    blaming,
     check_arrays,
     check_divergence,
     check_finite,
@@ -169,7 +169,11 @@ class Trainer:
         before = run.history.step[-1] if len(run.history) else 0
         chunks = groups.chunks(t - before)
         self.sound = False
-        policies = self.checked_policies(groups, chunks, before, t)  # those of the record before, if this raises
+        with blaming(run.world, lambda: groups.blame() or blame_returns(run.seeds, chunks)):
+            check_finite(run.seeds, chunks, before, t)  # the policies are still those of the record before
+            check_divergence(run.seeds, chunks, self.scale, run.config, t)
+            policies = self.policies(groups)
+            check_arrays(run.seeds, [policy.arrays for policy in policies], run.config, before, t)
         self.sound = True
         self.remark(chunks)
         taken = (t - before) * len(run.seeds)
@@ -189,29 +193,6 @@ class Trainer:
             if run.folder is not None and (self.asked or time.monotonic() > self.due):
                 self.save_if_possible(groups)
             check_asked(self.asked)
-
-    def checked_policies(
-        self, groups: SeedGroups[Any], chunks: Sequence[Chunk], before: int, t: int
-    ) -> list[Policy]:  # fmt: skip
-        """Return the present policies, after what was learned since the step `before` has been checked.
-
-        Raises:
-            NonFiniteError: it is not finite, or diverges; the message names the environment if that is why.
-        """
-        run = self.run
-        try:
-            check_finite(run.seeds, chunks, before, t)
-            check_divergence(run.seeds, chunks, self.scale, run.config, t)
-            policies = self.policies(groups)
-            check_arrays(run.seeds, [policy.arrays for policy in policies], run.config, before, t)
-        except NonFiniteError as error:
-            if found := groups.blame() or blame_returns(run.seeds, chunks):
-                raise NonFiniteError(
-                    f"{run.world}: {found}; repair the environment (bellmax.check_world examines it), or bound the "
-                    "value with jnp.clip"
-                ) from error
-            raise
-        return policies
 
     def remark(self, chunks: Sequence[Chunk]) -> None:
         """Warn once if the atoms of a categorical head do not cover its targets."""
