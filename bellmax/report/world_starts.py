@@ -1,4 +1,4 @@
-"""NumPy and JAX. Where the episodes of a compiled world begin: whether the key matters, and a step resets itself."""
+"""NumPy and JAX. Where the episodes of a compiled environment begin, and whether a step goes back there by itself."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def find_starts(world: World[Any], seed: int, findings: Findings) -> Starts:
 def judge_ends(
     terminated: BoolArray, truncated: BoolArray, before: BoolArray, after: BoolArray, findings: Findings
 ) -> None:
-    """Report a world whose step returns the start of the next episode when one ends.
+    """Report an environment whose step returns the start of the next episode when one ends.
 
     `terminated` and `truncated` [T] mark the steps at which episodes ended, `before` and `after` [T] whether an episode
-    could begin as the world was before and after each step. What follows a truncated episode is learned from.
+    could begin as the environment was before and after each step. What follows a truncated episode is learned from.
     """
     ordinary = after[~(terminated | truncated)]
     share = max(0.01, float(ordinary.mean())) if ordinary.size else 1.0
