@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from bellmax.machine import Free
 
 if TYPE_CHECKING:
     import jax
@@ -58,6 +60,30 @@ def _device() -> jax.Device | None:
 
     config: Any = jax.config
     return None if config.jax_default_device is not None or jax.default_backend() != "cpu" else _client()
+
+
+def free_on_device() -> Free | None:
+    """Return the memory that is left on the device on which JAX computes; None if it does not report it, as a CPU."""
+    import jax
+
+    config: Any = jax.config
+    chosen = config.jax_default_device
+    device = jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen
+    try:
+        told = device.memory_stats()
+    except Exception:  # a device without this question: each plugin raises an error of its own
+        return None
+    return left_of(told, device.device_kind)
+
+
+def left_of(told: Mapping[str, int] | None, name: str) -> Free | None:
+    """Return what the statistics of a device's memory leave; None if there are none.
+
+    Without preallocation `bytes_limit` is what JAX would allocate at most; with it, what it has allocated.
+    """
+    if not told or "bytes_limit" not in told:
+        return None
+    return Free(max(told["bytes_limit"] - told.get("bytes_in_use", 0), 0), f"memory of {name}")
 
 
 def near(tree: Tree) -> Tree:

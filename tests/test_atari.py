@@ -243,8 +243,8 @@ def test_a_memory_that_would_not_fit_is_refused_with_one_that_does() -> None:
     with pytest.raises(ResourceError) as error:
         bx.train(PONG, "dqn", steps=200, buffer_size=10**8)
     told = re.fullmatch(
-        r"buffer_size=100000000 needs (\d+\.\d) GB for observations of Box\(shape=\(4, 84, 84\), dtype='uint8'\), "
-        r"(\d+\.\d) GB are free; buffer_size=(\d+) fits",
+        r"buffer_size=100000000 for observations of Box\(shape=\(4, 84, 84\), dtype='uint8'\), with the network, "
+        r"needs (\d+\.\d) GB, and (\d+\.\d) GB are free; buffer_size=(\d+) fits",
         str(error.value),
     )
     assert told is not None

@@ -40,7 +40,7 @@ class Big(gym.Env[Any, Any]):
 
 
 def test_a_table_that_cannot_fit_is_refused_at_once_with_what_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_memory, "free_bytes", lambda: 10 * 10**9)
+    monkeypatch.setattr(machine, "free_memory", lambda: machine.Free(10 * 10**9))
     begin = time.perf_counter()
     with pytest.raises(ResourceError, match=r"2,000,000,000 rows x 4 actions .* needs 256.0 GB, and 10.0 GB") as e:
         bx.train(functools.partial(Big, 2 * 10**9), "q-learning", steps=100)
@@ -89,31 +89,3 @@ def test_a_table_of_which_little_is_touched_takes_little() -> None:
     assert run.policy().arrays["visits"][0].sum() == 500
     assert machine.resident_mb() - before < 300  # its values and visits are 1.3 GB
     assert time.perf_counter() - begin < 20
-
-
-def test_free_memory_is_within_the_limits_of_control_groups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told = {
-        "/proc/self/cgroup": "4:memory:/docker/abc\n0::/user/x\n",
-        "/proc/meminfo": "MemTotal: 100 kB\nMemAvailable:   9000000 kB\n",
-    }
-    for path, text in (
-        ("memory/docker/abc/memory.limit_in_bytes", "9223372036854771712"),
-        ("memory/docker/abc/memory.usage_in_bytes", "5000"),
-        ("memory/docker/memory.limit_in_bytes", "3000000"),
-        ("memory/docker/memory.usage_in_bytes", "1000000"),
-        ("memory/docker/memory.stat", "cache 7\ninactive_file 400000\n"),
-        ("user/memory.max", "max"),
-        ("user/x/memory.max", "8000000"),
-        ("user/x/memory.current", "100"),
-    ):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    read = Path.read_text
-    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
-    monkeypatch.setattr(Path, "read_text", lambda path, **kw: told.get(str(path)) or read(path, **kw))
-    assert machine.free_bytes() == 2_400_000
-    (tmp_path / "user/memory.max").write_text("900000")
-    (tmp_path / "user/memory.current").write_text("300000")
-    assert machine.free_bytes() == 600_000
-    told["/proc/meminfo"] = "MemAvailable: 5 kB\n"
-    assert machine.free_bytes() == 5 * 1024

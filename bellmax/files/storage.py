@@ -27,7 +27,7 @@ from bellmax.contracts import (
     ResourceError,
     UnsafeFile,
 )
-from bellmax.machine import free_bytes
+from bellmax.machine import check_fits, out_of_memory
 
 FORMAT = 1  # version of the files of policies and of data
 MOST_JSON = 32 << 20  # bytes
@@ -146,15 +146,12 @@ def read_bytes(path: Path, most: int | None = None, first: int | None = None, *,
             if most is not None and about.st_size > most:
                 raise CorruptCheckpoint(f"{path} has {about.st_size:,} bytes; at most {most:,} are valid")
             wanted = about.st_size if first is None else min(first, about.st_size)
-            free = free_bytes()
-            if free is not None and wanted > free:
-                raise ResourceError(f"{path} has {wanted:,} bytes, and there are {free:,} bytes of free memory")
-            data = bytearray(wanted)
+            check_fits(wanted, f"{path} ({wanted:,} bytes)", lambda share: "use a machine with more memory")
+            with out_of_memory(f"{path}", "use a machine with more memory"):
+                data = bytearray(wanted)
             view, done = memoryview(data), 0
             while done < wanted and (n := file.readinto(view[done:])):
                 done += n
-    except MemoryError as error:
-        raise ResourceError(f"{path} does not fit in memory") from error
     except OSError as error:
         raise CorruptCheckpoint(f"cannot read {path}: {error.strerror}") from error
     if done < wanted:

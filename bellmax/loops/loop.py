@@ -12,6 +12,7 @@ from bellmax.dispatch import in_32_bits
 from bellmax.files.dataset import Dataset
 from bellmax.loops.logs import Episodes, SeedLog
 from bellmax.loops.stopping import never
+from bellmax.machine import out_of_memory
 
 S = TypeVar("S")
 S_co = TypeVar("S_co", covariant=True)
@@ -104,8 +105,12 @@ class Loop(NamedTuple, Generic[S]):
 
 
 def guarded(loop: Loop[S]) -> Loop[S]:
-    """Return a loop of JAX programs that does not depend on the settings of JAX in this process."""
-    parts: dict[str, Any] = {name: in_32_bits(part) for name, part in loop._asdict().items() if callable(part)}
+    """Return a loop of JAX programs that does not depend on the settings of JAX in this process.
+
+    Its functions raise `ResourceError` where memory does not suffice, so that what was learned is saved.
+    """
+    enough = out_of_memory("training", "use a smaller batch_size, buffer_size or net_arch, or fewer seeds")
+    parts: dict[str, Any] = {name: enough(in_32_bits(part)) for name, part in loop._asdict().items() if callable(part)}
     return loop._replace(**parts)
 
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import ArrayDict, ConfigError, Discrete, FloatArray, IntArray, Masked, ResourceError
+from bellmax.contracts import ArrayDict, ConfigError, Discrete, FloatArray, IntArray, Masked
 from bellmax.loops.table_memory import is_large
+from bellmax.machine import out_of_memory
 from bellmax.mdp.successors import in_front
 from bellmax.sources import Source
 from bellmax.spaces import visible
@@ -50,13 +51,11 @@ class Setup(NamedTuple):
             ResourceError: there is not enough memory.
         """
         tilings = 1 if self.coder is None else self.coder.tilings
-        try:
+        with out_of_memory(f"a table of {self.shape.n_states:,} rows", "observe fewer states, or use dqn"):
             return stepping.init_state(
                 self.agent, self.shape, config.initial_q, seed, tilings=tilings, place=place, worlds=worlds,
                 n_allowed=self.n_allowed, masked=self.masked,
             )  # fmt: skip
-        except MemoryError as error:
-            raise ResourceError(f"a table of {self.shape.n_states:,} rows does not fit in memory: {error}") from error
 
 
 def set_up(config: TabularConfig, source: Source, n_outcomes: int = 0) -> Setup:

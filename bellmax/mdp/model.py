@@ -25,6 +25,7 @@ from bellmax.mdp.reading import (
     flatten,
     merged,
     read_entries,
+    read_sizes,
     summing_to_one,
     which_actions,
     with_resting_ends,
@@ -136,6 +137,7 @@ class FiniteMDP:
         `mask [S, A]` says which actions each state has, or `n_allowed [S]` that it has its first so many; left out, it
         has those with outcomes. A state without any that is entered only as an episode ends rests there.
         """
+        n_states, n_actions = read_sizes(n_states, n_actions)
         has = which_actions(mask, n_allowed, n_states, n_actions)
         columns = (n_states, n_actions, pair, successor, probability, reward, terminated, reward_std, has)
         return cls._of_columns(Columns(*columns), start, labels, warn=False)

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.arguments import integer
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, counted
+from bellmax.machine import check_fits
 
 ROUNDING_SEEN = 1e-12  # how far from one the sum of a row may be without a word
 FLOAT32_ROUNDING = 2.0**-24  # the relative error of one number
@@ -101,6 +103,22 @@ class Columns(NamedTuple):
     terminated: Any
     reward_std: Any
     mask: Any
+
+
+def read_sizes(n_states: object, n_actions: object, n_outcomes: int = 0) -> tuple[int, int]:
+    """`(S, A)` as Python's integers.
+
+    Raises:
+        ConfigError: they are not positive integers.
+        ResourceError: a model of these sizes does not fit in memory.
+    """
+    S, A = integer("n_states", n_states), integer("n_actions", n_actions)
+    check_fits(
+        48 * S * A + 150 * n_outcomes,
+        f"a model of {counted(S, 'state')} with {counted(A, 'action')}",
+        lambda share: f"{counted(int(share * S), 'state')} fit",
+    )
+    return S, A
 
 
 def which_actions(mask: object, n_allowed: object, n_states: int, n_actions: int) -> BoolArray | None:

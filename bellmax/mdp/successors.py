@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bellmax.contracts import FloatArray, IntArray
+from bellmax.machine import check_fits
 from bellmax.mdp.model import FiniteMDP
 
 
@@ -27,10 +28,19 @@ class SuccessorTable(NamedTuple):
 
 
 def successor_table(mdp: FiniteMDP) -> SuccessorTable:
-    """`mdp` as padded arrays [S*A, K]; padding is 0 except in `cumulative`."""
+    """`mdp` as padded arrays [S*A, K]; padding is 0 except in `cumulative`.
+
+    Raises:
+        ResourceError: they do not fit in memory.
+    """
     length, pair = np.diff(mdp.indptr), mdp.pair
     position = np.arange(pair.size) - mdp.indptr[pair]
     shape = (length.size, int(length.max()))
+    check_fits(
+        (56 if mdp.allowed.all() else 112) * shape[0] * shape[1],
+        f"{mdp!r} as a table of {shape[0]:,} rows, each as long as the longest, {shape[1]:,} outcomes,",
+        lambda share: "split pairs that have many more outcomes than others, or use fewer states",
+    )
     successor = np.zeros(shape, np.int64)
     probability, reward, continues, reward_std = (np.zeros(shape) for _ in range(4))
     successor[pair, position] = mdp.successor

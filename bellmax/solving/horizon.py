@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax.arguments import integer
-from bellmax.contracts import ConfigError, FloatArray, IntArray
+from bellmax.contracts import ConfigError, FloatArray, IntArray, counted
+from bellmax.machine import check_fits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model, check_values
 from bellmax.solving.backup import action_values, best, greedy_actions
@@ -54,9 +55,15 @@ def solve_horizon(
 
     Raises:
         ConfigError: gamma is outside [0, 1], horizon is negative, or terminal_reward is not [S] or not finite.
+        ResourceError: the values of all steps do not fit in memory.
     """
     mdp, gamma = check_model(mdp), check_gamma(gamma)
     horizon = integer("horizon", horizon, 0)
+    check_fits(
+        16 * (horizon + 1) * mdp.n_states,
+        f"horizon={horizon} with {counted(mdp.n_states, 'state')}",
+        lambda share: f"horizon={int(share * horizon)} fits",
+    )
     problem = make_problem(mdp, gamma)
     v = np.zeros((horizon + 1, mdp.n_states))
     if terminal_reward is not None:

@@ -14,7 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
-from bellmax.contracts import ConfigError, FloatArray, IntArray
+from bellmax.contracts import ConfigError, FloatArray, IntArray, counted
+from bellmax.machine import out_of_memory
 from bellmax.solving.backup import SWEEPS, Backup, action_values, chosen_rows, evaluation_sweeps, sure_gain
 from bellmax.solving.problem import Problem
 
@@ -162,8 +163,13 @@ def evaluate_directly(problem: Problem, policy: IntArray) -> FloatArray:
 
 
 def linear_solve(system: sp.sparray, right: FloatArray) -> FloatArray:
-    """The solution [n] of a square sparse system, by LU factorization."""
-    return np.asarray(spsolve(sp.csc_array(system), right), np.float64).reshape(right.shape)
+    """The solution [n] of a square sparse system, by LU factorization.
+
+    Raises:
+        ResourceError: its factors do not fit in memory.
+    """
+    with out_of_memory(f"the factorization for {counted(len(right), 'state')}", "use method='value-iteration'"):
+        return np.asarray(spsolve(sp.csc_array(system), right), np.float64).reshape(right.shape)
 
 
 MethodName: TypeAlias = Literal[

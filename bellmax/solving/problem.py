@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from bellmax.arguments import real
 from bellmax.contracts import ConfigError, FloatArray
+from bellmax.machine import check_fits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.outcomes import continuation, expected_reward
 
@@ -44,7 +45,16 @@ class Problem(NamedTuple):
 
 
 def make_problem(mdp: FiniteMDP, gamma: float) -> Problem:
-    """`mdp` at a discount; its arrays are made once."""
+    """`mdp` at a discount; its arrays are made once.
+
+    Raises:
+        ResourceError: they do not fit in memory.
+    """
+    check_fits(
+        32 * mdp.successor.size + 40 * mdp.allowed.size,
+        f"solving {mdp!r} with {mdp.successor.size:,} outcomes",
+        lambda share: "use fewer states, or learn with bellmax.train(model, 'q-learning')",
+    )
     onward, reward = continuation(mdp), expected_reward(mdp)
     length = np.diff(mdp.indptr)
     longest, exists = int(length.max()), length > 0  # a pair without outcomes is an action that the state lacks

@@ -66,7 +66,10 @@ class RMax(OptimisticConfig):
     known_after: int = setting(10, "visits m from which the model believes in a pair", low=1)
     precision: float = setting(1e-6, "largest change of a value in the last sweep of planning", low=0.0)
     outcomes: int = setting(
-        16, "different outcomes of a pair that the model keeps, where the world does not say how many there are", low=1
+        16,
+        "different outcomes of a pair that the model keeps, where the world does not say how many there are",
+        low=1,
+        high=1_000_000,
     )
 
     def make(self, shape: Shape) -> TabularAgent:

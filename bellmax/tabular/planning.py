@@ -25,7 +25,10 @@ class ModelConfig(LearningConfig):
 
     planning_steps: int = setting(10, "planned updates after each real one", low=0, high=1_000_000)
     outcomes: int = setting(
-        16, "different outcomes of a pair that the model keeps, where the world does not say how many there are", low=1
+        16,
+        "different outcomes of a pair that the model keeps, where the world does not say how many there are",
+        low=1,
+        high=1_000_000,
     )
 
     def check(self, shape: Shape) -> None:

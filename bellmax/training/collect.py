@@ -14,7 +14,9 @@ from bellmax.contracts import ArrayDict, BoolArray, ConfigError, Masked, Space
 from bellmax.dispatch import in_32_bits
 from bellmax.files.dataset import Dataset, join_data, stack_trees
 from bellmax.loops.masking import with_action_masks
+from bellmax.machine import check_fits
 from bellmax.sources import Source, find_world
+from bellmax.spaces import in_words, leaf_arrays, zeros
 from bellmax.training.actors import find_actors
 from bellmax.training.compiled_as_host import as_host
 from bellmax.training.function_policy import Actor
@@ -25,6 +27,8 @@ from bellmax.training.run import Which
 if TYPE_CHECKING:
     from bellmax.contracts import Array
     from bellmax.envs.functional import World
+
+STEP_BYTES = 100  # of a step besides its observations
 
 
 def collect(
@@ -55,6 +59,7 @@ def collect(
         UnsafeFile: only a file asks for something that imports, writes or opens a window.
         ConfigError: a number is out of range, `policy` cannot act, or the environment has observations or actions with
             which it did not learn.
+        ResourceError: so many steps do not fit in memory.
     """
     check_call(collect, "steps", misplaced, unknown_names, {**STEPS_MEANT, "env": "world", "total_timesteps": "steps"})
     steps, seed = integer("steps", steps), integer("seed", seed, 0, 2**31 - 1)
@@ -68,10 +73,21 @@ def collect(
         if len(actors) > 1:
             raise ConfigError(f"the run has {len(actors)} policies; pass one of them: run.policy(seed)")
         (actor,) = actors
+    _check_steps(steps, source.space)
     compiled = source.mdp is not None or source.compiled is not None
     if compiled and (actor is None or (isinstance(actor, Policy) and "low" not in actor.arrays)):
         return _in_compiled(actor, source, steps, seed, epsilon)
     return _in_host(actor, as_host(source), steps, seed, epsilon)
+
+
+def _check_steps(steps: int, space: Space) -> None:
+    """Refuse more steps than fit in memory, where they are twice while they are joined."""
+    each = 4 * sum(array.nbytes for array in leaf_arrays(zeros(space))) + STEP_BYTES
+    check_fits(
+        steps * each,
+        f"steps={steps} with observations of {in_words(space)}",
+        lambda share: f"steps={int(share * steps)} fits",
+    )
 
 
 def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilon: float) -> Dataset:

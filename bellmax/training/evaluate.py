@@ -10,7 +10,7 @@ import numpy as np
 from bellmax.arguments import check_call, integer
 from bellmax.stderr import voices
 from bellmax.training.actors import find_actors
-from bellmax.training.play import Evaluation, play
+from bellmax.training.play import Evaluation, check_results, play
 from bellmax.training.run import Which
 
 
@@ -44,6 +44,7 @@ def evaluate(
     Raises:
         UnsafeFile: only a file asks for a wrapper or argument that imports, writes or opens a window.
         ConfigError: `policy` cannot act, or the environment has observations or actions with which it did not learn.
+        ResourceError: the results do not fit in memory.
     """
     check_call(evaluate, "episodes", misplaced, unknown_names, {"n_eval_episodes": "episodes", "env": "world"})
     episodes, seed = integer("episodes", episodes), integer("seed", seed, 0)
@@ -51,5 +52,6 @@ def evaluate(
     actors, source = find_actors(policy, world, env_kwargs, which, "evaluate", say_line)
     if source.reward_wrappers:
         remark(f"returns are in the rewards of {', '.join(source.reward_wrappers)}, not in the environment's own")
+    check_results("episodes", episodes, len(actors))
     played = [play(actor, source, episodes, seed + i) for i, actor in enumerate(actors)]
     return Evaluation(*(np.concatenate(column) for column in zip(*played, strict=True)))

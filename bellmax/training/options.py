@@ -11,6 +11,9 @@ from bellmax.agent_config import build, choices, setting
 from bellmax.arguments import describe, integer, real
 from bellmax.contracts import ConfigError, unknown
 from bellmax.envs.host_steps import Handling, NonFinite
+from bellmax.training.play import check_results
+
+RECORD_BYTES = 1_000  # of the columns of one seed in a record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,17 @@ class RunOptions:
     def handling(self) -> Handling:
         """The options that only Gymnasium environments have."""
         return Handling(self.workers, self.env_timeout, self.env_restarts, self.on_nonfinite, self.strict)
+
+
+def check_room_for(options: RunOptions, n_seeds: int, steps: int) -> None:
+    """Check that the results of a run of `steps` on each seed fit in memory.
+
+    Raises:
+        ResourceError: they do not; the message says how many do.
+    """
+    check_results("final_episodes", options.final_episodes, n_seeds)
+    check_results("eval_episodes", options.eval_episodes, n_seeds)
+    check_results("records", min(options.records, steps), n_seeds, RECORD_BYTES)
 
 
 class Changes(TypedDict, total=False):

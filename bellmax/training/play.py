@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bellmax.agent_config import AgentConfig
 from bellmax.contracts import ArrayDict, EnvWarning, FloatArray, HostObs, IntArray, Masked, Space
 from bellmax.dispatch import in_32_bits
+from bellmax.machine import check_fits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
 from bellmax.sources import Source
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bellmax.contracts import Array
     from bellmax.envs.functional import World
 
+EPISODE_BYTES = 100  # of an episode's result, and of its place in a model while it is played
 STEP_CAP = 2_000  # for environments without a time limit: a greedy policy may go in circles forever
 MOST_STATES = 4_096  # up to so many, a network values all states in one call
 SEED_OFFSET = 1_000_000  # training seeds are below, so that evaluation never uses one
@@ -81,6 +83,16 @@ def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[
     if source.open is None and not by_hand:
         return play_compiled(actor, source, episodes, seed)
     return play_host(actor, source, episodes, seed, stop)
+
+
+def check_results(name: str, asked: int, n_seeds: int, each: int = EPISODE_BYTES) -> None:
+    """Check that results fit in memory, as many as `asked` by the argument `name` on each seed; by default of episodes.
+
+    Raises:
+        ResourceError: they do not; the message says how many do.
+    """
+    seeds = f" of each of {n_seeds} seeds" if n_seeds > 1 else ""
+    check_fits(each * asked * n_seeds, f"{name}={asked}{seeds}", lambda share: f"{name}={int(share * asked)} fits")
 
 
 def _is_listed(actor: Policy, mdp: FiniteMDP) -> bool:

@@ -21,7 +21,7 @@ from bellmax.files.saved_parts import check_found
 from bellmax.loops import choosing
 from bellmax.loops.masking import masked_as_asked
 from bellmax.sources import Source, find_world, split_arguments
-from bellmax.training.options import DataCard, RunOptions
+from bellmax.training.options import DataCard, RunOptions, check_room_for
 from bellmax.training.train_arguments import (
     Problems,
     attempt,
@@ -90,6 +90,7 @@ def check(request: Request) -> RunPlan:
 
     Raises:
         ConfigError: arguments are unknown or out of range; one message reports all of them.
+        ResourceError: the results do not fit in memory.
     """
     problems = Problems()
     options = attempt(problems, lambda: merged_options(request.options, request.keywords))
@@ -116,6 +117,7 @@ def check(request: Request) -> RunPlan:
     problems += find_unknown(request)
     if problems or not (source and config and asked and seeds and options and length):
         raise ConfigError("; ".join(problems)) from problems.cause
+    check_room_for(options, len(seeds), length)
     options = replace(options, episodes=None if episodes is None else length, data=None)
     idle = asked.idle(None if isinstance(request.agent, AgentConfig) else settings)
     if given is not None:

@@ -23,7 +23,7 @@ from bellmax.loops.masking import masked_as_asked
 from bellmax.sources import Source
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
-from bellmax.training.options import Changes, RunOptions, change_options
+from bellmax.training.options import Changes, RunOptions, change_options, check_room_for
 from bellmax.training.run import Run
 from bellmax.training.train_arguments import check_handled, check_kept, check_saved
 from bellmax.training.trainer import Trainer
@@ -82,6 +82,7 @@ def go_on(
     stopped = load_stopped(folder, wanted)
     run, step, groups = stopped.run, stopped.step, stopped.groups
     changed, differing = change_options(run.options, options)
+    check_room_for(changed, len(run.seeds), run.steps)
     check_kept(run.config, changed.keep_experience, offline_run=run.options.data is not None)
     remarks: list[str] = []
     source = find_source(run, world, env_kwargs, changed, remarks.append)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ParamSpec, Unpack
 
 from bellmax.arguments import describe, is_integer, real
 from bellmax.contracts import ConfigError, unknown
+from bellmax.machine import check_fits, out_of_memory
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.reading import Labels, flatten
 
 P = ParamSpec("P")
+LISTED, IN_ARRAYS = 700, 150  # bytes of one outcome while a model is made from lists, and from arrays
 Outcomes = list[tuple[Any, ...]]  # (probability, next_state, reward, terminated), a fifth number is reward_std
 
 
@@ -36,8 +39,24 @@ def tabulate(
         ]
         for state in states
     ]
-    first = [start.count(state) / len(start) for state in states]
+    count = Counter(start)
+    first = [count[state] / len(start) for state in states]
     return FiniteMDP.from_entries(**flatten(table)._asdict(), start=first, **labels)
+
+
+def check_outcomes(name: str, value: int, n_outcomes: int, power: int = 1, each: int = LISTED) -> None:
+    """Check that a model with so many outcomes, which grow with a power of the argument `name`, fits in memory.
+
+    Raises:
+        ResourceError: it does not; the message says which value fits.
+    """
+    size = f"{n_outcomes:,}" if n_outcomes < 10**12 else f"{n_outcomes:.0e}"
+
+    def remedy(share: float) -> str:
+        fits = int(share ** (1 / power) * value) - (power > 1)  # some grow with a power of the next number
+        return f"{name}={fits} fits" if fits > 1 else "make the model smaller"
+
+    check_fits(n_outcomes * each, f"a model with {name}={value} and {size} outcomes", remedy)
 
 
 def world(function: Callable[P, FiniteMDP]) -> Callable[P, FiniteMDP]:
@@ -53,7 +72,8 @@ def world(function: Callable[P, FiniteMDP]) -> Callable[P, FiniteMDP]:
         for name, value in bound.arguments.items():
             kind = str(signature.parameters[name].annotation)
             bound.arguments[name] = _check(f"{function.__name__}({name}=)", kind, value)
-        return function(*bound.args, **bound.kwargs)
+        with out_of_memory(f"the model {function.__name__}", "make it smaller"):
+            return function(*bound.args, **bound.kwargs)
 
     return checked
 

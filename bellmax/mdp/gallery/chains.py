@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bellmax.contracts import ConfigError
-from bellmax.mdp.gallery.assembling import Outcomes, rest, tabulate, world
+from bellmax.mdp.gallery.assembling import Outcomes, check_outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
 
 LEFT, RIGHT = 0, 1
@@ -29,6 +29,7 @@ def corridor(n_states: int = 6) -> FiniteMDP:
     """
     if n_states < 2:
         raise ConfigError(f"corridor of n_states={n_states}: it needs a start and a goal, at least 2 states")
+    check_outcomes("n_states", n_states, 2 * n_states)
     goal = n_states - 1
 
     def step(s: int, action: int) -> Outcomes:
@@ -56,6 +57,7 @@ def random_walk(n_states: int = 5, left_reward: float = 0.0, right_reward: float
     """
     if n_states < 1 or n_states % 2 == 0:
         raise ConfigError(f"random_walk of n_states={n_states}: it starts in the middle, so the number must be odd")
+    check_outcomes("n_states", n_states, 2 * n_states)
     right = n_states + 1
 
     def step(s: int, action: int) -> Outcomes:
@@ -85,6 +87,7 @@ def chain(n_states: int = 5, slip: float = 0.2) -> FiniteMDP:
     """
     if n_states < 1 or not 0 <= slip <= 1:
         raise ConfigError(f"chain of n_states={n_states} with slip={slip}: it needs a state and a probability")
+    check_outcomes("n_states", n_states, 4 * n_states)
 
     def step(s: int, action: int) -> Outcomes:
         onward = 1 - slip if action == 0 else slip
@@ -111,6 +114,7 @@ def river_swim(n_states: int = 6) -> FiniteMDP:
     """
     if n_states < 3:
         raise ConfigError(f"river_swim of n_states={n_states}: it needs at least 3 states")
+    check_outcomes("n_states", n_states, 4 * n_states)
     last = n_states - 1
 
     def step(s: int, action: int) -> Outcomes:
@@ -142,6 +146,7 @@ def maximization_bias(n_actions_b: int = 10, mean: float = -0.1, std: float = 1.
     """
     if n_actions_b < 2:
         raise ConfigError(f"n_actions_b={n_actions_b}: A has 2 actions and B must have as many at least")
+    check_outcomes("n_actions_b", n_actions_b, n_actions_b)
 
     def step(state: str, action: int) -> Outcomes:
         if state == "A":

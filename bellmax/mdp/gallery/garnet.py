@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bellmax.contracts import ConfigError, IntArray
-from bellmax.mdp.gallery.assembling import world
+from bellmax.mdp.gallery.assembling import IN_ARRAYS, check_outcomes, world
 from bellmax.mdp.model import FiniteMDP
 
 
@@ -31,6 +31,7 @@ def random_garnet(
         raise ConfigError(f"branching={branching} is outside 1 to n_states={n_states}")
     if not 0 <= termination <= 1:
         raise ConfigError(f"termination={termination} is not a probability")
+    check_outcomes("n_states", n_states, n_states * n_actions * branching, each=IN_ARRAYS)
     rng = np.random.default_rng(seed)
     n_pairs = n_states * n_actions
     successor = _different_states(rng, n_pairs, n_states, branching)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bellmax.contracts import ConfigError
-from bellmax.mdp.gallery.assembling import Outcomes, rest, tabulate, world
+from bellmax.mdp.gallery.assembling import Outcomes, check_outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
 
 Cell = tuple[int, int]
@@ -229,6 +229,7 @@ def deep_sea(size: int = 10, stochastic: bool = False, seed: int | None = None) 
     """
     if size < 1:
         raise ConfigError(f"deep_sea of size={size}: it needs at least 1 row")
+    check_outcomes("size", size, 3 * size * size, 2)
     right = np.ones((size, size), np.int64)
     if seed is not None:
         right = np.random.default_rng(seed).integers(0, 2, (size, size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bellmax.contracts import ConfigError
-from bellmax.mdp.gallery.assembling import Outcomes, rest, tabulate, world
+from bellmax.mdp.gallery.assembling import Outcomes, check_outcomes, rest, tabulate, world
 from bellmax.mdp.model import FiniteMDP
 
 
@@ -26,6 +26,7 @@ def gamblers_problem(goal: int = 100, p_heads: float = 0.4) -> FiniteMDP:
     """
     if goal < 2 or not 0 <= p_heads <= 1:
         raise ConfigError(f"goal={goal} must be at least 2 and p_heads={p_heads} a probability")
+    check_outcomes("goal", goal, goal * goal // 2, 2)
 
     def step(capital: int, action: int) -> Outcomes:
         if capital in (0, goal):
@@ -67,6 +68,7 @@ def inventory(
     """
     if capacity < 1:
         raise ConfigError(f"inventory of capacity={capacity}: it must hold at least 1 unit")
+    check_outcomes("capacity", capacity, capacity * capacity * len(demand) // 2, 2)
 
     def step(stock: int, order: int) -> Outcomes:
         have = stock + order
@@ -144,6 +146,7 @@ def admission_control(
         raise ConfigError(
             f"capacity={capacity}, arrival_rate={arrival_rate} and service_rate={service_rate} do not define a queue"
         )
+    check_outcomes("capacity", capacity, 4 * capacity)
     rate = arrival_rate + service_rate
 
     def step(n: int, action: int) -> Outcomes:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from bellmax.contracts import ConfigError, FloatArray
-from bellmax.mdp.gallery.assembling import world
+from bellmax.mdp.gallery.assembling import IN_ARRAYS, check_outcomes, world
 from bellmax.mdp.model import FiniteMDP
 
 
@@ -31,6 +31,7 @@ def car_rental(max_cars: int = 20, max_moves: int = 5) -> FiniteMDP:
     """
     if max_cars < 1 or max_moves < 0:
         raise ConfigError(f"max_cars={max_cars} must be at least 1 and max_moves={max_moves} at least 0")
+    check_outcomes("max_cars", max_cars, (max_cars + 1) ** 4 * (2 * max_moves + 1), 4, IN_ARRAYS)
     moves = np.array(sorted(range(-max_moves, max_moves + 1), key=lambda cars: (abs(cars), -cars)))
     size, n_actions = max_cars + 1, moves.size
     first, first_paid = _place(max_cars, rented=3.0, returned=3.0)
