@@ -36,7 +36,7 @@ class Fault:
     """A change of one place in the package that a test ought to notice.
 
     Attributes:
-        area: targets, acting, memories, schedules, traces, tables, statistics, solvers, loops or networks.
+        area: targets, acting, memories, schedules, traces, tables, statistics, solvers, loops, networks or files.
         name: what is wrong, in words.
         file: below `bellmax/`.
         old, new: exact text; `old` stands once in the file.

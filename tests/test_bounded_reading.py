@@ -63,6 +63,9 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "shape that overflows": lambda path: path.write_bytes(safetensors({"q": floats([2**33, 2**33], 0)})),
     "negative shape": lambda path: path.write_bytes(safetensors({"q": floats([-1, -12], 96)}, b"0" * 96)),
     "gap": lambda path: path.write_bytes(safetensors({"q": floats([1], 8)}, b"0" * 96)),
+    "overlap": lambda path: path.write_bytes(
+        safetensors({"q": floats([6, 2], 96), "r": floats([6, 2], 96)}, b"0" * 96)
+    ),
     "objects": lambda path: path.write_bytes(safetensors({"q": {**floats([1], 8), "dtype": "O"}}, b"0" * 8)),
     "many axes": lambda path: path.write_bytes(safetensors({"q": floats([1] * 100, 8)}, b"0" * 8)),
     "long name": lambda path: path.write_bytes(safetensors({"q" * 10_000: floats([1], 8)}, b"0" * 8)),

@@ -246,6 +246,23 @@ def test_leftovers_go_and_one_line_says_so(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().err == ""
 
 
+def test_a_leftover_of_the_right_size_is_not_taken(tmp_path: Path) -> None:
+    begin(tmp_path)
+    (tmp_path / "history.csv.next").write_bytes(b"OLD")
+    commit(tmp_path, [], ABOUT)
+    assert state(tmp_path) == on_disk(tmp_path) == BEFORE
+
+
+def test_a_checkpoint_takes_the_place_of_later_ones(tmp_path: Path) -> None:
+    """As where a run resumed from an earlier one."""
+    begin(tmp_path)
+    commit(tmp_path, [], ABOUT, step=20, groups=GROUPS[20], keep=2)
+    commit(tmp_path, [], ABOUT, step=15, groups=GROUPS[10], keep=3)
+    found = manifest.read_manifest(tmp_path)
+    assert found is not None
+    assert (found.step, list(found.checkpoints)) == (15, [10, 15])
+
+
 def test_names() -> None:
     ours = [
         "config.json",

@@ -304,6 +304,26 @@ def test_numbers_without_a_seed_begin_a_new_episode_and_say_so() -> None:
     assert np.flatnonzero([step.terminated[0] for step in rest])[0] == 11  # a whole new episode
 
 
+class Paying(Slippery):
+    """One reward of each environment of this class is of no seed."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        self.bonus, self.count = float(self.made), 0
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        obs, reward, *rest = super().step(action)
+        return obs, reward + self.bonus * (self.count == 20), *rest
+
+
+def test_one_reward_that_differs_is_enough() -> None:
+    why, _, _ = twice(lambda: opened(Paying), steps=25)
+    assert "does not return the same" in why[0]
+
+
 def test_an_environment_that_fails_meanwhile_says_how() -> None:
     Raising.count = 40
     world = opened(Raising)

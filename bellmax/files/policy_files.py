@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from bellmax.catalog import is_deep, is_tabular
 from bellmax.contracts import (
     ArrayDict,
     BellmaxError,
+    CheckpointError,
     ConfigError,
     CorruptCheckpoint,
     Discrete,
@@ -27,6 +29,8 @@ from bellmax.contracts import (
     listed,
 )
 from bellmax.files import storage
+from bellmax.files.manifest import next_of
+from bellmax.files.of_others import refuse_others
 from bellmax.files.saved_files import Files
 from bellmax.files.saved_parts import saved_config
 from bellmax.files.storage import fingerprint
@@ -80,9 +84,42 @@ def beside(stem: Path, suffix: str) -> Path:
 
 
 def write_files(stem: Path, card: Mapping[str, Any], arrays: ArrayDict) -> None:
-    """Write the two files of a policy, one after the other."""
-    for name, data in contents(stem.name, card, arrays):
-        storage.write(stem.parent / name, data)
+    """Write the two files of a policy: whatever fails, a reader finds the old policy or the new one.
+
+    Both are written as NAME.next. Then the arrays get their name, which is the moment of change: from then on their
+    hash fits the new card, which a reader finds under either name.
+
+    Raises:
+        ResourceError: the disk is full or read-only, or fails in another way.
+    """
+    staged = [(next_of(stem.parent / name), data) for name, data in contents(stem.name, card, arrays)]
+    moved, state = 0, "nothing has changed"
+    try:
+        _settle(stem)
+        for path, data in staged:
+            path.unlink(missing_ok=True)
+            storage.write_new(path, data)
+        storage.sync_folder(stem.parent)
+        for path, _ in staged:
+            os.replace(path, path.with_suffix(""))
+            moved, state = moved + 1, "it is the new one, which may not survive a power failure"
+            storage.sync_folder(stem.parent)
+    except BaseException as error:
+        for path, _ in () if moved else staged:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        raise ResourceError(f"cannot write the policy {stem}: {error.strerror}; {state}") from error
+
+
+def _settle(stem: Path) -> None:
+    """Give the card of a save that was interrupted between the two files its name."""
+    card = beside(stem, ".json")
+    with contextlib.suppress(BellmaxError):
+        if next_of(card).exists():
+            read_files(Files(stem.parent), stem.name, card=next_of(card).name)
+            os.replace(next_of(card), card)
 
 
 def contents(name: str, card: Mapping[str, Any], arrays: ArrayDict) -> Iterator[tuple[str, bytes]]:
@@ -101,6 +138,7 @@ def find_policy(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         ConfigError: there is no policy of this name.
+        UnsafeFile: there is a model of another library.
     """
     stem = stem_of(path)
     if not any(beside(stem, suffix).exists() for suffix in SUFFIXES):
@@ -108,6 +146,7 @@ def find_policy(path: str | os.PathLike[str]) -> Path:
             raise ConfigError(
                 f"{stem} is the folder of a run, not a policy; use bellmax.load({str(stem)!r}).policy(seed)"
             )
+        refuse_others(stem)
         folder = stem if stem.is_dir() else stem.parent
         near = sorted(
             file.stem for file in folder.glob("*.safetensors") if beside(folder / file.stem, ".json").exists()
@@ -122,22 +161,27 @@ def find_policy(path: str | os.PathLike[str]) -> Path:
 def read_policy(path: str | os.PathLike[str]) -> PolicyParts:
     """Read the policy that `find_policy` finds; raises as it and `read_files`."""
     stem = find_policy(path)
-    return read_files(Files(stem.parent), stem.name)
+    try:
+        return read_files(Files(stem.parent), stem.name)
+    except CorruptCheckpoint:
+        with contextlib.suppress(CheckpointError):  # a save was interrupted between its two files
+            return read_files(Files(stem.parent), stem.name, card=next_of(beside(stem, ".json")).name)
+        raise
 
 
-def read_files(files: Files, name: str, lead: tuple[int, ...] = ()) -> PolicyParts:
-    """Read the two files of a policy, whose arrays have the leading axes `lead`.
+def read_files(files: Files, name: str, lead: tuple[int, ...] = (), card: str = "") -> PolicyParts:
+    """Read the two files of a policy, whose arrays have the leading axes `lead`; `card` is by default NAME.json.
 
     Raises:
         CorruptCheckpoint: a file is missing or damaged, or does not fit the other.
         IncompatibleCheckpoint: a newer version wrote it.
     """
-    place = files.folder / f"{name}.json"
-    card = storage.check_format(files.json(f"{name}.json"), place)
+    place = card or f"{name}.json"
+    about = storage.check_format(files.json(place), files.folder / place)
     unlike: BellmaxError | None = None
     try:
         try:
-            parts, expected = read_card(card)
+            parts, expected = read_card(about)
         except (IncompatibleCheckpoint, UnsafeFile) as error:  # or the card is damaged, as the hash then says
             unlike = error
 
@@ -146,8 +190,8 @@ def read_files(files: Files, name: str, lead: tuple[int, ...] = ()) -> PolicyPar
             if not unlike and not is_expected(shapes, {key: (*lead, *shape) for key, shape in expected.items()}):
                 raise ValueError(f"arrays are {shapes}, expected {expected}")
 
-        arrays, about = files.tensors(f"{name}.safetensors", check, MOST_UNKNOWN if unlike else None)
-        if fingerprint(card, arrays) != about.get("sha256"):
+        arrays, metadata = files.tensors(f"{name}.safetensors", check, MOST_UNKNOWN if unlike else None)
+        if fingerprint(about, arrays) != metadata.get("sha256"):
             raise ValueError("their content is not what was saved")
         if unlike:
             raise unlike

@@ -29,6 +29,7 @@ import numpy as np
 
 from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, FloatArray, IntArray
 from bellmax.files import manifest, storage
+from bellmax.files.of_others import refuse_others
 from bellmax.files.policy_files import (
     PolicyParts,
     check_named,
@@ -53,6 +54,7 @@ def read_config(files: Files) -> dict[str, Any]:
     Raises:
         ConfigError: there is no run in this folder.
         CorruptCheckpoint, IncompatibleCheckpoint: this version cannot read it, or the run lacks its manifest.
+        UnsafeFile: it is a model of another library.
     """
     folder = files.folder
     path = folder / "config.json"
@@ -62,6 +64,7 @@ def read_config(files: Files) -> dict[str, Any]:
             raise ConfigError(
                 f"{folder} is a policy, not the folder of a run; use bellmax.load_policy({str(folder)!r})"
             )
+        refuse_others(folder)
         raise ConfigError(f"no run in {folder}: it has no config.json; pass the folder that train wrote (out=...)")
     card = storage.check_format(files.json("config.json"), path, manifest.FORMAT)
     if files.manifest is None and card["format"] != 1:

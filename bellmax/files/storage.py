@@ -254,5 +254,5 @@ def fingerprint(card: Mapping[str, Json], arrays: ArrayDict) -> str:
     digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # without a copy of a large array
     return digest.hexdigest()

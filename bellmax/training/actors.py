@@ -12,6 +12,7 @@ import numpy as np
 from bellmax import spaces
 from bellmax.arguments import describe, path_of
 from bellmax.contracts import ConfigError, Discrete, Masked, nearest
+from bellmax.files.of_others import refuse_others
 from bellmax.files.policy_files import SUFFIXES, beside, stem_of
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.loops.masking import with_action_masks
@@ -117,6 +118,7 @@ def _read(given: object, call: str, which: Which) -> Run | Policy:
         if which != "final":
             raise ConfigError(f"which={which!r} is for a run; {path} is one policy")
         return load_policy(path)
+    refuse_others(path)
     raise ConfigError(
         f"{str(path)!r} is neither the folder of a run nor a policy's file{nearest_run(path)}; {call} accepts {WANTED}"
     )
