@@ -19,7 +19,7 @@ import numpy as np
 import tabular
 
 import bellmax as bx
-from bellmax.files.run_files import environment
+from bellmax.files.provenance import environment
 from bellmax.report.text import with_interval
 
 HERE = Path(__file__).parent

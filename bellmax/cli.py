@@ -151,9 +151,14 @@ def silent(text: str) -> None:
 
 def print_run(run: Run, as_json: bool) -> None:
     """The result of a run."""
+    from bellmax.files.provenance import inexact
+
     if as_json:
         verdict = dataclasses.asdict(run.verdict())
-        say_json({"folder": str(run.folder), "scores": run.scores, **numbers(run), "verdict": verdict})
+        say_json({
+            "folder": str(run.folder), "scores": run.scores, **numbers(run), "verdict": verdict,
+            "inexact": inexact(run.environment),
+        })  # fmt: skip
         return
     from bellmax.report.text import describe_run
 

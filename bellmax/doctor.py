@@ -12,11 +12,11 @@ from bellmax.contracts import counted
 def examine() -> tuple[dict[str, Any], bool]:
     """Return the findings by name, and whether everything works; a failed check is a finding, not an exception."""
     from bellmax.caching import cache_directory
-    from bellmax.files.run_files import environment
+    from bellmax.files.provenance import PACKAGES, compared, environment
 
     facts = environment()
-    findings: dict[str, Any] = {k: facts[k] for k in ("bellmax", "python", "platform", "cpus")}
-    findings |= facts["packages"]
+    findings: dict[str, Any] = {k: facts[k] for k in ("bellmax", "python", "platform", "processor", "cpus")}
+    findings |= {name: version for name, version in compared(facts).items() if name in PACKAGES}
     findings["cache"] = str(cache_directory("numba") or "no writable folder: every process compiles kernels again")
     good = True
     for name, missing, loss in private_interfaces():

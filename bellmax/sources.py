@@ -11,6 +11,7 @@ from bellmax.agent_config import AgentConfig, fold, hints
 from bellmax.arguments import describe, keywords
 from bellmax.catalog import agent_class, agents_with, is_agent
 from bellmax.contracts import ConfigError, Discrete, Masked, ModelWarning, Space, unknown
+from bellmax.envs.raising import closed_at_the_end, theirs
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import with_ends
@@ -257,7 +258,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Handling | None)
         title = env if isinstance(env, str) else f"<{made.name or 'mdp'}>"
         return from_mdp(made, title) if isinstance(made, FiniteMDP) else _from_compiled(title, made, own=True)
     fixed = first.n if isinstance(env, gym.Env | gym.vector.VectorEnv) or first.n > 1 else None
-    try:
+    with closed_at_the_end(first):
         given = isinstance(env, gym.Env | gym.vector.VectorEnv)
         refuse_carrying(first.name, first.native, None if given else lambda: make(env, 1, kwargs).world)
         name, space = first.name, first.observation_space
@@ -277,8 +278,6 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Handling | None)
             reward_wrappers=tuple(first.reward_wrappers),
             notes=notes, without_twin=without,
         )  # fmt: skip
-    finally:
-        first.close()
 
 
 def _read_table(
@@ -289,8 +288,8 @@ def _read_table(
         return FiniteMDP.from_gymnasium(env, **kwargs), ()
     except Warning:
         raise
-    except Exception as error:  # P may be anything
-        reason = " ".join(str(error).split())
+    except BaseException as error:  # P may be anything
+        reason = " ".join(str(theirs(error)).split())
         return None, (f"its transition table `P` is not used, and there are no exact answers: {reason}",)
 
 

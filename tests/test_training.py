@@ -149,6 +149,7 @@ def test_folder_holds_everything_and_loads(tmp_path: Path) -> None:
         np.testing.assert_allclose(loaded.policy(seed).q_values(obs[0]), run.policy(seed).q_values(obs)[0], rtol=1e-5)
     recorded = json.loads((tmp_path / "run/environment.json").read_text())
     assert recorded["packages"]["jax"] == jax.__version__
+    assert recorded["device"].startswith(jax.default_backend())
 
 
 def test_a_table_loads_too(tmp_path: Path) -> None:

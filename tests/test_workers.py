@@ -195,11 +195,11 @@ def test_an_error_comes_back_with_its_world_and_its_traceback(open_workers: Open
     ("action", "words"),
     [
         ("raise unportably", r"RuntimeError: test_workers.TwoWordsError: two words"),
-        ("exit", r"RuntimeError: SystemExit: 3"),
+        ("exit", r"SystemExit: 3"),
         ("lock", r"TypeError: cannot pickle '_thread.lock' object"),
     ],
 )
-def test_what_cannot_be_sent_or_caught_comes_back_in_words(open_workers: Open, action: str, words: str) -> None:
+def test_what_cannot_be_sent_or_ends_a_process_comes_back(open_workers: Open, action: str, words: str) -> None:
     workers, _ = open_workers()
     with pytest.raises(WorldFailed, match=f"^environment 3: step raised {words}$") as caught:
         workers.step([0, 0, 0, action])

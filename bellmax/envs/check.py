@@ -18,6 +18,7 @@ from gymnasium import spaces
 from bellmax.contracts import counted
 from bellmax.envs.native_spaces import one_line
 from bellmax.envs.observing import LARGEST
+from bellmax.envs.raising import in_words
 from bellmax.envs.step_contract import LARGE
 
 Numbers: TypeAlias = "spaces.Box | spaces.Discrete[Any] | spaces.MultiDiscrete | spaces.MultiBinary"
@@ -321,6 +322,6 @@ def kind(value: object) -> str:
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """An exception on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return " ".join(in_words(error).split())[:300]

@@ -23,6 +23,7 @@ from bellmax.envs.host_steps import Checks, Handling, HostStep
 from bellmax.envs.in_process import InProcess
 from bellmax.envs.making import Env, Made, Source, make
 from bellmax.envs.native_spaces import bounds, read_spaces
+from bellmax.envs.raising import close_anyway
 from bellmax.envs.side_by_side import SideBySide
 from bellmax.envs.stateful import refuse_learning, reward_wrappers
 from bellmax.envs.vectored import Vectored
@@ -59,7 +60,7 @@ class HostWorld:
             refuse_learning(made.name, world)
         except ConfigError:
             for one in worlds if owned else ():
-                one.close()
+                close_anyway(one)
             raise
         self.reward_wrappers, self.native = reward_wrappers(world), world
         n = made.n or (world.num_envs if isinstance(world, VectorEnv) else len(world))
@@ -227,7 +228,7 @@ def _workers(made: Made, worlds: list[Env], n: int, handling: Handling) -> Worke
     if made.again is None:
         raise ConfigError(f"{made.name}: one object cannot be sent to workers={handling.workers}; pass its class or id")
     for world in worlds:
-        world.close()
+        close_anyway(world)
     return Workers(
         made.name, made.again, n, processes=min(handling.workers, n), timeout=handling.env_timeout,
         restarts=handling.env_restarts,

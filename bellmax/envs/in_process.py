@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from bellmax.envs.episode_log import Performed, Script, State, generator_state, perform
 from bellmax.envs.making import Env
 from bellmax.envs.positions import is_old_step
+from bellmax.envs.raising import close_anyway, in_words, theirs
 from bellmax.envs.workers import JUMP, Restarted, WorldFailed
 from bellmax.stderr import say
 
@@ -51,8 +51,8 @@ class InProcess:
             self._note_reset(i, seed)
             try:
                 answers.append(self.worlds[i].reset(seed=seed) if seed is not None else self.worlds[i].reset())
-            except Exception as error:
-                answers.append(self._recreate(i, "reset", error))
+            except BaseException as error:
+                answers.append(self._recreate(i, "reset", theirs(error)))
         self._since = None
         return answers
 
@@ -67,8 +67,8 @@ class InProcess:
         for i, world in enumerate(self.worlds):
             try:
                 answers.append(world.step(actions[i]))
-            except Exception as error:
-                answers.append(self._recreate(i, "step", error))
+            except BaseException as error:
+                answers.append(self._recreate(i, "step", theirs(error)))
         self._since = None
         return answers
 
@@ -76,18 +76,18 @@ class InProcess:
         """The state of each environment's random generator before its last reset; None after one with a seed."""
         return self._generators
 
-    def perform(self, scripts: Mapping[int, Script]) -> dict[int, Performed | Exception]:
+    def perform(self, scripts: Mapping[int, Script]) -> dict[int, Performed | BaseException]:
         """Return how these scripts ended, each in a new environment if one can be made, or the exception in it."""
-        answers: dict[int, Performed | Exception] = {}
+        answers: dict[int, Performed | BaseException] = {}
         for i, script in scripts.items():
             try:
                 if self._make is not None:
-                    self.worlds[i].close()
+                    close_anyway(self.worlds[i])
                     self.worlds[i] = self._make()
                 done = perform(self.worlds[i], script)
                 answers[i], self._generators[i] = done, done.generator
-            except Exception as error:
-                answers[i] = error
+            except BaseException as error:
+                answers[i] = theirs(error)
         return answers
 
     def restore(self, seeds: Mapping[int, int], restarted: int) -> None:
@@ -97,32 +97,41 @@ class InProcess:
         self.restarted = restarted
 
     def close(self) -> None:
-        """Free what the environments hold."""
+        """Free what the environments hold.
+
+        Raises:
+            WorldFailed: one raised; the others are closed.
+        """
         self._closed.set()
-        for world in self.worlds:
-            world.close()
+        failed: list[WorldFailed] = []
+        for i, world in enumerate(self.worlds):
+            try:
+                world.close()
+            except BaseException as error:
+                failed.append(WorldFailed(i, "close", theirs(error)))
+        if failed:
+            raise failed[0] from failed[0].error
 
     def rest(self) -> None:
         """Stop watching; the environments stay open."""
         self._closed.set()
 
-    def _recreate(self, i: int, doing: str, error: Exception) -> Restarted:
+    def _recreate(self, i: int, doing: str, error: BaseException) -> Restarted:
         if not self.restarts_left or self._make is None or is_old_step(error):
             self._since = None
             raise WorldFailed(i, doing, error) from error
         self.restarts_left -= 1
         self.restarted += 1
-        with contextlib.suppress(Exception):
-            self.worlds[i].close()
+        close_anyway(self.worlds[i])
         try:
             self.worlds[i] = self._make()
             seed = self._seeds.get(i, 0) + JUMP * self.restarted
             self._generators[i] = None
             obs, info = self.worlds[i].reset(seed=seed)
-        except Exception as again:
+        except BaseException as again:
             self._since = None
-            raise WorldFailed(i, "restart", again) from again
-        return Restarted(obs, info, " ".join(f"{doing} raised {type(error).__name__}: {error}".split()), seed)
+            raise WorldFailed(i, "restart", theirs(again)) from again
+        return Restarted(obs, info, " ".join(f"{doing} raised {in_words(error)}".split()), seed)
 
     def _note_reset(self, i: int, seed: int | None) -> None:
         if seed is not None:

@@ -12,11 +12,12 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from bellmax.arguments import describe
-from bellmax.contracts import ConfigError, EnvCrashed, EnvWarning, counted, nearest, unknown
+from bellmax.contracts import ConfigError, EnvWarning, counted, nearest, unknown
 from bellmax.envs import atari
 from bellmax.envs.action_masks import AsksMasks, asks_masks
 from bellmax.envs.functional import World
 from bellmax.envs.naming import PACKAGES, game_of, id_meant, meant_in, module_meant
+from bellmax.envs.raising import failure, in_words, theirs
 from bellmax.envs.signatures import parameters_of
 from bellmax.mdp.model import FiniteMDP
 from bellmax.registry import import_named
@@ -252,17 +253,17 @@ def _call(name: str, kwargs: dict[str, Any], call: Callable[[], object], constru
         raise ConfigError(f"{name}: {error}") from error
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(f"{name}: missing dependency: {error}") from error
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
+    except BaseException as error:
+        what = in_words(theirs(error))
         if not kwargs and isinstance(error, TypeError) and re.search(r"missing \d+ required", str(error)):
             raise ConfigError(f"{name}: {error}; give it in env_kwargs, on the command line --env KEY=VALUE") from error
-        if kwargs:
+        if kwargs and isinstance(error, Exception) and not isinstance(error, MemoryError):
             more = _meant_argument(name, kwargs, error, constructor)
             raise ConfigError(f"{name}: cannot be made with env_kwargs {kwargs}: {what}{more}") from error
-        raise EnvCrashed(f"{name}: its constructor raised {what}") from error
+        raise failure(f"{name}: its constructor raised {what}", error) from error
 
 
-def _meant_argument(name: str, kwargs: Mapping[str, Any], error: Exception, constructor: object = None) -> str:
+def _meant_argument(name: str, kwargs: Mapping[str, Any], error: BaseException, constructor: object = None) -> str:
     """What is probably wrong with the arguments of an environment; "" if nothing is known."""
     if isinstance(error, KeyError):
         keys = [

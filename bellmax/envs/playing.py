@@ -17,6 +17,7 @@ from bellmax.envs.making import Env
 from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.observing import LARGEST
 from bellmax.envs.positions import MIGRATION, is_old_step
+from bellmax.envs.raising import theirs
 
 COPY = "return a copy; other libraries store one array many times, and SAME_STEP vectors lose the final observation"
 CRASH = "accept every action of the space that the mask allows, until the episode ends"
@@ -68,7 +69,8 @@ class CheckingPlayer:
             return self._reset(seed) if move == "reset" else self._step()
         except EnvContractError as error:
             self._note("interface", "error", str(error), MIGRATION)
-        except Exception as error:
+        except BaseException as error:
+            theirs(error)
             fix = CRASH if move == "step" else "repair reset; every episode starts there"
             fix = MIGRATION if is_old_step(error) else fix
             self._note("crashes", "error", f"{move} raised {judge.said(error)}", fix)

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bellmax.contracts import BoolArray, EnvContractError, EnvCrashed, EnvWarning, IntArray, counted
+from bellmax.contracts import BoolArray, EnvContractError, EnvWarning, IntArray, counted
+from bellmax.envs.raising import failure, in_words
 from bellmax.stderr import warn
 
 MIGRATION = (
@@ -65,17 +66,17 @@ class Positions:
         doing = f"step {step}, action {self.actions[-1][i]}" if step else "reset"
         return f"{self.name}: environment {i}, episode {self.episode[i]}, {doing}"
 
-    def crash(self, doing: str, error: Exception, i: int | None) -> NoReturn:
-        """Report what environment i raised in its `reset` or `step`."""
+    def crash(self, doing: str, error: BaseException, i: int | None) -> NoReturn:
+        """Report what environment i raised in its `reset`, `step` or `close`."""
         if is_old_step(error):
             raise EnvContractError(f"{self.place(i)}: step returned 4 values, not 5; {MIGRATION}") from error
         recent = [(actions if i is None else actions[i]).tolist() for actions in self.actions]
         seed = self.seed if i is None or self.seed is None else self.seed + i
-        raise EnvCrashed(
-            f"{self.place(i)}: {doing} raised {type(error).__name__}: {error}; seed {seed}, last actions {recent}"
+        raise failure(
+            f"{self.place(i)}: {doing} raised {in_words(error)}; seed {seed}, last actions {recent}", error
         ) from error
 
 
-def is_old_step(error: Exception) -> bool:
+def is_old_step(error: BaseException) -> bool:
     """Whether a wrapper fell over a step of four values, as before Gymnasium 0.26."""
     return isinstance(error, ValueError) and "unpack (expected 5, got 4)" in str(error)

@@ -20,6 +20,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
+from bellmax.envs.raising import close_anyway, theirs
+
 STEPS = 40
 EPISODE_STEPS = 15  # after which an episode is reset
 SECONDS = 0.1  # for the tape, and for each pass
@@ -116,7 +118,7 @@ def carrier(make: Callable[[], Any], *, given: bool = False) -> str | None:
             warnings.simplefilter("ignore")
             kept = make()
             if not given:
-                stack.callback(_close, kept)
+                stack.callback(close_anyway, kept)
             if not may_carry(kept):
                 return None
             tape = _sampled(kept.unwrapped, []) if given else _record(kept.unwrapped)
@@ -137,8 +139,8 @@ def carrier(make: Callable[[], Any], *, given: bool = False) -> str | None:
             if carries:
                 found = next((i for i in range(n - 1) if _carries(opened, i)), n - 1)
                 return type(wrappers_of(kept)[found]).__name__
-    except Exception:  # noqa: S110 - what fails here fails in training as well, and is reported there in full
-        pass
+    except BaseException as error:  # what fails here fails in training as well, and is reported there in full
+        theirs(error)
     finally:
         np.random.set_state(numpy_state)
         random.setstate(state)
@@ -188,15 +190,10 @@ def _onto_tape(env: Env | Vector, tape: Tape, stack: contextlib.ExitStack) -> Op
     found = wrappers_of(env)
     base = found[0].env
 
-    stack.callback(_close, env)
+    stack.callback(close_anyway, env)
     stack.callback(setattr, found[0], "env", base)
     found[0].env = replay = _replay(base, tape, True)
     return found, replay
-
-
-def _close(env: Env | Vector) -> None:
-    with contextlib.suppress(Exception):
-        env.close()
 
 
 def _share(one: object, wrappers: list[Any]) -> bool:

@@ -12,6 +12,7 @@ from bellmax.contracts import EnvCrashed, EnvTimeout, HostObs, IntArray, NonFini
 from bellmax.envs.episode_log import LONGEST, EpisodeLog
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.in_process import InProcess
+from bellmax.envs.raising import in_words
 from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed
 from bellmax.spaces import leaf_arrays
 
@@ -91,7 +92,10 @@ class SideBySide:
 
     def close(self) -> None:
         """Free what the environments hold."""
-        self.stepper.close()
+        try:
+            self.stepper.close()
+        except WorldFailed as error:
+            self._fail(error)
 
     def _with_ends(
         self,
@@ -159,8 +163,8 @@ class SideBySide:
         ways = {i: log.scripts(i, self._native) for i in range(checks.n)}
         while tried := {i: script for i, way in ways.items() if (script := next(way, None)) is not None}:
             for i, done in self.stepper.perform(tried).items():
-                if isinstance(done, Exception):
-                    why[i] = f"it raised {type(done).__name__}: {done}"
+                if isinstance(done, BaseException):
+                    why[i] = f"it raised {in_words(done)}"
                 elif done.checksum == (log.checksums[i], log.before[i]):
                     if i not in log.unseen:
                         checks.see.write(done.answer[0], obs, i)

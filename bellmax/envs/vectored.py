@@ -18,6 +18,7 @@ from bellmax.envs.episode_log import LONGEST, SECONDS, EpisodeLog
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.making import Vector
 from bellmax.envs.observing import Values, each
+from bellmax.envs.raising import theirs
 from bellmax.spaces import leaf_arrays
 
 Rows: TypeAlias = "Mapping[str, Rows] | Sequence[object] | Values | None"  # what infos have of N environments
@@ -53,8 +54,8 @@ class Vectored:
             checks.positions.begin(waiting)  # this step is their reset
         try:
             answer: Any = self.env.step(actions)
-        except Exception as error:
-            checks.positions.crash("step", error, None)
+        except BaseException as error:
+            checks.positions.crash("step", theirs(error), None)
         raw, reward, terminated, truncated, info = contract.five(answer, None)
         if self._games is None:  # images of games are compared once, at the end
             checks.log.returned(0, raw, reward, terminated, truncated)
@@ -143,15 +144,18 @@ class Vectored:
 
     def close(self) -> None:
         """Free what the environments hold."""
-        self.env.close()
+        try:
+            self.env.close()
+        except BaseException as error:
+            self.checks.positions.crash("close", theirs(error), None)
 
     def _reset(self, **kwargs: Any) -> object:
         checks = self.checks
         rows = kwargs["options"]["reset_mask"].copy() if "options" in kwargs else checks.all  # Gymnasium takes it out
         try:
             answer: Any = self.env.reset(**kwargs)
-        except Exception as error:
-            checks.positions.crash("reset", error, None)
+        except BaseException as error:
+            checks.positions.crash("reset", theirs(error), None)
         obs = checks.contract.two(answer, None)
         checks.positions.info = answer[1]
         info = self._ask_masks(answer[1], checks.none, checks.none)
@@ -167,7 +171,10 @@ class Vectored:
         """
         if self._masks is None or "action_mask" in info:
             return info
-        info = {**info, "action_mask": np.array(self._masks())}
+        try:
+            info = {**info, "action_mask": np.array(self._masks())}
+        except BaseException as error:
+            self.checks.positions.crash("action_masks", theirs(error), None)
         if self.mode is AutoresetMode.SAME_STEP and over.any():
             if self.checks.masks is not None and cut.any():
                 raise EnvContractError(

@@ -76,13 +76,13 @@ def _pack(answer: object) -> bytes:
         return bytes(cloudpickle.dumps(answer))
 
 
-def _portable(error: BaseException) -> Exception:
-    """The error; a RuntimeError in its words where it is not to be caught or does not survive the pipe."""
-    sent: Exception = RuntimeError("".join(traceback.format_exception_only(error)).strip())
+def _portable(error: BaseException) -> BaseException:
+    """The error; a RuntimeError in its words where it does not survive the pipe."""
+    sent: BaseException = RuntimeError("".join(traceback.format_exception_only(error)).strip())
     trace = "".join(traceback.format_exception(error))
     with contextlib.suppress(Exception):
         copy = pickle.loads(_pack(error))  # noqa: S301 - our own
-        if isinstance(error, Exception) and type(copy) is type(error) and str(copy) == str(error):
+        if type(copy) is type(error) and str(copy) == str(error):
             sent = error
     sent.add_note(f"in a worker process:\n{trace}")
     return sent

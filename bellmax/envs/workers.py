@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from bellmax.contracts import ConfigError
 from bellmax.envs.episode_log import SECONDS, Performed, Script, State
+from bellmax.envs.raising import in_words
 from bellmax.envs.worker_process import GRACE, serve
 
 if TYPE_CHECKING:
@@ -38,14 +39,17 @@ JUMP = 1_000_003  # from the seed of a world to that of its replacement, as the 
 
 @dataclass(eq=False)
 class WorldFailed(Exception):
-    """World `i` raised `error` in its "constructor", "reset" or "step" (`doing`); a note has the worker's traceback."""
+    """World `i` raised `error` in its "constructor", "reset", "step" or "close" (`doing`).
+
+    A note has the worker's traceback.
+    """
 
     i: int
     doing: str
-    error: Exception
+    error: BaseException
 
     def __str__(self) -> str:
-        return f"environment {self.i}: {self.doing} raised {type(self.error).__name__}: {self.error}"
+        return f"environment {self.i}: {self.doing} raised {in_words(self.error)}"
 
 
 @dataclass(eq=False)
@@ -171,7 +175,7 @@ class Workers:
         self.restarts_left = max(0, self.restarts_left - restarted)
         self.restarted = restarted
 
-    def perform(self, scripts: Mapping[int, Script]) -> dict[int, Performed | Exception]:
+    def perform(self, scripts: Mapping[int, Script]) -> dict[int, Performed | BaseException]:
         """Return how these scripts ended, each in a new environment, or the exception in it."""
         answers, failures = self._exchange("perform", scripts)
         for failure in failures:

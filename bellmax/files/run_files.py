@@ -2,7 +2,7 @@
 
 manifest.json         binds all others, see `files/manifest.py`
 config.json           environment, agent, hyperparameters, steps, seeds, loop
-environment.json      versions, platform, start time
+environment.json      versions, machine, start time, see `files/provenance.py`
 history.csv           one line per seed and record
 episodes.safetensors  returns and lengths of the first training episodes, seed after seed, and counts [seeds]
 visits.safetensors    visits [T, seeds, S, A] of a table at each record, where these are at most 10^7 numbers
@@ -16,11 +16,6 @@ result.json           scores and summary; a run without it has not ended
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
-import os
-import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +35,6 @@ from bellmax.files.policy_files import (
 )
 from bellmax.files.saved_files import Files
 from bellmax.files.storage import fingerprint
-from bellmax.version import __version__
-
-PACKAGES = ("numpy", "scipy", "numba", "jax", "jaxlib", "equinox", "optax", "gymnasium", "safetensors")
 
 KEPT_VISITS = 10**7  # numbers in visits.safetensors
 SINGLE_FILES = 100  # seeds with files of their own: each file takes milliseconds to sync
@@ -73,19 +65,6 @@ def read_config(files: Files) -> dict[str, Any]:
             "restore it. bellmax.load_policy reads single policies"
         )
     return card
-
-
-def environment() -> dict[str, Any]:
-    """Return versions, machine and start time, for environment.json."""
-    return {
-        "bellmax": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "command": sys.argv,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
 
 
 def policies_contents(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bellmax.agent_config import AgentConfig
 from bellmax.catalog import is_tabular
 from bellmax.contracts import Box, EnvWarning, Masked
+from bellmax.envs.raising import closed_at_the_end
 from bellmax.sources import Source
 from bellmax.stderr import warn
 
@@ -80,7 +81,7 @@ def has_masks(source: Source) -> bool:
     if source.open is None or (source.mdp is not None and source.work is None):
         return False
     world = source.open(1)
-    try:
+    with closed_at_the_end(world):
         world.reset(0)
         if not world.gives_masks and world.mask_part:
             warn(
@@ -95,5 +96,3 @@ def has_masks(source: Source) -> bool:
                 EnvWarning,
             )
         return bool(world.gives_masks)
-    finally:
-        world.close()

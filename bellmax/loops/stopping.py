@@ -69,7 +69,7 @@ class Pool(Executor):
                 try:
                     future.set_result(function(*args, **kwargs))
                 except BaseException as error:
-                    future.set_exception(error)
+                    future.set_exception(_catchable(error))
             del task, future, function, args, kwargs  # keep nothing alive while waiting
 
 
@@ -91,6 +91,20 @@ class Pause:
         if not self._until:
             self._until = max(self._due, now + SLICE)
         return now > self._until
+
+
+def at_once(error: BaseException) -> bool:
+    """Whether an error is the second signal, or a first one that the caller handles: nothing is waited for or saved."""
+    return isinstance(error, KeyboardInterrupt) and not error.args
+
+
+def _catchable(error: BaseException) -> BaseException:
+    """What a thread raised; an error in its words if that would end the process, and is no signal that was noted."""
+    if isinstance(error, Exception) or (isinstance(error, KeyboardInterrupt) and error.args):
+        return error
+    wrapped = RuntimeError(f"{type(error).__name__} was raised: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def check_asked(asked: list[int]) -> None:

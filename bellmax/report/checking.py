@@ -13,13 +13,14 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from bellmax.arguments import STEPS_MEANT, check_call, integer, keywords
-from bellmax.contracts import ConfigError, EnvCrashed
+from bellmax.contracts import ConfigError, EnvCrashed, ResourceError
 from bellmax.envs import check as judge
 from bellmax.envs.check import Findings, Level, Report
 from bellmax.envs.functional import World
 from bellmax.envs.making import Env, Ready, make
 from bellmax.envs.native_spaces import Spaces, one_line, read_spaces
 from bellmax.envs.playing import CheckingPlayer, Event
+from bellmax.envs.raising import theirs
 from bellmax.envs.stateful import refuse_carrying, refuse_learning
 from bellmax.machine import resident_mb
 from bellmax.registry import WORLDS
@@ -81,7 +82,7 @@ def _check(
     for times in ("", "the second time: ") if owned else ("",):
         try:
             name, made, limit, *_ = make(env, 1, kwargs)
-        except EnvCrashed as error:
+        except (EnvCrashed, ResourceError) as error:
             name = name or str(error).partition(":")[0]
             findings.add("constructor", "error", f"{times}{error}", "repair it; every run and evaluation calls it")
             break
@@ -111,8 +112,8 @@ def _check(
         findings.well("close", "safe to call twice")
         try:
             world.close()
-        except Exception as error:
-            what = f"close raised {judge.said(error)}{' when called again' if i == 1 else ''}"
+        except BaseException as error:
+            what = f"close raised {judge.said(theirs(error))}{' when called again' if i == 1 else ''}"
             findings.add("close", "hint" if i == 1 else "error", what, "release only what exists")
     return name, facts
 

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from bellmax.contracts import FloatArray, IntArray, counted
+from bellmax.files.provenance import inexact
 from bellmax.files.saved_environments import options_to_repeat
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.solve import Solution
@@ -58,6 +59,7 @@ def describe_run(run: Run) -> str:
     parts.append(describe_summary(run.summary()))
     if "exact/is_optimal" in run.history.columns:
         parts.append(describe_optimality(run.steps_to_optimal(), run.unit.removesuffix("s")))
+    parts += inexact(run.environment)
     if run.folder is not None:
         parts += [f"saved in {run.folder}: config, history.csv, policies (final and best of each seed), episodes"]
         named = options_to_repeat(run.world, run.env_kwargs, run.config)  # what only a file says is not done
@@ -109,7 +111,7 @@ def describe_evaluation(run: Run, which: str, results: list[Evaluation], summary
     for seed, (returns, lengths) in zip(run.seeds, results, strict=True):
         figures = (returns.mean(), returns.min(), returns.max(), lengths.mean())
         table.add_row(str(seed), *(f"{figure:.4g}" for figure in figures), str(returns.size))
-    return render(f"{which} policies of {run.folder}", table, describe_summary(summary))
+    return render(f"{which} policies of {run.folder}", table, describe_summary(summary), *inexact(run.environment))
 
 
 def describe_solution(mdp: FiniteMDP, solution: Solution, result: dict[str, Any]) -> str:

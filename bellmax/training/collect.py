@@ -12,6 +12,7 @@ from bellmax.agent_config import AgentConfig
 from bellmax.arguments import STEPS_MEANT, check_call, integer, real
 from bellmax.contracts import ArrayDict, BoolArray, ConfigError, Masked, Space
 from bellmax.dispatch import in_32_bits
+from bellmax.envs.raising import closed_at_the_end
 from bellmax.files.dataset import Dataset, join_data, stack_trees
 from bellmax.loops.masking import with_action_masks
 from bellmax.machine import check_fits
@@ -95,7 +96,7 @@ def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilo
     worlds = source.open_worlds(1)
     rng = np.random.default_rng(seed)
     taken: list[tuple[Any, Any]] = []
-    try:
+    with closed_at_the_end(worlds):
         n = worlds.n
         obs, carry, over = worlds.reset(seed), policy.begin(n) if policy else (), np.zeros(n, np.bool_)
         missing = steps
@@ -116,8 +117,6 @@ def _in_host(policy: Actor | None, source: Source, steps: int, seed: int, epsilo
             taken.append((row, step.valid))
             missing -= int(step.valid.sum())
             obs = step.obs
-    finally:
-        worlds.close()
     whole, valid = stack_trees(np.stack, taken)
     return join_data([stack_trees(functools.partial(_column, valid[:, i], i), [whole]) for i in range(valid.shape[1])])
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import stand_in
-from bellmax.solving.many import Occurring, occurring, start_occupancy, start_returns, start_values
+from bellmax.solving.many import Occurring, occurring, start_occupancy, start_returns, start_values, weighted_sums
 from bellmax.solving.solve import Solution, evaluate_policy, horizon_return, solve
 from bellmax.stderr import say
 
@@ -98,7 +98,7 @@ def measure(truth: Truth, q: FloatArray, visits: IntArray | None = None) -> dict
     slack = 2 * bound + 1e-9 * abs(solution.start_value)
     columns = {
         "exact/q_error": np.abs(flat[:, truth.pairs] - best[truth.pairs]).max(axis=1),
-        "exact/q_error_weighted": np.abs(flat[:, truth.path] - best[truth.path]) @ truth.weight,
+        "exact/q_error_weighted": weighted_sums(np.abs(flat[:, truth.path] - best[truth.path]), truth.weight),
         "exact/policy_value": value,
         "exact/optimal_value": np.full(n, solution.start_value),
         "exact/regret": regret,

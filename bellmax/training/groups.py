@@ -11,7 +11,7 @@ from bellmax.contracts import ArrayDict
 from bellmax.files.dataset import Dataset
 from bellmax.loops.logs import SeedLog, empty_log, join_logs
 from bellmax.loops.loop import Chunk, Loop
-from bellmax.loops.stopping import Pause, Pool, never
+from bellmax.loops.stopping import Pause, Pool, at_once, never
 
 S = TypeVar("S")
 
@@ -65,7 +65,9 @@ class SeedGroups(Generic[S]):
             for noted, future in enumerate(futures):
                 self.note(noted, *future.result())
                 report(sum(t * len(seeds) for t, seeds in zip(self.clocks, self.seeds, strict=True)))
-        except Exception:
+        except BaseException as error:
+            if at_once(error):
+                raise
             pause.over = True  # the others stop after their present step
             wait([future for future in futures if not future.cancel()])
             for g in range(noted, len(futures)):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bellmax.agent_config import AgentConfig
 from bellmax.contracts import ArrayDict, EnvWarning, FloatArray, HostObs, IntArray, Masked, Space
 from bellmax.dispatch import in_32_bits
+from bellmax.envs.raising import closed_at_the_end
 from bellmax.machine import check_fits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
@@ -136,7 +137,7 @@ def play_host(
     n, cap = worlds.n, source.max_episode_steps or STEP_CAP
     returns: list[float] = []
     lengths: list[int] = []
-    try:
+    with closed_at_the_end(worlds):
         for first in range(0, episodes, n):
             total, length = np.zeros(n), np.zeros(n, np.int64)
             playing = np.arange(first, first + n) < episodes
@@ -154,8 +155,6 @@ def play_host(
                 obs = step.obs
             returns += total[counted].tolist()
             lengths += length[counted].tolist()
-    finally:
-        worlds.close()
     if len(returns) < episodes:
         what = f"{episodes - len(returns)} of {episodes} evaluation episodes were cut short by a failure"
         warn(f"{source.name}: {what} and do not count", EnvWarning, stacklevel=2)

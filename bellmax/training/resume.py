@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from bellmax.arguments import integer, path_of
-from bellmax.contracts import ArrayDict, BellmaxError, ConfigError, CorruptCheckpoint, listed
+from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, listed
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, format_one, manifest, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.lock import locked
+from bellmax.files.provenance import EXACT
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
 from bellmax.files.saved_files import files_of, saved_step
 from bellmax.loops import choosing
@@ -101,11 +102,14 @@ def go_on(
     for remark in stopped.remarks:
         say_line(remark)
     say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}")
+    others = saved_runs.note_continuation(run, step)
+    if others:
+        remarks.append(f"from step {step:,} on, this is {EXACT}: {'; '.join(others)}")
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
         say_line(remark)
     if stopped.afresh and ended:
         saved_runs.save_run(run, step, afresh=True, experience=run.options.keep_experience)
-    elif (differing or elsewhere) and not stopped.afresh:
+    elif (differing or elsewhere or others) and not stopped.afresh:
         saved_runs.write_config(run)
     return finish(Trainer(run, source, engine, step, groups, afresh=stopped.afresh), progress, say_line)
 
@@ -240,7 +244,7 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
     run = trainer.run
     try:
         trainer.go(progress)
-    except (BellmaxError, KeyboardInterrupt):
+    except BaseException:
         if run.folder is not None and run.policies:
             say(f"stopped; the state at step {saved_step(run.folder):,} is saved in {run.folder}")
             again = options_to_repeat(run.world, run.env_kwargs, run.config)

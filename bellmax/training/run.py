@@ -12,6 +12,7 @@ import numpy as np
 from bellmax.agent_config import AgentConfig
 from bellmax.contracts import BellmaxError, ConfigError, FloatArray, IntArray
 from bellmax.files.dataset import Dataset
+from bellmax.files.provenance import Facts, inexact
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.files.saved_files import saved_step
 from bellmax.loops.logs import Episodes
@@ -64,6 +65,7 @@ class Run:
         experience: with `keep_experience`, the content of the replay buffer of each seed at the end, one Dataset per
             seed; `load` leaves it in its files.
         folder: of its files, or None.
+        environment: of a saved run, the versions and the machine, as in environment.json.
     """
 
     world: str
@@ -81,6 +83,7 @@ class Run:
     visits: IntArray | None = None
     experience: list[Dataset] = field(default_factory=list)
     folder: Path | None = None
+    environment: Facts = field(default_factory=dict)
     _source: Source | None = field(default=None, init=False, compare=False)  # for random play in `verdict`
     _verdict: Verdict | None = field(default=None, init=False, compare=False)
 
@@ -107,6 +110,7 @@ class Run:
                 f"  history: {len(self.history)} records of {len(self.history.columns)} columns; policies: "
                 f"{', '.join(self.policies) or 'none yet'}",
                 f"  folder: {self.folder or 'not saved'}",
+                *(f"  {line}" for line in inexact(self.environment)),
             )
         )
 

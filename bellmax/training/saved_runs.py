@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from bellmax.arguments import path_of
+from bellmax.catalog import is_deep
 from bellmax.contracts import ArrayDict, CheckpointError, ConfigError, CorruptCheckpoint, Json, ResourceError, listed
-from bellmax.files import manifest, run_files, storage
+from bellmax.files import manifest, provenance, run_files, storage
 from bellmax.files.dataset import Dataset
 from bellmax.files.saved_files import Files, files_of
 from bellmax.files.saved_parts import agent_of, saved_config
@@ -33,14 +35,26 @@ def begin_folder(run: Run) -> None:
     folder = _folder(run)
     storage.check_writable(folder)
     try:
-        _commit(run, [("environment.json", storage.json_bytes(run_files.environment())), *_words(run)], step=0)
+        run.environment = provenance.environment(network=is_deep(run.config))
+        _commit(run, [_environment(run), *_words(run)], step=0)
     except ResourceError as error:
         raise ConfigError(f"cannot write to output folder {folder}: {error}; choose another one") from error
 
 
 def write_config(run: Run) -> None:
-    """Write the arguments of a run, which `load` reads."""
-    _commit(run, [_config(run)])
+    """Write the arguments of a run, which `load` reads, and its versions and machine."""
+    _commit(run, [_config(run), _environment(run)])
+
+
+def note_continuation(run: Run, step: int) -> list[str]:
+    """Note in a run that it continues from `step` in this process; return what differs from before."""
+    now = provenance.environment(network=is_deep(run.config))
+    run.environment, differing = provenance.continued(run.environment, step, now)
+    return differing
+
+
+def _environment(run: Run) -> tuple[str, bytes]:
+    return "environment.json", storage.json_bytes(run.environment)
 
 
 def _commit(run: Run, contents: Iterable[tuple[str, bytes]], **how: Any) -> None:
@@ -94,7 +108,7 @@ def save_run(
 
     def contents() -> Iterator[tuple[str, bytes]]:
         if afresh:
-            yield "environment.json", _environment(_folder(run))
+            yield _environment(run)
         yield from _words(run)
         for which, policies in run.policies.items():
             parts = [(policy.card(), policy.arrays) for policy in policies]
@@ -108,14 +122,6 @@ def save_run(
 
     serialized = (storage.to_bytes(arrays) for arrays in groups)
     _commit(run, contents(), step=step, groups=serialized, keep=run.options.keep_checkpoints, afresh=afresh)
-
-
-def _environment(folder: Path) -> bytes:
-    """What environment.json says, or what it would say now if it is damaged."""
-    try:
-        return bytes(files_of(folder).read("environment.json"))
-    except CheckpointError:
-        return storage.json_bytes(run_files.environment())
 
 
 def read_experience(run: Run) -> None:
@@ -179,6 +185,7 @@ def read_run(files: Files, *, policies: bool = True) -> Run:
             card["world"], config, card["steps"], card["seeds"], card["loop"], card["env_kwargs"],
             History.from_csv(history, card["seeds"]), read_options(card), folder=path,
         )  # fmt: skip
+        run.environment = read_environment(files)
         run.episodes = [Episodes(*pair) for pair in run_files.read_episodes(files, len(run.seeds))]
         run.visits = run_files.read_visits(files, len(run.seeds))
         run.drop_after(run.history.step[-1] if len(run.history) else 0)
@@ -191,6 +198,15 @@ def read_run(files: Files, *, policies: bool = True) -> Run:
     if files.has("result.json"):
         read_result(run, files)
     return run
+
+
+def read_environment(files: Files) -> provenance.Facts:
+    """Return what environment.json says; {} if it is damaged, since nothing is computed from it."""
+    with contextlib.suppress(CheckpointError):
+        said = files.json("environment.json")
+        if isinstance(said, dict):
+            return said
+    return {}
 
 
 def read_result(run: Run, files: Files) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -25,7 +26,7 @@ from bellmax.loops.loop import Chunk, Loop
 from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
 from bellmax.loops.pacing import chunk_steps as chunk_steps
 from bellmax.loops.pacing import is_sound, progress_words
-from bellmax.loops.stopping import Pause, Pool, check_asked, stop_at_a_good_moment
+from bellmax.loops.stopping import Pause, Pool, at_once, check_asked, stop_at_a_good_moment
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
 from bellmax.training import saved_runs
@@ -102,8 +103,8 @@ class Trainer:
                 if groups is not None:
                     self.train(groups, report)
                 self.finish()
-        except KeyboardInterrupt as interrupt:
-            patient = bool(interrupt.args)  # not after a second signal, or one that the caller handles: end at once
+        except BaseException as error:
+            patient = not at_once(error)
             raise
         finally:
             self.pool.shutdown(wait=patient, cancel_futures=True)
@@ -118,17 +119,15 @@ class Trainer:
             if self.run.options.keep_experience:
                 self.run.experience = groups.experience()
             self.save_end()
-        except (BellmaxError, KeyboardInterrupt) as error:
-            if isinstance(error, KeyboardInterrupt) and not error.args:  # at once
+        except BaseException as error:
+            if at_once(error):
                 groups.kill()
                 raise
             self.rescue(groups)
-            groups.close()
+            with contextlib.suppress(BellmaxError):  # the first failure is the one to report
+                self.pool.call(groups.close)
             raise
-        except BaseException:
-            groups.close()
-            raise
-        groups.close()
+        self.pool.call(groups.close)
 
     def open(self, groups: SeedGroups[Any]) -> None:
         """Create or restore the states of all groups."""
@@ -270,7 +269,7 @@ class Trainer:
             elif run.policies:
                 self.kept.gather()
                 saved_runs.save_run(run)
-        except BellmaxError as error:
+        except Exception as error:
             say(f"everything learned since the last checkpoint is lost, because it could not be saved: {error}")
 
     def columns(self, chunks: Sequence[Chunk], t: int) -> dict[str, FloatArray | float]:
