@@ -5,15 +5,21 @@ where one action is chosen at a time. The switch for that is of the whole proces
 of our own, which waits for each call; JAX's own devices stay as they are (decision 16).
 
 Bits: networks are of 32-bit numbers, also where the process has switched 64 bits on (`JAX_ENABLE_X64`).
+
+Forks: a process that `os.fork` makes after JAX has started has none of JAX's threads, and would wait for them forever.
+A hook, which does nothing else, notes that in the child.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from bellmax.contracts import ConfigError
 from bellmax.machine import Free
 
 if TYPE_CHECKING:
@@ -24,11 +30,42 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
+FORKED: list[bool] = []  # not empty in a process that was forked after JAX had started
+
+
+def _note_fork() -> None:
+    bridge: Any = sys.modules.get("jax._src.xla_bridge")
+    if bridge is not None and getattr(bridge, "backends_are_initialized", lambda: True)():
+        FORKED.append(True)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def refuse_fork() -> None:
+    """Refuse to use JAX in a process that was forked after JAX had started.
+
+    Raises:
+        ConfigError: it was.
+    """
+    if FORKED:
+        raise ConfigError(
+            "this process was forked after JAX had started, so networks and compiled environments would hang in it; "
+            "start processes with multiprocessing.get_context('spawn'), or fork before the first use of a network"
+        )
+
+
 def in_32_bits(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """The same function, inside of which JAX's numbers are of 32 bits; costs 2 µs a call."""
+    """The same function, inside of which JAX's numbers are of 32 bits; costs 2 µs a call.
+
+    It raises as `refuse_fork`.
+    """
 
     @functools.wraps(function)
     def inside(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        if FORKED:
+            refuse_fork()
         import jax
 
         with jax.enable_x64(False):

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from bellmax.contracts import Array
+from bellmax.dispatch import refuse_fork
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -81,7 +82,8 @@ except ImportError as error:  # JAX may change what is in jax.extend at any time
 
 
 def make_key(seed: int) -> Array:
-    """Return the root key of a run with this seed."""
+    """Return the root key of a run with this seed; raises as `refuse_fork`."""
+    refuse_fork()
     return jax.random.key(seed, impl=_IMPLEMENTATION)
 
 

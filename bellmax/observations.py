@@ -11,6 +11,8 @@ import numpy.typing as npt
 from bellmax.contracts import BoolArray, Box, ConfigError, IntArray, Leaf, Masked, Named, NonFiniteError, Space
 from bellmax.spaces import LEAVES, dtype_of, limits_of, map_space, parts_of, shape_of
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 def read_batch(space: Space, obs: object) -> tuple[Any, bool]:
     """`obs` as a batch of arrays [B, ...] of the right types, and whether it was a single observation.
@@ -21,7 +23,7 @@ def read_batch(space: Space, obs: object) -> tuple[Any, bool]:
         ConfigError: it has neither the shape of one observation nor that of a batch, or is outside the space.
         NonFiniteError: there is a NaN or an infinity in it.
     """
-    singles = set()
+    singles: list[bool] = []
 
     def leaf(kind: Leaf, value: object) -> npt.NDArray[Any]:
         shape = shape_of(kind)
@@ -33,25 +35,46 @@ def read_batch(space: Space, obs: object) -> tuple[Any, bool]:
             raise ConfigError(f"observation of shape {array.shape}; one is {shape}, a batch is [B, *{shape}]")
         if array.dtype.kind not in "biuf":
             raise ConfigError(f"observation of dtype {array.dtype}; give numbers")
-        if isinstance(kind, Box) and kind.dtype == "float32" and not np.isfinite(array).all():
-            bad = array[~np.isfinite(array)].flat[0]
-            raise NonFiniteError(f"observation contains {bad:g}, for which nothing was learned; give finite numbers")
+        # a finite sum proves that all are finite, faster than np.isfinite
+        if array.dtype.kind == "f" and not float(np.vdot(array, array)) < LARGEST:
+            refuse_nonfinite(part_names(space)[len(singles)], array)
         if isinstance(kind, Box) and not survives(array, kind.dtype):
             raise ConfigError(f"observation of dtype {array.dtype} is not {kind.dtype} without loss; give {kind.dtype}")
         if not isinstance(kind, Box) and array.dtype.kind == "b" and np.all(limits_of(kind) == 2):  # a flag
             array = array.astype(np.int64)
         if not isinstance(kind, Box) and not holds(array, limits_of(kind)):
             raise ConfigError(f"observation {value!r} is outside the integers from 0 to {limits_of(kind) - 1}")
-        singles.add(array.shape == shape)
+        singles.append(array.shape == shape)
         return (array[None] if array.shape == shape else array).astype(dtype_of(kind), copy=False)
 
     try:
         batch = map_space(leaf, space, unnamed(space, obs))
     except (TypeError, IndexError, KeyError) as error:
         raise ConfigError(f"observation {obs!r} does not have the parts of {space}") from error
-    if len(singles) > 1:
+    if any(singles) != all(singles):
         raise ConfigError("some parts of the observation are single and some are batches")
-    return batch, singles.pop()
+    return batch, singles[0]
+
+
+def refuse_nonfinite(name: str, array: npt.NDArray[Any]) -> None:
+    """Return if all numbers of an array are finite as float32.
+
+    Raises:
+        NonFiniteError: names the first one that is not.
+    """
+    bad = np.argwhere(~(np.abs(array.astype(np.float64)) <= LARGEST))
+    if len(bad):
+        value, entry = array[tuple(bad[0])], "".join(f"[{index}]" for index in bad[0])
+        raise NonFiniteError(f"{name}{entry} is {value:g}, for which nothing was learned; give finite float32 numbers")
+
+
+def part_names(space: Space, name: str = "observation") -> list[str]:
+    """The name of each leaf of a space, in order, such as observation['position']."""
+    if isinstance(space, LEAVES):
+        return [name]
+    keys: Any = space.names if isinstance(space, Named) else range(len(parts_of(space)))
+    parts = zip(keys, parts_of(space), strict=True)
+    return [inner for key, part in parts for inner in part_names(part, f"{name}[{key!r}]")]
 
 
 def read_flags(mask: object, n: int, n_actions: int) -> BoolArray:

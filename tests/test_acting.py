@@ -1,7 +1,10 @@
 """Acting with a policy: one observation is cheap, whatever the network, and means what the network means."""
 
+import math
 import pickle
+import re
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -152,8 +155,48 @@ def test_observations_that_are_not_finite_are_refused(value: float) -> None:
     obs[1, 2] = value
     for ask in (policy.act, policy.q_values):
         for seen in (obs, obs[1], obs[1].astype(np.float64)):
-            with pytest.raises(bx.NonFiniteError, match=f"observation contains {value:g}.*finite numbers"):
+            where = "observation[1][2]" if seen.ndim == 2 else "observation[2]"
+            with pytest.raises(bx.NonFiniteError, match=re.escape(f"{where} is {value:g}, for which nothing")):
                 ask(seen)
+
+
+def test_where_an_observation_is_not_finite() -> None:
+    """By the name of the part; also if a number is too large for float32, or stands where an integer does."""
+    inner: Any = (Discrete(3), Box((2, 2)))
+    policy = policy_of(bx.DQN(), Named(("a", "b"), (Box((1,)), inner)))
+    for obs, where in (
+        ({"a": [np.nan], "b": (0, np.zeros((2, 2)))}, "observation['a'][0] is nan"),
+        ({"a": [0.0], "b": (0, [[0.0, 1.0], [2.0, 1e39]])}, "observation['b'][1][1][1] is 1e+39"),
+        ({"a": [0.0], "b": (np.nan, np.zeros((2, 2)))}, "observation['b'][0] is nan"),
+        ({"a": [0.0], "b": (0, np.full((2, 2), np.inf, np.float16))}, "observation['b'][1][0][0] is inf"),
+    ):
+        for ask in (policy.act, policy.q_values):
+            with pytest.raises(bx.NonFiniteError, match=re.escape(where)):
+                ask(obs)
+    policy.act({"a": [1e38], "b": (0, np.full((2, 2), 6e4, np.float16))})
+    table = bx.train("corridor", "q-learning", steps=20, final_episodes=0, progress=False).policy()
+    tiles = bx.train(
+        "CartPole-v1", "q-learning", tilings=2, steps=20, final_episodes=0, eval_episodes=0, progress=False
+    ).policy()
+    for policy, obs, where in (
+        (table, math.nan, "observation is nan"),
+        (table, [1.0, -math.inf], "observation[1] is -inf"),
+        (tiles, [0.0, 0.0, math.nan, 0.0], "observation[2] is nan"),
+        (tiles, [[0.0] * 4, [0.0, math.inf, 0.0, 0.0]], "observation[1][1] is inf"),
+    ):
+        with pytest.raises(bx.NonFiniteError, match=re.escape(where)):
+            policy.act(obs)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_without_a_largest_one_are_refused(value: float) -> None:
+    policy = policy_of(bx.DQN(normalization="none"), BOX)
+    name = next(name for name in policy.arrays if name.endswith("bias") and policy.arrays[name].shape == (3,))
+    broken = replace(policy, arrays={**policy.arrays, name: np.array([0.0, value, 0.0], np.float32)})
+    with pytest.raises(bx.NonFiniteError, match="the values of observation are"):
+        broken.act(np.zeros(5))
+    with pytest.raises(bx.NonFiniteError, match="the values of observation 0 of the batch are"):
+        broken.act(np.zeros((2, 5)))
 
 
 def test_a_policy_that_learned_with_masks_warns_once_where_there_is_none() -> None:

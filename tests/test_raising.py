@@ -18,12 +18,15 @@ QUICK: dict[str, Any] = {"records": 4, "eval_episodes": 0, "final_episodes": 1, 
 ERRORS = [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError("no room"), RecursionError("deep")]
 
 
+LEAVE = SystemExit(3)
+
+
 class Raising(gym.Env[Any, Any]):
     """Episodes of ten steps; raises an error in `place`, in a step or reset only after 57 steps."""
 
     observation_space, action_space = gym.spaces.Discrete(12), gym.spaces.Discrete(2)
 
-    def __init__(self, place: str = "", error: BaseException = SystemExit(3), after: int = 57) -> None:
+    def __init__(self, place: str = "", error: BaseException = LEAVE, after: int = 57) -> None:
         self.place, self.error, self.after, self.steps = place, error, after, 0
 
     def fail(self, place: str) -> None:

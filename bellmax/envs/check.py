@@ -17,9 +17,9 @@ from gymnasium import spaces
 
 from bellmax.contracts import counted
 from bellmax.envs.native_spaces import one_line
-from bellmax.envs.observing import LARGEST
 from bellmax.envs.raising import in_words
 from bellmax.envs.step_contract import LARGE
+from bellmax.observations import LARGEST
 
 Numbers: TypeAlias = "spaces.Box | spaces.Discrete[Any] | spaces.MultiDiscrete | spaces.MultiBinary"
 Level: TypeAlias = Literal["ok", "hint", "warning", "error"]

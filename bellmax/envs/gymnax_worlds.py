@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bellmax.contracts import Array, Box, ConfigError, Discrete, EnvContractError, EnvCrashed, unknown
+from bellmax.dispatch import refuse_fork
 from bellmax.envs.functional import World
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def as_world(env: Environment[Any, Any], params: EnvParams | None = None, name: 
             f"{type(env).__name__} is not a gymnax environment: a wrapper resets itself and hides final observations; "
             "give the environment inside"
         )
+    refuse_fork()
     params = env.default_params if params is None else params
     name = env.name if name is None else name
     space, (n_actions, action_type) = _observation_space(name, env, params), _actions(name, env, params)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bellmax.contracts import Box, EnvContractError, EnvWarning, HostObs, NonFiniteError
 from bellmax.envs.native_spaces import NativePart, Spaces, one_line
+from bellmax.observations import LARGEST
 from bellmax.spaces import dtype_of, leaf_arrays, limits_of, map_space, shape_of
 from bellmax.stderr import warn
 
@@ -18,7 +19,6 @@ Values: TypeAlias = npt.NDArray[Any]
 Place: TypeAlias = Callable[[int | None], str]
 
 LOG = logging.getLogger("bellmax.envs")
-LARGEST = float(np.finfo(np.float32).max)
 
 
 class Observations:

@@ -15,9 +15,9 @@ from bellmax.envs import check as judge
 from bellmax.envs.check import End, Findings, Flaw, Level
 from bellmax.envs.making import Env
 from bellmax.envs.native_spaces import Spaces
-from bellmax.envs.observing import LARGEST
 from bellmax.envs.positions import MIGRATION, is_old_step
 from bellmax.envs.raising import theirs
+from bellmax.observations import LARGEST
 
 COPY = "return a copy; other libraries store one array many times, and SAME_STEP vectors lose the final observation"
 CRASH = "accept every action of the space that the mask allows, until the episode ends"

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from bellmax.contracts import BoolArray, EnvContractError, EnvWarning, NonFiniteError, counted
 from bellmax.envs.action_masks import combine
 from bellmax.envs.native_spaces import one_line
-from bellmax.envs.observing import LARGEST
 from bellmax.envs.positions import MIGRATION
+from bellmax.observations import LARGEST
 from bellmax.stderr import warn
 
 LARGE = 1e6  # a reward that a network will hardly learn from

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from bellmax import spaces
 from bellmax.agent_config import AgentConfig
 from bellmax.catalog import is_deep, is_tabular
 from bellmax.coding import from_native, from_zero, to_native
-from bellmax.contracts import ArrayDict, ConfigError, HostObs, Masked, RunWarning, Space, counted
+from bellmax.contracts import ArrayDict, ConfigError, HostObs, Masked, NonFiniteError, RunWarning, Space, counted
 from bellmax.files import storage
 from bellmax.files.policy_files import PolicyParts, read_policy, save_policy
 from bellmax.files.saved_parts import agent_of, check_found
@@ -78,13 +79,31 @@ class Policy:
         Observations are as the environment returns them, actions as its `step` accepts them, with its `start` and
         dtype: an int if they are Discrete from 0. The first call prepares the network, which may take seconds; after
         that, one observation takes tens of microseconds.
-        `mask` as in `q_values`; a policy that learned with masks warns once if there is none. Raises: as `q_values`.
+        `mask` as in `q_values`; a policy that learned with masks warns once if there is none. Raises: as `q_values`,
+        and NonFiniteError if the largest value is not a number.
         """
         if mask is None and isinstance(self.space, Masked) and not isinstance(obs, Masked):
             self._remark_mask()
         q = self.q_values(obs, mask)
-        index = int(np.argmax(q)) if q.ndim == 1 else np.argmax(q, axis=1)
+        index: Any = q.argmax(axis=-1)
+        if q.ndim == 1:
+            largest, index = q[index], int(index)
+        else:
+            largest = q.max(initial=0.0)
+        if not -math.inf < largest < math.inf:
+            self._refuse_values(q)
         return to_native(index, self.coding) if self.coding else index
+
+    def _refuse_values(self, q: np.ndarray) -> None:
+        """Raise for values [A] or [B, A] whose largest is no number: NumPy would choose the first NaN."""
+        largest = np.atleast_2d(q).max(axis=1)
+        bad = np.flatnonzero(~np.isfinite(largest))
+        if bad.size:
+            row = f" {bad[0]} of the batch" if q.ndim > 1 else ""
+            raise NonFiniteError(
+                f"the values of observation{row} are {np.atleast_2d(q)[bad[0]].tolist()}: no action is the greedy one; "
+                "the observation, or an array of the policy, is too large or not finite"
+            )
 
     def _remark_mask(self) -> None:
         if not self.__dict__.setdefault("_remarked", False):
