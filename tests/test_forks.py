@@ -37,8 +37,8 @@ if started:
         "evaluate": lambda: bx.evaluate(fresh, "CartPole-v1", episodes=1),
         "evaluate a function": lambda: bx.evaluate(lambda obs: 0, "probe:delay", episodes=1),
         "collect": lambda: bx.collect(None, "CartPole-v1", steps=5),
-        "check": lambda: bx.check_world(PROBES["probe:delay"]()),
-        "step": lambda: bx.as_gymnasium(PROBES["probe:delay"]()).reset(seed=0),
+        "check": lambda: bx.check_world(PROBES["probe:delay"]().world),
+        "step": lambda: bx.as_gymnasium(PROBES["probe:delay"]().world).reset(seed=0),
         "act prepared": lambda: prepared.act(one),
     }
 else:
