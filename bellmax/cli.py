@@ -24,6 +24,7 @@ from bellmax.command import (
     say_json,
 )
 from bellmax.contracts import ConfigError
+from bellmax.printing import plain
 from bellmax.values import read_pairs
 from bellmax.version import __version__
 from bellmax.words import OPTIONS, explain
@@ -135,7 +136,7 @@ def train(
         from bellmax.report.settings import explain_settings
 
         with_data = options["data"] is not None
-        click.echo(explain_settings(agent, world, env_kwargs, settings, as_json=as_json, from_data=with_data))
+        click.echo(plain(explain_settings(agent, world, env_kwargs, settings, as_json=as_json, from_data=with_data)))
         return
     run = run_training(
         world, agent, steps=steps, episodes=episodes, seeds=seeds, out=out or folder_name(world, agent),
@@ -163,7 +164,7 @@ def print_run(run: Run, as_json: bool) -> None:
     from bellmax.report.text import describe_run
 
     click.echo(describe_run(run))
-    click.echo(str(run.verdict()))
+    click.echo(plain(run.verdict()))
 
 
 def numbers(run: Run) -> dict[str, Any]:

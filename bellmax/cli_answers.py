@@ -8,6 +8,7 @@ import click
 
 from bellmax.command import WHOLE, as_json_option, env_option, import_from_here, read_env, say_json
 from bellmax.contracts import ConfigError
+from bellmax.printing import plain
 
 
 @click.command()
@@ -67,7 +68,7 @@ def check_env(world: str, steps: int, seed: int, env: tuple[str, ...], as_json: 
     if as_json:
         say_json(report.to_json())
     else:
-        click.echo(str(report))
+        click.echo(plain(report))
     if not report.ok:
         raise click.exceptions.Exit(1)
 
@@ -87,6 +88,6 @@ def doctor(as_json: bool) -> None:
     else:
         width = max(map(len, findings))
         for name, value in findings.items():
-            click.echo(f"{name:<{width}}  {value}")
+            click.echo(plain(f"{name:<{width}}  {value}"))
     if not good:
         raise click.exceptions.Exit(1)

@@ -19,6 +19,7 @@ from bellmax.catalog import agent_name
 from bellmax.contracts import BellmaxError, ConfigError, EnvWarning, Json, ModelWarning, RunWarning
 from bellmax.literals import Value
 from bellmax.loops.stopping import busy_threads, end_on_second_signal
+from bellmax.printing import plain
 from bellmax.registry import import_named
 from bellmax.stderr import give_up_broken_stream, open_missing_streams
 from bellmax.values import read_as, read_value, read_values
@@ -27,7 +28,7 @@ from bellmax.words import option_meant
 
 def message_line(error: Exception) -> str:
     """The error's message, also where an environment wrote it over several lines."""
-    return " ".join(str(error).split())
+    return plain(" ".join(str(error).split()))
 
 
 def one_line_warnings() -> None:
@@ -36,7 +37,7 @@ def one_line_warnings() -> None:
 
     def form(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
         ours = issubclass(category, EnvWarning | ModelWarning | RunWarning)
-        return f"warning: {message}\n" if ours else usual(message, category, *where, **more)
+        return f"warning: {plain(message)}\n" if ours else usual(message, category, *where, **more)
 
     warnings.formatwarning = form
 
@@ -59,7 +60,7 @@ class Main(click.Group):
             if isinstance(error, click.NoSuchOption) and where.endswith(" train"):
                 write = option_meant(error.option_name)
                 said = f"No such option {error.option_name!r}{write}" if write else said
-            click.echo(f"error: {said}{'' if said.endswith('?') else '.'} See `{where} --help`", err=True)
+            click.echo(f"error: {plain(said)}{'' if said.endswith('?') else '.'} See `{where} --help`", err=True)
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

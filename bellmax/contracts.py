@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias,
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.printing import plain
+
 if TYPE_CHECKING:
     import jax
 
@@ -212,6 +214,10 @@ class BellmaxError(Exception):
     """Base class of all errors that bellmax raises on purpose. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, harmless for a terminal whatever an environment or a file says in it."""
+        return plain(super().__str__())
 
 
 class ConfigError(BellmaxError):

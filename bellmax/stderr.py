@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bellmax.contracts import RunWarning
+from bellmax.printing import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +29,8 @@ def is_terminal() -> bool:
 
 
 def say(text: str) -> None:
-    """Write one line for people; standard output is kept for results."""
-    stream = sys.stderr
+    """Write one line for people, harmless for a terminal; standard output is kept for results."""
+    stream, text = sys.stderr, plain(text)
     if stream is None:  # `print` would write to standard output instead
         return
     with contextlib.suppress(Exception):
@@ -46,7 +47,7 @@ def warn(message: str, category: type[Warning], stacklevel: int = 1) -> None:
     `stacklevel` counts from the caller, as in `warnings.warn`.
     """
     try:
-        warnings.warn(message, category, stacklevel=stacklevel + 1)
+        warnings.warn(plain(message), category, stacklevel=stacklevel + 1)
     except Warning:
         raise
     except Exception:  # noqa: S110 - nobody can be told

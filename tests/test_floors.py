@@ -20,6 +20,7 @@ FLOORS = [
         "coding",
         "values",
         "stderr",
+        "printing",
         "names",
         "words",
         "caching",

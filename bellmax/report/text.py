@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from bellmax.contracts import FloatArray, IntArray, counted
 from bellmax.files.provenance import inexact
 from bellmax.files.saved_environments import options_to_repeat
 from bellmax.mdp.model import FiniteMDP
+from bellmax.printing import plain
 from bellmax.solving.solve import Solution
 from bellmax.summary_statistics import MIN_SEEDS, Summary
 from bellmax.training.play import Evaluation
@@ -22,11 +24,19 @@ from bellmax.training.run import Run, StepsToOptimal
 SHOWN_SEEDS = 20  # rows of a table; a run may have thousands
 
 
+class Harmless(Console):
+    """A console that shows every string as it is, also in tables: without markup, control characters written out."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Return a string as Rich's text."""
+        return super().render_str(plain(text), **{**how, "markup": False, "emoji": False})
+
+
 def render(*parts: RenderableType) -> str:
     """Rich objects and strings as text: colored in a terminal, plain elsewhere."""
-    console = Console()
+    console = Harmless()
     if not console.is_terminal:
-        console = Console(width=1000)  # files and pipes have room: no number is cut off
+        console = Harmless(width=1000)  # files and pipes have room: no number is cut off
     with console.capture() as capture:
         for part in parts:
             console.print(part, highlight=False, soft_wrap=isinstance(part, str))

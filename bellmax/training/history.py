@@ -13,6 +13,7 @@ import numpy as np
 
 from bellmax.contracts import ConfigError, FloatArray, counted
 from bellmax.loops.loop import Chunk
+from bellmax.printing import plain
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -144,7 +145,7 @@ class History:
             if (
                 names[:2] != ["seed", "step"]
                 or len(names) > MOST_COLUMNS
-                or any(len(name) > LONGEST_NAME for name in names)
+                or any(len(name) > LONGEST_NAME or plain(name) != name for name in names)
             ):
                 raise ValueError(f"its {len(names):,} columns are not those of a history")
             lines = [

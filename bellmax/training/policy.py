@@ -21,6 +21,7 @@ from bellmax.files.policy_files import PolicyParts, read_policy, save_policy
 from bellmax.files.saved_parts import agent_of, check_found
 from bellmax.names import POLICY, meant
 from bellmax.observations import named, read_batch, read_flags
+from bellmax.printing import plain
 from bellmax.stderr import warn
 from bellmax.training.policy_values import Batch, Look, blank_carry, make_look
 
@@ -230,7 +231,7 @@ class Policy:
 
     def __repr__(self) -> str:
         numbers = sum(array.size for array in self.arrays.values())
-        return (
+        return plain(
             f"Policy({self.config.name} of {self.world}: {spaces.in_words(self.space)} to "
             f"{counted(self.n_actions, 'action')}, {numbers:,} numbers in {len(self.arrays)} arrays)"
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from bellmax.printing import plain
 from bellmax.stderr import console, is_terminal, say
 
 QUIET_SECONDS = 2.0  # anything shorter needs no progress
@@ -60,15 +61,15 @@ def _bar(total: int, title: str, unit: str) -> Iterator[ProgressReport]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[speed]:>12} {task.fields[left]}"),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
     )
     speed = Speed(total, unit)
     with Progress(*columns, console=console(), transient=True) as bar:
-        task = bar.add_task(title, total=total, speed="compiling", left="", words="")
+        task = bar.add_task(plain(title), total=total, speed="compiling", left="", words="")
 
         def report(done: int, words: str = "", *, compiling: bool = False) -> None:
             fast, left = speed.words(done, compiling=compiling)

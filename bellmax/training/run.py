@@ -16,6 +16,7 @@ from bellmax.files.provenance import Facts, inexact
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.files.saved_files import saved_step
 from bellmax.loops.logs import Episodes
+from bellmax.printing import plain
 from bellmax.summary_statistics import Summary, bootstrap_interval, summarize
 from bellmax.training.facts import facts_of
 from bellmax.training.history import History
@@ -102,17 +103,16 @@ class Run:
         scores = ", ".join(f"{score:.6g}" for score in self.scores[:most])
         more = f", ... ({n} seeds)" if n > most else ""
         done = f"{self.history.step[-1]:,} of " if self.history.step and not self.scores else ""
-        return "\n".join(
-            (
-                f"Run({self.config.name} on {self.world}: {done}{self.steps:,} {self.unit}, {n} seed{'s' * (n > 1)}, "
-                f"{self.loop} loop)",
-                f"  scores: {scores}{more}" if self.scores else "  has not ended: no scores yet",
-                f"  history: {len(self.history)} records of {len(self.history.columns)} columns; policies: "
-                f"{', '.join(self.policies) or 'none yet'}",
-                f"  folder: {self.folder or 'not saved'}",
-                *(f"  {line}" for line in inexact(self.environment)),
-            )
+        lines = (
+            f"Run({self.config.name} on {self.world}: {done}{self.steps:,} {self.unit}, {n} seed{'s' * (n > 1)}, "
+            f"{self.loop} loop)",
+            f"  scores: {scores}{more}" if self.scores else "  has not ended: no scores yet",
+            f"  history: {len(self.history)} records of {len(self.history.columns)} columns; policies: "
+            f"{', '.join(self.policies) or 'none yet'}",
+            f"  folder: {self.folder or 'not saved'}",
+            *(f"  {line}" for line in inexact(self.environment)),
         )
+        return plain("\n".join(lines))
 
     def to_pandas(self) -> DataFrame:
         """Return the history as a pandas DataFrame; see `History.to_pandas`."""
