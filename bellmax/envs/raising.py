@@ -47,7 +47,7 @@ def _from_handler(error: BaseException) -> bool:
 
 
 def close_anyway(world: Closable) -> None:
-    """Close an environment that is not used again, whatever its `close` raises."""
+    """Close an environment that is not used again, also if its `close` raises."""
     try:
         world.close()
     except BaseException as error:

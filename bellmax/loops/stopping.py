@@ -99,7 +99,7 @@ def at_once(error: BaseException) -> bool:
 
 
 def _catchable(error: BaseException) -> BaseException:
-    """What a thread raised; an error in its words if that would end the process, and is no signal that was noted."""
+    """What a thread raised; an error in its words if that would end the process, unless a signal was noted."""
     if isinstance(error, Exception) or (isinstance(error, KeyboardInterrupt) and error.args):
         return error
     wrapped = RuntimeError(f"{type(error).__name__} was raised: {error}")

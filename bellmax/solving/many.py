@@ -1,7 +1,7 @@
 """NumPy and SciPy sparse. Many deterministic policies of one model, valued exactly side by side.
 
 The value of a policy has the same bits whatever other policies are valued with it: sums are of one row, and a linear
-system is factorised for each policy alone.
+system is factorized for each policy by itself.
 """
 
 from __future__ import annotations

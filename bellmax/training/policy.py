@@ -96,7 +96,7 @@ class Policy:
         return to_native(index, self.coding) if self.coding else index
 
     def _refuse_values(self, q: np.ndarray) -> None:
-        """Raise for values [A] or [B, A] whose largest is no number: NumPy would choose the first NaN."""
+        """Raise for values [A] or [B, A] whose largest is not finite: NumPy would choose the first NaN."""
         largest = np.atleast_2d(q).max(axis=1)
         bad = np.flatnonzero(~np.isfinite(largest))
         if bad.size:
