@@ -241,7 +241,7 @@ def evaluate(
     results = [
         play(
             run.policy(s, which), world, episodes=episodes, seed=seed + i, env_kwargs=kwargs,
-            say=silent if i else None if quiet else say,
+            say=silent if i else None if quiet else say, progress=not quiet,
         )
         for i, s in enumerate(run.seeds)
     ]  # fmt: skip

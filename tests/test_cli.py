@@ -386,8 +386,8 @@ def test_progress_in_plain_lines_and_ctrl_c(loop: str, steps: int, tmp_path: Pat
         out, rest = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert len(lines) == 2
-    assert re.match(r"q-learning FrozenLake-v1: {1,4}\d+%, (warming up|[\d,]+ steps/s, [\d,]+ s left)", lines[1])
+    assert lines[1:-1] in ([], ["compiling ...\n"])
+    assert re.match(r"q-learning FrozenLake-v1: {1,4}\d+%, (warming up|[\d,]+ steps/s, [\d,]+ s left)", lines[-1])
     assert process.returncode == 130
     assert out == ""
     assert re.search(r"^stopped; the state at step \d[\d,]* is saved in run$", rest, re.MULTILINE)

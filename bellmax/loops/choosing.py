@@ -10,6 +10,7 @@ from bellmax.contracts import ConfigError, Masked
 from bellmax.files.dataset import Dataset
 from bellmax.loops.loop import Loop
 from bellmax.sources import Source
+from bellmax.waiting import compiling
 
 LoopKind: TypeAlias = Literal["auto", "compiled", "host"]
 LOOPS: tuple[str, ...] = get_args(LoopKind)
@@ -59,6 +60,7 @@ def round_steps(config: AgentConfig, source: Source) -> int:
     return config.train_freq * config.num_envs if is_deep(config) else source.fixed or 1
 
 
+@compiling()
 def make_loop(
     config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None, *, n_seeds: int = 1,
     episodes: bool = False,
@@ -111,6 +113,7 @@ def prepare_for_data(config: AgentConfig, source: Source, data: Dataset) -> Agen
     return config_for_data(config, source, data)
 
 
+@compiling()
 def make_data_loop(
     config: AgentConfig, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None, *,
     n_seeds: int = 1,

@@ -25,6 +25,7 @@ from bellmax.loops.network_rounds import RunState, StepRecord
 from bellmax.loops.nonfinite import find_nonfinite
 from bellmax.sources import Source
 from bellmax.trees import tree_map
+from bellmax.waiting import compiling_first
 
 
 class CompiledNetwork:
@@ -36,9 +37,11 @@ class CompiledNetwork:
         self.config, self.source = config, source
         self.stride = config.train_freq * config.num_envs
         self.agent = config.make(world.observation_space, world.n_actions, steps)
-        self.begin = jax.jit(functools.partial(network_rounds.start_run, world, self.agent, config))
+        self.begin = compiling_first(jax.jit(functools.partial(network_rounds.start_run, world, self.agent, config)))
         self.chunk = functools.cache(
-            lambda rounds, stacked: network_rounds.make_chunk(world, self.agent, config, rounds, stacked)
+            lambda rounds, stacked: compiling_first(
+                network_rounds.make_chunk(world, self.agent, config, rounds, stacked)
+            )
         )
         self.most = piece_rounds(config, world.observation_space, world.n_actions, self.stride)
 

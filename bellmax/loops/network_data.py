@@ -33,6 +33,7 @@ from bellmax.loops.network_pieces import by_seed, measure_rows, piece_rounds, pi
 from bellmax.replay.frames import room_for
 from bellmax.sources import Source
 from bellmax.trees import tree_map
+from bellmax.waiting import compiling_first
 
 
 class OfflineState(NamedTuple):
@@ -107,8 +108,8 @@ class DataNetwork:
         self.improve = make_improver(self.agent, config)
         self.memory = fill(self.agent, as_experience(data, source.space, config.gamma))
         self.most = piece_rounds(config, source.space, source.n_actions, self.stride)
-        self.begin = jax.jit(self.first_state)
-        self.chunk = functools.cache(self.make_chunk)
+        self.begin = compiling_first(jax.jit(self.first_state))
+        self.chunk = functools.cache(lambda rounds, stacked: compiling_first(self.make_chunk(rounds, stacked)))
 
     def first_state(self, key: Array) -> OfflineState:
         """Return the state of a seed before its first step."""

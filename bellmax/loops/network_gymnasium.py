@@ -44,6 +44,7 @@ from bellmax.loops.step_times import Profile
 from bellmax.loops.stopping import Pool
 from bellmax.sources import Source
 from bellmax.trees import tree_map
+from bellmax.waiting import compiling, compiling_first
 
 BLOCK_METRICS = "block."  # begins the names of the metrics of the block that is being learned, in a checkpoint
 BLOCK = 16  # vector steps; longer blocks need fewer exchanges, and act with older parameters
@@ -87,7 +88,7 @@ class GymnasiumNetwork:
         self.config, self.source = config, source
         self.agent = config.make(source.space, source.n_actions, steps)
         self.act = make_vector_actor(self.agent, config.num_envs)
-        self.learn = make_block(self.agent, config, source.space)
+        self.learn = compiling_first(make_block(self.agent, config, source.space))
         self.stride = config.train_freq * config.num_envs
         self.last = steps // self.stride * self.stride
         self.length = max(1, BLOCK // config.train_freq) * config.train_freq
@@ -101,7 +102,7 @@ class GymnasiumNetwork:
     def open_at(self, seed: int, step: int) -> NetworkRun:
         """Create environments and a learner, as if at environment step `step`."""
         agent, world = self.agent, self.source.open_worlds(self.config.num_envs, training=True)
-        with making_near():
+        with compiling(), making_near():
             init_key, run_key = jax.random.split(make_key(seed))
             learner = agent.init(init_key)
             actor = tree_map(jnp.copy, agent.actor(learner))
@@ -111,6 +112,8 @@ class GymnasiumNetwork:
         thread = Pool(1)
         block: Future[Block] = thread.submit(lambda: (both, actor, {}))
         obs = world.reset(fresh_seed(seed, step))
+        with compiling():  # before the first step; what it chooses is not used
+            self.act(actor, carry, over, obs, run_key, np.int32(0))
         episodes, profile = EpisodeCounter.of(world.n), Profile(world.name)
         return NetworkRun(world, episodes, run_key, actor, block, thread, obs, carry, over, profile, step)
 

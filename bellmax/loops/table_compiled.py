@@ -23,6 +23,7 @@ from bellmax.tabular.agent import TabularConfig, build_rates
 from bellmax.tabular.classic_kernels import build_classic
 from bellmax.tabular.model_kernels import build_model
 from bellmax.tabular.own_kernels import FAILURES, explain_failure
+from bellmax.waiting import compiling_first
 
 PIECE = 20_000  # environment steps of the first piece of a chunk; later ones grow to about 0.2 s
 States: TypeAlias = tuple[stepping.TabularState, ...]  # of the seeds of a group
@@ -46,6 +47,7 @@ class CompiledTables:
             self.setup = set_up(config, source)
             assert self.setup.coder is not None  # noqa: S101 - classic worlds are of real numbers
             world, self.place = build_classic(source.name, self.setup.coder)
+        self.run_steps = compiling_first(stepping.run_steps)
         self.world, self.learner = world, self.setup.agent.learner(build_rates(config, steps, episodes=episodes))
 
     def start(self, seeds: Sequence[int]) -> States:
@@ -69,7 +71,7 @@ class CompiledTables:
                     continue
                 span = min(size, table_records.LONGEST_EPISODE - int(state.clock.length[0])) if episodes else size
                 try:
-                    count, _ = stepping.run_steps(learner, self.world, state, span, returns, lengths)
+                    count, _ = self.run_steps(learner, self.world, state, span, returns, lengths)
                 except FAILURES as error:
                     raise explain_failure(learner.update, self.config, error) from error
                 log.append(SeedLog(Episodes(returns[:count].copy(), lengths[:count].copy()), {}))

@@ -23,6 +23,7 @@ from bellmax.tabular.agent import Shape, TabularConfig, build_rates
 from bellmax.tabular.own_kernels import FAILURES, explain_failure, make_table_agent
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import encode
+from bellmax.waiting import compiling_first
 
 ON_POLICY = ("expected-sarsa",)  # besides those that look ahead or follow an episode
 CAN = "q-learning, double-q, speedy-q, dyna-q, prioritized-sweeping, r-max or delayed-q"
@@ -69,7 +70,7 @@ def table_data_loop(
     agent = setup.agent
     learner = agent.learner(build_rates(config, steps))
     data = as_seen(source, data)
-    rows = read_rows(setup, source, data)
+    rows, learn = read_rows(setup, source, data), compiling_first(stepping.learn_from_data)
 
     def start(seeds: Sequence[int]) -> stepping.TabularState:
         (seed,) = seeds
@@ -90,7 +91,7 @@ def table_data_loop(
         while done < n:
             size = min(PIECE, n - done)
             try:
-                stepping.learn_from_data(learner, state, rows, size)
+                learn(learner, state, rows, size)
             except FAILURES as error:
                 raise explain_failure(learner.update, config, error) from error
             done += size

@@ -32,6 +32,7 @@ from bellmax.tabular.agent import TabularConfig, build_rates
 from bellmax.tabular.own_kernels import FAILURES, explain_failure
 from bellmax.tabular.representation import MaskedTiles, Tiles
 from bellmax.tabular.tiles import Coder, encode
+from bellmax.waiting import compiling
 
 NO_MASKS = np.zeros((3, 0, 0), np.bool_)
 
@@ -143,7 +144,8 @@ class GymnasiumTable:
         self.agent.forget(run.table.memory)
         none, run.obs = np.zeros(0, bool), table_rows(run, self.setup.coder, run.seen)
         nothing = HostStep(run.seen, run.seen, np.zeros(0, np.float32), none, none, none, none, none)
-        self.learn(run, run.obs[:0], nothing, run.obs[:0], run.obs)
+        with compiling():
+            self.learn(run, run.obs[:0], nothing, run.obs[:0], run.obs)
 
     def step(self, run: TabularRun) -> None:
         """Step every environment once, learn from it and choose the next actions."""

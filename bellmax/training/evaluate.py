@@ -11,6 +11,7 @@ from bellmax.arguments import check_call, integer
 from bellmax.stderr import voices
 from bellmax.training.actors import find_actors
 from bellmax.training.play import Evaluation, check_results, play
+from bellmax.training.progress import compiling_shown
 from bellmax.training.run import Which
 
 
@@ -22,6 +23,7 @@ def evaluate(
     seed: int = 1,
     which: Which = "final",
     env_kwargs: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
     say: Callable[[str], None] | None = None,
     **unknown_names: object,
 ) -> Evaluation:
@@ -38,6 +40,7 @@ def evaluate(
         seed: of the environments; the i-th policy of a run uses `seed` + i.
         which: "final" or "best" policies of a run.
         env_kwargs: of an environment given by name; in the policy's own, they replace those of training one by one.
+        progress: say if programs are being compiled for seconds; by default only if standard error is a terminal.
         say: called with a line on what differs from training, and on wrappers that change rewards; without it, the
             latter is a `RunWarning`.
 
@@ -53,5 +56,6 @@ def evaluate(
     if source.reward_wrappers:
         remark(f"returns are in the rewards of {', '.join(source.reward_wrappers)}, not in the environment's own")
     check_results("episodes", episodes, len(actors))
-    played = [play(actor, source, episodes, seed + i) for i, actor in enumerate(actors)]
+    with compiling_shown(progress):
+        played = [play(actor, source, episodes, seed + i) for i, actor in enumerate(actors)]
     return Evaluation(*(np.concatenate(column) for column in zip(*played, strict=True)))

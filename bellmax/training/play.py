@@ -22,6 +22,7 @@ from bellmax.training.compiled_as_host import as_host
 from bellmax.training.function_policy import Actor
 from bellmax.training.policy import Policy
 from bellmax.training.policy_values import network_function
+from bellmax.waiting import compiling_first
 
 if TYPE_CHECKING:
     from bellmax.contracts import Array
@@ -203,4 +204,4 @@ def compiled_player(
         _, _, returns, lengths, *_ = jax.lax.while_loop(lambda c: c[4].any(), step, carry)
         return returns, lengths
 
-    return jax.jit(play)
+    return compiling_first(jax.jit(play))

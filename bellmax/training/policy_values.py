@@ -13,6 +13,7 @@ from bellmax.agent_config import AgentConfig
 from bellmax.catalog import is_deep, is_tabular
 from bellmax.contracts import ArrayDict, BoolArray, HostObs, Masked, Space
 from bellmax.dispatch import in_32_bits, near
+from bellmax.waiting import compiling_first
 
 if TYPE_CHECKING:
     from bellmax.contracts import Array, Obs
@@ -151,7 +152,7 @@ def network_function(
         q, after = jax.vmap(agent.q_values, (None, 0, 0))(state, carry, batch)
         return q, after
 
-    return begin, jax.jit(look)
+    return begin, compiling_first(jax.jit(look))
 
 
 @functools.lru_cache(maxsize=16)

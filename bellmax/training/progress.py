@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from bellmax.printing import plain
 from bellmax.stderr import console, is_terminal, say
+from bellmax.waiting import listening
 
 QUIET_SECONDS = 2.0  # anything shorter needs no progress
 LINE_SECONDS = 10.0  # between plain lines
@@ -46,14 +47,25 @@ class Speed:
 @contextmanager
 def progress(total: int, title: str, wanted: bool | None, unit: str = "steps") -> Iterator[ProgressReport]:
     """Show the progress of `total` environment steps (or another `unit`); None: if standard error is a terminal."""
-    terminal = is_terminal()
-    if wanted is False or (wanted is None and not terminal):
+    if not is_wanted(wanted):
         yield lambda done, words="", *, compiling=False: None
-    elif terminal:
+    elif is_terminal():
         with _bar(total, title, unit) as report:
             yield report
     else:
         yield _lines(total, title, unit)
+
+
+def is_wanted(wanted: bool | None) -> bool:
+    """Return whether to show progress; None: if standard error is a terminal."""
+    return is_terminal() if wanted is None else wanted
+
+
+@contextmanager
+def compiling_shown(wanted: bool | None) -> Iterator[None]:
+    """Write a line, once, if compiling inside of this takes long; None: if standard error is a terminal."""
+    with listening(lambda: say("compiling ...")) if is_wanted(wanted) else nullcontext():
+        yield
 
 
 @contextmanager
@@ -75,7 +87,8 @@ def _bar(total: int, title: str, unit: str) -> Iterator[ProgressReport]:
             fast, left = speed.words(done, compiling=compiling)
             bar.update(task, completed=done, words=words, speed=fast, left=left)
 
-        yield report
+        with listening(lambda: bar.update(task, speed="compiling", left="")):
+            yield report
 
 
 def _lines(total: int, title: str, unit: str) -> ProgressReport:

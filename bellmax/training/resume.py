@@ -25,6 +25,7 @@ from bellmax.sources import Source
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
 from bellmax.training.options import Changes, RunOptions, change_options, check_room_for
+from bellmax.training.progress import compiling_shown
 from bellmax.training.run import Run
 from bellmax.training.train_arguments import check_handled, check_kept, check_saved
 from bellmax.training.trainer import Trainer
@@ -71,7 +72,7 @@ def resume(
     path = path_of("folder", folder)
     wanted = None if step is None else integer("step", step, 0)
     run_files.read_config(files_of(path))  # there is a run to hold
-    with locked(path):
+    with locked(path), compiling_shown(progress):
         return go_on(path, world, env_kwargs, data, progress, say_line, options, wanted)
 
 

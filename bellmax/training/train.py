@@ -20,6 +20,7 @@ from bellmax.stderr import voices
 from bellmax.training import saved_runs
 from bellmax.training.history import History
 from bellmax.training.options import RunOptions
+from bellmax.training.progress import compiling_shown
 from bellmax.training.request import Request, RunPlan, check, choose
 from bellmax.training.resume import finish, go_on
 from bellmax.training.run import Run
@@ -119,7 +120,16 @@ def train(
         world, agent, steps, episodes, seeds, out, if_exists, loop, env_kwargs, wrappers, data, options, keywords,
         hyper_parameters,
     )  # fmt: skip
-    plan = choose(check(request), say_line)
+    with compiling_shown(progress):
+        plan = choose(check(request), say_line)
+        return start(plan, if_exists, world, data, progress, say_line, remark)
+
+
+def start(
+    plan: RunPlan, if_exists: IfExists, world: object, data: object, progress: bool | None,
+    say_line: Callable[[str], None], remark: Callable[[str], None],
+) -> Run:  # fmt: skip
+    """Do what was planned, in the run's folder if it has one; `world` and `data` are as given to `train`."""
     engine = loop_to_start(plan)
     run = Run(
         plan.source.name, plan.config, plan.steps, plan.seeds, plan.kind, plan.env_kwargs, History(plan.seeds),

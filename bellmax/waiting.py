@@ -1,0 +1,78 @@
+"""Plain Python. Say that programs are being compiled, once, if that takes longer than a moment."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+SECONDS = 2.0  # of compiling in all, before a word is said
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class Listener:
+    """Who is told, once, that programs are being compiled."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell, self._lock, self._told = tell, threading.Lock(), False
+        self.spent = 0.0  # seconds of compiling so far
+
+    def hear(self) -> None:
+        """Tell it, unless it has been told."""
+        with self._lock:
+            told, self._told = self._told, True
+        if not told:
+            self._tell()
+
+
+_listeners: list[Listener] = []  # the last one is told
+
+
+@contextmanager
+def listening(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell()` from another thread, once, when programs have been compiling for `SECONDS` inside of this."""
+    listener = Listener(tell)
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Whoever listens is told if this, which compiles, takes long."""
+    if not _listeners:
+        yield
+        return
+    listener, begin = _listeners[-1], time.monotonic()
+    timer = threading.Timer(max(0.0, SECONDS - listener.spent), listener.hear)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        listener.spent += time.monotonic() - begin
+
+
+def compiling_first(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Return the same function; its first call, which compiles it, is inside `compiling`."""
+    waiting = True
+
+    @functools.wraps(function)
+    def call(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        nonlocal waiting
+        if not waiting:
+            return function(*args, **kwargs)
+        with compiling():
+            result = function(*args, **kwargs)
+        waiting = False
+        return result
+
+    return call
