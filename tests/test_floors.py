@@ -28,6 +28,7 @@ FLOORS = [
         "compiling",
         "machine",
         "version",
+        "waiting",
         "dispatch",
         "keys",
         "bellman",
