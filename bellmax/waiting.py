@@ -16,27 +16,27 @@ Result = TypeVar("Result")
 
 
 class Listener:
-    """Who is told, once, that programs are being compiled."""
+    """Reports once that programs are being compiled."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell, self._lock, self._told = tell, threading.Lock(), False
+    def __init__(self, report: Callable[[], None]) -> None:
+        self._report, self._lock, self._reported = report, threading.Lock(), False
         self.spent = 0.0  # seconds of compiling so far
 
-    def hear(self) -> None:
-        """Tell it, unless it has been told."""
+    def sound(self) -> None:
+        """Report it, unless that has been done."""
         with self._lock:
-            told, self._told = self._told, True
-        if not told:
-            self._tell()
+            before, self._reported = self._reported, True
+        if not before:
+            self._report()
 
 
-_listeners: list[Listener] = []  # the last one is told
+_listeners: list[Listener] = []  # the last one reports
 
 
 @contextmanager
-def listening(tell: Callable[[], None]) -> Iterator[None]:
-    """Call `tell()` from another thread, once, when programs have been compiling for `SECONDS` inside of this."""
-    listener = Listener(tell)
+def listening(report: Callable[[], None]) -> Iterator[None]:
+    """Call `report()` from another thread, once, when programs have been compiling for `SECONDS` inside of this."""
+    listener = Listener(report)
     _listeners.append(listener)
     try:
         yield
@@ -46,12 +46,12 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Whoever listens is told if this, which compiles, takes long."""
+    """Report to the listener if this, which compiles, takes long."""
     if not _listeners:
         yield
         return
     listener, begin = _listeners[-1], time.monotonic()
-    timer = threading.Timer(max(0.0, SECONDS - listener.spent), listener.hear)
+    timer = threading.Timer(max(0.0, SECONDS - listener.spent), listener.sound)
     timer.daemon = True
     timer.start()
     try:
