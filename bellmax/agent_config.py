@@ -66,11 +66,13 @@ class Limits(NamedTuple):
         discount: γ^n, between a value and the one that it bootstraps from.
         bonus: the largest amount that the method adds to a reward.
         bounds: (low, high) of all outputs of the network; None if they are unbounded.
+        steps: n, between these two values.
     """
 
     discount: float
     bonus: float = 0.0
     bounds: tuple[float, float] | None = None
+    steps: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,12 +29,12 @@ QUICK = {"records": 10, "eval_episodes": 0, "final_episodes": 0, "learning_start
 NONE = Episodes(np.zeros(0), np.zeros(0, np.int64))
 
 
-def watch(config: Any, values: list[float], reward: float = 1.0) -> None:
-    """One seed whose records have these mean values."""
+def watch(config: Any, values: list[float], reward: float = 1.0, episodes: Episodes = NONE) -> None:
+    """One seed whose records have these mean values, each after 100 steps."""
     scale = ValueScale.of(1)
     for step, value in enumerate(values):
-        chunk = Chunk(NONE, {"train/q": value, "train/max_reward": reward})
-        check_divergence([0], [chunk], scale, config, step)
+        chunk = Chunk(episodes, {"train/q": value, "train/max_reward": reward})
+        check_divergence([0], [chunk], scale, config, 100 * step, 100 * step + 100)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9])
@@ -64,6 +64,32 @@ def test_true_divergence_is_caught(values: list[float]) -> None:
         watch(bx.DQN(gamma=0.5), values)
 
 
+ENDED = Episodes(np.array([9.0, 7.0]), np.array([9, 40]))
+
+
+def test_divergence_without_discount_is_beyond_the_longest_episode() -> None:
+    """An episode may have begun in one record and end in another; until one ends, it is as long as the run."""
+    agent = bx.DQN(gamma=1.0)
+    watch(agent, [1.0, 90.0, 1_900.0, 1_990.0], episodes=ENDED)
+    watch(agent, [1.0, 90.0, 2_900.0, 3_900.0], episodes=NONE)
+    watch(agent, [1.0, 19_000.0], reward=10.0, episodes=ENDED)
+    watch(bx.DQN(gamma=1.0, n_steps=5), [1.0, 1_900.0], reward=5.0, episodes=ENDED)
+    watch(bx.C51(gamma=1.0), [1.0, 1e6], episodes=ENDED)  # its atoms bound it
+    for far in ([1.0, 90.0, 2_100.0], [1.0, 90.0, 1_900.0, 1_990.0, 2_100.0]):
+        with pytest.raises(NonFiniteError, match="but rewards of at most 1 add up to 200: it diverges"):
+            watch(agent, far, episodes=ENDED)
+    with pytest.raises(NonFiniteError, match="add up to 500: it diverges"):
+        watch(agent, [1.0, 90.0, 2_900.0, 3_900.0, 5_100.0], episodes=NONE)
+
+
+def test_without_discount_a_real_run_that_learns_goes_on_and_one_that_diverges_stops() -> None:
+    options: dict[str, Any] = {**QUICK, "records": 40, "gamma": 1.0, "net_arch": (32,), "progress": False}
+    bx.train("CartPole-v1", "dqn", steps=6_000, target_update_interval=100, **options)
+    wild = {"learning_rate": 0.05, "normalization": "none", "n_steps": 1, "target_update_interval": 1}
+    with pytest.raises(NonFiniteError, match="it diverges"):
+        bx.train("CartPole-v1", "dqn", steps=12_000, **options, **wild)
+
+
 def test_targets_outside_the_atoms_are_said_once_with_the_remedy() -> None:
     with pytest.warns(EnvWarning, match=r"targets are clipped to the atoms, v_min=0 to v_max=0.5 .*set v_min") as said:
         run = bx.train("probe:time-limit", "c51", gamma=0.8, v_max=0.5, steps=1_000, **QUICK)
@@ -76,7 +102,12 @@ def test_targets_outside_the_atoms_are_said_once_with_the_remedy() -> None:
 
 def test_the_remedy_names_what_returns_can_be() -> None:
     chunk = Chunk(NONE, {"train/clipped_targets": 0.95})
-    text = clipping([chunk], ValueScale(np.array([2.0]), np.array([1.0])), bx.C51(gamma=0.9)) or ""
+    text = (
+        clipping(
+            [chunk], ValueScale(np.array([2.0]), np.array([1.0]), np.array([9.0]), np.array([9.0])), bx.C51(gamma=0.9)
+        )
+        or ""
+    )
     assert text.startswith("95% of the targets are clipped")
     assert "within ±20 for rewards of at most 2" in text
 

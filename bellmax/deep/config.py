@@ -307,4 +307,4 @@ class ReplayConfig(DeepConfig):
 
     def limits(self) -> Limits:
         """Return what its values cannot exceed, for alarms; by default, the log-policy bonus is at most 1 in size."""
-        return Limits(self.gamma**self.n_steps, float(self.munchausen), self.method().bounds)
+        return Limits(self.gamma**self.n_steps, float(self.munchausen), self.method().bounds, self.n_steps)

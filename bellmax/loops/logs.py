@@ -114,8 +114,8 @@ def read_own_arrays(
         if not low <= clock <= high:
             raise ValueError(f"step {clock} is not between the records at {low} and {high}")
         scales = [arrays[f"{OWN}{i}.scale"] for i in range(n)]
-        if any(scale.dtype != np.float64 or scale.shape != (2,) for scale in scales):
-            raise ValueError("a scale is not two numbers")
+        if any(scale.dtype != np.float64 or scale.shape not in ((2,), (4,)) for scale in scales):
+            raise ValueError("a scale is not four numbers")
         return clock, [read_log(arrays, f"{OWN}{i}.") for i in range(n)], scales
     except storage.MALFORMED as error:
         raise CorruptCheckpoint(f"the checkpoint does not fit the history of its run: {error}") from error

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bellmax.agent_config import AgentConfig
-from bellmax.contracts import ArrayDict, FloatArray, NonFiniteError, counted
+from bellmax.contracts import ArrayDict, FloatArray, IntArray, NonFiniteError, counted
 from bellmax.loops.loop import Chunk
 from bellmax.loops.pacing import is_sound
 
@@ -77,15 +77,24 @@ def check_arrays(
 
 
 class ValueScale(NamedTuple):
-    """How large the values of each seed [seeds] may be: the largest |reward| so far, and the first value."""
+    """How large the values of each seed [seeds] may be.
+
+    Attributes:
+        reward: the largest |reward| so far.
+        first: the first value.
+        longest: steps of the longest episode that has ended.
+        running: the most steps that the present episode can have so far.
+    """
 
     reward: FloatArray
     first: FloatArray
+    longest: FloatArray
+    running: FloatArray
 
     @classmethod
     def of(cls, n: int) -> ValueScale:
         """Return the scale of n seeds before the first record."""
-        return cls(np.zeros(n), np.full(n, np.nan))
+        return cls(np.zeros(n), np.full(n, np.nan), np.zeros(n), np.zeros(n))
 
 
 FAR = 10.0  # times the bound on values: more than chance
@@ -94,14 +103,15 @@ AT_ONCE = 1000.0  # times the bound: a value this large need not have grown
 
 
 def check_divergence(
-    seeds: Sequence[int], chunks: Sequence[Chunk], scale: ValueScale, config: AgentConfig, end: int
+    seeds: Sequence[int], chunks: Sequence[Chunk], scale: ValueScale, config: AgentConfig, begin: int, end: int
 ) -> None:
     """Check that values are not larger than any sum of rewards; `scale` is updated in place.
 
-    With rewards of at most R over n steps, no value is above R / (1 - γ^n); ten times that is not chance. But a network
-    is not trained when it starts: large observations, random priors or the middle of the atoms make values that have
-    nothing to do with rewards. So a value must also have grown, to twice the first one, or be out of all proportion.
-    Means over atoms cannot leave them, so categorical heads pass. R counts as 1 if it is less.
+    With rewards of at most R over n steps, no value is above R / (1 - γ^n); with γ = 1, none is above R / n times the
+    steps of the longest episode, which may be the present one. Ten times that is not chance. But a network is not
+    trained when it starts: large observations, random priors or the middle of the atoms make values that have nothing
+    to do with rewards. So a value must also have grown, to twice the first one, or be out of all proportion. Means over
+    atoms cannot leave them, so categorical heads pass. R counts as 1 if it is less.
 
     Raises:
         NonFiniteError: names the seed, the value and the bound.
@@ -109,21 +119,32 @@ def check_divergence(
     limits = config.limits()
     if limits is None:
         return
-    horizon = 1.0 - limits.discount
     for i, (seed, chunk) in enumerate(zip(seeds, chunks, strict=True)):
         scale.reward[i] = max(scale.reward[i], chunk.metrics.get("train/max_reward", 0.0))
-        if horizon <= 0 or limits.bounds or (value := abs(chunk.metrics.get("train/q", math.nan))) != value:
+        most = _longest(scale, i, chunk.episodes.lengths, end - begin)
+        horizon = max(most / limits.steps, 1.0) if limits.discount == 1.0 else 1.0 / (1.0 - limits.discount)
+        if limits.bounds or (value := abs(chunk.metrics.get("train/q", math.nan))) != value:
             continue
         scale.first[i] = np.fmin(scale.first[i], value)
         reward = max(scale.reward[i], 1.0) + limits.bonus
-        bound = FAR * reward / horizon
+        bound = FAR * reward * horizon
         grown = value > GROWN * scale.first[i] or value > AT_ONCE * bound
         if value > bound and grown:
             raise NonFiniteError(
                 f"train/q of seed {seed} is {value:.3g} at step {end:,}, but rewards of at most {reward:.3g} "
-                f"add up to {reward / horizon:.3g}: it diverges; lower learning_rate, or give normalization='layer', "
+                f"add up to {reward * horizon:.3g}: it diverges; lower learning_rate, or give normalization='layer', "
                 "double=True or a longer target_update_interval"
             )
+
+
+def _longest(scale: ValueScale, i: int, lengths: IntArray, steps: int) -> float:
+    """Return the steps of the longest episode of seed i, after a record of so many steps; updates `scale`."""
+    most = max(scale.longest[i], scale.running[i] + steps)
+    if lengths.size:
+        scale.longest[i] = max(scale.longest[i], lengths.max())
+        scale.running[i] = 0.0
+    scale.running[i] += steps
+    return float(most)
 
 
 CLIPPED = 0.5  # share of targets outside the atoms, above which a head cannot express its values

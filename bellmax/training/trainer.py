@@ -82,7 +82,7 @@ class Trainer:
         self.best, self.scale = np.full(len(run.seeds), -math.inf), ValueScale.of(len(run.seeds))
         self.asked: list[int] = []
         self.due = -math.inf  # the first chunk is saved at once
-        self.begun, self.words, self.sound, self.first = time.monotonic(), "", True, True
+        self.begun, self.words, self.sound, self.first = time.perf_counter(), "", True, True
         for name in GRADES:
             if name in run.history.columns:
                 self.best = np.fmax.reduce(run.history[name], axis=1)
@@ -170,7 +170,7 @@ class Trainer:
         self.sound = False
         with blaming(run.world, lambda: groups.blame() or blame_returns(run.seeds, chunks)):
             check_finite(run.seeds, chunks, before, t)  # the policies are still those of the record before
-            check_divergence(run.seeds, chunks, self.scale, run.config, t)
+            check_divergence(run.seeds, chunks, self.scale, run.config, before, t)
             policies = self.policies(groups)
             check_arrays(run.seeds, [policy.arrays for policy in policies], run.config, before, t)
         self.sound = True
@@ -179,13 +179,13 @@ class Trainer:
         if run.options.episodes is not None:  # chunks end with an episode
             taken = sum(int(chunk.episodes.lengths.sum()) for chunk in chunks)
         # most of a first chunk is compiling, which is not speed
-        fps = math.nan if self.first and t < run.steps else taken / max(time.monotonic() - self.begun, 1e-9)
+        fps = math.nan if self.first and t < run.steps else taken / max(time.perf_counter() - self.begun, 1e-9)
         run.policies["final"] = policies
         columns = {**self.columns(chunks, t), **self.evaluate(groups.loop.kind), "time/fps": fps}
         run.history.append(t, columns)
         groups.begin_chunk()
         self.kept.keep(chunks, run.policies["final"])
-        self.begun, self.words = time.monotonic(), progress_words(columns)
+        self.begun, self.words = time.perf_counter(), progress_words(columns)
         report(t * len(run.seeds), self.words, compiling=self.first)
         self.first = False
         if t < run.steps:
@@ -245,7 +245,8 @@ class Trainer:
         if own is not None:
             groups.clocks[g], groups.logs[g], scales = own
             for i, scale in enumerate(scales, first):
-                self.scale.reward[i], self.scale.first[i] = scale
+                for column, number in zip(self.scale, scale, strict=False):  # older checkpoints have two
+                    column[i] = number
         return without_own(arrays)
 
     def rescue(self, groups: SeedGroups[Any]) -> None:
