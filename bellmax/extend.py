@@ -57,6 +57,8 @@ if TYPE_CHECKING:
         Transition,
     )
     from bellmax.deep.algorithm import ReplayAlgorithm
+    from bellmax.deep.c51 import Categorical
+    from bellmax.deep.dqn import ActionValues
     from bellmax.deep.following import Follower, copied, polyak
     from bellmax.deep.method import Bootstrap, Look, Method, Metrics, Net, Network, Output, allowed
     from bellmax.deep.several import mean_of_copies
@@ -72,11 +74,13 @@ if TYPE_CHECKING:
     from bellmax.tabular.soundness import MOST, Sizes
 
 _HOME = {
+    "ActionValues": "bellmax.deep.dqn",
     "Agent": "bellmax.contracts",
     "AgentConfig": "bellmax.agent_config",
     "Array": "bellmax.contracts",
     "Bootstrap": "bellmax.deep.method",
     "Box": "bellmax.contracts",
+    "Categorical": "bellmax.deep.c51",
     "Discrete": "bellmax.contracts",
     "Experience": "bellmax.contracts",
     "Follower": "bellmax.deep.following",
@@ -153,6 +157,7 @@ __all__ = [  # noqa: RUF022 - what belongs together stands together
     "AgentConfig", "setting", "with_default",
     "TabularAgent", "TabularConfig", "LearningConfig", "Shape", "Step", "Now", "kernel", "find_behavior", "value",
     "change", "largest", "greedy", "mean_value", "uniform", "Sizes", "MOST",
+    "ActionValues", "Categorical",
     "ReplayAlgorithm", "Method", "Output", "Net", "Metrics", "Look", "Bootstrap", "allowed", "bellman", "distributions",
     "Follower", "copied", "polyak", "mean_of_copies", "Agent", "Memory", "Experience", "Transition",
     "Network", "flat", "flat_size",

@@ -47,10 +47,11 @@ def listening(report: Callable[[], None]) -> Iterator[None]:
 @contextmanager
 def compiling() -> Iterator[None]:
     """Report to the listener if this, which compiles, takes long."""
-    if not _listeners:
+    listeners, begin = _listeners[-1:], time.monotonic()
+    if not listeners:
         yield
         return
-    listener, begin = _listeners[-1], time.monotonic()
+    (listener,) = listeners
     timer = threading.Timer(max(0.0, SECONDS - listener.spent), listener.sound)
     timer.daemon = True
     timer.start()

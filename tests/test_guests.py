@@ -402,7 +402,8 @@ def test_the_world_of_the_example_is_sound(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_public_names_are_these() -> None:
     """What is on this list stays; a name that is to leave it is deprecated first."""
     assert sorted(bx.extend.__all__) == [
-        "Agent", "AgentConfig", "Array", "Bootstrap", "Box", "Discrete", "Experience", "Follower", "LearningConfig",
+        "ActionValues", "Agent", "AgentConfig", "Array", "Bootstrap", "Box", "Categorical",
+        "Discrete", "Experience", "Follower", "LearningConfig",
         "Look", "MOST", "Masked", "Memory", "Method", "Metrics", "MultiDiscrete", "Named", "Net", "Network", "Now",
         "Output", "ReplayAlgorithm", "Shape", "Sizes", "Space", "Step", "TabularAgent", "TabularConfig", "Transition",
         "World", "allowed", "as_gymnasium", "bellman", "change", "check_world", "copied", "distributions",

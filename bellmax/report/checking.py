@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any, Never, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -38,11 +38,11 @@ SEED = "draw all random numbers from self.np_random after super().reset(seed=see
 
 def check_env(
     env: Source,
-    *misplaced: object,
+    *misplaced: Never,
     steps: int = 1_000,
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
-    **unknown_names: object,
+    **unknown_names: Never,
 ) -> Report:
     """Play `steps` random steps in an environment; return a report of what is wrong with it and how to fix it.
 

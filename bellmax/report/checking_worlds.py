@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ class Play(NamedTuple):
 
 
 def check_world(
-    world: World[Any], *misplaced: object, steps: int = 1_000, seed: int = 0, **unknown_names: object
+    world: World[Any], *misplaced: Never, steps: int = 1_000, seed: int = 0, **unknown_names: Never
 ) -> Report:
     """Check a compiled world: its shapes and dtypes, then so many random steps; report each fault and its remedy.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Never
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,10 @@ def evaluate_policy(
     mdp: FiniteMDP,
     policy: npt.ArrayLike,
     gamma: float | None = None,
-    *misplaced: object,
+    *misplaced: Never,
     method: Literal["direct", "iterative"] = "direct",
     tolerance: float = 1e-10,
-    **unknown_names: object,
+    **unknown_names: Never,
 ) -> FloatArray:
     """V [S] of a policy, `[S]` actions or `[S, A]` probabilities: the sparse system (I - γ P_π) v = r_π.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
 import numpy as np
 
@@ -51,12 +51,12 @@ class Solution(NamedTuple):
 def solve(
     mdp: FiniteMDP,
     gamma: float | None = None,
-    *misplaced: object,
+    *misplaced: Never,
     method: MethodName = "auto",
     tolerance: float = 1e-10,
     max_iterations: int = 1_000_000,
     progress: Progress | None = None,
-    **unknown_names: object,
+    **unknown_names: Never,
 ) -> Solution:
     """Q* and V*, to `tolerance` in the sup norm where float64 allows it; `bound` says what was reached.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 import numpy as np
 
@@ -35,13 +35,13 @@ STEP_BYTES = 100  # of a step besides its observations
 def collect(
     policy: object,
     world: object = None,
-    *misplaced: object,
+    *misplaced: Never,
     steps: int,
     seed: int = 0,
     epsilon: float = 0.0,
     which: Which = "final",
     env_kwargs: Mapping[str, Any] | None = None,
-    **unknown_names: object,
+    **unknown_names: Never,
 ) -> Dataset:
     """Play `steps` steps and return them in time order; each action is greedy with probability 1 - epsilon.
 

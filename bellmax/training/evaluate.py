@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 
@@ -18,14 +18,14 @@ from bellmax.training.run import Which
 def evaluate(
     policy: object,
     world: object = None,
-    *misplaced: object,
+    *misplaced: Never,
     episodes: int = 100,
     seed: int = 1,
     which: Which = "final",
     env_kwargs: Mapping[str, Any] | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
-    **unknown_names: object,
+    **unknown_names: Never,
 ) -> Evaluation:
     """Play `episodes` whole episodes greedily: in Gymnasium if the environment is there; in a model by its table.
 

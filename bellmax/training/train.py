@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import check_call
@@ -31,7 +31,7 @@ from bellmax.training.trainer import Trainer
 def train(
     world: object,
     agent: str | type[AgentConfig] | AgentConfig,
-    *misplaced: object,
+    *misplaced: Never,
     steps: int | None = None,
     episodes: int | None = None,
     seeds: int | Sequence[int] = 1,

@@ -18,8 +18,7 @@ import jax
 import jax.numpy as jnp
 
 import bellmax as bx
-from bellmax.deep.c51 import Categorical
-from bellmax.extend import Method, bellman, distributions, setting
+from bellmax.extend import Categorical, Method, bellman, distributions, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class HLGauss(bx.C51):
         edges = jnp.linspace(self.v_min - width / 2, self.v_max + width / 2, self.n_atoms + 1)
 
         def loss(net, target_net, transition, weight, draws):
-            """Loss, priority and metrics of ONE transition; each metric is a column `train/...` of the history."""
+            """Return loss, priority and metrics of ONE transition; a metric is a column `train/...` of the history."""
             logits = bellman.value_of(net(transition.obs).logits, transition.action)
             reward, output_t, policy, bonus = look(net, target_net, transition)
             value = bellman.mean_under(policy, output_t.mean())

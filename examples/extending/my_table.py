@@ -24,7 +24,7 @@ class Options(NamedTuple):
 
 @kernel
 def advantage_learning(q, memory, options, step, behavior, now):
-    """One transition; returns the error. Compiled by Numba, for tables and tiles alike."""
+    """Learn from one transition; return the TD error. Numba compiles it, for tables and for tiles."""
     now_value = value(q, step.obs, step.action)
     error = step.reward + step.discount * largest(q, step.next_obs) - now_value
     error -= options.gap * (largest(q, step.obs) - now_value)
@@ -34,14 +34,14 @@ def advantage_learning(q, memory, options, step, behavior, now):
 
 @dataclass(frozen=True, kw_only=True)
 class AdvantageLearning(LearningConfig):
-    """Advantage learning: Bellemare et al. (2016). Differs from Q-learning in the penalty alone."""
+    """Advantage learning: Bellemare et al. (2016). Differs from Q-learning only in the penalty."""
 
     name: ClassVar[str] = "advantage-learning"
 
-    gap: float = setting(0.5, "the share of the distance to the best action that is taken away", low=0.0, high=1.0)
+    gap: float = setting(0.5, "the share of the distance to the best action that is subtracted", low=0.0, high=1.0)
 
     def make(self, shape: Shape) -> TabularAgent:
-        """The learner for an environment of this shape."""
+        """Return the learner for an environment of this shape."""
         return TabularAgent(advantage_learning, find_behavior(self), options=Options(self.gap))
 
 
