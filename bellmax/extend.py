@@ -1,8 +1,8 @@
-"""Plain Python. What your own agents, networks and environments are made of: one page of names that stay as they are.
+"""Plain Python. The stable names for agents, networks and environments of your own, on one page.
 
     from bellmax import extend
 
-What stands here is public: it changes only with a deprecation, and `bellmax`'s other modules may change at any time.
+These names are public and change only after a deprecation; the other modules of bellmax may change at any time.
 
 **An agent with a table** is a config class and a Numba kernel (`docs/own-algorithm.md`):
 
@@ -21,17 +21,17 @@ What stands here is public: it changes only with a deprecation, and `bellmax`'s 
             return TabularAgent(update, find_behavior(self))
 
 **An agent with a network** is a config class and the loss of ONE transition: a `Method`, made of `bellman` and
-`distributions`; what the loss measures is in the history (`docs/own-algorithm.md`). `copied`, `polyak` and
+`distributions`; its metrics are columns of the history (`docs/own-algorithm.md`). `copied`, `polyak` and
 `mean_of_copies` are targets.
 
 **A network** is a function `make(space, widths, normalization, key)` that returns any Equinox module from ONE
 observation to features; `flat` turns any observation into numbers (`docs/own-network.md`).
 
-**An environment** that compiles is a `World` of two functions (`docs/own-world.md`). `check_world` checks it, and
+**A compiled environment** is a `World` of two functions (`docs/own-world.md`). `check_world` checks it, and
 `as_gymnasium` opens it as a Gymnasium environment. Other environments need nothing from here.
 
 `module:name` is accepted wherever a name is; `register_agent`, `register_network` and `register_world` give short
-names. A saved run stores both, and no file makes bellmax import a module: import yours before you load the run.
+names. A saved run stores both. No file makes bellmax import a module: import yours before you load the run.
 """
 
 from __future__ import annotations
