@@ -8,11 +8,12 @@ import math
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, NoReturn, Self, TypeVar
 
 from bellmax import schedules
 from bellmax.arguments import describe as describe_value
-from bellmax.arguments import interval, is_integer, is_number
+from bellmax.arguments import is_integer, is_number, outside
 from bellmax.contracts import ConfigError, listed, unknown
 from bellmax.names import AGENT, meant
 from bellmax.schedules import Number
@@ -40,8 +41,9 @@ def setting(
     Args:
         default: its value.
         text: a sentence about it, for help and documents.
-        low: the smallest valid value.
-        high: the largest valid value.
+        low: the smallest valid value; where it is left out, -2**31 of an integer and -3.4e38 of a number: networks
+            count in int32 and compute in float32.
+        high: the largest valid value; where it is left out, 2**31 - 1 and 3.4e38.
         zero: what 0 would do and what to write instead, if 0 is outside the range.
         needs: the switch without which it has no effect, then the values of the switch with which it has one. Without
             such values, these are all but False, 0 and "none".
@@ -258,18 +260,16 @@ def find_problems(config: AgentConfig) -> list[str]:
         if not _fits(value, kind):
             wanted = getattr(kind, "__name__", str(kind)) if typing.get_origin(kind) is None else str(kind)
             choose = f"; choose {listed(valid)}" if valid else ""
-            if kind is str and hasattr(value, "__qualname__"):  # a class or function of the user's
+            if kind is str and isinstance(value, type | FunctionType):  # a class or function of the user's
                 choose = f"; write {value.__module__ + ':' + value.__qualname__!r}"
-            problems.append(f"{field.name}={value!r} is not of type {wanted}{choose}")
+            problems.append(f"{field.name}={describe_value(value)} is not of type {wanted}{choose}")
         elif valid and value not in valid:
             problems.append(unknown(field.name, value, valid))
         else:
-            low, high = meta["low"], meta["high"]
             for number in value if isinstance(value, tuple) else (value,):
-                fits = not isinstance(number, (int, float)) or (low <= number <= high and abs(number) < math.inf)
-                if not fits:  # NaN never fits
+                if isinstance(number, (int, float)) and (why := outside(number, meta["low"], meta["high"])):
                     zero = f": {meta['zero']}" if number == 0 and meta["zero"] else ""
-                    problems.append(f"{field.name}={value!r} is outside {interval(low, high)}{zero}")
+                    problems.append(f"{field.name}={describe_value(value)} {why}{zero}")
     return problems
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from bellmax.contracts import ConfigError, nearest
+from bellmax.contracts import LONGEST_WORD, ConfigError, listed, nearest, unknown
 from bellmax.literals import whole_number
 
+T = TypeVar("T")
+FLOAT32, TINY = 3.4028234663852886e38, 1.1754943508222875e-38  # the largest number of float32, and the least above 0
+LONGEST_TEXT = 500  # letters of another error in a message
+LONGEST_PATH = 4_000  # bytes; systems have 4,096 or more, and a part of at most 255
+HIGHEST = 2**62  # of an integer without another bound: sums and products of two still fit in 64 bits
 STEPS_MEANT = {"n_steps": "steps"}  # what other libraries call an argument, for `check_call`
 
 
@@ -32,7 +37,7 @@ def is_number(value: object) -> TypeGuard[float]:
     return is_integer(value) or isinstance(value, float | np.floating)
 
 
-def integer(name: str, value: object, low: int = 1, high: int = 2**62) -> int:
+def integer(name: str, value: object, low: int = 1, high: int = HIGHEST) -> int:
     """`value` as Python's int; a whole float, such as 1e5, is one.
 
     Raises:
@@ -41,8 +46,10 @@ def integer(name: str, value: object, low: int = 1, high: int = 2**62) -> int:
     found = whole_number(value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value)
     if is_integer(found) and low <= found <= high:
         return int(found)
-    kind = {0: "a non-negative integer", 1: "a positive integer"}.get(low, f"an integer of at least {low}")
-    if high < 2**62:
+    kind = {0: "a non-negative integer", 1: "a positive integer", -HIGHEST: "an integer"}.get(
+        low, f"an integer of at least {low}"
+    )
+    if high < HIGHEST or (is_integer(found) and found > high):
         kind = f"an integer from {low} to {high}"
     raise ConfigError(f"`{name}` must be {kind}; got {describe(value)}")
 
@@ -55,10 +62,49 @@ def real(name: str, value: object, low: float = -math.inf, high: float = math.in
     """
     if not (is_number(value) or isinstance(value, Fraction)):
         raise ConfigError(f"`{name}` must be a number; got {describe(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
     if not (low <= number <= high and math.isfinite(number)):
-        raise ConfigError(f"{name}={number!r} is outside {interval(low, high)}")
+        raise ConfigError(f"{name}={describe(value)} is outside {interval(low, high)}")
     return number
+
+
+def one_of(name: str, value: object, choices: Iterable[T]) -> T:
+    """The one of `choices`, which are strings, that `value` is.
+
+    Raises:
+        ConfigError: it is none of them; the message offers the nearest, or all.
+    """
+    known = list(choices)
+    for choice in known:
+        if isinstance(value, str) and value == choice:
+            return choice
+    if isinstance(value, str) and value:
+        raise ConfigError(unknown(name, value, map(str, known)))
+    raise ConfigError(f"`{name}` must be one of {listed(map(repr, known))}; got {describe(value)}")
+
+
+def check_callable(name: str, value: object, call: str, *, optional: bool = True) -> None:
+    """Refuse what cannot be called where a function is expected, which `call` shows.
+
+    Raises:
+        ConfigError: it cannot be called, nor is it None where it is `optional`.
+    """
+    if not callable(value) and not (value is None and optional):
+        wanted = f"a function, called as {call}{', or None' * optional}"
+        raise ConfigError(f"`{name}` must be {wanted}; got {describe(value)}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither None, True nor False.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if value is not None and not isinstance(value, bool):
+        raise ConfigError(f"`{name}` must be True, False or None; got {describe(value)}")
 
 
 def keywords(name: str, value: object) -> dict[str, Any]:
@@ -87,17 +133,47 @@ def _of_python(value: object) -> object:
 
 def describe(value: object) -> str:
     """A value in a few words, for messages: itself if that is short, else its type."""
+    if isinstance(value, int) and abs(value) >= 10**LONGEST_WORD:
+        return f"an integer of about {int(math.log10(abs(value)))} digits"
     if value is None or isinstance(value, str | int | float | bool | np.generic | os.PathLike):
         text = repr(value) if not isinstance(value, os.PathLike) else repr(os.fspath(value))
-        return text if len(text) <= 80 else f"{text[:77]}..."
+        return text if len(text) <= LONGEST_WORD else f"{text[: LONGEST_WORD - 3]}..."
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} {list(value.shape)}" if value.size > 8 else f"array {value.tolist()}"
-    if isinstance(value, list | tuple | dict) and len(repr(value)) <= 80:
-        return repr(value)
+    if isinstance(value, list | tuple | dict | Fraction) and len(text := _short(value)) <= LONGEST_WORD:
+        return text
     if isinstance(value, type):
         return f"the class {value.__name__}"
     kind = type(value).__name__
     return f"{'an' if kind[:1] in 'AEIOaeio' else 'a'} {kind}"
+
+
+def brief(error: Exception) -> str:
+    """What an error of another library says, of which a message has room for a few lines."""
+    text = str(error)
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
+
+
+def _short(value: object) -> str:
+    """The repr of a container; too long a text if what it holds has none, such as an integer of 5,000 digits."""
+    try:
+        return repr(value)
+    except Exception:  # of what a container holds
+        return "." * (LONGEST_WORD + 1)
+
+
+def outside(number: float, low: float, high: float) -> str:
+    """Why a number is not a valid setting, "" if it is one.
+
+    An open end is that of int32 for integers and of float32 for other numbers, as networks count and compute in these.
+    """
+    if isinstance(number, bool):
+        return ""
+    least, most = (-(2**31), 2**31 - 1) if isinstance(number, int) else (-FLOAT32, FLOAT32)
+    low, high = least if low == -math.inf else low, most if high == math.inf else high
+    if not low <= number <= high:  # NaN never is
+        return f"is outside {interval(low, high)}"
+    return "would be 0 in float32; write 0 if that is meant" if 0 < abs(number) < TINY else ""
 
 
 def interval(low: float, high: float) -> str:
@@ -111,12 +187,15 @@ def path_of(name: str, value: object) -> Path:
     """`value` as a Path, with `~` and `~user` expanded.
 
     Raises:
-        ConfigError: it is not a path, or it is empty.
+        ConfigError: it is not a path, is empty, or is longer than one can be.
     """
     if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
         raise ConfigError(f"`{name}` must be a path; got {describe(value)}")
     if not os.fspath(value):
         raise ConfigError(f"`{name}` must be a path; got an empty string")
+    text = os.fspath(value)
+    if "\0" in text or len(os.fsencode(text)) > LONGEST_PATH or len(os.fsencode(max(Path(text).parts, key=len))) > 255:
+        raise ConfigError(f"`{name}` is too long for a path, or has a NUL in it: {describe(text)}")
     try:
         return Path(value).expanduser()
     except RuntimeError as error:  # of a user who does not exist

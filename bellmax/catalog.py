@@ -120,7 +120,7 @@ def agent_name(name: str) -> str:
         if near is None
         else f"did you mean {OTHER_SPELLINGS.get(near, near)!r}?"
     )
-    raise ConfigError(f"unknown agent {name!r}; {remedy}")
+    raise ConfigError(f"unknown agent {describe(name)}; {remedy}")
 
 
 def is_tabular(config: AgentConfig) -> TypeGuard[TabularConfig]:
@@ -262,7 +262,7 @@ def class_and_settings(agent: object) -> tuple[type[AgentConfig], dict[str, Any]
         check_class(agent, agent.__name__)
         return agent, {}
     raise ConfigError(
-        f"agent={agent!r} is not an agent; give a name such as 'dqn' or 'q-learning', or a config such as "
+        f"agent={describe(agent)} is not an agent; give a name such as 'dqn' or 'q-learning', or a config such as "
         "bx.QLearning(gamma=0.9), or your own as 'module:Class'"
     )
 

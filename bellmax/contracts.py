@@ -279,6 +279,7 @@ class UnsafeFile(CheckpointError):
 
 
 MOST_LISTED = 10
+LONGEST_WORD = 80  # letters of a name in a message
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str | None:
@@ -287,7 +288,7 @@ def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str | No
     Two letters that changed places make the nearest name.
     """
     spelled = {each.lower(): each for each in sorted(known, reverse=True)}
-    word = str(name).lower()
+    word = str(name)[:LONGEST_WORD].lower()
     near = difflib.get_close_matches(word, spelled, n=5, cutoff=cutoff)
     swapped = [each for each in near if sorted(each) == sorted(word)]
     return spelled[(swapped or near)[0]] if near else None
@@ -307,7 +308,7 @@ def listed(names: Iterable[str]) -> str:
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """One line for an unknown name: what, the value, and the nearest valid name or a list of at most ten."""
-    names = sorted(known)
-    near = nearest(name, names)
+    names, word = sorted(known), str(name)
+    near = nearest(word, names)
     remedy = f"did you mean {near!r}?" if near else f"known: {listed(names)}"
-    return f"unknown {kind} {str(name)!r}; {remedy}"
+    return f"unknown {kind} {word[:LONGEST_WORD]!r}{'...' * (len(word) > LONGEST_WORD)}; {remedy}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.arguments import describe
 from bellmax.contracts import BoolArray, Box, ConfigError, IntArray, Leaf, Masked, Named, NonFiniteError, Space
 from bellmax.spaces import LEAVES, dtype_of, limits_of, map_space, parts_of, shape_of
 
@@ -81,13 +82,18 @@ def read_flags(mask: object, n: int, n_actions: int) -> BoolArray:
     """Flags of the allowed actions of `n` observations, as a bool array [n, n_actions]; one row may stand for all.
 
     Raises:
-        ConfigError: there is not one flag for each action, or a row allows none.
+        ConfigError: there is not one flag for each action, one is neither 0 nor 1, or a row allows none.
     """
-    flags = np.asarray(mask)
+    try:
+        flags = np.asarray(mask)
+    except ValueError as error:  # rows of different lengths
+        raise ConfigError(f"`mask` must have one flag for each of {n_actions} actions: {error}") from error
     if flags.shape not in ((n_actions,), (n, n_actions)) or flags.dtype.kind not in "biuf":
         raise ConfigError(
             f"`mask` must have one flag for each of {n_actions} actions; got shape {flags.shape} of {flags.dtype}"
         )
+    if flags.dtype.kind != "b" and not ((flags == 0) | (flags == 1)).all():
+        raise ConfigError(f"`mask` must be flags, False or True, or 0 or 1; got {describe(flags)}")
     flags = np.broadcast_to(flags.astype(np.bool_), (n, n_actions))
     if not flags.any(axis=1).all():
         raise ConfigError(f"`mask` allows no action in row {int(np.argmin(flags.any(axis=1)))}; allow at least one")

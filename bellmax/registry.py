@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from bellmax.agent_config import fold
 from bellmax.arguments import describe
-from bellmax.contracts import ConfigError, IncompatibleCheckpoint, UnsafeFile, listed, nearest, unknown
+from bellmax.contracts import LONGEST_WORD, ConfigError, IncompatibleCheckpoint, UnsafeFile, listed, nearest, unknown
 
 T = TypeVar("T")
 
@@ -108,8 +108,9 @@ def check_spelling(name: object, what: str = "`name`") -> None:
     Raises:
         ConfigError: it is empty, not a string, or has other characters.
     """
-    if not isinstance(name, str) or not fold(name):
-        raise ConfigError(f"{what} must be a string with letters or digits; got {describe(name)}")
+    if not isinstance(name, str) or len(name) > LONGEST_WORD or not fold(name):
+        most = f", at most {LONGEST_WORD}" if isinstance(name, str) and name else ""
+        raise ConfigError(f"{what} must be a string with letters or digits{most}; got {describe(name)}")
     if not re.fullmatch(r"[^\W_]([\w .-]*\w)?", name):
         raise ConfigError(
             f"{what} must have only letters, digits, '-', '_', '.' and spaces, and begin with a letter or digit; "
@@ -184,7 +185,7 @@ def place_of(thing: object) -> str:
     """Where a class or function stands, as "module:name"; of a script that was run, by the name of its file."""
     if isinstance(thing, str):
         return thing
-    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    kind = thing if hasattr(thing, "__qualname__") and hasattr(thing, "__module__") else type(thing)
     return f"{_module_name(kind.__module__)}:{kind.__qualname__}"
 
 

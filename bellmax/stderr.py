@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bellmax.arguments import check_callable
 from bellmax.contracts import RunWarning
 from bellmax.printing import plain
 
@@ -58,7 +59,11 @@ def voices(given: Callable[[str], None] | None) -> tuple[Callable[[str], None], 
     """(say, remark) of a public function: lines on its course, and lines that nobody may miss.
 
     Both are `given`; where the caller gave none, lines on the course are dropped, and remarks are a `RunWarning`.
+
+    Raises:
+        ConfigError: `given` cannot be called.
     """
+    check_callable("say", given, "say(line)")
     if given is not None:
         return given, given
     return (lambda text: None), (lambda text: warn(text, RunWarning, stacklevel=3))

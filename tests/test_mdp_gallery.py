@@ -349,7 +349,7 @@ def test_garnet_is_a_function_of_its_seed() -> None:
         (lambda: gridworld("S.?"), "'[?]' in row 0, column 2; known: # [.]"),
         (lambda: gridworld("..G"), "the map has no start"),
         (lambda: gridworld("SG", slip=-0.1), "slip=-0.1 must be a probability"),
-        (lambda: gridworld("SG", slip_to="side"), "slip_to='side'"),
+        (lambda: gridworld("SG", slip_to="side"), "unknown gridworld.slip_to=. 'side'; did you mean 'sides'"),
         (lambda: four_rooms(goal=(0, 0)), "not a free cell"),
         (lambda: deep_sea(0), "size=0"),
         (lambda: gamblers_problem(1), "goal=1 must be at least 2"),
@@ -388,7 +388,7 @@ def test_gallery_names_what_it_holds() -> None:
         (lambda: inventory(demand="ab"), "inventory(demand=)` must be a sequence of numbers"),
         (lambda: four_rooms(goal=3), "four_rooms(goal=)` must be (row, column); got 3"),
         (lambda: blocking_maze(1), "blocking_maze(changed=)` must be True or False; got 1"),
-        (lambda: random_garnet(seed=None), "random_garnet(seed=)` must be an integer; got None"),
+        (lambda: random_garnet(seed=None), "random_garnet(seed=)` must be a non-negative integer; got None"),
     ],
 )
 def test_an_argument_that_a_world_cannot_use(make: Any, wrong: str) -> None:

@@ -160,7 +160,10 @@ def test_wrong_shapes_are_named(change: dict[str, Any], problem: str) -> None:
             "n_allowed: state 0 has 2 actions, expected 1 to 1",
         ),
         (lambda: FiniteMDP.from_arrays([[[1.0]]], [[0.0]], terminal_states=[0.5]), "terminal_states has dtype float64"),
-        (lambda: FiniteMDP.from_function(lambda s, a: [], 0, "two"), "n_actions is 'two', expected an integer"),
+        (
+            lambda: FiniteMDP.from_function(lambda s, a: [], 0, "two"),
+            "`n_actions` must be a non-negative integer; got 'two'",
+        ),
         (lambda: FiniteMDP.from_function(lambda s, a: [], {0: "one"}, 1), "start has dtype"),
         (lambda: FiniteMDP.from_successors(SOUND, start=2), "start state 2 is outside 0 to 1"),
         (lambda: FiniteMDP.from_arrays(np.eye(2), np.eye(2)), r"P has shape \(2, 2\), .*, give P\[:, None\]"),

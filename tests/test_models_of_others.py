@@ -353,7 +353,7 @@ def test_a_table_comes_from_an_environment_its_class_or_its_id() -> None:
     assert FiniteMDP.from_gymnasium(CliffWalkingEnv).successor.tolist() == bx.cliff().successor.tolist()
     slippery = FiniteMDP.from_gymnasium(CliffWalkingEnv, is_slippery=True)
     assert slippery.successor.size > bx.cliff().successor.size
-    for given, message in ((None, "got NoneType"), (3, "got int"), (lambda: 3, "makes a int"), (dict, "makes a dict")):
+    for given, message in ((None, "got None"), (3, "got 3"), (lambda: 3, "makes a int"), (dict, "makes a dict")):
         with pytest.raises(ConfigError, match=message):
             FiniteMDP.from_gymnasium(given)
 

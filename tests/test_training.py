@@ -266,7 +266,7 @@ def test_a_policy_remembers_the_arguments_of_its_world(tmp_path: Path) -> None:
 
 def test_a_memory_that_does_not_fit_is_refused_before_it_is_allocated() -> None:
     with pytest.raises(bx.ResourceError, match=r"buffer_size=\d+ for .* needs .* GB, .* buffer_size=\d+ fits"):
-        bx.train("CartPole-v1", "dqn", buffer_size=10**12)
+        bx.train("CartPole-v1", "dqn", buffer_size=2 * 10**9)
     with pytest.raises(bx.ResourceError, match=r"buffer_size=\d+ of each of 10000 seeds for .* needs .* GB"):
         bx.train("CartPole-v1", "dqn", buffer_size=100_000, seeds=10_000)
 

@@ -60,7 +60,7 @@ class BootstrappedDQN(ReplayAlgorithm):
     exploration_initial_eps: float = with_default(ReplayAlgorithm, "exploration_initial_eps", 0.0)
     exploration_final_eps: float = with_default(ReplayAlgorithm, "exploration_final_eps", 0.0)
     loss: Loss = setting("squared", "loss of the TD error")
-    n_members: int = setting(10, "networks in the ensemble", low=1)
+    n_members: int = setting(10, "networks in the ensemble", low=1, high=1_000)
     prior_scale: float = setting(3.0, "β, factor of the fixed prior networks", low=0.0)
 
     def conflicts(self) -> list[str]:

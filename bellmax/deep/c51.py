@@ -45,7 +45,7 @@ class C51(ReplayAlgorithm):
 
     name: ClassVar[str] = "c51"
 
-    n_atoms: int = setting(51, "atoms of the distribution", low=2)
+    n_atoms: int = setting(51, "atoms of the distribution", low=2, high=100_000)
     v_min: float = setting(
         0.0, "lowest atom, a lower bound of the discounted returns (on the scale of value_rescaling, if it is on)"
     )

@@ -29,7 +29,11 @@ class DeepConfig(AgentConfig):
         group="network",
     )
     net_arch: tuple[int, ...] = setting(
-        (64, 64), "widths of the hidden layers; image networks only use the last", low=1, group="network"
+        (64, 64),
+        "widths of the hidden layers; image networks only use the last",
+        low=1,
+        high=1_000_000,
+        group="network",
     )
     normalization: Literal["none", "layer", "spectral"] = setting(
         "layer", "normalization of the hidden layers", group="network"
@@ -57,7 +61,11 @@ class DeepConfig(AgentConfig):
         "linear", "how the learning rate falls to 0 over the run", group="optimizer"
     )
     adam_epsilon: float = setting(
-        1e-5, "ε of the optimizer; larger values shorten steps where gradients are small", low=0.0, group="optimizer"
+        1e-5,
+        "ε of the optimizer; larger values shorten steps where gradients are small",
+        low=1e-30,
+        zero="parameters without a gradient would become NaN",
+        group="optimizer",
     )
     weight_decay: float = setting(
         0.0,
@@ -91,7 +99,7 @@ class DeepConfig(AgentConfig):
     learning_starts: int = setting(1_000, "environment steps before the first gradient step", low=0, group="pace")
     train_freq: int = setting(1, "steps of each environment between rounds of learning", low=1, group="pace")
     gradient_steps: int = setting(1, "gradient steps per round of learning", low=1, group="pace")
-    num_envs: int = setting(1, "environments stepped side by side", low=1, group="pace")
+    num_envs: int = setting(1, "environments stepped side by side", low=1, high=1_000_000, group="pace")
 
     def __post_init__(self) -> None:
         if isinstance(self.optimizer, str) and not arguments(self.optimizer):
@@ -165,7 +173,8 @@ class ReplayConfig(DeepConfig):
     munchausen_clip: float = setting(
         -1.0,
         "lower bound of the log-policy, before munchausen_alpha scales it",
-        high=0.0,
+        high=-1e-9,
+        zero="the log-policy would always be 0; set munchausen=False",
         needs=("munchausen",),
         group="target",
     )
@@ -209,7 +218,12 @@ class ReplayConfig(DeepConfig):
         group="replay",
     )
     priority_epsilon: float = setting(
-        1e-3, "added to the error in each priority", low=0.0, needs=("prioritized",), group="replay"
+        1e-3,
+        "added to the error in each priority",
+        low=1e-12,
+        zero="a transition without an error would never be drawn again",
+        needs=("prioritized",),
+        group="replay",
     )
 
     sequence_length: int = setting(

@@ -51,10 +51,10 @@ class IQN(ReplayAlgorithm):
 
     name: ClassVar[str] = "iqn"
 
-    n_samples: int = setting(8, "N, levels drawn for the value", low=1)
-    n_target_samples: int = setting(8, "N', levels drawn for the target", low=1)
-    n_policy_samples: int = setting(32, "K, levels over which acting averages", low=1)
-    n_cosines: int = setting(64, "cosine features of a level", low=1)
+    n_samples: int = setting(8, "N, levels drawn for the value", low=1, high=10_000)
+    n_target_samples: int = setting(8, "N', levels drawn for the target", low=1, high=10_000)
+    n_policy_samples: int = setting(32, "K, levels over which acting averages", low=1, high=10_000)
+    n_cosines: int = setting(64, "cosine features of a level", low=1, high=100_000)
     quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
     def method(self) -> Method[Callable[[Array], Array], ImplicitQuantiles]:

@@ -55,7 +55,7 @@ class PQN(DeepConfig):
     learning_rate: float = with_default(DeepConfig, "learning_rate", 1e-3)
     exploration_fraction: float = with_default(DeepConfig, "exploration_fraction", 0.5)
     lambda_: float = setting(0.85, "λ of the returns", low=0.0, high=1.0, group="returns")
-    epochs: int = setting(4, "passes over each batch", low=1, group="pace")
+    epochs: int = setting(4, "passes over each batch", low=1, high=10_000, group="pace")
     minibatches: int = setting(4, "parts of a batch, with one gradient step each", low=1, group="pace")
 
     def conflicts(self) -> list[str]:

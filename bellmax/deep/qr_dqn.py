@@ -47,7 +47,7 @@ class QRDQN(ReplayAlgorithm):
 
     name: ClassVar[str] = "qr-dqn"
 
-    n_quantiles: int = setting(32, "quantiles of the distribution", low=1)
+    n_quantiles: int = setting(32, "quantiles of the distribution", low=1, high=100_000)
     quantile_kappa: float = setting(1.0, KAPPA, low=0.0)
 
     def method(self) -> Method[Array, Quantiles]:

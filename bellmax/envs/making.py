@@ -130,10 +130,10 @@ def _make_id(env_id: str, n: int, kwargs: dict[str, Any], wrap: Wrap, plain: boo
             and namespace not in {s.namespace for s in gym.registry.values()}
         ):
             raise ConfigError(
-                f"unknown environment {name!r}; no package has registered {namespace!r}: install it and give "
+                f"unknown environment {describe(name)}; no package has registered {namespace!r}: install it and give "
                 f"'package:{name}', so that it is imported"
             )
-        raise ConfigError(f"unknown environment {name!r}; {id_meant(name)}")
+        raise ConfigError(f"unknown environment {describe(name)}; {id_meant(name)}")
     remark_on_text(name, spec.entry_point, {**spec.kwargs, **kwargs})
     if atari.is_game(name) and not wrap:
         if plain:
@@ -187,13 +187,16 @@ def normal_wrappers(given: object) -> list[dict[str, Any]]:
     """
     listed = [given] if isinstance(given, str | Mapping) else given
     if not isinstance(listed, list | tuple):
-        raise ConfigError(f'wrappers={given!r} is not a list; give ["FlattenObservation"], or [{{"name": ...}}]')
+        raise ConfigError(
+            f'wrappers={describe(given)} is not a list; give ["FlattenObservation"], or [{{"name": ...}}]'
+        )
     normal = []
     for one in listed:
         wrapper = {"name": one} if isinstance(one, str) else dict(one) if isinstance(one, Mapping) else {}
         if not isinstance(wrapper.get("name"), str) or not all(isinstance(key, str) for key in wrapper):
             raise ConfigError(
-                f'wrapper {one!r} does not have a name; give "FlattenObservation", or {{"name": ..., arguments}}'
+                f"wrapper {describe(one)} does not have a name; "
+                'give "FlattenObservation", or {"name": ..., arguments}'
             )
         normal.append(wrapper)
     return normal

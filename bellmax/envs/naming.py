@@ -10,7 +10,7 @@ from types import ModuleType
 
 import gymnasium as gym
 
-from bellmax.contracts import listed, nearest
+from bellmax.contracts import LONGEST_WORD, listed, nearest
 from bellmax.registry import WORLDS
 
 # ids that appear once a package is imported: how they begin, its module, how it is installed
@@ -96,8 +96,8 @@ def id_meant(name: str) -> str:
     if near is not None:
         return f"did you mean {_newest(near, newest)!r}?"
     return (
-        f"known: {listed(sorted({*registered, *own}))}; an id of another package is given as 'package:{name}', "
-        "so that it is imported"
+        f"known: {listed(sorted({*registered, *own}))}; an id of another package is given as "
+        f"'package:{name[:LONGEST_WORD]}', so that it is imported"
     )
 
 
@@ -110,7 +110,7 @@ def module_meant(name: str) -> str | None:
     first = path.partition(".")[0]
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", path) or (colon and name == f"{path}:{own}"):
         return None
-    here = Path.cwd() / first
+    here = Path.cwd() / first[:LONGEST_WORD]
     if not (here.with_suffix(".py").is_file() or (here / "__init__.py").is_file()):
         return None
     return f"{path}:{own or 'CLASS'}"

@@ -65,12 +65,20 @@ class Dataset(NamedTuple):
         return Dataset(**parts)
 
     def returns(self) -> FloatArray:
-        """Return the undiscounted returns of all episodes, in order; an incomplete one counts with its steps."""
-        if not self.steps:
+        """Return the undiscounted returns of all episodes, in order; an incomplete one counts with its steps.
+
+        Raises:
+            ConfigError: rewards or flags are not numbers, or not one per step.
+        """
+        flags = [tidy_flags(name, getattr(self, name)) for name in ("terminated", "truncated")]
+        reward = tidy_reward(self.reward).astype(np.float64)
+        if any(flag.shape != reward.shape for flag in flags) or reward.ndim != 1:
+            shapes = f"{reward.shape}, {flags[0].shape} and {flags[1].shape}"
+            raise ConfigError(f"reward, terminated and truncated must have one number per step; got shapes {shapes}")
+        if not reward.size:
             return np.zeros(0)
-        over = tidy_flags("terminated", self.terminated) | tidy_flags("truncated", self.truncated)
-        starts = np.flatnonzero(np.concatenate([[True], over[:-1]]))
-        return np.add.reduceat(tidy_reward(self.reward).astype(np.float64), starts)
+        starts = np.flatnonzero(np.concatenate([[True], (flags[0] | flags[1])[:-1]]))
+        return np.add.reduceat(reward, starts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one .safetensors file with a hash of its arrays; see `storage.write`.

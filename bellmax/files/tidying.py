@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -61,7 +62,7 @@ def tidy_flags(name: str, value: object) -> np.ndarray:
     if array.dtype.kind == "b":
         return array
     if array.ndim:
-        bad = np.flatnonzero(((array != 0) & (array != 1)).reshape(len(array), -1).any(axis=1))
+        bad = np.flatnonzero(((array != 0) & (array != 1)).reshape(len(array), math.prod(array.shape[1:])).any(axis=1))
         if bad.size:
             raise ConfigError(f"row {bad[0]}: {name} is {array[bad[0]]}; a flag must be False or True, or 0 or 1")
     return array.astype(np.bool_)

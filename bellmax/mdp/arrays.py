@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from bellmax.contracts import ConfigError, FloatArray, IntArray, unknown
+from bellmax.arguments import one_of
+from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.reading import Columns, column, distribution, resting, which_actions
 
 LAYOUTS = ("SAS", "ASS")  # the order of the axes: state, action, next state; or action, state, next state
@@ -55,8 +56,7 @@ def gather(
     terminal_states: object, mask: object, n_allowed: object, start: int | npt.ArrayLike,
 ) -> tuple[Columns, list[str]]:  # fmt: skip
     """The columns of arrays, and what is to be remarked; see `FiniteMDP.from_arrays`."""
-    if layout not in (None, *LAYOUTS):
-        raise ConfigError(unknown("layout", layout, LAYOUTS))
+    layout = None if layout is None else one_of("layout", layout, LAYOUTS)
     given, notes = read_transitions(P, layout, s_indices, a_indices)
     S, A = given.n_states, given.n_actions
     paid, noise = rewards(R, "R", given), rewards(R_std, "R_std", given)
@@ -281,7 +281,10 @@ def _terminal_states(states: object, n_states: int) -> IntArray:
     """[N] int64: their numbers, of numbers or of one flag for each state."""
     if isinstance(states, set | frozenset):
         states = sorted(states)
-    given = np.atleast_1d(np.asarray(() if states is None else states))
+    try:
+        given = np.atleast_1d(np.asarray(() if states is None else states))
+    except ValueError as error:
+        raise ConfigError(f"`terminal_states` must be numbers of states, or a flag for each: {error}") from error
     if given.dtype == np.bool_:
         if given.shape != (n_states,):
             raise ConfigError(f"terminal_states has {given.size} flags, expected {n_states}, or the numbers of states")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bellmax.arguments import check_callable, describe, integer
 from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.reading import Columns, column, read_outcome
 
@@ -16,6 +17,8 @@ def explore(
     step: Callable[[Any, int], Any], starts: object, n_actions: int | Callable[[Any], int], max_states: int
 ) -> tuple[Columns, FloatArray, tuple[Any, ...]]:
     """`(columns, start distribution [S], states [S])` of a step function; see `FiniteMDP.from_function`."""
+    check_callable("step", step, "step(state, action)", optional=False)
+    max_states = integer("max_states", max_states)
     first = _start_distribution(starts)
     number: dict[Any, int] = {}
     queue = list(first)  # the states in which someone acts, as they are met
@@ -63,7 +66,9 @@ def _number(state: Hashable, number: dict[Any, int], max_states: int) -> int:
     """The number of a state, a new one if necessary."""
     _check_hashable(state)
     if state not in number and len(number) >= max_states:
-        raise ConfigError(f"more than max_states={max_states} states, the next is {state!r}; raise it if so many are")
+        raise ConfigError(
+            f"more than max_states={max_states} states, the next is {describe(state)}; raise it if so many are"
+        )
     return number.setdefault(state, len(number))
 
 
@@ -71,25 +76,28 @@ def _check_hashable(state: object) -> None:
     try:
         hash(state)
     except TypeError as error:
-        raise ConfigError(f"state {state!r} is not hashable; use a tuple or a frozen dataclass") from error
+        raise ConfigError(f"state {describe(state)} is not hashable; use a tuple or a frozen dataclass") from error
 
 
 def _outcomes(step: Callable[[Any, int], Any], state: Hashable, action: int) -> list[tuple[Any, Any, Any, Any, Any]]:
     """What `step` says of one pair, as `(successor, probability, reward, terminated, reward_std)`."""
     said = step(state, action)
     if not isinstance(said, Iterable) or isinstance(said, str | Mapping):
-        raise ConfigError(f"state {state!r}, action {action}: step gave {said!r}, not a list of outcomes")
-    read = [read_outcome(outcome, repr(state), action) for outcome in said]
+        raise ConfigError(
+            f"state {describe(state)}, action {action}: step gave {describe(said)}, not a list of outcomes"
+        )
+    read = [read_outcome(outcome, describe(state), action) for outcome in said]
     try:
         return [(to, float(p), float(reward), bool(end), float(noise)) for to, p, reward, end, noise in read]
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"state {state!r}, action {action}: {error}") from error
+        raise ConfigError(f"state {describe(state)}, action {action}: {error}") from error
 
 
 def _count(actions: object) -> int:
-    if not isinstance(actions, int | np.integer):
-        raise ConfigError(f"n_actions is {actions!r}, expected an integer or a function from a state to one")
-    return int(actions)
+    try:
+        return integer("n_actions", actions, 0)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; or give a function from a state to its number of actions") from error
 
 
 def _append(columns: list[Any], entry: tuple[Any, ...]) -> None:

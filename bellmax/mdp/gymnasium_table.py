@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from bellmax.arguments import brief, describe
 from bellmax.contracts import ConfigError
 from bellmax.mdp.reading import Labels
 
@@ -32,11 +33,12 @@ def read_table(env: str | Env | Callable[..., Env], kwargs: dict[str, Any]) -> t
             raise ConfigError(f"{sorted(kwargs)} are for making an environment: give them with an id or a class")
         return _read(env)
     if not isinstance(env, str) and not callable(env):
-        raise ConfigError(f"`env` must be an environment of Gymnasium, its class or its id; got {type(env).__name__}")
+        raise ConfigError(f"`env` must be an environment of Gymnasium, its class or its id; got {describe(env)}")
     try:
         made = gymnasium.make(env, **kwargs) if isinstance(env, str) else env(**kwargs)
-    except (gymnasium.error.Error, TypeError) as error:
-        raise ConfigError(f"cannot make {env!r}: {error}") from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {brief(error)}"
+        raise ConfigError(f"cannot make {describe(env)}: {said}") from error
     if not isinstance(made, gymnasium.Env):
         raise ConfigError(f"{env!r} makes a {type(made).__name__}, not an environment of Gymnasium")
     try:

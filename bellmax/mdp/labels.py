@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bellmax.arguments import describe
 from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.mdp.reading import Labels
 
@@ -24,3 +25,17 @@ def check_labels(labels: Mapping[str, Any]) -> None:
         problems.append(f"unknown argument {name!r}; {remedy}")
     if problems:
         raise ConfigError("; ".join(sorted(problems)))
+
+
+def read_names(field: str, names: object) -> tuple[Any, ...]:
+    """The names of states or actions in their order; () for None.
+
+    Raises:
+        ConfigError: they are not a sequence.
+    """
+    if names is None:
+        return ()
+    unordered = isinstance(names, str | bytes | Mapping | set | frozenset)
+    if unordered or not isinstance(names, Iterable) or getattr(names, "ndim", 1) == 0:
+        raise ConfigError(f"`{field}` must be a tuple of names; got {describe(names)}")
+    return tuple(names)

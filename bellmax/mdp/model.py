@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bellmax import stderr
-from bellmax.arguments import integer
+from bellmax.arguments import HIGHEST, describe, integer, real
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, ModelWarning, counted
 from bellmax.mdp.arrays import Stack, gather
 from bellmax.mdp.enumeration import explore
 from bellmax.mdp.gymnasium_table import Env, read_table
-from bellmax.mdp.labels import check_labels
+from bellmax.mdp.labels import check_labels, read_names
 from bellmax.mdp.reading import (
     DTYPES,
     Columns,
@@ -81,6 +81,8 @@ class FiniteMDP:
     state_names: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("n_states", "n_actions"):
+            object.__setattr__(self, name, integer(name, getattr(self, name), -HIGHEST))
         for name in DTYPES.keys() - {"pair", "n_allowed"}:
             view = np.ascontiguousarray(column(getattr(self, name), name)).view()
             view.setflags(write=False)  # the view, not the caller's array
@@ -91,12 +93,12 @@ class FiniteMDP:
             everything = np.broadcast_to(np.bool_(True), (max(self.n_states, 0), max(self.n_actions, 0)))
             object.__setattr__(self, "allowed", everything)
         for name in ("action_names", "state_names"):
-            if isinstance(getattr(self, name), str):
-                raise ConfigError(f"`{name}` must be a tuple of names; got {getattr(self, name)!r}")
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, read_names(name, getattr(self, name)))
+        if not isinstance(self.name, str):
+            raise ConfigError(f"`name` must be a string; got {describe(self.name)}")
         if self.max_episode_steps is not None:
             object.__setattr__(
-                self, "max_episode_steps", integer("max_episode_steps", self.max_episode_steps, -(2**31))
+                self, "max_episode_steps", integer("max_episode_steps", self.max_episode_steps, -HIGHEST)
             )
         validate(self)
 
@@ -267,6 +269,7 @@ class FiniteMDP:
     def remarks(self, gamma: float | None = None) -> list[str]:
         """What is legal but often a slip, by state and action: states never entered, pay forever; no end, if γ = 1.
 
-        The constructors for one's own data give these as one `ModelWarning`.
+        The constructors for one's own data give these as one `ModelWarning`. Raises ConfigError if gamma is outside
+        [0, 1].
         """
-        return find_remarks(self, gamma)
+        return find_remarks(self, None if gamma is None else real("gamma", gamma, 0.0, 1.0))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.sparse import csgraph
 
+from bellmax.arguments import describe
 from bellmax.contracts import BoolArray, FloatArray, IntArray
 
 
@@ -128,7 +129,7 @@ def reachable(mdp: Outcomes) -> BoolArray:
 
 def name_state(mdp: Outcomes, state: int) -> str:
     """`state 3`, and what it is called."""
-    return f"state {state}" + (f" {mdp.state_names[state]!r}" if mdp.state_names else "")
+    return f"state {state}" + (f" {describe(mdp.state_names[state])}" if mdp.state_names else "")
 
 
 def name_pair(mdp: Outcomes, pair: int) -> str:

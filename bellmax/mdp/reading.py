@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.arguments import integer
+from bellmax.arguments import brief, describe, integer, is_integer
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, counted
 from bellmax.machine import check_fits
 
@@ -42,7 +42,7 @@ def column(values: object, field: str, name: str = "") -> npt.NDArray[Any]:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ConfigError(f"{name} is not an array: {error}") from error
+        raise ConfigError(f"{name} is not an array: {brief(error)}") from error
     if array.dtype == object and dtype.kind == "f":  # fractions, say
         array = _floats(array, name)
     exact = not array.size or np.can_cast(array.dtype, dtype, "same_kind")
@@ -62,18 +62,22 @@ def _floats(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
             if isinstance(value, Mapping):
                 held += f"; give a list of its values, one for each action: list({name}.values())"
             raise ConfigError(f"{name} has dtype object, expected float64; it holds {held}")
-    return array.astype(np.float64)
+    try:
+        return array.astype(np.float64)
+    except OverflowError as error:
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def distribution(start: int | npt.ArrayLike, n_states: int) -> npt.NDArray[Any]:
     """The start distribution [S] of one state, or the given one as it is."""
-    if isinstance(start, bool) or (np.ndim(start) == 0 and not isinstance(start, int | np.integer)):
-        raise ConfigError(f"`start` must be a state or probabilities [S]; got {start!r}")
-    if not isinstance(start, int | np.integer):
-        return without_rounding(column(start, "start"))
-    if n_states and not 0 <= start < n_states:
-        raise ConfigError(f"start state {start} is outside 0 to {n_states - 1}")
-    return column(np.arange(n_states) == start, "start")
+    given = start[()] if isinstance(start, np.ndarray) and start.ndim == 0 else start
+    if is_integer(given):
+        if n_states and not 0 <= given < n_states:
+            raise ConfigError(f"start state {describe(given)} is outside 0 to {n_states - 1}")
+        return column(np.arange(n_states) == given, "start")
+    if not hasattr(given, "__len__") or isinstance(given, str | bytes | Mapping):
+        raise ConfigError(f"`start` must be a state or probabilities [S]; got {describe(given)}")
+    return without_rounding(column(given, "start"))
 
 
 def without_rounding(probability: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -147,7 +151,9 @@ def read_entries(columns: Columns) -> tuple[list[npt.NDArray[Any]], FloatArray]:
     if columns.reward_std is not None and np.any(noise := column(columns.reward_std, "reward_std")):
         keys.append(noise)
     if any(key.shape != weight.shape or key.ndim != 1 for key in keys):
-        raise ConfigError(f"columns have shapes {[key.shape for key in (weight, *keys)]}, expected one [E]")
+        names = ("probability", "pair", "successor", "reward", "terminated", "reward_std")
+        shapes = ", ".join(f"{name} {key.shape}" for name, key in zip(names, (weight, *keys), strict=False))
+        raise ConfigError(f"columns have different shapes, expected one [E]: {shapes}")
     weight = without_rounding(weight)
     keys, weight = [key[weight != 0] for key in keys], weight[weight != 0]
     n_pairs = columns.n_states * columns.n_actions
@@ -221,7 +227,7 @@ def flatten(successors: object) -> Columns:
     for s, row in enumerate(rows):
         for a, outcomes in enumerate(row):
             if not isinstance(outcomes, Iterable) or isinstance(outcomes, str | Mapping):
-                raise ConfigError(f"state {s}, action {a}: {outcomes!r} is not a list of outcomes")
+                raise ConfigError(f"state {s}, action {a}: {describe(outcomes)} is not a list of outcomes")
             entries += [(s * n_actions + a, *read_outcome(outcome, s, a)) for outcome in outcomes]
     columns = zip(*entries, strict=True) if entries else [()] * 6
     return Columns._make([len(rows), n_actions, *columns, None])
@@ -231,7 +237,7 @@ def read_outcome(outcome: object, state: object, action: int) -> tuple[Any, Any,
     """`(successor, probability, reward, terminated, reward_std)` of one outcome as Gymnasium writes it."""
     if not isinstance(outcome, Sequence | np.ndarray) or len(outcome) not in (4, 5):
         expected = "(probability, next_state, reward, terminated), nor that with a fifth number, reward_std"
-        raise ConfigError(f"state {state}, action {action}: {outcome!r} is not {expected}")
+        raise ConfigError(f"state {state}, action {action}: {describe(outcome)} is not {expected}")
     probability, successor, reward, terminated, *noise = outcome
     return successor, probability, reward, terminated, noise[0] if noise else 0.0
 
@@ -247,8 +253,8 @@ def _actions(nested: object, what: str) -> Sequence[Any]:
 
 def _in_order(nested: object, what: str) -> Sequence[Any]:
     """A list, or a mapping from 0, 1, ... as a list."""
-    if not isinstance(nested, Iterable) or isinstance(nested, str):
-        raise ConfigError(f"{what} must be a list, or a mapping from 0, 1, ..., not {nested!r}")
+    if not isinstance(nested, Iterable) or isinstance(nested, str) or getattr(nested, "ndim", 1) == 0:
+        raise ConfigError(f"{what} must be a list, or a mapping from 0, 1, ..., not {describe(nested)}")
     if not isinstance(nested, Mapping):
         return list(nested)
     if set(nested) != set(range(len(nested))):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bellmax.arguments import brief, describe
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, unknown
 from bellmax.mdp.gallery import GALLERY
 from bellmax.mdp.model import FiniteMDP
@@ -53,7 +54,7 @@ def _remedy(given: object) -> str:
 def _brief(given: object) -> str:
     """A string, a number or a function as it is; of other things, which may be long, no more than that."""
     if isinstance(given, str | int | float) or given is None:
-        return repr(given)[:60]
+        return describe(given)
     return f"`{given.__name__}`" if hasattr(given, "__name__") else "`mdp`"
 
 
@@ -71,7 +72,7 @@ def check_policy(policy: object) -> npt.NDArray[Any]:
     try:
         array = np.asarray(policy)
     except ValueError as error:
-        raise ConfigError(f"{wanted}: {error}") from error
+        raise ConfigError(f"{wanted}: {brief(error)}") from error
     if array.ndim == 1 and array.dtype.kind == "f" and np.all(array == np.round(array)):
         array = array.astype(np.int64)
     return array
@@ -88,8 +89,8 @@ def check_values(name: str, values: object, *shapes: tuple[int, ...], allowed: B
         raise ConfigError(f"{wanted}; got a Solution: give its .v or .q")
     try:
         array = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{wanted}: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{wanted}: {brief(error)}") from error
     if array.shape not in shapes:
         raise ConfigError(f"{name} has shape {array.shape}, expected {' or '.join(str(shape) for shape in shapes)}")
     if allowed is not None and array.shape == allowed.shape:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from bellmax.arguments import check_call, integer, real
-from bellmax.contracts import ConfigError, FloatArray, unknown
+from bellmax.arguments import check_call, integer, one_of, real
+from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
 from bellmax.solving.chain import Chain, make_chain, name_states
@@ -49,8 +49,8 @@ def evaluate_policy(
     unnamed = "three arguments without a name, the model, the policy and gamma"
     check_call(evaluate_policy, "method", misplaced, unknown_names, {"discount": "gamma"}, unnamed)
     gamma = check_gamma(gamma)
-    if method not in ("direct", "iterative"):
-        raise ConfigError(unknown("method", method, ["direct", "iterative"]))
+    one_of("method", method, ("direct", "iterative"))
+    tolerance = real("tolerance", tolerance, 0.0)
     if gamma == 1:
         v = total_reward(make_chain(mdp, policy), direct=method == "direct")
         if (endless := np.flatnonzero(~np.isfinite(v))).size:
@@ -62,7 +62,7 @@ def evaluate_policy(
     chain = make_chain(mdp, policy)
     if method == "direct":
         return linear_solve(sp.eye_array(mdp.n_states) - gamma * chain.onward, chain.reward)
-    return _sweep_to_the_end(chain, gamma, real("tolerance", tolerance, 0.0))
+    return _sweep_to_the_end(chain, gamma, tolerance)
 
 
 def _sweep_to_the_end(chain: Chain, gamma: float, tolerance: float) -> FloatArray:

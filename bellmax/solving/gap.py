@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import FloatArray
+from bellmax.arguments import describe
+from bellmax.contracts import ConfigError, FloatArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model, check_values
 from bellmax.solving.backup import greedy_actions
@@ -53,6 +54,9 @@ def policy_gap(mdp: FiniteMDP, q: npt.ArrayLike, gamma: float, solution: Solutio
     """
     mdp, gamma = check_model(mdp), check_gamma(gamma)
     table = check_values("q", q, mdp.allowed.shape, allowed=mdp.allowed)
+    if not (solution is None or (isinstance(solution, Solution) and np.shape(solution.v) == (mdp.n_states,))):
+        got = "one of another model" if isinstance(solution, Solution) else describe(solution)
+        raise ConfigError(f"`solution` must be that of bellmax.solve(mdp, gamma), or None; got {got}")
     best = solve(mdp, gamma) if solution is None else solution
     policy = greedy_actions(np.where(mdp.allowed, table, -np.inf))
     if gamma < 1:

@@ -73,7 +73,10 @@ def greedy_policy(q: npt.ArrayLike, error: float = 0.0) -> IntArray:
     Raises:
         ConfigError: q is not [S, A], or holds NaN; error is negative.
     """
-    shape = np.shape(q) if not hasattr(q, "_fields") else ()
+    try:
+        shape = np.shape(q) if not hasattr(q, "_fields") else ()
+    except ValueError as wrong:  # rows of different lengths
+        raise ConfigError(f"`q` must be an array [S, A]: {wrong}") from wrong
     if len(shape) != 2 or 0 in shape:
         what = "a Solution: give its .q" if hasattr(q, "q") else f"shape {shape}"
         if hasattr(q, "n_states"):

@@ -7,8 +7,8 @@ from typing import NamedTuple, Never
 
 import numpy as np
 
-from bellmax.arguments import check_call, integer, real
-from bellmax.contracts import ConfigError, FloatArray, IntArray, unknown
+from bellmax.arguments import check_call, check_callable, integer, one_of, real
+from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
 from bellmax.solving.asking import check_model
 from bellmax.solving.backup import action_values, backup, best, cancelled, greedy_actions
@@ -94,8 +94,8 @@ def solve(
     mdp = check_model(mdp)
     check_call(solve, "method", misplaced, unknown_names, ELSEWHERE, UNNAMED)
     gamma = check_gamma(gamma)
-    if method not in METHODS:
-        raise ConfigError(unknown("method", method, METHODS))
+    method = one_of("method", method, METHODS)
+    check_callable("progress", progress, "progress(iteration, bound)")
     tolerance, max_iterations = real("tolerance", tolerance, 0.0), integer("max_iterations", max_iterations)
     problem = make_problem(mdp, gamma)
     if gamma == 1:

@@ -90,8 +90,8 @@ def check_fit(policy: Policy, source: Source) -> None:
 
 def _saved(given: object, world: object, which: Which, call: str) -> list[Policy]:
     """The policies of a policy, a run or a path; [] for anything else."""
-    if which not in WHICH:
-        raise ConfigError(f"`which` must be 'final' or 'best'; got {which!r}")
+    if not isinstance(which, str) or which not in WHICH:
+        raise ConfigError(f"`which` must be 'final' or 'best'; got {describe(which)}")
     if isinstance(world, Policy | Run):
         raise ConfigError(f"the policy comes first: bx.{call}(policy, {describe(given)})")
     if isinstance(given, Policy):

@@ -58,7 +58,7 @@ class FunctionPolicy:
         first = to_native(0, self.coding).tolist()
         remedy = "; for Stable-Baselines3, pass lambda obs: model.predict(obs)[0]" if isinstance(action, tuple) else ""
         raise ConfigError(
-            f"the function returned {action!r} for the observation {describe(obs)}; it must return one action, "
+            f"the function returned {describe(action)} for the observation {describe(obs)}; it must return one action, "
             f"{'an integer' if isinstance(first, int) else 'integers'} from {first} to {last}{remedy}"
         )
 

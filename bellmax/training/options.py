@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from bellmax.agent_config import build, choices, setting
-from bellmax.arguments import describe, integer, real
+from bellmax.arguments import HIGHEST, describe, integer, one_of, real
 from bellmax.contracts import ConfigError, unknown
 from bellmax.envs.host_steps import Handling, NonFinite
 from bellmax.training.play import check_results
@@ -41,7 +41,9 @@ class RunOptions:
     keep_checkpoints: int = setting(2, "checkpoints in the run's folder, the newest ones", low=1)
     vmap: int | None = setting(None, "seeds stacked in one program", low=1)
     workers: int = setting(0, "processes for the environments of a seed", low=0, high=100_000)
-    env_timeout: float = setting(60.0, "seconds after which a worker that does not answer is stopped", low=0.0)
+    env_timeout: float = setting(
+        60.0, "seconds after which a worker that does not answer is stopped", low=0.001, high=1e6
+    )
     env_restarts: int = setting(0, "how many times a failed environment is recreated", low=0)
     on_nonfinite: NonFinite = setting("raise", "what to do at a NaN or an infinity from the environment")
     strict: bool = setting(False, "stop at an observation outside its Box")
@@ -108,20 +110,15 @@ def _read(field: dataclasses.Field[Any], value: object) -> object:
     if "None" in kind and value is None:
         return None
     if kind.startswith("int"):
-        return integer(name, value, meta["low"], int(min(meta["high"], 2**62)))
+        return integer(name, value, meta["low"], int(min(meta["high"], HIGHEST)))
     if kind == "float":
-        number = real(name, value)
-        if number <= meta["low"]:
-            raise ConfigError(f"`{name}` must be a positive number of seconds; got {value!r}")
-        return number
+        return real(name, value, meta["low"], meta["high"])
     if kind == "bool" and not isinstance(value, bool):
-        raise ConfigError(f"{name}={value!r} is not True or False")
+        raise ConfigError(f"{name}={describe(value)} is not True or False")
     if kind.startswith("DataCard") and not isinstance(value, DataCard):
         raise ConfigError(f"`{name}` must be the DataCard of a saved run, or None; got {describe(value)}")
     valid = choices(RunOptions)[name]
-    if valid and value not in valid:
-        raise ConfigError(unknown(name, value, valid))
-    return value
+    return one_of(name, value, valid) if valid else value
 
 
 # what cannot change when a run is resumed, and why

@@ -13,6 +13,7 @@ import numpy as np
 
 from bellmax import spaces
 from bellmax.agent_config import AgentConfig
+from bellmax.arguments import integer
 from bellmax.catalog import is_deep, is_tabular
 from bellmax.coding import from_native, from_zero, to_native
 from bellmax.contracts import ArrayDict, ConfigError, HostObs, Masked, NonFiniteError, RunWarning, Space, counted
@@ -113,7 +114,12 @@ class Policy:
             warn(f"{self.world}: {what}; write act(obs, mask=info['action_mask'])", RunWarning, stacklevel=3)
 
     def begin(self, n: int) -> object:
-        """Return the carry for `look` of n environments in which an episode begins; () without a memory cell."""
+        """Return the carry for `look` of n environments in which an episode begins; () without a memory cell.
+
+        Raises:
+            ConfigError: `n` is not a positive integer.
+        """
+        n = integer("n", n)
         return blank_carry(self.config, self.space, self.n_actions, n) if is_deep(self.config) else ()
 
     def look(self, carry: object, obs: object, mask: object = None) -> tuple[np.ndarray, object]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bellmax.agent_config import AgentConfig
-from bellmax.arguments import path_of
+from bellmax.arguments import describe, one_of, path_of
 from bellmax.catalog import make_agent
-from bellmax.contracts import ConfigError, Masked, unknown
+from bellmax.contracts import ConfigError, Masked
 from bellmax.envs.host_steps import Handling
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.dataset import Dataset
@@ -165,7 +165,7 @@ def merged_options(options: object, keywords: Mapping[str, Any]) -> RunOptions:
     if options is None:
         return RunOptions(**keywords)
     if not isinstance(options, RunOptions):
-        raise ConfigError(f"`options` must be bellmax.RunOptions(...); got {options!r}")
+        raise ConfigError(f"`options` must be bellmax.RunOptions(...); got {describe(options)}")
     defaults = {field.name: field.default for field in dataclasses.fields(RunOptions)}
     given = {name: value for name, value in keywords.items() if value != defaults[name]}
     if twice := [name for name in given if getattr(options, name) != defaults[name]]:
@@ -182,15 +182,14 @@ def asked_length(request: Request) -> object:
 
 def find_unknown(request: Request) -> list[str]:
     """Return a line for each argument whose value is not one of the valid words, or needs another argument."""
-    problems = []
-    if request.if_exists not in IF_EXISTS:
-        problems.append(unknown("if_exists", request.if_exists, IF_EXISTS))
-    elif request.if_exists != "error" and request.out is None:
+    problems = Problems()
+    if_exists = attempt(problems, lambda: one_of("if_exists", request.if_exists, IF_EXISTS))
+    if if_exists not in (None, "error") and request.out is None:
         problems.append(f"if_exists={request.if_exists!r} needs out, the folder of the run's files")
-    if request.loop not in choosing.LOOPS:
-        problems.append(f"`loop` must be 'auto', 'compiled' or 'host'; got {request.loop!r}")
+    if not isinstance(request.loop, str) or request.loop not in choosing.LOOPS:
+        problems.append(f"`loop` must be 'auto', 'compiled' or 'host'; got {describe(request.loop)}")
     if isinstance(request.options, RunOptions):
-        if None not in (request.episodes, request.options.episodes):
+        if request.episodes is not None and request.options.episodes is not None:
             problems.append("episodes are set twice: as an argument and in options; set them only once")
         if request.options.data is not None and request.data is None:
             problems.append(f"options are of a run with data: also pass data={request.options.data.source!r}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from bellmax.arguments import integer, path_of
+from bellmax.arguments import check_flag, integer, path_of
 from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, listed
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, format_one, manifest, run_files, storage
@@ -69,6 +69,7 @@ def resume(
         UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
     """
     say_line, _ = voices(say)
+    check_flag("progress", progress)
     path = path_of("folder", folder)
     wanted = None if step is None else integer("step", step, 0)
     run_files.read_config(files_of(path))  # there is a run to hold

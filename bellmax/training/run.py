@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from bellmax.agent_config import AgentConfig
-from bellmax.contracts import BellmaxError, ConfigError, FloatArray, IntArray
+from bellmax.arguments import describe, integer
+from bellmax.contracts import LONGEST_WORD, BellmaxError, ConfigError, FloatArray, IntArray
 from bellmax.files.dataset import Dataset
 from bellmax.files.provenance import Facts, inexact
 from bellmax.files.saved_environments import find_saved_world
@@ -156,9 +157,14 @@ class Run:
         Raises:
             ConfigError: the run does not have this seed or this policy.
         """
+        seed = integer("seed", seed, 0)
+        if not isinstance(which, str):
+            raise ConfigError(f"`which` must be 'final' or 'best'; got {describe(which)}")
         if seed not in self.seeds or which not in self.policies:
             seeds = f"{self.seeds[:20]}{' and more' * (len(self.seeds) > 20)}"
-            raise ConfigError(f"no {which!r} policy of seed {seed}; seeds: {seeds}, kinds: {list(self.policies)}")
+            raise ConfigError(
+                f"no {which[:LONGEST_WORD]!r} policy of seed {seed}; seeds: {seeds}, kinds: {list(self.policies)}"
+            )
         return self.policies[which][self.seeds.index(seed)]
 
     def steps_to_optimal(self) -> StepsToOptimal:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from bellmax.agent_config import AgentConfig
-from bellmax.arguments import check_call
+from bellmax.arguments import check_call, check_flag
 from bellmax.catalog import shared_name
 from bellmax.contracts import counted
 from bellmax.envs.host_steps import NonFinite
@@ -110,6 +110,7 @@ def train(
     """
     check_call(train, "steps", misplaced, {}, {}, "two arguments without a name, the environment and the agent")
     say_line, remark = voices(say)
+    check_flag("progress", progress)
     keywords = {
         "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,
         "keep_episodes": keep_episodes, "keep_experience": keep_experience, "keep_checkpoints": keep_checkpoints,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bellmax.agent_config import AgentConfig
-from bellmax.arguments import integer, is_integer, keywords
+from bellmax.arguments import describe, integer, is_integer, keywords
 from bellmax.catalog import is_tabular
 from bellmax.contracts import ConfigError
 from bellmax.envs.making import normal_wrappers
@@ -27,13 +27,15 @@ def read_length(steps: object, episodes: object, config: AgentConfig | None, *, 
     if episodes is None:
         return integer("steps", 100_000 if steps is None else steps)
     if steps is not None:
-        raise ConfigError(f"pass steps={steps!r} or episodes={episodes!r}, not both")
+        raise ConfigError(f"pass steps={describe(steps)} or episodes={describe(episodes)}, not both")
     if with_data:
-        raise ConfigError(f"a run with data has gradient steps and no episodes: pass steps, not episodes={episodes!r}")
+        raise ConfigError(
+            f"a run with data has gradient steps and no episodes: pass steps, not episodes={describe(episodes)}"
+        )
     if config is not None and not is_tabular(config):
         raise ConfigError(
-            f"episodes={episodes!r}: the schedules and the target network of {config.name} count steps, and episodes "
-            "become longer as it learns; pass steps, such as steps=100_000"
+            f"episodes={describe(episodes)}: the schedules and the target network of {config.name} count steps, and "
+            "episodes become longer as it learns; pass steps, such as steps=100_000"
         )
     return integer("episodes", episodes)
 
@@ -47,12 +49,12 @@ def check_seeds(seeds: object) -> list[int]:
     read: Any = whole_number(seeds)
     if is_integer(read):
         read = range(min(read, SEED_OFFSET + 1))
-    several = isinstance(read, Iterable) and not isinstance(read, str | Mapping)
+    several = isinstance(read, Iterable) and not isinstance(read, str | bytes | Mapping)
     listed = [whole_number(seed) for seed in read] if several else []
     good = [seed for seed in listed if is_integer(seed) and 0 <= seed < SEED_OFFSET]
     if not listed or len(set(good)) < len(listed):
         raise ConfigError(
-            f"`seeds` must be how many seeds (1 or more), or different integers from 0 to 999999; got {seeds!r}"
+            f"`seeds` must be how many seeds (1 or more), or different integers from 0 to 999999; got {describe(seeds)}"
         )
     return good
 
@@ -64,6 +66,8 @@ def with_wrappers(env_kwargs: Mapping[str, Any] | None, wrappers: object) -> dic
         ConfigError: wrappers are given twice, or are not wrappers.
     """
     kwargs = keywords("env_kwargs", env_kwargs)
+    if not (wrappers is None or isinstance(wrappers, str | Mapping | Sequence)) or wrappers == "":
+        raise ConfigError(f"`wrappers` must be a list of wrappers; got {describe(wrappers)}")
     if wrappers and kwargs.get("wrappers"):
         raise ConfigError("wrappers are given twice; pass wrappers=..., or env_kwargs={'wrappers': ...}, not both")
     given: Any = wrappers or kwargs.get("wrappers")

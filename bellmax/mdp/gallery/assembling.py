@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ParamSpec, Unpack
 
-from bellmax.arguments import describe, is_integer, real
+from bellmax.arguments import HIGHEST, describe, integer, is_integer, one_of, real
 from bellmax.contracts import ConfigError, unknown
 from bellmax.machine import check_fits, out_of_memory
 from bellmax.mdp.model import FiniteMDP
@@ -84,15 +84,17 @@ def _check(name: str, kind: str, value: object) -> object:
     if kind == "float":
         return real(name, value)
     if kind == "int":
-        if not is_integer(value):
-            raise ConfigError(f"`{name}` must be an integer; got {describe(value)}")
-        return int(value)
+        return integer(name, value, 0 if "seed" in name else -HIGHEST)
+    if kind.startswith("Literal["):
+        return one_of(name, value, [each.strip(" '\"") for each in kind[len("Literal[") : -1].split(",")])
     if (kind == "bool" and not isinstance(value, bool)) or (kind == "str" and not isinstance(value, str)):
         raise ConfigError(f"`{name}` must be {'a string' if kind == 'str' else 'True or False'}; got {describe(value)}")
     if kind == "Sequence[float]":
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
+        unordered = isinstance(value, str | bytes | Mapping | set | frozenset) or not hasattr(value, "__len__")
+        if unordered or getattr(value, "ndim", 1) != 1:
             raise ConfigError(f"`{name}` must be a sequence of numbers; got {describe(value)}")
-        return tuple(real(f"{name}[{i}]", each) for i, each in enumerate(value))
+        numbers: Any = value
+        return tuple(real(f"{name}[{i}]", each) for i, each in enumerate(numbers))
     if kind == "Cell":
         if not (isinstance(value, list | tuple) and len(value) == 2 and all(map(is_integer, value))):
             raise ConfigError(f"`{name}` must be (row, column); got {describe(value)}")

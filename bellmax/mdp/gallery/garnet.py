@@ -25,8 +25,10 @@ def random_garnet(
     probability `termination`, wherever it leads. The start is uniform over the states.
 
     Source: Archibald, McKinnon and Thomas (1995), On the generation of Markov decision processes, JORS 46.
-    Raises ConfigError unless 1 <= branching <= n_states and 0 <= termination <= 1.
+    Raises ConfigError unless 1 <= branching <= n_states, n_actions >= 1 and 0 <= termination <= 1.
     """
+    if n_states < 1 or n_actions < 1:
+        raise ConfigError(f"n_states={n_states} and n_actions={n_actions} must be at least 1")
     if not 1 <= branching <= n_states:
         raise ConfigError(f"branching={branching} is outside 1 to n_states={n_states}")
     if not 0 <= termination <= 1:

@@ -91,8 +91,8 @@ def gridworld(
     Source: Russell and Norvig, Artificial Intelligence: A Modern Approach, section 17.1 (4th edition), Figure 17.1.
     Raises ConfigError for a map that cannot be read, naming the cell, and for a slip that is not a probability.
     """
-    if slip_to not in ("sides", "others") or not 0 <= slip <= 1:
-        raise ConfigError(f"slip={slip} must be a probability and slip_to={slip_to!r} either 'sides' or 'others'")
+    if not 0 <= slip <= 1:
+        raise ConfigError(f"slip={slip} must be a probability")
     cells = read_map(text)
     pay = {"goal": step_reward + goal_reward, "pit": step_reward + pit_reward}
     away = {1: slip / 2, 3: slip / 2, 2: 0.0} if slip_to == "sides" else dict.fromkeys((1, 2, 3), slip / 3)

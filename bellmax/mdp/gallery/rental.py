@@ -67,7 +67,7 @@ def _place(max_cars: int, rented: float, returned: float) -> tuple[FloatArray, F
             for back, p_back in enumerate(_poisson(returned, max_cars - left)):
                 probability[morning, left + back] += p_sold * p_back
                 income[morning, left + back] += 10.0 * sold * p_sold * p_back
-    return probability, income / probability
+    return probability, np.divide(income, probability, out=np.zeros_like(income), where=probability > 0)
 
 
 def _poisson(mean: float, most: int) -> list[float]:
