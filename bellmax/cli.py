@@ -82,6 +82,9 @@ def main(debug: bool) -> None:
     "--keep-checkpoints", type=WHOLE, default=2, show_default=True, help="Checkpoints in the folder, the newest ones."
 )
 @click.option(
+    "--save-replay-every", type=float, help="Seconds between saves of the replay buffer.  [default: each save]"
+)
+@click.option(
     "--wrapper",
     "wrappers",
     multiple=True,
@@ -185,6 +188,7 @@ def numbers(run: Run) -> dict[str, Any]:
 @click.option("--final-episodes", type=WHOLE, help="Greedy episodes per seed at the end, for the score.")
 @click.option("--keep-experience/--drop-experience", default=None, help="Store the replay buffer at the end, or not.")
 @click.option("--keep-checkpoints", type=WHOLE, help="Checkpoints in the folder, the newest ones.")
+@click.option("--save-replay-every", type=float, help="Seconds between saves of the replay buffer.")
 @click.option("--workers", type=WHOLE, help="Processes per seed that step environments.")
 @click.option("--env-timeout", type=float, help="Seconds after which a worker that does not answer is stopped.")
 @click.option("--env-restarts", type=WHOLE, help="How many times a failed environment is recreated.")

@@ -18,7 +18,7 @@ OPTIONS: dict[str, str | None] = {
     "out": "--out", "if_exists": "--if-exists", "loop": "--loop",
     "env_kwargs": "--env", "records": None, "eval_episodes": "--eval-episodes", "final_episodes": "--final-episodes",
     "keep_episodes": None, "data": "--data", "keep_experience": "--keep-experience",
-    "keep_checkpoints": "--keep-checkpoints", "wrappers": "--wrapper",
+    "keep_checkpoints": "--keep-checkpoints", "save_replay_every": "--save-replay-every", "wrappers": "--wrapper",
     "workers": "--workers", "env_timeout": "--env-timeout", "env_restarts": "--env-restarts",
     "on_nonfinite": "--on-nonfinite", "strict": "--strict", "vmap": None, "options": None,
     "progress": "--quiet", "say": None,

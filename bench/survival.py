@@ -84,17 +84,17 @@ KILLS_PER_RUN = 4
 def child(case: str, folder: str, verb: str) -> None:
     """In a process of its own: train, or resume, with many saves, each of which is announced and reported."""
     import bellmax as bx
-    from bellmax.training import trainer
+    from bellmax.training import saved_runs, trainer
 
     trainer.SAVE_SECONDS = 0.2
-    save = trainer.Trainer.save
+    save = saved_runs.save_run
 
-    def announced(self: Any, groups: Any) -> None:
+    def announced(run: Any, step: int | None = None, *arguments: Any, **how: Any) -> None:
         print("saving", flush=True)
-        save(self, groups)
-        print(f"saved {min(groups.clocks)}", flush=True)
+        save(run, step, *arguments, **how)
+        print(f"saved {step or 0}", flush=True)
 
-    trainer.Trainer.save = announced  # type: ignore[method-assign]
+    saved_runs.save_run = announced
     given = dict(CASES[case])
     if verb == "train":
         bx.train(given.pop("world"), given.pop("agent"), out=folder, **COMMON, **given)

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from bellmax.files import checkpoint, manifest
+from bellmax.files import checkpoint, manifest, storage
 from bellmax.files.saved_files import files_of
 
 
@@ -29,18 +30,16 @@ def reseal(folder: Path, **changes: object) -> None:
 
 
 def to_format_1(folder: Path) -> None:
-    """Make a run that has not ended one of format 1, as older versions wrote it."""
-    step, _ = newest(folder)
-    found = manifest.read_manifest(folder)
-    assert found is not None
-    names = found.checkpoints[step]
-    hashes = {name.removeprefix("checkpoint/"): found.files[name]["sha256"] for name in names}
+    """Make a run that has not ended one of format 1, as older versions wrote it: a file for each group."""
+    step, groups = newest(folder)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    (folder / "checkpoint").mkdir()
+    hashes = {}
+    for g, arrays in enumerate(groups):
+        path = folder / "checkpoint" / f"step-{step}.group-{g}.safetensors"
+        path.write_bytes(storage.to_bytes(arrays))
+        hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     (folder / "checkpoint.json").write_text(json.dumps({"format": 1, "step": step, "files": hashes}))
-    for path in (folder / "checkpoint").iterdir():
-        if path.name not in hashes:
-            path.unlink()
-        else:
-            assert hashlib.sha256(path.read_bytes()).hexdigest() == hashes[path.name]
     card = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**card, "format": 1}))
     (folder / manifest.NAME).unlink()

@@ -19,18 +19,18 @@ from bellmax.files.lock import locked
 RUN = """
 import sys
 import bellmax as bx
-from bellmax.training import trainer
+from bellmax.training import saved_runs, trainer
 
 trainer.SAVE_SECONDS = -1.0
-save = trainer.Trainer.save
+save = saved_runs.save_run
 
-def save_and_say(*arguments):
-    save(*arguments)
+def save_and_say(*arguments, **how):
+    save(*arguments, **how)
     print("saved", flush=True)
     if len(sys.argv) > 2:
         sys.stdin.readline()  # held until it is told to go on
 
-trainer.Trainer.save = save_and_say
+saved_runs.save_run = save_and_say
 """
 TRAIN = RUN + "bx.train('corridor', 'q-learning', steps=600, records=6, final_episodes=1, out=sys.argv[1])"
 RESUME = RUN + "bx.resume(sys.argv[1])"

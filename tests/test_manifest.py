@@ -24,18 +24,24 @@ from bellmax.training import saved_runs, trainer
 ABOUT = {"seeds": [0], "kind": "host"}
 OLD = {"config.json": b"{}", "history.csv": b"old", "policies/seed-0-final.json": b"old", "visits.safetensors": b"same"}
 NEW = {**OLD, "history.csv": b"newer", "policies/seed-0-final.json": b"new", "episodes.safetensors": b"e" * 999}
-GROUPS = {10: [b"ten", b"ten too"], 20: [b"twenty", b"twenty too"]}
+SHARED, *OWN = (f"checkpoint/block-{letter * 64}.bin" for letter in "abc")
+CHECKPOINTS: dict[int, dict[str, bytes | None]] = {
+    10: {"checkpoint/step-10.group-0.safetensors": b"ten", OWN[0]: b"0" * 99, SHARED: b"shared" * 99,
+         "checkpoint/step-10.replay-0.safetensors": b"ten too"},
+    20: {"checkpoint/step-20.group-0.safetensors": b"twenty", SHARED: None, OWN[1]: b"1" * 99,
+         "checkpoint/step-20.replay-0.safetensors": b"twenty too"},
+}  # fmt: skip
 NTH = ("open", "write", "fsync", "replace", "unlink", "mkdir")
 
 
 def begin(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     commit(folder, [("environment.json", b"here")], ABOUT, step=0)
-    commit(folder, OLD.items(), ABOUT, step=10, groups=GROUPS[10])
+    commit(folder, {**OLD, **CHECKPOINTS[10]}.items(), ABOUT, step=10)
 
 
 def go_on(folder: Path) -> None:
-    commit(folder, NEW.items(), ABOUT, step=20, groups=GROUPS[20])
+    commit(folder, {**NEW, **CHECKPOINTS[20]}.items(), ABOUT, step=20)
 
 
 def state(folder: Path) -> dict[str, bytes]:
@@ -44,8 +50,8 @@ def state(folder: Path) -> dict[str, bytes]:
 
 
 def expected(contents: dict[str, bytes], step: int) -> dict[str, bytes]:
-    groups = {f"checkpoint/step-{step}.group-{i}.safetensors": data for i, data in enumerate(GROUPS[step])}
-    return {"environment.json": b"here", **contents, **groups}
+    saved = {name: CHECKPOINTS[10][name] if data is None else data for name, data in CHECKPOINTS[step].items()}
+    return {"environment.json": b"here", **contents, **{name: data for name, data in saved.items() if data}}
 
 
 BEFORE, AFTER = expected(OLD, 10), expected(NEW, 20)
@@ -93,12 +99,12 @@ def test_what_has_not_changed_is_not_written_again(tmp_path: Path, monkeypatch: 
 
 
 def test_one_file_is_in_memory_at_a_time(tmp_path: Path) -> None:
-    def groups() -> Iterator[bytes]:
+    def contents() -> Iterator[tuple[str, bytes]]:
         for i in range(3):
             assert len(list((tmp_path / "checkpoint").glob("*.next")) if i else []) == i  # the others are on disk
-            yield b"group"
+            yield f"checkpoint/step-1.group-{i}.safetensors", b"group"
 
-    commit(tmp_path, [], ABOUT, step=1, groups=groups())
+    commit(tmp_path, contents(), ABOUT, step=1)
 
 
 def break_nth(patch: pytest.MonkeyPatch, n: int, code: int) -> list[str]:
@@ -256,8 +262,8 @@ def test_a_leftover_of_the_right_size_is_not_taken(tmp_path: Path) -> None:
 def test_a_checkpoint_takes_the_place_of_later_ones(tmp_path: Path) -> None:
     """As where a run resumed from an earlier one."""
     begin(tmp_path)
-    commit(tmp_path, [], ABOUT, step=20, groups=GROUPS[20], keep=2)
-    commit(tmp_path, [], ABOUT, step=15, groups=GROUPS[10], keep=3)
+    commit(tmp_path, CHECKPOINTS[20].items(), ABOUT, step=20, keep=2)
+    commit(tmp_path, [("checkpoint/step-15.group-0.safetensors", b"15")], ABOUT, step=15, keep=3)
     found = manifest.read_manifest(tmp_path)
     assert found is not None
     assert (found.step, list(found.checkpoints)) == (15, [10, 15])
@@ -270,6 +276,8 @@ def test_names() -> None:
         "policies/all-best.json",
         "experience/seed-3.safetensors",
         "checkpoint.json",
+        SHARED,
+        "checkpoint/step-20.replay-0.safetensors",
     ]
     for name in ours:
         assert is_ours(name)
@@ -279,7 +287,8 @@ def test_names() -> None:
             assert is_ours(half)
             assert is_leftover(half)
     for name in ("config", "../config.json", "other/config.json", "policies/config.json", "seed-0-final.json", ".next",
-                 "policies/seed-x-final.json", "config.json.bak", ".config.json", "config.json\n"):  # fmt: skip
+                 "policies/seed-x-final.json", "config.json.bak", ".config.json", "config.json\n", f"{SHARED[:-5]}.bin",
+                 SHARED.replace("a", "A")):  # fmt: skip
         assert not is_ours(name)
 
 
@@ -312,8 +321,8 @@ def test_a_manifest_that_names_what_a_run_does_not_have_is_refused(changes: dict
 
 def test_a_manifest_of_a_newer_version_says_so(tmp_path: Path) -> None:
     begin(tmp_path)
-    forge(tmp_path, format=3)
-    with pytest.raises(bx.IncompatibleCheckpoint, match="has format 3, and this version reads 2; update bellmax"):
+    forge(tmp_path, format=4)
+    with pytest.raises(bx.IncompatibleCheckpoint, match="has format 4, and this version reads 3; update bellmax"):
         files_of(tmp_path)
 
 

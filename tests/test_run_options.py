@@ -29,6 +29,7 @@ OTHER: dict[str, Any] = {
     "keep_episodes": 6,
     "keep_experience": True,
     "keep_checkpoints": 3,
+    "save_replay_every": 60.0,
     "vmap": 2,
     "workers": 1,
     "env_timeout": 33.0,
@@ -121,7 +122,7 @@ def test_what_an_option_cannot_be(given: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("name", OTHER)
 def test_an_option_is_in_force_after_a_resume(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {name: OTHER[name]}
-    if name in ("keep_experience", "vmap"):
+    if name in ("keep_experience", "save_replay_every", "vmap"):
         options |= {"agent": "dqn", **SMALL}
     if name == "vmap":
         options |= {"world": "CartPole-v1", "loop": "compiled"}

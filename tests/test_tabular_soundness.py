@@ -200,7 +200,7 @@ def test_a_checkpoint_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(bx.UnsafeFile, match="checkpoint is a link, and a run uses only its own folder"):
         bx.resume(folder, progress=False)
     with pytest.raises(bx.UnsafeFile):
-        manifest.commit(folder, [], {}, step=5, groups=[b""])
+        manifest.commit(folder, [("checkpoint/step-5.group-0.safetensors", b"")], {}, step=5)
     assert sorted(path.name for path in elsewhere.iterdir()) == before
 
 

@@ -1,25 +1,31 @@
 """NumPy. Checkpoints: the whole state of a run as named arrays, from which `resume` continues.
 
-    checkpoint/step-N.group-G.safetensors   every leaf of the state of a group of seeds at step N, by its path
+    checkpoint/step-N.group-G.safetensors    every leaf of the state of a group of seeds at step N, by its path
+    checkpoint/step-N.replay-G.safetensors   those of its replay buffer, which may be of an earlier step
+    checkpoint/block-HASH.bin                a block of a large leaf, see `files/blocks.py`
 
-The manifest of the run lists the files of each checkpoint. The states before the first step and after the last one have
-none.
+The manifest of the run lists the files of each checkpoint; two checkpoints share those that did not change. The states
+before the first step and after the last one have none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 
 from bellmax.contracts import ArrayDict, IncompatibleCheckpoint
+from bellmax.files.blocks import Pieces, contents_of, names_of, read_pieces
+from bellmax.files.manifest import GROUP, Content
 from bellmax.files.saved_files import Files
 
 if TYPE_CHECKING:
     import jax
 
 Tree = TypeVar("Tree")
+
+REPLAY_STEP = "replay_step"  # in the arrays of a group whose replay buffer is older than the rest
 
 
 def leaves(tree: object, path: str = "state") -> Iterator[tuple[str, Any]]:
@@ -99,12 +105,49 @@ def _words(leaf: object) -> object:
     return jax.random.key_data(leaf)
 
 
+class SavedGroup(NamedTuple):
+    """What a checkpoint stores of a group of seeds; `replay` may be the names of the files of an earlier checkpoint."""
+
+    state: Pieces
+    replay: Pieces | list[str]
+
+
+def group_contents(step: int, g: int, group: SavedGroup) -> Iterator[tuple[str, Content]]:
+    """Yield (name, content) of the files of a group in the checkpoint of a step; None where a file stays as it is."""
+    yield from contents_of(f"checkpoint/step-{step}.group-{g}.safetensors", group.state)
+    if isinstance(group.replay, list):
+        yield from ((name, None) for name in group.replay)
+    elif group.replay:
+        yield from contents_of(f"checkpoint/step-{step}.replay-{g}.safetensors", group.replay)
+
+
 def read_groups(files: Files, step: int) -> list[ArrayDict]:
     """Return the arrays of each group of seeds in the checkpoint of a step.
 
+    If its replay buffer is of an earlier step, this is the array `REPLAY_STEP`.
+
     Raises:
         CorruptCheckpoint: a file is missing, or is not what was saved.
+        ResourceError: they do not fit in memory.
         UnsafeFile: a link leads out of the run's folder.
     """
+    groups: dict[str, ArrayDict] = {}
+    for name, saved, g in _parts_of(files, step):
+        groups.setdefault(g, {}).update(read_pieces(files, name))
+        if saved != step:
+            groups[g][REPLAY_STEP] = np.array([saved])
+    return list(groups.values())
+
+
+def replay_files(files: Files) -> list[list[str]]:
+    """Return the names of all files of each group's replay buffer in the newest checkpoint; raises as `read_groups`."""
+    step = max(files.manifest.checkpoints, default=0) if files.manifest else 0
+    return [names_of(files, name) for name, _, _ in _parts_of(files, step) if ".replay-" in name]
+
+
+def _parts_of(files: Files, step: int) -> Iterator[tuple[str, int, str]]:
+    """The (name, step, group) of each file of the checkpoint of a step that has arrays by name."""
     assert files.manifest is not None  # noqa: S101 - format_one.py reads the others
-    return [files.tensors(name)[0] for name in files.manifest.checkpoints[step]]
+    for name in files.manifest.checkpoints.get(step, []):
+        if found := GROUP.fullmatch(name):
+            yield name, int(found[1]), found[3]

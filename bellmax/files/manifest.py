@@ -1,6 +1,6 @@
 """Plain Python. One manifest binds all files of a run: they are the old state or the new one, never parts of both.
 
-    manifest.json   format 2, the run's id, its step, and for each file its size and SHA-256; with a hash over all this
+    manifest.json   format 3, the run's id, its step, and for each file its size and SHA-256; with a hash over all this
 
 `commit` writes each changed file as NAME.next, then replaces the manifest, which is the moment of change, then gives
 the files their names. A reader takes NAME or NAME.next, whichever has the hash in the manifest. So a process that is
@@ -18,23 +18,28 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bellmax.contracts import BellmaxError, CheckpointError, CorruptCheckpoint, Json, ResourceError, counted
 from bellmax.files import storage
 from bellmax.stderr import say
 
 NAME = "manifest.json"
-FORMAT = 2  # of the folder of a run
+FORMAT = 3  # of the folder of a run; in format 2 each checkpoint had one file for each group
 NEXT = ".next"
 
 POLICY = r"policies/(seed-\d{1,18}|all)-(final|best)\.(safetensors|json)"
 EXPERIENCE = r"experience/seed-\d{1,18}\.safetensors"
-GROUP = r"checkpoint/step-\d{1,18}\.group-\d{1,9}\.safetensors"
+CHECKPOINT = "checkpoint/"
+GROUP = re.compile(CHECKPOINT + r"step-(\d{1,18})\.(group|replay)-(\d{1,9})\.safetensors")
+BLOCK = f"{CHECKPOINT}block-"
+TABLES = "(episodes|visits|evaluations)"
 BOUND = re.compile(
-    rf"(config|environment|result)\.json|history\.csv|(episodes|visits|evaluations)\.safetensors|{POLICY}|{EXPERIENCE}|{GROUP}"
+    rf"(config|environment|result)\.json|history\.csv|{TABLES}\.safetensors|{POLICY}|{EXPERIENCE}|{GROUP.pattern}"
+    rf"|{BLOCK}[0-9a-f]{{64}}\.bin"
 )
 PLACES = ("policies", "experience", "checkpoint")
+Content: TypeAlias = "bytes | memoryview | None"  # of a file; None: it stays as it is
 OLD = "checkpoint.json"  # the manifest of a checkpoint of format 1
 
 
@@ -70,7 +75,7 @@ def listing(folder: Path) -> Iterator[str]:
         raise ResourceError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
 
-def entry_of(data: bytes | bytearray) -> dict[str, Any]:
+def entry_of(data: bytes | bytearray | memoryview) -> dict[str, Any]:
     """Return what a manifest says of a file with this content."""
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -118,7 +123,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     card = storage.check_format(card, path, FORMAT)
     try:
         files, found = card["files"], {name: value for name, value in card.items() if name != "sha256"}
-        if card["format"] != FORMAT or card["sha256"] != _hash(found):
+        if card["format"] not in (2, FORMAT) or card["sha256"] != _hash(found):
             raise ValueError("its SHA-256 differs")
         checkpoints = {each["step"]: each["files"] for each in card["checkpoints"]}
         steps = [card["step"], *checkpoints]
@@ -137,11 +142,10 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def commit(
     folder: Path,
-    contents: Iterable[tuple[str, bytes]],
+    contents: Iterable[tuple[str, Content]],
     about: Mapping[str, Json],
     *,
     step: int | None = None,
-    groups: Iterable[bytes] = (),
     keep: int = 1,
     afresh: bool = False,
 ) -> None:
@@ -149,10 +153,10 @@ def commit(
 
     Args:
         folder: of the run, which this process holds.
-        contents: (name, content) of each file that may have changed; one at a time is in memory.
+        contents: (name, content) of each file that may have changed, and of each of the new checkpoint; one at a time
+            is in memory.
         about: seeds and kind of the run.
         step: of a new checkpoint; None leaves the checkpoints as they are.
-        groups: the content of each file of the new checkpoint.
         keep: how many checkpoints stay, the newest ones up to `step`; later ones go.
         afresh: write also what seems unchanged, since the files may be damaged.
 
@@ -163,8 +167,14 @@ def commit(
     before = read_manifest(folder) or Manifest({"run": secrets.token_hex(8)}, 0)
     _settle(folder, before)
     files, checkpoints, written = dict(before.files), dict(before.checkpoints), list[str]()
+    parts: dict[str, None] = {}  # of the new checkpoint, each once
 
-    def stage(name: str, data: bytes) -> None:
+    def stage(name: str, data: Content) -> None:
+        if name.startswith(CHECKPOINT):
+            parts[name] = None
+        if data is None:
+            assert name in files  # noqa: S101 - whoever leaves a file as it is has seen it in the manifest
+            return
         entry, path = entry_of(data), folder / name
         if not afresh and files.get(name) == entry and size_of(path) == entry["size"]:
             return
@@ -178,13 +188,10 @@ def commit(
         for name, data in contents:
             stage(name, data)
         if step is not None:
-            checkpoints = {old: names for old, names in checkpoints.items() if old < step} | {step: []}
-            for i, data in enumerate(groups):
-                checkpoints[step].append(f"checkpoint/step-{step}.group-{i}.safetensors")
-                stage(checkpoints[step][-1], data)
+            checkpoints = {old: names for old, names in checkpoints.items() if old < step} | {step: list(parts)}
             checkpoints = dict(list(checkpoints.items())[-keep:] if keep else [])
         named = {name for names in checkpoints.values() for name in names}
-        files = {name: entry for name, entry in files.items() if name in named or not re.fullmatch(GROUP, name)}
+        files = {name: entry for name, entry in files.items() if name in named or not name.startswith(CHECKPOINT)}
         for place in sorted({folder, *((folder / name).parent for name in written)}):
             storage.sync_folder(place)
         after = Manifest({**before.about, **about}, before.step if step is None else step, files, checkpoints)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bellmax.contracts import ArrayDict, BellmaxError, CheckpointError, CorruptCheckpoint, Json, ResourceError
 from bellmax.files import format_one, manifest, storage, tensors
@@ -53,6 +54,19 @@ class Files:
 
         return tensors.parse(self._read(name, most, look), self.folder / name)
 
+    def size(self, name: str) -> int:
+        """Return the bytes that a file of the manifest had when it was saved.
+
+        Raises:
+            CorruptCheckpoint: the manifest does not name it.
+        """
+        size: int = self._entry(name)["size"]
+        return size
+
+    def is_there(self, name: str) -> bool:
+        """Return whether a file of the manifest exists, with the size that it had when it was saved."""
+        return size_of(self.folder / name) == self.size(name)
+
     def is_whole(self, name: str) -> bool:
         """Return whether a file has the content that was saved."""
         try:
@@ -67,9 +81,7 @@ class Files:
             if look is not None:
                 look(path, True)
             return storage.read_bytes(path, most)
-        if name not in self.manifest.files:
-            raise CorruptCheckpoint(f"{path} is missing: the manifest of the run does not name it")
-        entry = self.manifest.files[name]
+        entry = self._entry(name)
         if most is not None and entry["size"] > most:
             raise CorruptCheckpoint(f"{path} has {entry['size']:,} bytes; at most {most:,} are valid")
         if path.parent != self.folder:
@@ -94,6 +106,12 @@ class Files:
                 return data
             problem = f"{place} ({size:,} bytes) is not what was saved; its SHA-256 differs"
         raise CorruptCheckpoint(problem)
+
+    def _entry(self, name: str) -> Mapping[str, Any]:
+        """What the manifest says of a file."""
+        if self.manifest is None or name not in self.manifest.files:
+            raise CorruptCheckpoint(f"{self.folder / name} is missing: the manifest of the run does not name it")
+        return self.manifest.files[name]
 
 
 def files_of(folder: Path) -> Files:

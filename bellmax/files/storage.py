@@ -59,7 +59,7 @@ def write(path: Path, data: bytes | str) -> None:
         raise ResourceError(f"cannot write {path}: {error.strerror}; {state}") from error
 
 
-def write_new(path: Path, data: bytes | bytearray) -> None:
+def write_new(path: Path, data: bytes | bytearray | memoryview) -> None:
     """Create a file with this content, and sync it; its permissions follow the umask.
 
     Raises:

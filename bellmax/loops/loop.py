@@ -50,7 +50,7 @@ class Restore(Protocol[S_co]):
         """Return the state whose arrays `dump` returned.
 
         A Gymnasium environment that cannot be restored starts a new episode, from a seed that follows from the run's
-        seed and the step.
+        seed and the step. With `checkpoint.REPLAY_STEP` among the arrays, the replay buffer is older than the rest.
         """
 
 
@@ -72,6 +72,7 @@ class Loop(NamedTuple, Generic[S]):
         clock: `clock(state)`, environment steps so far, also after a failure in `go`; None if the loop cannot fail.
         kill: `kill(state)` ends at once everything that runs for a state, which is then unusable.
         blame: `blame(state, step) -> [words]` of each seed: where its environment gave what is not finite, or "".
+        replay: begins the names of the replay buffer's arrays in `dump`; "" without one.
     """
 
     kind: str
@@ -90,6 +91,7 @@ class Loop(NamedTuple, Generic[S]):
     clock: Callable[[S], int | None] = lambda state: None
     kill: Callable[[S], None] = lambda state: None
     blame: Callable[[S, int], list[str]] = lambda state, step: []
+    replay: str = ""
 
     def chunks(self, state: S, logs: Sequence[SeedLog], steps: int) -> list[Chunk]:
         """Return the chunk of each seed, from its log over the `steps` since the last `forget`."""

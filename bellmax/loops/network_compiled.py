@@ -71,7 +71,11 @@ class CompiledNetwork:
     def restore(self, seeds: Sequence[int], arrays: ArrayDict, step: int = 0) -> RunState:
         """See `Loop`."""
         del step  # random numbers follow from the clock
-        return checkpoint.from_arrays(self.start(seeds), arrays, "checkpoint")
+        state = checkpoint.from_arrays(self.start(seeds), arrays, "checkpoint")
+        if checkpoint.REPLAY_STEP not in arrays:
+            return state
+        close = self.agent.memory.close if len(seeds) == 1 else jax.vmap(self.agent.memory.close)
+        return state._replace(memory=jax.jit(close, donate_argnums=0)(state.memory))
 
     def blame(self, state: RunState, step: int) -> list[str]:
         """See `Loop`."""
@@ -95,7 +99,7 @@ def compiled_network_loop(config: DeepConfig, source: Source, steps: int, group:
     return guarded(
         Loop(
             "compiled", own.stride, group, True, own.start, own.go, measure_rows, own.snapshot, checkpoint.to_arrays,
-            own.restore, lambda state: None, own.experience, blame=own.blame,
+            own.restore, lambda state: None, own.experience, blame=own.blame, replay="state.memory.",
         )
     )  # fmt: skip
 

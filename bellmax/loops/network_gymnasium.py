@@ -221,6 +221,8 @@ class GymnasiumNetwork:
         both, run.actor, actor, run.carry = near(saved[:4])
         pending = saved[4]
         run.obs, lost = restore_worlds(run.world, arrays, seed, run.episodes)
+        if checkpoint.REPLAY_STEP in arrays:  # the steps between it and the pending ones are missing
+            both = both[0], self.agent.memory.close(both[1])
         if lost.any() and pending:  # an episode that was cut off bootstraps from its last step
             last, valid = pending[-1]
             cut: Any = np.where(lost, np.ones_like(last.over), last.over)
@@ -255,4 +257,5 @@ def gymnasium_network_loop(config: DeepConfig, source: Source, steps: int) -> Lo
     return guarded(Loop(
         "host", own.stride, 1, False, own.start, own.go, own.measure, own.snapshot, own.dump, own.restore, own.close,
         own.experience, forget=lambda run: run.times.clear(), clock=lambda run: run.t, kill=own.kill,
+        replay="state.0.1.",
     ))  # fmt: skip

@@ -60,6 +60,12 @@ class History:
         self.step.append(step)
         self._records.append({name: np.broadcast_to(np.asarray(v, np.float64), shape) for name, v in values.items()})
 
+    def copy(self) -> History:
+        """Return a history of the same records, to which others can be added."""
+        copied = History(self.seeds)
+        copied.step, copied._records = list(self.step), list(self._records)
+        return copied
+
     def drop_after(self, step: int) -> None:
         """Remove the records after `step`."""
         kept = sum(s <= step for s in self.step)

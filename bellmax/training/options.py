@@ -39,6 +39,9 @@ class RunOptions:
     keep_episodes: int = setting(2_000_000, "training episodes to store, over all seeds", low=0)
     keep_experience: bool = setting(False, "store the replay buffer of each seed at the end")
     keep_checkpoints: int = setting(2, "checkpoints in the run's folder, the newest ones", low=1)
+    save_replay_every: float | None = setting(
+        None, "seconds between saves of a replay buffer; None: at each save", low=0.001, high=1e9
+    )
     vmap: int | None = setting(None, "seeds stacked in one program", low=1)
     workers: int = setting(0, "processes for the environments of a seed", low=0, high=100_000)
     env_timeout: float = setting(
@@ -93,6 +96,7 @@ class Changes(TypedDict, total=False):
     final_episodes: int
     keep_experience: bool
     keep_checkpoints: int
+    save_replay_every: float | None
     workers: int
     env_timeout: float
     env_restarts: int
@@ -111,7 +115,7 @@ def _read(field: dataclasses.Field[Any], value: object) -> object:
         return None
     if kind.startswith("int"):
         return integer(name, value, meta["low"], int(min(meta["high"], HIGHEST)))
-    if kind == "float":
+    if kind.startswith("float"):
         return real(name, value, meta["low"], meta["high"])
     if kind == "bool" and not isinstance(value, bool):
         raise ConfigError(f"{name}={describe(value)} is not True or False")

@@ -111,8 +111,7 @@ def check(request: Request) -> RunPlan:
         source, about_masks = attempt(problems, functools.partial(masked_as_asked, asked, source, wanted)) or (None, "")
     if source and asked and given is not None:
         config = attempt(problems, lambda: choosing.prepare_for_data(asked, source, given))
-    kept = options is not None and options.keep_experience
-    attempt(problems, lambda: check_kept(config, kept, offline_run=data is not None))
+    attempt(problems, lambda: check_kept(config, options, offline_run=data is not None))
     length = attempt(problems, lambda: read_length(request.steps, episodes, config, with_data=data is not None))
     problems += find_unknown(request)
     if problems or not (source and config and asked and seeds and options and length):

@@ -44,9 +44,11 @@ def resume(
 ) -> Run:
     """Resume a stopped run from its last checkpoint and finish it, with its original options.
 
-    The run ends with the same bits as if it had not been stopped. A Gymnasium environment is restored by repeating its
-    episode: from the same random numbers, with the same actions. If its observation then differs from the saved one,
-    or the episode is too long, it starts a new episode from a seed that training has not used, and a line says so.
+    The run ends with the same bits as if it had not been stopped, unless a line says otherwise: with
+    `save_replay_every`, the replay buffer of a run that was killed may be older than the rest. A Gymnasium environment
+    is restored by repeating its episode: from the same random numbers, with the same actions. If its observation then
+    differs from the saved one, or the episode is too long, it starts a new episode from a seed that training has not
+    used, and a line says so.
 
     Args:
         folder: of the run.
@@ -59,7 +61,8 @@ def resume(
         progress: as for `train`.
         say: called with each line of output, also with what differs from before.
         **options: of `train`; they replace the saved ones: eval_episodes, final_episodes, keep_experience,
-            keep_checkpoints, workers, env_timeout, env_restarts, on_nonfinite and strict. The others cannot change.
+            keep_checkpoints, save_replay_every, workers, env_timeout, env_restarts, on_nonfinite and strict. The others
+            cannot change.
 
     Raises:
         ConfigError: there is no run in `folder`, it has ended, or it does not have a checkpoint of `step`; its data
@@ -86,7 +89,7 @@ def go_on(
     run, step, groups = stopped.run, stopped.step, stopped.groups
     changed, differing = change_options(run.options, options)
     check_room_for(changed, len(run.seeds), run.steps)
-    check_kept(run.config, changed.keep_experience, offline_run=run.options.data is not None)
+    check_kept(run.config, changed, offline_run=run.options.data is not None)
     remarks: list[str] = []
     source = find_source(run, world, env_kwargs, changed, remarks.append)
     run.options = changed
@@ -124,7 +127,7 @@ class Stopped(NamedTuple):
         step: of the checkpoint that is used.
         groups: the arrays of the checkpoint; [] before the first and after the last step.
         afresh: the folder is not of this step, or of an older format, and must be written again.
-        remarks: a line for each newer checkpoint that is damaged.
+        remarks: a line for each newer checkpoint that is damaged, and one if the replay buffer is older.
     """
 
     run: Run
@@ -165,9 +168,15 @@ def load_stopped(folder: Path, wanted: int | None = None) -> Stopped:
             remarks.append(f"the checkpoint of step {step:,} is damaged, and the one before it is used: {error}")
             continue
         break
+    older = {int(group[checkpoint.REPLAY_STEP][0]) for group in groups if checkpoint.REPLAY_STEP in group}
+    about = [
+        f"the replay buffer in the checkpoint is of step {held:,}, not {step:,} (save_replay_every); the run continues "
+        "with it, so not bit for bit" for held in older
+    ]  # fmt: skip
     if wanted is None and not remarks:
-        return Stopped(saved_runs.load(folder), step, groups, False, [])
-    return Stopped(saved_runs.read_run(files, policies=step > 0 and not groups), step, groups, True, remarks)
+        return Stopped(saved_runs.load(folder), step, groups, False, about)
+    run = saved_runs.read_run(files, policies=step > 0 and not groups)
+    return Stopped(run, step, groups, True, remarks + about)
 
 
 def check_wanted(folder: Path, wanted: int | None, steps: Sequence[int]) -> None:

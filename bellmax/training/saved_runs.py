@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import numpy as np
 
 from bellmax.arguments import path_of
 from bellmax.catalog import is_deep
-from bellmax.contracts import ArrayDict, CheckpointError, ConfigError, CorruptCheckpoint, Json, ResourceError, listed
+from bellmax.contracts import CheckpointError, ConfigError, CorruptCheckpoint, Json, ResourceError, listed
 from bellmax.files import manifest, provenance, run_files, storage
+from bellmax.files.checkpoint import SavedGroup, group_contents
 from bellmax.files.dataset import Dataset
+from bellmax.files.manifest import Content
 from bellmax.files.saved_files import Files, files_of
 from bellmax.files.saved_parts import agent_of, saved_config
 from bellmax.loops.logs import Episodes
@@ -57,7 +59,7 @@ def _environment(run: Run) -> tuple[str, bytes]:
     return "environment.json", storage.json_bytes(run.environment)
 
 
-def _commit(run: Run, contents: Iterable[tuple[str, bytes]], **how: Any) -> None:
+def _commit(run: Run, contents: Iterable[tuple[str, Content]], **how: Any) -> None:
     """Make `contents` part of the saved state of a run; see `manifest.commit`."""
     about: dict[str, Json] = {"seeds": run.seeds, "kind": run.loop}
     manifest.commit(_folder(run), contents, about, **how)
@@ -88,7 +90,7 @@ def _card(run: Run) -> dict[str, Any]:
 def save_run(
     run: Run,
     step: int | None = None,
-    groups: Iterable[ArrayDict] = (),
+    groups: Iterable[SavedGroup] = (),
     *,
     afresh: bool = False,
     experience: bool = False,
@@ -98,7 +100,7 @@ def save_run(
     Args:
         run: its results so far.
         step: of a new checkpoint, or None.
-        groups: the arrays of each file of the checkpoint; one at a time is in memory.
+        groups: what the checkpoint stores of each group; one at a time is needed.
         afresh: write all files, also those that seem unchanged.
         experience: also write the experience of each seed.
 
@@ -106,7 +108,7 @@ def save_run(
         ResourceError: a file cannot be written; the old state is unchanged.
     """
 
-    def contents() -> Iterator[tuple[str, bytes]]:
+    def contents() -> Iterator[tuple[str, Content]]:
         if afresh:
             yield _environment(run)
         yield from _words(run)
@@ -119,9 +121,16 @@ def save_run(
             yield "visits.safetensors", run_files.arrays_content({"visits": run.visits})
         for seed, data in zip(run.seeds, run.experience, strict=experience) if experience else ():
             yield f"experience/seed-{seed}.safetensors", data.content()
+        for g, group in enumerate(groups):
+            yield from group_contents(step or 0, g, group)
 
-    serialized = (storage.to_bytes(arrays) for arrays in groups)
-    _commit(run, contents(), step=step, groups=serialized, keep=run.options.keep_checkpoints, afresh=afresh)
+    _commit(run, contents(), step=step, keep=run.options.keep_checkpoints, afresh=afresh)
+
+
+def frozen(run: Run) -> Run:
+    """Return a run that stays as `run` is now while it is trained further."""
+    policies = {which: list(each) for which, each in run.policies.items()}
+    return replace(run, history=run.history.copy(), policies=policies, episodes=list(run.episodes))
 
 
 def read_experience(run: Run) -> None:

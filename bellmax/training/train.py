@@ -46,6 +46,7 @@ def train(
     data: object = None,
     keep_experience: bool = False,
     keep_checkpoints: int = 2,
+    save_replay_every: float | None = None,
     wrappers: Sequence[object] = (),
     workers: int = 0,
     env_timeout: float = 60.0,
@@ -86,6 +87,8 @@ def train(
             run's folder, from which `data` reads it; rewards are as learned from, scaled and clipped.
         keep_checkpoints: how many of the newest checkpoints the run's folder has until the run ends; if the newest is
             damaged, `resume` uses the one before.
+        save_replay_every: seconds between saves of the replay buffer, for one that takes long; None: it is in every
+            checkpoint. After a crash, the run then resumes with an older replay buffer, and not bit for bit.
         wrappers: of the environment, the innermost first: names from Gymnasium, such as "FlattenObservation",
             {"name": "FrameStackObservation", "stack_size": 4} with arguments, or "module:Class" of any other.
         workers: processes that step the environments of a seed side by side; 0: in this process.
@@ -114,8 +117,8 @@ def train(
     keywords = {
         "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,
         "keep_episodes": keep_episodes, "keep_experience": keep_experience, "keep_checkpoints": keep_checkpoints,
-        "vmap": vmap, "workers": workers, "env_timeout": env_timeout, "env_restarts": env_restarts,
-        "on_nonfinite": on_nonfinite, "strict": strict,
+        "save_replay_every": save_replay_every, "vmap": vmap, "workers": workers, "env_timeout": env_timeout,
+        "env_restarts": env_restarts, "on_nonfinite": on_nonfinite, "strict": strict,
     }  # fmt: skip
     request = Request(
         world, agent, steps, episodes, seeds, out, if_exists, loop, env_kwargs, wrappers, data, options, keywords,
@@ -181,6 +184,11 @@ def announce(plan: RunPlan, run: Run, say: Callable[[str], None], remark: Callab
     how = "" if offline else f", {plan.kind} loop"
     seeds = counted(len(plan.seeds), "seed")
     say(f"{config.name} on {source.name}: {plan.steps:,} {run.unit} x {seeds}{how} ({plan.why})")
+    if run.folder is not None and (every := plan.options.save_replay_every):
+        say(
+            f"the replay buffer is saved every {every:g} s, and when the run stops; after a crash, the run resumes "
+            "with the last one that was saved, so not bit for bit"
+        )
     if shared := shared_name(type(config)):
         remark(shared)
     for idle in plan.without_effect:

@@ -13,6 +13,7 @@ from bellmax.contracts import ConfigError
 from bellmax.envs.making import normal_wrappers
 from bellmax.literals import whole_number
 from bellmax.sources import Source
+from bellmax.training.options import RunOptions
 from bellmax.training.play import SEED_OFFSET
 
 T = TypeVar("T")
@@ -114,12 +115,18 @@ def check_handled(source: Source, loop: str) -> None:
         )
 
 
-def check_kept(config: AgentConfig | None, keep_experience: bool, *, offline_run: bool) -> None:
-    """Check that a run has experience to store, if that is asked for.
+def check_kept(config: AgentConfig | None, options: RunOptions | None, *, offline_run: bool) -> None:
+    """Check that a run has the replay buffer that its options are about.
 
     Raises:
         ConfigError: it has none, or none from which data could be read again.
     """
+    if options is None:
+        return
+    keep_experience = options.keep_experience
+    if options.save_replay_every is not None and (offline_run or (config and not hasattr(config, "buffer_size"))):
+        whose = "a run with data" if offline_run else config.name if config else ""
+        raise ConfigError(f"save_replay_every: the checkpoints of {whose} have no replay buffer; leave it out")
     if keep_experience and offline_run:
         raise ConfigError("keep_experience stores environment steps, and a run with data takes none")
     if keep_experience and config and not hasattr(config, "buffer_size"):

@@ -12,15 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bellmax.contracts import (
-    ArrayDict,
-    BellmaxError,
-    CorruptCheckpoint,
-    EnvWarning,
-    FloatArray,
-    ResourceError,
-    RunWarning,
-)
+from bellmax.contracts import ArrayDict, BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
 from bellmax.loops.logs import own_arrays, read_best, read_own_arrays, without_own
 from bellmax.loops.loop import Chunk, Loop
 from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
@@ -48,9 +40,9 @@ from bellmax.training.policy import Policy
 from bellmax.training.progress import ProgressReport
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.run import Run
+from bellmax.training.saver import Saver
 
-SAVE_SECONDS = 30.0  # a killed process loses at most this much; more if saving takes more than a second
-MOST_FAILURES = 3  # saves in a row that may fail before training stops
+SAVE_SECONDS = 30.0  # a killed process loses at most this much; more if training stands still for more than a second
 
 
 class Trainer:
@@ -71,10 +63,11 @@ class Trainer:
         A resumed run without states is before its first step, or after its last; `afresh` writes all its files first.
         """
         self.run, self.source, self.saved = run, source, saved
-        self.from_file, self.afresh, self.failures = saved is not None, afresh, 0
+        self.from_file, self.afresh = saved is not None, afresh
         recurrent = getattr(run.config, "recurrent", "none") != "none"  # its values are of histories, not of states
         self.truth = None if recurrent else find_truth(source.mdp, run.config.gamma)
         self.groups = None if loop is None else SeedGroups(loop, run.seeds, begin)
+        self.saver = Saver(run, loop.replay if loop else "")
         self.chunk = chunk_steps(run.steps, loop.stride if loop else 1, run.options.records)
         self.n_records = -(-run.steps // self.chunk) if loop else len(run.history)
         self.kept = KeptRecords(run, self.n_records)
@@ -108,6 +101,7 @@ class Trainer:
             raise
         finally:
             self.pool.shutdown(wait=patient, cancel_futures=True)
+            self.saver.settle(last=True)
 
     def train(self, groups: SeedGroups[Any], report: ProgressReport) -> None:
         """Make all records, then save the experience and a checkpoint of the end; after a failure, save and raise."""
@@ -136,7 +130,7 @@ class Trainer:
         if saved:
             self.read_policies(groups, saved)
         if self.afresh:
-            self.save(groups)
+            self.save(groups, wait=True)
             self.afresh = False
 
     def read_policies(self, groups: SeedGroups[Any], saved: Sequence[ArrayDict]) -> None:
@@ -160,7 +154,7 @@ class Trainer:
             if sum(groups.clocks) == begun and self.run.options.episodes is None:
                 raise CorruptCheckpoint(f"no whole number of rounds leads from steps {groups.clocks} to {until}")
             if min(groups.clocks) < until and saves:
-                self.save_if_possible(groups)
+                self.save(groups)
 
     def record(self, groups: SeedGroups[Any], report: ProgressReport) -> None:
         """Log, evaluate, report and save, when all groups have reached the same step."""
@@ -189,8 +183,8 @@ class Trainer:
         report(t * len(run.seeds), self.words, compiling=self.first)
         self.first = False
         if t < run.steps:
-            if run.folder is not None and (self.asked or time.monotonic() > self.due):
-                self.save_if_possible(groups)
+            if run.folder is not None and not self.asked and time.monotonic() > self.due:
+                self.save(groups)
             check_asked(self.asked)
 
     def remark(self, chunks: Sequence[Chunk]) -> None:
@@ -199,30 +193,25 @@ class Trainer:
             self.clipped = True
             warn(f"{self.run.config.name} on {self.run.world}: {text}", EnvWarning)
 
-    def save(self, groups: SeedGroups[Any]) -> None:
-        """Write the run's files and a checkpoint in one moment, and set the time of the next one."""
+    def save(self, groups: SeedGroups[Any], *, wait: bool = False) -> None:
+        """Save the run's files and a checkpoint in one moment, and set the time of the next save.
+
+        A thread writes them while training goes on, unless `wait`.
+
+        Raises:
+            ResourceError: the disk failed several times in a row; with `wait`, now.
+        """
         begin = time.monotonic()
         self.kept.gather()
+        step, dumped = min(groups.clocks), self.dumped(groups)
         try:
-            saved_runs.save_run(self.run, min(groups.clocks), self.dumped(groups), afresh=self.afresh)
+            if wait:
+                self.saver.save(step, dumped, afresh=self.afresh)
+            else:
+                self.saver.begin(step, dumped)
         finally:
             end = time.monotonic()
             self.due = end + SAVE_SECONDS * max(1.0, end - begin)
-        self.failures = 0
-
-    def save_if_possible(self, groups: SeedGroups[Any]) -> None:
-        """Save; if the disk fails, warn and continue, with the last saved state unchanged.
-
-        Raises:
-            ResourceError: it failed several times in a row.
-        """
-        try:
-            self.save(groups)
-        except ResourceError as error:
-            self.failures += 1
-            if self.failures == MOST_FAILURES:
-                raise
-            warn(f"{error}; training continues (failure {self.failures} of {MOST_FAILURES} in a row)", RunWarning)
 
     def dumped(self, groups: SeedGroups[Any]) -> Iterator[ArrayDict]:
         """Yield the arrays of each group's checkpoint."""
@@ -236,7 +225,7 @@ class Trainer:
         """Write everything learned, and a checkpoint without states: only the final evaluation is missing."""
         self.kept.gather()
         if self.run.folder is not None:
-            saved_runs.save_run(self.run, self.run.steps, experience=self.run.options.keep_experience)
+            self.saver.save(self.run.steps, experience=self.run.options.keep_experience)
 
     def read_own(self, groups: SeedGroups[Any], g: int, arrays: ArrayDict) -> ArrayDict:
         """Read the trainer's arrays of a group's checkpoint, and return the loop's; raises as `read_own_arrays`."""
@@ -266,10 +255,10 @@ class Trainer:
             if run.folder is None:
                 self.kept.gather()
             elif self.sound:
-                self.save(groups)
+                self.save(groups, wait=True)
             elif run.policies:
                 self.kept.gather()
-                saved_runs.save_run(run)
+                self.saver.save()
         except Exception as error:
             say(f"everything learned since the last checkpoint is lost, because it could not be saved: {error}")
 
