@@ -3,13 +3,37 @@
 import hashlib
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from bellmax.files import checkpoint, manifest, storage
 from bellmax.files.saved_files import files_of
+from bellmax.training import saved_runs, trainer
+
+
+class StopError(Exception):
+    """Stands for the power that goes out."""
+
+
+def lose_power(patch: pytest.MonkeyPatch, step: int = 0, seconds: float = 0.0) -> None:
+    """Save at every record, each time for at least some seconds; after a save at or after `step` nothing is written."""
+    save, over = saved_runs.save_run, []
+
+    def save_and_stop(run: Any, at: int | None = None, *groups: Any, **how: Any) -> None:
+        if not over:
+            time.sleep(seconds)
+            save(run, at, *groups, **how)
+            over.extend([at] if at is not None and at >= step else [])
+        if over:
+            raise StopError
+
+    patch.setattr(trainer, "SAVE_SECONDS", -1.0)
+    patch.setattr(saved_runs, "save_run", save_and_stop)
 
 
 def newest(folder: Path) -> tuple[int, list[dict[str, np.ndarray]]]:

@@ -6,11 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from saved import StopError, lose_power
 
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.loops import table_records
-from bellmax.training import saved_runs, trainer
 
 FALLING = {"exploration_schedule": "per-episode", "exploration_decay": 0.8, "exploration_final_eps": 0.05}
 ARMS = bx.FiniteMDP.from_successors([[[(1.0, 0, 0.0, True)], [(1.0, 0, -1.0, True)]]], start=0, max_episode_steps=5)
@@ -90,24 +90,12 @@ def test_other_schedules_go_by_episodes_too() -> None:
     assert run.episodes[0].returns[:50].mean() < -0.1
 
 
-class StopError(Exception):
-    """Stands for the power that goes out."""
-
-
 @pytest.mark.parametrize("loop", ["compiled", "host"])
 def test_resume_counts_on(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"episodes": 60, "seeds": 2, "records": 6, "loop": loop, **LAKE, **FALLING}
     whole = bx.train("FrozenLake-v1", "q-learning", **asked)
-    save = saved_runs.save_run
-
-    def save_and_stop(run, step, groups=(), **how):
-        save(run, step, groups, **how)
-        if step >= 30:
-            raise StopError
-
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(saved_runs, "save_run", save_and_stop)
+        lose_power(patch, 30)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", out=tmp_path / "run", **asked)
     resumed = bx.resume(tmp_path / "run")

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from saved import StopError, lose_power
 
 import bellmax as bx
 from bellmax.cli import main
-from bellmax.training import saved_runs, trainer
+from bellmax.training import trainer
 
 ASKED = {"steps": 600, "seeds": 2, "records": 6, "final_episodes": 2}
 
@@ -21,22 +22,10 @@ def train(folder: Path, if_exists: str = "error", **values: object) -> bx.Run:
     return bx.train("corridor", "q-learning", out=folder, if_exists=if_exists, say=said.append, **{**ASKED, **values})
 
 
-class StopError(Exception):
-    """Stands for the power that goes out."""
-
-
 def stopped(folder: Path, monkeypatch: pytest.MonkeyPatch, at: int = 300) -> None:
     """A run that lost power after the checkpoint at step `at`."""
-    save = saved_runs.save_run
-
-    def save_and_stop(run, step, groups, **how):
-        save(run, step, groups, **how)
-        if step >= at:
-            raise StopError
-
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(saved_runs, "save_run", save_and_stop)
+        lose_power(patch, at)
         with pytest.raises(StopError):
             train(folder)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from saved import newest, reseal
+from saved import StopError, lose_power, newest, reseal
 
 import bellmax as bx
 from bellmax.contracts import BellmaxError
@@ -349,23 +349,11 @@ def test_every_flipped_bit_of_a_manifest_is_found(tmp_path: Path) -> None:
 ASKED = {"steps": 600, "seeds": 2, "records": 6, "final_episodes": 2}
 
 
-class StopError(Exception):
-    """Stands for the power that goes out."""
-
-
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    save = saved_runs.save_run
-
-    def save_and_stop(run, step, groups=(), **how):
-        save(run, step, groups, **how)
-        if step >= 300:
-            raise StopError
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(saved_runs, "save_run", save_and_stop)
+        lose_power(patch, 300)
         with pytest.raises(StopError):
             bx.train("corridor", "q-learning", out=folder, **ASKED)
     return folder

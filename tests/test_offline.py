@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from saved import StopError, lose_power
 
 import bellmax as bx
 from bellmax.cli import main
@@ -19,7 +20,7 @@ from bellmax.files.dataset import join_data
 from bellmax.loops.experience import as_experience, find_data_problems
 from bellmax.loops.network_data import config_for_data, fill
 from bellmax.sources import find_world
-from bellmax.training import saved_runs, trainer
+from bellmax.training import saved_runs
 
 TINY = {"net_arch": (8,), "batch_size": 8}
 QUICK = {"final_episodes": 1, "eval_episodes": 0, "records": 4}
@@ -328,10 +329,6 @@ def test_equal_seeds_agree_and_others_do_not(cartpole: bx.Dataset) -> None:
             np.testing.assert_allclose(stacked.policy(seed).arrays[name], array, atol=1e-5)
 
 
-class StopError(Exception):
-    """Stands for the power that goes out."""
-
-
 @pytest.mark.parametrize(
     ("loop", "settings"), [("compiled", {}), ("host", {"prioritized": True, "n_steps": 3, "vmap": 2})], ids=str
 )
@@ -342,20 +339,18 @@ def test_a_resumed_run_ends_in_the_same_bits(
     cartpole.save(path)
     options = {"data": path, "steps": 40, "seeds": 2, "loop": loop, **QUICK, **TINY, **settings}
     whole = bx.train("CartPole-v1", "cql", **options)
-    save = saved_runs.save_run
-
-    def save_and_stop(run: bx.Run, step: int, groups: Any = (), **how: Any) -> None:
-        saved = list(groups)
-        save(run, step, saved, **how)
-        arrays = [array for group in saved for array in group.state.values()]
-        assert not any(array.shape[0:1] == (300,) for array in arrays)  # not the data
-        assert not any(group.replay for group in saved)
-        if step >= 20:
-            raise StopError
-
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        patch.setattr(saved_runs, "save_run", save_and_stop)
+        lose_power(patch, 20)
+        save = saved_runs.save_run
+
+        def save_and_look(run: bx.Run, step: int, groups: Any = (), **how: Any) -> None:
+            saved = list(groups)
+            arrays = [array for group in saved for array in group.state.values()]
+            assert not any(array.shape[0:1] == (300,) for array in arrays)  # not the data
+            assert not any(group.replay for group in saved)
+            save(run, step, saved, **how)
+
+        patch.setattr(saved_runs, "save_run", save_and_look)
         with pytest.raises(StopError):
             bx.train("CartPole-v1", "cql", out=tmp_path / "run", **options)
     moved = path.rename(tmp_path / "moved.safetensors")

@@ -6,32 +6,19 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from saved import reseal
+from saved import StopError, lose_power, reseal
 
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.files.provenance import changes, continued, environment, inexact
 from bellmax.report.text import describe_run
-from bellmax.training import saved_runs, trainer
-
-
-class CutError(Exception):
-    """Stands for the power that goes out."""
 
 
 def cut(folder: Path, patch: pytest.MonkeyPatch, at: int, begin: Any) -> None:
     """Run `begin()`, which is saved at each record, until the save of the step `at`."""
-    save = saved_runs.save_run
-
-    def save_and_stop(run: bx.Run, step: int, *parts: Any, **how: Any) -> None:
-        save(run, step, *parts, **how)
-        if step >= at:
-            raise CutError
-
     with patch.context() as here:
-        here.setattr(trainer, "SAVE_SECONDS", -1.0)
-        here.setattr(saved_runs, "save_run", save_and_stop)
-        with pytest.raises(CutError):
+        lose_power(here, at)
+        with pytest.raises(StopError):
             begin()
 
 

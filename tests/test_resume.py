@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from saved import newest, reseal, to_format_1
+from saved import StopError, lose_power, newest, reseal, to_format_1
 
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.files import manifest
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import find_world
-from bellmax.training import saved_runs, trainer
+from bellmax.training import trainer
 
 SMALL = {"learning_starts": 50, "buffer_size": 300, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}
 RUNS = {
@@ -41,27 +41,10 @@ RUNS = {
 }
 
 
-class StopError(Exception):
-    """Stands for the power that goes out."""
-
-
 def begin(name: str, folder: Path) -> bx.Run:
     world, agent, options = RUNS[name]
     options = {"steps": 600, "records": 6, "final_episodes": 1, "eval_episodes": 2, **options}
     return bx.train(world, agent, seeds=2, out=folder, **options)
-
-
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Checkpoint at every record, and lose power at the first one at or after `steps`."""
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
-    save = saved_runs.save_run
-
-    def save_and_stop(run, step, groups=(), **how):
-        save(run, step, groups, **how)
-        if step >= steps:
-            raise StopError
-
-    monkeypatch.setattr(saved_runs, "save_run", save_and_stop)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -88,7 +71,7 @@ def test_what_is_dumped_is_restored(name: str) -> None:
 def test_resumed_run_ends_like_an_unbroken_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = begin(name, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 300)
+        lose_power(patch, 300)
         with pytest.raises(StopError):
             begin(name, tmp_path / "broken")
     said: list[str] = []
@@ -123,7 +106,7 @@ def test_a_run_of_an_older_version_goes_on_without_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 300)
+        lose_power(patch, 300)
         with pytest.raises(StopError):
             begin("table, compiled", tmp_path / "run")
     for name in ("episodes", "visits"):
@@ -162,7 +145,7 @@ def test_kill_9_then_resume(tmp_path: Path) -> None:
 def test_a_run_of_format_1_is_resumed_as_format_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = begin("network, compiled", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 300)
+        lose_power(patch, 300)
         with pytest.raises(StopError):
             begin("network, compiled", tmp_path / "run")
     to_format_1(tmp_path / "run")
@@ -191,7 +174,7 @@ def test_a_run_of_format_1_is_resumed_as_format_2(tmp_path: Path, monkeypatch: p
 def test_an_ended_run_of_format_1_is_only_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = begin("table, compiled", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 600)
+        lose_power(patch, 600)
         with pytest.raises(StopError):
             begin("table, compiled", tmp_path / "run")
     to_format_1(tmp_path / "run")
@@ -235,7 +218,7 @@ def damage(path: Path) -> None:
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of two groups with checkpoints of steps 200 and 300."""
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 300)
+        lose_power(patch, 300)
         with pytest.raises(StopError):
             begin("network, compiled", tmp_path / "run")
     return tmp_path / "run"
@@ -294,7 +277,7 @@ def test_a_run_that_falls_back_is_saved_at_once(stopped: Path, monkeypatch: pyte
 def test_how_many_checkpoints_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for keep, steps in ((1, [400]), (3, [200, 300, 400])):
         with monkeypatch.context() as patch:
-            interrupt_after(patch, 400)
+            lose_power(patch, 400)
             with pytest.raises(StopError):
                 bx.train(
                     "corridor", "q-learning", steps=600, records=6, keep_checkpoints=keep, out=tmp_path / f"run-{keep}"
@@ -310,7 +293,7 @@ def test_how_many_checkpoints_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_damaged_and_foreign_checkpoints_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        interrupt_after(patch, 100)
+        lose_power(patch, 100)
         with pytest.raises(StopError):
             begin("table, compiled", tmp_path / "run")
     part = tmp_path / "run" / "checkpoint" / "step-100.group-0.safetensors"

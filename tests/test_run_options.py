@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from saved import reseal
+from saved import StopError, lose_power, reseal
 
 import bellmax as bx
 from bellmax.cli import main
@@ -40,21 +40,11 @@ OTHER: dict[str, Any] = {
 SMALL = {"learning_starts": 5, "buffer_size": 40, "batch_size": 4, "net_arch": (4,)}
 
 
-class StopError(Exception):
-    """Stands for the power that goes out."""
-
-
 def stopped(patch: pytest.MonkeyPatch, folder: Path, world: Any = "FrozenLake-v1", **options: Any) -> Path:
     """A run that lost power at its first checkpoint."""
-    save = saved_runs.save_run
-
-    def save_and_stop(*arguments: Any, **how: Any) -> None:
-        save(*arguments, **how)
-        raise StopError
-
     patch.setattr(trainer, "SAVE_SECONDS", -1.0)
     with patch.context() as now:
-        now.setattr(saved_runs, "save_run", save_and_stop)
+        lose_power(now)
         with pytest.raises(StopError):
             bx.train(world, options.pop("agent", "q-learning"), out=folder, **{**QUICK, **options})
     return folder

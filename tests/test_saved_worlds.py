@@ -15,20 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
-from saved import reseal
+from saved import StopError, lose_power, reseal
 
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.files.saved_environments import PURE_WRAPPERS, find_risks, find_saved_world
 from bellmax.files.storage import fingerprint
-from bellmax.training import saved_runs, trainer
 
 MODULE = "module_of_a_stranger"
 WRAP, ENV = f"{MODULE}:Wrap", f"{MODULE}:Env"
-
-
-class StopError(Exception):
-    """Stands for the power that goes out."""
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +52,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that lost power."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "SAVE_SECONDS", -1.0)
-        save = saved_runs.save_run
-
-        def save_and_stop(*arguments: Any, **how: Any) -> None:
-            save(*arguments, **how)
-            raise StopError
-
-        patch.setattr(saved_runs, "save_run", save_and_stop)
+        lose_power(patch)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", steps=60, records=2, loop="host", out=folder, progress=False)
     return folder

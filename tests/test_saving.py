@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from saved import newest, reseal
+from saved import StopError, lose_power, newest, reseal
 from worlds import Filmed
 
 import bellmax as bx
@@ -40,10 +39,6 @@ RUNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 
 
-class StopError(Exception):
-    """Stands for the power that goes out."""
-
-
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks so small that the arrays of these runs are cut."""
@@ -61,23 +56,9 @@ def go_on(name: str, folder: Path, **options: Any) -> bx.Run:
     return bx.resume(folder, None if isinstance(world, str) else world, **options)
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, seconds: float = 0.0) -> None:
-    """Save at every record, so slowly, and lose power after the first save at or after `steps`."""
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
-    save = saved_runs.save_run
-
-    def save_and_stop(run: bx.Run, step: int, *groups: Any, **how: Any) -> None:
-        time.sleep(seconds)
-        save(run, step, *groups, **how)
-        if step >= steps:
-            raise StopError
-
-    monkeypatch.setattr(saved_runs, "save_run", save_and_stop)
-
-
 def stopped(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0, **options: Any) -> Path:
     with monkeypatch.context() as patch:
-        stop_after(patch, 300, seconds)
+        lose_power(patch, 300, seconds)
         with pytest.raises(StopError):
             begin(name, folder, **options)
     return folder
@@ -193,10 +174,11 @@ def test_blocks_that_do_not_fit_are_refused(case: str, tmp_path: Path) -> None:
 
 def test_more_blocks_than_fit_in_memory_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(tmp_path, {"rows": some_arrays()["rows"]})
+    files = files_of(tmp_path)
     monkeypatch.setattr(machine, "NOTHING", 4_000)  # smaller files are read
     monkeypatch.setattr(machine, "free_memory", lambda: machine.Free(5_000))
     with pytest.raises(bx.ResourceError, match=r"an array of a checkpoint in .* needs 4400 bytes, and 5000 bytes are"):
-        read_pieces(files_of(tmp_path), NAME)
+        read_pieces(files, NAME)
 
 
 # runs

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from safetensors.numpy import save as to_bytes
-from saved import reseal
+from saved import StopError, lose_power, reseal
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, is_tabular, make_agent
@@ -17,7 +17,7 @@ from bellmax.files import manifest
 from bellmax.files.storage import fingerprint
 from bellmax.loops.choosing import make_loop
 from bellmax.sources import find_world
-from bellmax.training import saved_runs, trainer
+from bellmax.training import trainer
 
 TABULAR = [name for name in AGENTS if is_tabular(make_agent(name, "", {}))]
 TILED = ("q-learning", "double-q", "n-step-sarsa", "monte-carlo", "sarsa-lambda", "watkins-q")
@@ -29,10 +29,6 @@ CASES = [
     ("q-learning", "admission-control", "compiled", {}),
     ("prioritized-sweeping", "admission-control", "compiled", {"gamma": 0.9}),
 ]
-
-
-class StopError(Exception):
-    """Stands for the power that goes out."""
 
 
 def dumped(name: str, world: str, kind: str, settings: dict[str, Any]) -> Any:
@@ -96,15 +92,9 @@ def test_parts_that_do_not_belong_together(name: str) -> None:
 
 
 def stopped(folder: Path, patch: pytest.MonkeyPatch) -> Path:
-    save = saved_runs.save_run
-
-    def save_and_stop(*arguments: Any, **how: Any) -> None:
-        save(*arguments, **how)
-        raise StopError
-
     patch.setattr(trainer, "SAVE_SECONDS", -1.0)
     with patch.context() as now:
-        now.setattr(saved_runs, "save_run", save_and_stop)
+        lose_power(now)
         with pytest.raises(StopError):
             bx.train("FrozenLake-v1", "q-learning", steps=2_000, out=folder, progress=False)
     return folder

@@ -91,12 +91,13 @@ class Saver:
         try:
             self._saving.result()
             self.failures, self.replay_due = 0, self._next_due
-        except ResourceError as error:
+        except Exception as error:
             self.failures += 1
-            if not last and self.failures == MOST_FAILURES:
+            if last:
+                return
+            if self.failures == MOST_FAILURES or not isinstance(error, ResourceError):
                 raise
-            if not last:
-                warn(f"{error}; training continues (failure {self.failures} of {MOST_FAILURES} in a row)", RunWarning)
+            warn(f"{error}; training continues (failure {self.failures} of {MOST_FAILURES} in a row)", RunWarning)
         finally:
             if self._saving.done():
                 self._saving = None
