@@ -14,8 +14,8 @@ import importlib.metadata
 import io
 import os
 import pickle
+import secrets
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
@@ -183,10 +183,10 @@ def _verified(content: bytes) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """The whole file or none of it: other processes may read meanwhile."""
-    number, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    """The whole file or none of it: other processes may read meanwhile. Its permissions follow the umask."""
+    name = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(number, "wb") as file:
+        with open(name, "xb") as file:
             file.write(hashlib.sha256(content).digest() + content)
         os.replace(name, path)
     except OSError:

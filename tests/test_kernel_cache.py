@@ -323,3 +323,13 @@ def identify_array(values: np.ndarray) -> str:
     names: dict[str, object] = {"kernel": kernel, "VALUES": values}
     exec("@kernel\ndef first():\n    return VALUES[0]\n", names)
     return identify(names["first"])[0]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_of_a_shared_folder_follow_the_umask(mask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        compiling._write(tmp_path / "kernel.nbc", b"code")
+    finally:
+        os.umask(before)
+    assert [(path.name, path.stat().st_mode & 0o777) for path in tmp_path.iterdir()] == [("kernel.nbc", mode)]

@@ -14,6 +14,7 @@ from bellmax.arguments import describe
 from bellmax.contracts import Box, Discrete, EnvContractError, Masked, MultiDiscrete, Named, Space
 from bellmax.dispatch import in_32_bits
 from bellmax.envs.functional import S, World
+from bellmax.envs.raising import theirs
 from bellmax.keys import make_key
 
 STEP = "return state, obs, reward, terminated, truncated"
@@ -112,8 +113,8 @@ def _traced(name: str, function: Callable[..., Any], n: int, fix: str, *args: ob
     """What the function returns, as shapes; or why it cannot be compiled."""
     try:
         made = jax.eval_shape(function, *args)
-    except Exception as error:  # anybody's code
-        text = " ".join(str(error).split())
+    except BaseException as error:  # anybody's code
+        text = " ".join(str(theirs(error)).split())
         text = text if len(text) <= 300 else text[:297] + "..."
         compiles = "it must compile: only jax.numpy on what it is given, and jnp.where or jax.lax.cond, not if"
         return None, Fault("interface", f"{name} raises {type(error).__name__}: {text}", compiles)

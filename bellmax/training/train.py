@@ -98,7 +98,8 @@ def train(
         on_nonfinite: what to do at a NaN or an infinity from the environment: "raise" stops the run, "truncate_episode"
             ends the episode before that step, "skip" leaves the step out.
         strict: stop also at an observation outside its Box; by default that is a warning.
-        vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator.
+        vmap: seeds stacked in one program; by default 1 on a CPU and all on an accelerator. The last bits of a seed
+            depend on the size of its stack.
         options: `RunOptions(records=5, workers=4)`, or those of another run, instead of the keywords of these names. A
             keyword can change a field that has its default there; a keyword at its own default changes nothing.
         progress: show it; by default only if standard error is a terminal.
