@@ -268,10 +268,12 @@ def test_a_class_of_a_session_without_a_file_is_reported_when_its_policy_is_save
         "bx.train('corridor', Mine, steps=400).policy().save('policy')\nprint(bx.load_policy('policy').config.name)"
     )
     done = third_party(tmp_path, "-c", code)
-    assert "the policy is saved with the agent '__main__:Mine', which is in no file" in done.stderr
+    assert "the policy is saved with the agent '__main__:Mine', which is not in a module that can be imp" in done.stderr
     assert done.stdout == "Mine\n"
     (tmp_path / "script.py").write_text(code)
     assert third_party(tmp_path, "script.py").stderr == ""
+    (tmp_path / "my-script.py").write_text(code)
+    assert "the agent 'my-script:Mine', which is not in a module" in third_party(tmp_path, "my-script.py").stderr
 
 
 CHANGED = {

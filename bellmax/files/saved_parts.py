@@ -37,7 +37,7 @@ def agent_of(config: AgentConfig) -> dict[str, Any]:
 def check_found(config: AgentConfig, what: str) -> None:
     """Check that the parts of an agent can be found again where a file names them; `what` is saved, for the message.
 
-    What is defined in a session without a file can be loaded only there, and in others that define it: a warning.
+    What no import can name, as in a session without a file, can be loaded only where it is defined again: a warning.
 
     Raises:
         ConfigError: one cannot be found, because it is inside a function, say.
@@ -50,10 +50,11 @@ def check_found(config: AgentConfig, what: str) -> None:
                 f"{what} could be saved but not loaded, because no {kind} is found at {place!r}; move it to the top "
                 f"of its module, or register it with bellmax.extend.register_{kind}"
             )
-        if place.startswith("__main__:"):
+        module, _, name = place.partition(":")
+        if module == "__main__" or not all(map(str.isidentifier, module.split("."))):
             warn(
-                f"{what} is saved with the {kind} {place!r}, which is in no file: it can be loaded only where "
-                f"{place.removeprefix('__main__:')} is defined again; move it to a module and import it from there",
+                f"{what} is saved with the {kind} {place!r}, which is not in a module that can be imported: it can be "
+                f"loaded only where {name} is defined again; move it to a module and import it from there",
                 RunWarning,
                 stacklevel=3,
             )
