@@ -20,10 +20,10 @@ from bellmax.extend import LearningConfig, Shape, TabularAgent, change, find_beh
 from bellmax.loops.logs import Episodes
 from bellmax.loops.loop import Chunk
 from bellmax.loops.network_rounds import RunState
-from bellmax.loops.nonfinite import find_nonfinite
+from bellmax.loops.nonfinite import find_in_buffer
 from bellmax.loops.pacing import is_sound
 from bellmax.training import progress
-from bellmax.training.divergence import ValueScale, check_divergence, clipping
+from bellmax.training.divergence import ValueScale, blame_returns, check_divergence, clipping
 
 QUICK = {"records": 10, "eval_episodes": 0, "final_episodes": 0, "learning_starts": 50}
 NONE = Episodes(np.zeros(0), np.zeros(0, np.int64))
@@ -229,7 +229,7 @@ def test_what_is_not_finite_is_found_in_the_replay_buffer(
     steps: int, bad: tuple[int, int], what: str, said: str
 ) -> None:
     config = bx.DQN(buffer_size=16, num_envs=2, batch_size=4, net_arch=(4,))
-    assert find_nonfinite(config, Box((2,)), filled(config, steps, bad, what), 2 * steps) == said
+    assert find_in_buffer(config, Box((2,)), filled(config, steps, bad, what), 2 * steps) == said
 
 
 def sick(what: str) -> bx.World:
@@ -259,6 +259,27 @@ def test_a_compiled_world_that_is_not_finite_is_named_and_not_the_learning_rate(
     assert "check_world" in said
 
 
-def test_without_a_replay_buffer_the_episode_of_the_reward_is_named() -> None:
-    with pytest.raises(NonFiniteError, match=r"^<sick>: seed 0, an episode of 10 steps: the sum of its rewards is nan"):
-        bx.train(sick("reward"), "pqn", num_envs=4, train_freq=4, **SICK)
+@pytest.mark.parametrize("what", ["reward", "observation"])
+def test_without_a_replay_buffer_the_run_is_repeated_up_to_the_fault(what: str) -> None:
+    plain = sick(what)
+
+    def step(time: Any, action: Any, key: Any) -> Any:  # late, and one step in a hundred
+        after, obs, reward, *flags = plain.step(time, action, key)
+        rare = jax.random.uniform(jax.random.fold_in(key, 1)) < 0.1
+        return after, jnp.where(rare, obs, 1.0), jnp.where(rare, reward, 1.0), *flags
+
+    with pytest.raises(NonFiniteError) as error:
+        bx.train(plain._replace(step=step), "pqn", num_envs=4, train_freq=3, **SICK)
+    found = re.match(
+        r"^<sick>: seed 0, environment (\d), episode (\d+), step 7 \(step (\d+) of the run\): (an )?(\w+) is",
+        str(error.value),
+    )
+    assert found, str(error.value)
+    assert found[5] == what
+    assert int(found[3]) == 4 * (10 * (int(found[2]) - 1) + 7)  # episodes have ten steps
+
+
+def test_a_return_that_is_not_finite_blames_the_environment() -> None:
+    good, bad = (Chunk(Episodes(np.array([1.0, value]), np.array([3, 8])), {}) for value in (2.0, math.nan))
+    assert blame_returns([0, 7], [good, good]) == ""
+    assert blame_returns([0, 7], [good, bad]) == "seed 7, an episode of 8 steps: the sum of its rewards is nan"

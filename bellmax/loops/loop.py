@@ -71,7 +71,7 @@ class Loop(NamedTuple, Generic[S]):
         forget: `forget(state)` begins the next chunk.
         clock: `clock(state)`, environment steps so far, also after a failure in `go`; None if the loop cannot fail.
         kill: `kill(state)` ends at once everything that runs for a state, which is then unusable.
-        blame: `blame(state, step) -> [words]` of each seed: where its environment gave what is not finite, or "".
+        blame: `blame(seeds, state, step) -> [words]` of each seed: where its environment was not finite, or "".
         replay: begins the names of the replay buffer's arrays in `dump`; "" without one.
     """
 
@@ -90,7 +90,7 @@ class Loop(NamedTuple, Generic[S]):
     forget: Callable[[S], None] = lambda state: None
     clock: Callable[[S], int | None] = lambda state: None
     kill: Callable[[S], None] = lambda state: None
-    blame: Callable[[S, int], list[str]] = lambda state, step: []
+    blame: Callable[[Sequence[int], S, int], list[str]] = lambda seeds, state, step: []
     replay: str = ""
 
     def chunks(self, state: S, logs: Sequence[SeedLog], steps: int) -> list[Chunk]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bellmax.contracts import ArrayDict
-from bellmax.deep.config import DeepConfig
+from bellmax.deep.config import DeepConfig, ReplayConfig
 from bellmax.dispatch import in_32_bits
 from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset
@@ -22,10 +22,12 @@ from bellmax.loops.logs import Episodes, SeedLog, join_logs
 from bellmax.loops.loop import Loop, guarded
 from bellmax.loops.network_pieces import by_seed, measure_rows, piece_rounds, pieces, unstack
 from bellmax.loops.network_rounds import RunState, StepRecord
-from bellmax.loops.nonfinite import find_nonfinite
+from bellmax.loops.nonfinite import find_in_buffer, find_in_round
 from bellmax.sources import Source
 from bellmax.trees import tree_map
 from bellmax.waiting import compiling_first
+
+MOST_AGAIN = 1_000_000  # environment steps that are repeated to find a value that is not finite: seconds
 
 
 class CompiledNetwork:
@@ -77,9 +79,23 @@ class CompiledNetwork:
         close = self.agent.memory.close if len(seeds) == 1 else jax.vmap(self.agent.memory.close)
         return state._replace(memory=jax.jit(close, donate_argnums=0)(state.memory))
 
-    def blame(self, state: RunState, step: int) -> list[str]:
+    def blame(self, seeds: Sequence[int], state: RunState, step: int) -> list[str]:
         """See `Loop`."""
-        return [find_nonfinite(self.config, self.source.space, one, step) for one in unstack(state)]
+        if isinstance(self.config, ReplayConfig):
+            return [find_in_buffer(self.config, self.source.space, one, step) for one in unstack(state)]
+        return [self.run_again(seed, min(step, MOST_AGAIN)) for seed in seeds]
+
+    def run_again(self, seed: int, steps: int) -> str:
+        """Return where an environment first gave what is not finite, or "": the run is repeated, round by round."""
+        state, chunk = self.start([seed]), self.chunk(1, False)
+        episodes = np.zeros(self.config.num_envs, np.int64)
+        for t in range(0, steps, self.stride):
+            state, (record, _) = chunk(state, jnp.int32(t))
+            (rollout, _), _ = state.memory
+            if found := find_in_round(rollout.transition, record, episodes, t):
+                return found
+            episodes += np.asarray(record.ended).reshape(-1, episodes.size).sum(axis=0)
+        return ""
 
     def experience(self, state: RunState) -> list[Dataset]:
         """See `Loop`."""

@@ -113,7 +113,7 @@ class SeedGroups(Generic[S]):
     def blame(self) -> str:
         """Return the first seed whose environment gave what is not finite, and where, in words; "" if none did."""
         for state, clock, seeds in zip(self.states, self.clocks, self.seeds, strict=True):
-            for seed, found in zip(seeds, self.loop.blame(state, clock), strict=False):
+            for seed, found in zip(seeds, self.loop.blame(seeds, state, clock), strict=False):
                 if found:
                     return f"seed {seed}, {found}"
         return ""
