@@ -115,6 +115,9 @@ class AgentConfig:
         problems = find_problems(self) or self.conflicts()
         if problems:
             raise ConfigError("; ".join(problems))
+        for name in (name for name, kind in kinds.items() if kind in (float, tuple[float, ...])):
+            value = getattr(self, name)  # JAX would read an integer as one of 32 bits
+            object.__setattr__(self, name, tuple(map(float, value)) if isinstance(value, tuple) else float(value))
 
     if not TYPE_CHECKING:  # a type checker knows the names
 
@@ -266,8 +269,9 @@ def find_problems(config: AgentConfig) -> list[str]:
         elif valid and value not in valid:
             problems.append(unknown(field.name, value, valid))
         else:
+            whole = kind in (int, tuple[int, ...])
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, (int, float)) and (why := outside(number, meta["low"], meta["high"])):
+                if isinstance(number, (int, float)) and (why := outside(number, meta["low"], meta["high"], whole)):
                     zero = f": {meta['zero']}" if number == 0 and meta["zero"] else ""
                     problems.append(f"{field.name}={describe_value(value)} {why}{zero}")
     return problems

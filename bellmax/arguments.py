@@ -162,25 +162,30 @@ def _short(value: object) -> str:
         return "." * (LONGEST_WORD + 1)
 
 
-def outside(number: float, low: float, high: float) -> str:
+def outside(number: float, low: float, high: float, whole: bool) -> str:
     """Why a number is not a valid setting, "" if it is one.
 
-    An open end is that of int32 for integers and of float32 for other numbers, as networks count and compute in these.
+    An open end is that of int32 for `whole` settings and of float32 for others, as networks count and compute in these.
     """
     if isinstance(number, bool):
         return ""
-    least, most = (-(2**31), 2**31 - 1) if isinstance(number, int) else (-FLOAT32, FLOAT32)
-    low, high = least if low == -math.inf else low, most if high == math.inf else high
+    least, most = (-(2**31), 2**31 - 1) if whole else (-FLOAT32, FLOAT32)
     if not low <= number <= high:  # NaN never is
         return f"is outside {interval(low, high)}"
+    if not least <= number <= most:
+        return f"is outside {interval(max(low, least), min(high, most))}"
     return "would be 0 in float32; write 0 if that is meant" if 0 < abs(number) < TINY else ""
 
 
 def interval(low: float, high: float) -> str:
     """A closed range in words; an end at infinity is open."""
-    left = "(-inf" if low == -math.inf else f"[{low:g}"
-    right = "inf)" if high == math.inf else f"{high:g}]"
+    left = "(-inf" if low == -math.inf else f"[{_end(low)}"
+    right = "inf)" if high == math.inf else f"{_end(high)}]"
     return f"{left}, {right}"
+
+
+def _end(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def path_of(name: str, value: object) -> Path:

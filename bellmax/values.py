@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import types
 import typing
 import unicodedata
@@ -110,8 +109,6 @@ def read_as(value: object, kind: object) -> object:
         value = value[()]
     if kind is int:
         return whole_number(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-        return float(value)
     return value.item() if isinstance(value, np.number | np.bool_) else value
 
 

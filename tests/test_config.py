@@ -206,10 +206,10 @@ def test_all_problems_in_one_message() -> None:
         "unknown hyper-parameter 'gama'; did you mean 'gamma'?",
         "gamma=2.0 is outside [0, 1]",
         "batch_size='many'",
-        "net_arch=(0,) is outside [1, 1e+06]",
+        "net_arch=(0,) is outside [1, 1000000]",
         "double=1 is not of type bool",
         "unknown loss 'hubert'; did you mean 'huber'?",
-        "tau=-1.0 is outside [1e-12, 1]",
+        "tau=-1 is outside [1e-12, 1]",
     ):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -77,7 +77,8 @@ def test_every_switch_that_a_setting_needs_exists(name: str) -> None:
         switch, *values = field.metadata["needs"] or ("",)
         assert not switch or switch in names
         assert set(values) <= set(choices(CLASSES[name]).get(switch, ()))
-        assert np.isfinite(field.metadata["low"]) or field.metadata["zero"] == ""
+        ends = field.metadata["low"], field.metadata["high"]
+        assert np.isfinite(ends).any() or field.metadata["zero"] == ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
