@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 
-.PHONY: demo test test-all test-versions check mutants bench format clean
+.PHONY: demo test test-all test-versions check mutants fuzz soak bench format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,8 @@ help:
 	@echo "make test-all    make test, then the slow evidence"
 	@echo "make test-versions    the tests with the lowest and the newest dependencies, on each Python that is installed"
 	@echo "make mutants plant faults in a copy of the code, and see the tests catch them (half an hour)"
+	@echo "make fuzz    load ten thousand changed files (half an hour)"
+	@echo "make soak    long runs, to see that memory and speed stay flat (two hours; resumes where it was stopped)"
 	@echo "make check   format, lint, types"
 	@echo "make bench   speed, side by side with C, MushroomRL, QuantEcon, Stable-Baselines3, SBX, Rejax (fetches PyTorch)"
 
@@ -50,6 +52,12 @@ test-versions:
 mutants: $(STAMP)
 	$(BIN)/python mutants/run.py
 
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/fuzz.py --count 10000 --jobs 2 --write
+
+soak: $(STAMP)
+	$(BIN)/python bench/soak.py
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -70,4 +78,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(PEERS) .venv-lowest .venv-newest-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .soak .venv-lowest .venv-newest-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

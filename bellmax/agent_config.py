@@ -205,9 +205,10 @@ def as_spelled(value: str, names: Iterable[str]) -> str:
 
 
 def fold(name: str) -> str:
-    """Return the letters and digits of a name in lower case, with +, λ, σ and ε spelled out."""
-    spelled = name.lower().replace("+", "plus").replace("λ", "lambda").replace("σ", "sigma").replace("ε", "epsilon")
-    return "".join(letter for letter in spelled if letter.isalnum())
+    """Return the first letters and digits of a name in lower case, with +, λ, σ and ε spelled out."""
+    for sign, word in (("+", "plus"), ("λ", "lambda"), ("σ", "sigma"), ("ε", "epsilon")):
+        name = name[:200].lower().replace(sign, word)
+    return "".join(letter for letter in name if letter.isalnum())
 
 
 def hints(cls: type) -> dict[str, Any]:

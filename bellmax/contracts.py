@@ -210,14 +210,18 @@ class Agent(NamedTuple, Generic[S, C, M]):
     values: Callable[[Any, Array | None], Array] | None = None
 
 
+LONGEST_MESSAGE = 3_000  # characters; a value in a file may have millions
+
+
 class BellmaxError(Exception):
     """Base class of all errors that bellmax raises on purpose. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """The message, harmless for a terminal whatever an environment or a file says in it."""
-        return plain(super().__str__())
+        """The message, harmless for a terminal whatever an environment or a file says in it; not longer than a page."""
+        text = super().__str__()
+        return plain(text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 600]} ... {text[-500:]}")
 
 
 class ConfigError(BellmaxError):

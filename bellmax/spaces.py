@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bellmax.contracts import Box, Discrete, HostObs, IntArray, Leaf, Masked, MultiDiscrete, Named, Space
 
 LEAVES = (Box, Discrete, MultiDiscrete)
+MOST_NUMBERS = 1 << 24  # in one Box of a file: checking a network makes one observation
 
 
 def map_space(function: Callable[..., Any], space: Space, *values: Any) -> Any:
@@ -159,7 +160,7 @@ def from_json(card: dict[str, Any], *, network: bool = False) -> Space:
     """The inverse of `to_json`; for a `network` of an older version, integers far from 0 are numbers as they are.
 
     Raises:
-        KeyError, TypeError: it is not a space.
+        KeyError, TypeError, ValueError: it is not a space, or none that fits in memory.
     """
     fields = dict(card)
     kind = fields.pop("kind")
@@ -171,6 +172,8 @@ def from_json(card: dict[str, Any], *, network: bool = False) -> Space:
     if kind == "Box":
         ends = (tuple(end) if isinstance(end, list) else end for end in map(fields.get, ("low", "high")))
         box = Box(tuple(fields["shape"]), fields["dtype"], *ends)
+        if math.prod(box.shape) > MOST_NUMBERS or min(box.shape, default=0) < 0:
+            raise ValueError(f"an observation of the shape {list(box.shape)} is not one that bellmax saved")
         return Box(box.shape) if network and "counted" not in fields and far_starts(box) is not None else box
     if kind == "MultiDiscrete":
         return MultiDiscrete(tuple(fields["ns"]))

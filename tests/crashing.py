@@ -134,7 +134,7 @@ class Power:
     """What a power failure loses: the content of files, and names in folders, that were not synced."""
 
     def __init__(self) -> None:
-        self.unsynced: dict[int, str] = {}
+        self.unsynced: set[str] = set()
         self.renamed: list[tuple[str, str, bytes | None]] = []
 
     def before(self, name: str, args: Any) -> None:
@@ -144,12 +144,13 @@ class Power:
 
     def after(self, name: str, args: Any, result: Any) -> None:
         if name == "open" and args[1] & os.O_CREAT:
-            self.unsynced[result] = str(args[0])
+            self.unsynced.add(str(args[0]))
         if name == "fsync":
-            self.unsynced.pop(args[0], None)
             where = os.readlink(f"/proc/self/fd/{args[0]}")
-            if os.path.isdir(where):
-                self.renamed = [each for each in self.renamed if os.path.dirname(each[1]) != where]
+            self.unsynced.discard(where)
+            lasting = [(source, target) for source, target, _ in self.renamed if os.path.dirname(target) == where]
+            self.unsynced = {dict(lasting).get(path, path) for path in self.unsynced}
+            self.renamed = [each for each in self.renamed if os.path.dirname(each[1]) != where]
 
     def fail(self) -> None:
         for source, target, old in reversed(self.renamed):
@@ -157,7 +158,7 @@ class Power:
                 shutil.move(target, source)
             if old is not None:
                 Path(target).write_bytes(old)
-        for path in self.unsynced.values():
+        for path in self.unsynced:
             if os.path.exists(path):
                 Path(path).write_bytes(b"")
 
@@ -180,6 +181,10 @@ def die(case: Case, folder: Path, n: int, power: bool) -> None:
 
     watched(before, lost.after)
     case.go_on(folder)
+    if power:  # soon after
+        for each, original in ORIGINAL.items():
+            setattr(os, each, original)
+        lost.fail()
     os._exit(0)
 
 

@@ -78,3 +78,11 @@ def test_words_of_the_command_line() -> None:
         shown = CliRunner().invoke(main, words)
         assert shown.exit_code == 2
         assert not HARMFUL.search(shown.output)
+
+
+def test_a_message_is_not_longer_than_a_page() -> None:
+    """A value in a file may have millions of characters; what to do stands at the end."""
+    text = str(bx.CorruptCheckpoint(f"x.json: name={'y' * 2_000_000!r} is not valid; train it again"))
+    assert len(text) < 3_000
+    assert text.startswith("x.json: name='yyy")
+    assert text.endswith("yyy' is not valid; train it again")

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +264,8 @@ WRONG_CARDS = {
     "fewer states": {"space": {"kind": "Discrete", "n": 5}},
     "states that no memory holds": {"space": {"kind": "Discrete", "n": 10**15}},
     "a box": {"space": {"kind": "Box", "shape": [6], "dtype": "float32"}},
+    "an observation that no memory holds": {"space": {"kind": "Box", "shape": [2**53], "dtype": "float32"}},
+    "an observation of a negative shape": {"space": {"kind": "Box", "shape": [-2, -3], "dtype": "float32"}},
     "unknown space": {"space": {"kind": "Tuple", "n": 6}},
     "space is a word": {"space": "Discrete"},
     "actions": {"n_actions": 3},
@@ -279,6 +282,25 @@ def test_a_card_that_does_not_fit_is_refused(case: str, tmp_path: Path) -> None:
     assert load_policy(tmp_path / "p").config == TABLE.config
     change_card(tmp_path / "p", **WRONG_CARDS[case])
     refused(tmp_path / "p")
+
+
+def test_a_long_name_is_not_compared_with_every_name(tmp_path: Path) -> None:
+    """Comparing takes seconds where a name has millions of letters."""
+    TABLE.save(tmp_path / "p")
+    change_card(tmp_path / "p", agent="y" * 2_000_000)
+    begin = time.process_time()
+    with pytest.raises(bx.IncompatibleCheckpoint, match="which is not registered here"):
+        load_policy(tmp_path / "p")
+    assert time.process_time() - begin < 1
+
+
+@pytest.mark.parametrize("steps", [None, "many", [3]])
+def test_an_ended_run_is_not_resumed_whatever_its_steps(steps: object, folder: Path) -> None:
+    card = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**card, "steps": steps}))
+    reseal(folder)
+    with pytest.raises(bx.ConfigError, match=r"has ended; there is nothing to resume"):
+        bx.resume(folder)
 
 
 def test_an_agent_that_nobody_has_here_is_somebody_elses(tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ def load_stopped(folder: Path, wanted: int | None = None) -> Stopped:
     files = files_of(folder)
     if files.has("result.json"):
         steps = run_files.read_config(files).get("steps")
-        raise ConfigError(f"the run in {folder} has ended at step {steps:,}; there is nothing to resume")
+        at = f" at step {steps:,}" if type(steps) is int else ""
+        raise ConfigError(f"the run in {folder} has ended{at}; there is nothing to resume")
     run_files.read_config(files)
     if files.manifest is None:
         run = saved_runs.load(folder)
