@@ -42,7 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
         "settings": {"buffer_size": 200_000, "learning_starts": 1_000}, "changed": 10_000,
     },
     "q-learning, 1,000,000 states": {
-        "world": "garnet", "agent": "q-learning", "loop": "compiled", "settings": {}, "changed": 20_000_000,
+        "world": "garnet", "agent": "q-learning", "loop": "compiled", "settings": {}, "changed": 3_000_000,
     },
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ from worlds import Filmed
 import bellmax as bx
 from bellmax import machine
 from bellmax.files import blocks, checkpoint, manifest
-from bellmax.files.blocks import contents_of, cut, known_blocks, read_pieces
+from bellmax.files.blocks import contents_of, in_blocks, known_blocks, read_pieces
 from bellmax.files.manifest import commit
 from bellmax.files.saved_files import files_of
 from bellmax.loops.choosing import make_loop
@@ -92,7 +92,7 @@ def some_arrays() -> dict[str, np.ndarray]:
 
 def store(folder: Path, arrays: dict[str, np.ndarray], step: int = 1, **how: Any) -> None:
     folder.mkdir(exist_ok=True)
-    pieces = cut(arrays, known_blocks(files_of(folder)) if step > 1 else set(), copied=True)
+    pieces = in_blocks(arrays, known_blocks(files_of(folder)) if step > 1 else set(), copied=True)
     commit(folder, contents_of(NAME.replace("1", str(step)), pieces), ABOUT, step=step, **how)
 
 
@@ -134,10 +134,10 @@ def test_only_what_is_new_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_snapshot_needs_the_memory_of_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "SIZE", 1 << 20)
     rows, known = np.random.default_rng(0).integers(0, 2**32, (16 << 10, 256), np.uint32), set[str]()  # 16 MiB
-    cut({"rows": rows}, known, copied=True)
+    in_blocks({"rows": rows}, known, copied=True)
     rows[5] += 1
     tracemalloc.start()
-    pieces = cut({"rows": rows}, known, copied=True)
+    pieces = in_blocks({"rows": rows}, known, copied=True)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1.2 * (1 << 20)

@@ -45,7 +45,7 @@ def known_blocks(files: Files) -> set[str]:
     return {name[len(BLOCK) : -4] for name in files.names() if name.startswith(BLOCK) and files.is_there(name)}
 
 
-def cut(arrays: ArrayDict, known: set[str], *, copied: bool) -> Pieces:
+def in_blocks(arrays: ArrayDict, known: set[str], *, copied: bool) -> Pieces:
     """Return arrays with the large ones cut into blocks; the hashes of new blocks are added to those `known`.
 
     If `copied`, the result stays the same while the arrays change.

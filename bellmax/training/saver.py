@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 
 from bellmax.contracts import ArrayDict, CorruptCheckpoint, ResourceError, RunWarning
-from bellmax.files.blocks import cut, known_blocks
+from bellmax.files.blocks import in_blocks, known_blocks
 from bellmax.files.checkpoint import SavedGroup, replay_files
 from bellmax.files.saved_files import Files, files_of
 from bellmax.loops.stopping import Pool
@@ -117,5 +117,5 @@ class Saver:
         """What is saved of each group; `older` are the files of replay buffers that are not saved again."""
         for g, arrays in enumerate(dumped):
             replay = {name: a for name, a in arrays.items() if self.replay and name.startswith(self.replay)}
-            state = cut({name: a for name, a in arrays.items() if name not in replay}, known, copied=copied)
-            yield SavedGroup(state, older[g] if older else cut(replay, known, copied=copied))
+            state = in_blocks({name: a for name, a in arrays.items() if name not in replay}, known, copied=copied)
+            yield SavedGroup(state, older[g] if older else in_blocks(replay, known, copied=copied))
