@@ -38,6 +38,7 @@ def private_interfaces() -> Iterator[tuple[str, str, str]]:
     """
     checks: tuple[tuple[str, Callable[[], str], str], ...] = (
         ("numba stores kernels", _kernels, "every process compiles kernels again, 2 to 20 s"),
+        ("numba shows kernels", _shown, "own kernels that use the next action without look_ahead=True are not found"),
         ("jax fuses keys", _keys, "the same random numbers, but compiled loops of networks are slower"),
         ("jax calls directly", _calls, "acting with a network on a CPU takes about 40 µs longer"),
         ("jax convolutions", _convolutions, "networks for images do not work"),
@@ -53,6 +54,12 @@ def _kernels() -> str:
     from bellmax import compiling
 
     return compiling.MISSING
+
+
+def _shown() -> str:
+    from bellmax.tabular import next_actions
+
+    return next_actions.MISSING
 
 
 def _keys() -> str:

@@ -34,6 +34,7 @@ from bellmax.extend import (
     setting,
     value,
 )
+from bellmax.tabular import next_actions
 from bellmax.tabular.own_kernels import make_table_agent
 from bellmax.training import trainer
 
@@ -206,6 +207,12 @@ def asks_another(q: Any, memory: Any, options: Any, step: Any, behavior: Any, no
     return 1.0 if is_chosen(step) else memory.next_action
 
 
+@kernel
+def calls_itself(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
+    """It would be looked at for ever."""
+    return 0.0 if step.reward > 0.0 else calls_itself(q, memory, options, step, behavior, now)
+
+
 WRONG = {
     "bare": (bare, r"^`bare`, the update of Wrong, must be decorated with @kernel"),
     "silent": (silent, r"^`silent`, the update of Wrong, must return the TD error, a number; it returns nothing$"),
@@ -247,6 +254,7 @@ def test_what_is_wrong_with_a_kernel_is_said_in_one_line(what: str, way: str) ->
 @pytest.mark.parametrize("look_ahead", [False, True])
 @pytest.mark.parametrize(("update", "uses"), [
     (through_another, True), (early, True), (knows_of_it, False), (asks_another, False), (follow, False),
+    (calls_itself, False),
 ])  # fmt: skip
 def test_an_action_that_is_not_chosen_yet_cannot_be_used(update: Any, uses: bool, look_ahead: bool) -> None:
     @dataclass(frozen=True, kw_only=True)
@@ -259,6 +267,11 @@ def test_an_action_that_is_not_chosen_yet_cannot_be_used(update: Any, uses: bool
             make_table_agent(Looking(), Shape(4, 2))
     else:
         assert make_table_agent(Looking(), Shape(4, 2)).update is update
+
+
+def test_without_what_numba_shows_no_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(next_actions, "MISSING", "cannot import name 'run_frontend'")
+    assert make_table_agent(Wrong(what="early"), Shape(4, 2)).update is early
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bellmax import dispatch, doctor
+from bellmax.tabular import next_actions
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
@@ -25,7 +26,7 @@ print(run.history["rollout/ep_rew_mean"].tolist())
 
 def test_all_are_there_in_the_versions_that_are_tested() -> None:
     found = {name: missing for name, missing, loss in doctor.private_interfaces()}
-    assert len(found) == 4
+    assert len(found) == 5
     assert not any(found.values())
 
 
@@ -62,8 +63,10 @@ def test_doctor_says_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     for check in ("_numba", "_jax", "_gymnasium"):
         monkeypatch.setattr(doctor, check, lambda: "something")
     monkeypatch.setattr(dispatch, "has_client", lambda: False)
+    monkeypatch.setattr(next_actions, "MISSING", "cannot import name 'run_frontend'")
     findings, good = doctor.examine()
     assert findings["jax calls directly"].startswith("no: jaxlib.xla_client.make_cpu_client")
     assert findings["jax calls directly"].endswith("takes about 40 µs longer")
     assert findings["jax fuses keys"] == "yes"
+    assert findings["numba shows kernels"].startswith("no: cannot import name 'run_frontend'")
     assert good  # slower, and not wrong

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numba
-from numba.core import ir
-from numba.core.compiler import run_frontend
 from numba.core.errors import NumbaError
 
 from bellmax.arguments import describe
@@ -16,10 +13,10 @@ from bellmax.contracts import ConfigError
 from bellmax.registry import is_own
 from bellmax.tabular.agent import Shape, TabularAgent, TabularConfig, Update
 from bellmax.tabular.kernel import uniform
+from bellmax.tabular.next_actions import uses_next_action
 
 FAILURES = (NumbaError, TypeError)  # of a call of a kernel: it cannot be compiled, or returns None where it should not
 PARAMETERS = ("q", "memory", "options", "step", "behavior", "now")
-COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt)
 
 
 def make_table_agent(config: TabularConfig, shape: Shape) -> TabularAgent:
@@ -49,42 +46,6 @@ def make_table_agent(config: TabularConfig, shape: Shape) -> TabularAgent:
             "TabularAgent(..., look_ahead=True)"
         )
     return agent
-
-
-def uses_next_action(function: Callable[..., object], step: str) -> bool:
-    """Return whether a kernel, or one that it gives its parameter `step` to, uses step.next_action.
-
-    A kernel that compares it with a number knows that it may be -1, and counts as one that does not.
-    """
-    try:
-        blocks = run_frontend(function).blocks.values()  # type: ignore[no-untyped-call]
-    except NumbaError:  # the compiler explains it, when the kernel is first called
-        return False
-    values = {line.target.name: line.value for block in blocks for line in block.find_insts(ir.Assign)}
-    expressions = [value for value in values.values() if isinstance(value, ir.Expr)]
-    read = {name for name, value in values.items() if _is_read(value, step)}
-    read |= {name for name, value in values.items() if isinstance(value, ir.Var) and value.name in read}
-    compared = [each for each in expressions if each.op == "binop" and each.fn in COMPARISONS]
-    if read:
-        return not any(side.name in read for each in compared for side in (each.lhs, each.rhs))
-    return any(uses_next_action(*helper) for each in expressions for helper in _helpers(each, values, step))
-
-
-def _is_read(value: object, step: str) -> bool:
-    """Whether a value is `step.next_action`."""
-    if not isinstance(value, ir.Expr) or value.op != "getattr" or value.attr != "next_action":
-        return False
-    return bool(value.value.name == step)
-
-
-def _helpers(call: ir.Expr, values: dict[str, object], step: str) -> Iterator[tuple[Callable[..., object], str]]:
-    """The kernel that is called with `step`, and what it calls it; nothing if this is not such a call."""
-    kernel = getattr(values.get(call.func.name), "value", None) if call.op == "call" else None
-    if kernel is None or not hasattr(kernel, "py_func"):
-        return
-    names = list(inspect.signature(kernel.py_func).parameters)
-    given = [*zip(names, call.args, strict=False), *call.kws]
-    yield from ((kernel.py_func, name) for name, var in given if var.name == step)
 
 
 def kernel_title(update: Update, config: TabularConfig) -> str:
