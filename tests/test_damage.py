@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+from saved import reseal
 from test_crash_loop import begin_run
 
 import bellmax as bx
-from bellmax.files import manifest
+from bellmax.files import manifest, storage
 from bellmax.training.resume import load_stopped
 
 
@@ -105,3 +107,14 @@ def test_what_lies_around_is_left_where_it_is(folder: Path) -> None:
     assert [os.stat(path).st_mtime_ns for path in strays] == times
     assert (place / "step-400").is_dir()
     assert bx.load(folder).scores
+
+
+def test_a_checkpoint_that_lacks_an_array(folder: Path) -> None:
+    """By someone who knows how to make the hashes fit."""
+    path = files_of_step(folder, 200)[0]
+    whole = load_file(path)
+    for name in ("obs", "slot", "state.q", "state.generator"):
+        path.write_bytes(storage.to_bytes({key: array for key, array in whole.items() if key != name}))
+        reseal(folder)
+        with pytest.raises(bx.CheckpointError, match="checkpoint"):
+            bx.resume(folder, step=200, progress=False)

@@ -163,6 +163,13 @@ def test_a_damaged_or_foreign_file_is_refused(cartpole: bx.Dataset, tmp_path: Pa
     save_file(cartpole.arrays(), path, metadata={"format": "2"})
     with pytest.raises(bx.IncompatibleCheckpoint, match="format 2"):
         bx.Dataset.load(path)
+    save_file(cartpole.arrays(), path, metadata={"format": "9" * 5_000})
+    with pytest.raises(bx.CorruptCheckpoint, match="its format is '999"):
+        bx.Dataset.load(path)
+    for wrong in (np.float32(1), cartpole.reward[:-1]):
+        save_file({**cartpole.arrays(), "reward": np.asarray(wrong)}, path)
+        with pytest.raises(bx.ConfigError, match=r"arrays have different numbers of steps: obs \[\d+\], .*reward \["):
+            bx.Dataset.load(path)
     with pytest.raises(bx.ConfigError, match=r"must end in \.safetensors; got 'data\.npz'"):
         cartpole.save(tmp_path / "data.npz")
 

@@ -258,6 +258,7 @@ def change_card(stem: Path, **changes) -> None:
 WRONG_CARDS = {
     "agent of the other kind": {"agent": "dqn", "hyper_parameters": {}},
     "unknown hyper-parameter": {"hyper_parameters": {"learnig_rate": 1}},
+    "a setting of 300,000 values": {"hyper_parameters": {"bins": [7] * 300_000}},
     "range": {"hyper_parameters": {"gamma": 1.5}},
     "hyper-parameters are no object": {"hyper_parameters": [1]},
     "more states": {"space": {"kind": "Discrete", "n": 7}},

@@ -116,14 +116,19 @@ class Dataset(NamedTuple):
     def from_arrays(cls, arrays: ArrayDict, about: Mapping[str, str], path: Path) -> Dataset:
         """Return the data in the arrays and the metadata of a file; raises as `load`."""
         form = about.get("format", str(storage.FORMAT))
-        storage.check_format({"format": int(form) if form.isdecimal() else form}, path)
+        storage.check_format({"format": int(form) if form.isdecimal() and len(form) < 9 else form}, path)
         if about.get("sha256", fingerprint({}, arrays)) != fingerprint({}, arrays):
             raise CorruptCheckpoint(f"{path} is not what was saved; its SHA-256 differs")
         try:
-            return cls(*(_tree(name, arrays) for name in cls._fields)).tidy()
+            data = cls(*(_tree(name, arrays) for name in cls._fields)).tidy()
         except KeyError as error:
             names = listed(name[:40] for name in sorted(arrays)) or "nothing"
             raise ConfigError(f"{path} is not a data file: it lacks {error.args[0]!r} and holds {names}") from error
+        steps = {name: leaf.shape[:1] for name, leaf in data.arrays().items()}
+        if len(odd := {*steps.values()}) > 1 or () in odd:
+            counts = listed(f"{name} {list(shape)}" for name, shape in steps.items())
+            raise ConfigError(f"{path} is not a data file: its arrays have different numbers of steps: {counts}")
+        return data
 
     def arrays(self) -> ArrayDict:
         """Return all arrays by name; `obs.0` and `obs.1` of a tuple, `obs.obs` and `obs.mask` of a `Masked`."""

@@ -16,6 +16,7 @@ from bellmax.registry import Registry, describe_error, is_found, place_of, prese
 from bellmax.stderr import warn
 
 Thing = TypeVar("Thing")
+MOST_ITEMS = 10_000  # of a setting that is a list: each is checked by its type and range
 
 
 def agent_of(config: AgentConfig) -> dict[str, Any]:
@@ -69,6 +70,9 @@ def saved_config(card: Mapping[str, Any]) -> AgentConfig:
         ConfigError: a setting of bellmax's own class is not valid.
     """
     cls, settings = saved_class(card), card["hyper_parameters"]
+    for name, value in settings.items():
+        if isinstance(value, list) and len(value) > MOST_ITEMS:
+            raise ConfigError(f"{name[:40]} has {len(value):,} values; at most {MOST_ITEMS:,} are valid in a file")
     try:
         return build(cls, settings)
     except Exception as error:

@@ -226,6 +226,8 @@ class GymnasiumTable:
         run.seen, lost = restore_worlds(run.world, arrays, seed, run.episodes)
         if lost.any():
             return
+        if not {"obs", "slot"} <= arrays.keys():
+            raise CorruptCheckpoint("the checkpoint has actions, but lacks the observations that they are for")
         obs, actions, slot = (arrays[name] for name in ("obs", "actions", "slot"))
         shape = self.setup.shape
         slots = len(getattr(run.table.q, "active", ())) or shape.n_states

@@ -26,9 +26,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from evidence import MEGABYTES, SECONDS, summary, write
+
 HERE = Path(__file__).resolve().parent
 ROOT, GOLDEN = HERE.parents[1], HERE.parent / "golden"
-SECONDS, MEGABYTES = 1.0, 200.0  # that a door may take, above what the original takes
 SILENCE = 300.0  # seconds after which a case is an endless one
 
 
@@ -87,14 +88,16 @@ def worker(seed: int, numbers: list[int], work: Path) -> None:
         for door, enter in kinds[kind].items():
             if door.startswith("bellmax ") and number % 3:  # they are the slowest, and call the others
                 continue
-            answers[door] = judged(
-                doors.ask(guard, enter, path), whole[name, door], door, sealed or "format-1/" in name
-            )
+            other = sealed or "format-1/" in name or (kind == "policy" and " in the place of " in "".join(how))
+            answers[door] = judged(doors.ask(guard, enter, path), whole[name, door], door, other)
         print(json.dumps({"case": number, "name": name, "how": how, "sealed": sealed, "answers": answers}), flush=True)
 
 
-def judged(answer: Any, whole: Any, door: str, sealed: bool) -> list[Any]:
-    """[class of the error, problem, seconds and megabytes above those of the original] of one door."""
+def judged(answer: Any, whole: Any, door: str, other: bool) -> list[Any]:
+    """[class of the error, problem, seconds and megabytes above those of the original] of one door.
+
+    `other`: what is loaded may be sound and another one: it was made so, or is of the same agent and environment.
+    """
     problem = answer.problem
     seconds, megabytes = answer.seconds - whole.seconds, answer.megabytes - max(whole.megabytes, 0.0)
     if not problem and seconds > SECONDS:
@@ -102,7 +105,7 @@ def judged(answer: Any, whole: Any, door: str, sealed: bool) -> list[Any]:
     if not problem and megabytes > MEGABYTES:
         problem = f"took {megabytes:.0f} MB"
     exact = door not in ("resume", "bellmax resume")  # which may use the checkpoint before, and says so
-    if not problem and exact and not sealed and not answer.said and answer.result != whole.result:
+    if not problem and exact and not other and not answer.said and answer.result != whole.result:
         problem = "loaded something else"
     return [answer.said, problem, round(seconds, 2), round(megabytes)]
 
@@ -187,12 +190,11 @@ def main() -> int:
         print(f"the files are in {work}/{numbers[0]}/case")
     else:
         shutil.rmtree(work)
-    from evidence import summary, write
-
     told = summary(found, asked.seed, time.monotonic() - begin)
     print(json.dumps(told, indent=1))
     if asked.write:
-        write(told, f"python tests/fuzz/fuzz.py --count {len(numbers)} --seed {asked.seed} --write")
+        begun = f"--first {asked.first} " if asked.first else ""
+        write(told, f"python tests/fuzz/fuzz.py {begun}--count {len(numbers)} --seed {asked.seed} --write")
     return int(told["problems"] > 0)
 
 
