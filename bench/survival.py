@@ -154,6 +154,13 @@ def killed(case: str, folder: Path, verb: str, within: bool, dice: random.Random
     return child
 
 
+def has_ended(folder: Path) -> bool:
+    """Whether a run has its scores; a kill after that comes too late."""
+    import bellmax as bx
+
+    return folder.exists() and bool(bx.load(folder).scores)
+
+
 def differences(folder: Path, other: Path) -> list[str]:
     """What differs between two runs that ended."""
     import bellmax as bx
@@ -191,18 +198,16 @@ def survive(case: str, kills: int, place: Path, dice: random.Random) -> dict[str
             child = killed(case, folder, verb, bool(k % 2), dice, seconds / 10)
             if verb == "resume":
                 result["lost"] += child.begun < last
-            if child.process.returncode != -9:
+            if child.process.returncode != -9 or has_ended(folder):
                 break
             result["kills"] += 1
             last = max(last, child.saved)
             verb = "resume"
-        if child.process.returncode == -9:
+        if child.process.returncode == -9 and not has_ended(folder):
             child = Process(case, folder, "resume")
             child.end()
             result["lost"] += child.begun < last
-        different = (
-            differences(place / "whole", folder) if child.process.returncode == 0 else ["".join(child.errors[-5:])]
-        )
+        different = differences(place / "whole", folder) if has_ended(folder) else ["".join(child.errors[-5:])]
         result["runs"] += 1
         result["equal"] += not different
         result["differ"] += different[:5]
