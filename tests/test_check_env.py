@@ -17,6 +17,7 @@ from worlds import Bad, Counter, Ends, Spaces
 
 from bellmax.contracts import ConfigError
 from bellmax.envs import check as judge
+from bellmax.envs import findings
 from bellmax.envs.playing import COPY, CRASH, RESET
 from bellmax.envs.positions import MIGRATION
 from bellmax.machine import resident_mb
@@ -478,5 +479,5 @@ def test_values_that_cannot_be_looked_at_do_not_end_the_check() -> None:
     assert not report.ok
     [one] = [one for one in report.findings if one.check == "observations"]
     assert one.what.startswith("episode 1, reset: cannot be checked: OSError: no array (")
-    assert one.fix == judge.PLAIN
+    assert one.fix == findings.PLAIN
     assert report.facts["steps"] == 20

@@ -13,8 +13,8 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import bellmax as bx
 from bellmax.contracts import Array, Box, Discrete, Masked, MultiDiscrete, Named
-from bellmax.envs.check import Findings
 from bellmax.envs.compiled_gymnasium import as_gymnasium
+from bellmax.envs.findings import Findings
 from bellmax.envs.native_spaces import read_spaces
 from bellmax.envs.probes import PROBES
 from bellmax.envs.world_contract import find_faults

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bellmax.envs.episode_log import Performed, Script, State, generator_state, perform
 from bellmax.envs.making import Env
 from bellmax.envs.positions import is_old_step
-from bellmax.envs.raising import close_anyway, in_words, theirs
+from bellmax.envs.raising import close_anyway, error_in_words, theirs
 from bellmax.envs.workers import JUMP, Restarted, WorldFailed
 from bellmax.stderr import say
 
@@ -131,7 +131,7 @@ class InProcess:
         except BaseException as again:
             self._since = None
             raise WorldFailed(i, "restart", theirs(again)) from again
-        return Restarted(obs, info, " ".join(f"{doing} raised {in_words(error)}".split()), seed)
+        return Restarted(obs, info, " ".join(f"{doing} raised {error_in_words(error)}".split()), seed)
 
     def _note_reset(self, i: int, seed: int | None) -> None:
         if seed is not None:

@@ -17,7 +17,7 @@ from bellmax.envs import atari
 from bellmax.envs.action_masks import AsksMasks, asks_masks
 from bellmax.envs.functional import World
 from bellmax.envs.naming import PACKAGES, game_of, id_meant, meant_in, module_meant
-from bellmax.envs.raising import failure, in_words, theirs
+from bellmax.envs.raising import error_in_words, failure, theirs
 from bellmax.envs.signatures import parameters_of
 from bellmax.mdp.model import FiniteMDP
 from bellmax.registry import import_named
@@ -257,7 +257,7 @@ def _call(name: str, kwargs: dict[str, Any], call: Callable[[], object], constru
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ConfigError(f"{name}: missing dependency: {error}") from error
     except BaseException as error:
-        what = in_words(theirs(error))
+        what = error_in_words(theirs(error))
         if not kwargs and isinstance(error, TypeError) and re.search(r"missing \d+ required", str(error)):
             raise ConfigError(f"{name}: {error}; give it in env_kwargs, on the command line --env KEY=VALUE") from error
         if kwargs and isinstance(error, Exception) and not isinstance(error, MemoryError):

@@ -12,7 +12,8 @@ import numpy as np
 from bellmax.coding import to_native
 from bellmax.contracts import EnvContractError
 from bellmax.envs import check as judge
-from bellmax.envs.check import End, Findings, Flaw, Level
+from bellmax.envs.check import End, Flaw
+from bellmax.envs.findings import Findings, Level, said
 from bellmax.envs.making import Env
 from bellmax.envs.native_spaces import Spaces
 from bellmax.envs.positions import MIGRATION, is_old_step
@@ -73,7 +74,7 @@ class CheckingPlayer:
             theirs(error)
             fix = CRASH if move == "step" else "repair reset; every episode starts there"
             fix = MIGRATION if is_old_step(error) else fix
-            self._note("crashes", "error", f"{move} raised {judge.said(error)}", fix)
+            self._note("crashes", "error", f"{move} raised {said(error)}", fix)
         self._crashes += 1
         return None
 
@@ -87,7 +88,7 @@ class CheckingPlayer:
         except TypeError as error:
             if not seeded or "'seed'" not in str(error):
                 raise
-            self._note("interface", "error", f"reset raised {judge.said(error)}", RESET)
+            self._note("interface", "error", f"reset raised {said(error)}", RESET)
             self._episode, self.takes_seed = self._episode - 1, False
             return self._reset(None)
         self.reset_seconds.append(time.perf_counter() - begin)

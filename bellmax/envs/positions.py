@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from bellmax.contracts import BoolArray, EnvContractError, EnvWarning, IntArray, counted
-from bellmax.envs.raising import failure, in_words
+from bellmax.envs.raising import error_in_words, failure
 from bellmax.stderr import warn
 
 MIGRATION = (
@@ -73,7 +73,7 @@ class Positions:
         recent = [(actions if i is None else actions[i]).tolist() for actions in self.actions]
         seed = self.seed if i is None or self.seed is None else self.seed + i
         raise failure(
-            f"{self.place(i)}: {doing} raised {in_words(error)}; seed {seed}, last actions {recent}", error
+            f"{self.place(i)}: {doing} raised {error_in_words(error)}; seed {seed}, last actions {recent}", error
         ) from error
 
 

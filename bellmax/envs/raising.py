@@ -54,7 +54,7 @@ def close_anyway(world: Closable) -> None:
         theirs(error)
 
 
-def in_words(error: BaseException) -> str:
+def error_in_words(error: BaseException) -> str:
     """Its type and what it says, such as "SystemExit: 3"."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 

@@ -12,7 +12,7 @@ from bellmax.contracts import EnvCrashed, EnvTimeout, HostObs, IntArray, NonFini
 from bellmax.envs.episode_log import LONGEST, EpisodeLog
 from bellmax.envs.host_steps import Checks, HostStep
 from bellmax.envs.in_process import InProcess
-from bellmax.envs.raising import in_words
+from bellmax.envs.raising import error_in_words
 from bellmax.envs.workers import Restarted, WorkerFailed, WorkerHung, Workers, WorldFailed
 from bellmax.spaces import leaf_arrays
 
@@ -164,7 +164,7 @@ class SideBySide:
         while tried := {i: script for i, way in ways.items() if (script := next(way, None)) is not None}:
             for i, done in self.stepper.perform(tried).items():
                 if isinstance(done, BaseException):
-                    why[i] = f"it raised {in_words(done)}"
+                    why[i] = f"it raised {error_in_words(done)}"
                 elif done.checksum == (log.checksums[i], log.before[i]):
                     if i not in log.unseen:
                         checks.see.write(done.answer[0], obs, i)

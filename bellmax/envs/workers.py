@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from bellmax.contracts import ConfigError
 from bellmax.envs.episode_log import SECONDS, Performed, Script, State
-from bellmax.envs.raising import in_words
+from bellmax.envs.raising import error_in_words
 from bellmax.envs.worker_process import GRACE, serve
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class WorldFailed(Exception):
     error: BaseException
 
     def __str__(self) -> str:
-        return f"environment {self.i}: {self.doing} raised {in_words(self.error)}"
+        return f"environment {self.i}: {self.doing} raised {error_in_words(self.error)}"
 
 
 @dataclass(eq=False)

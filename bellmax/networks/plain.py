@@ -37,7 +37,7 @@ class Layer(NamedTuple):
     norm: tuple[Floats, Floats] | None
 
 
-def plain(module: AnyNetwork) -> Function | None:
+def as_numpy(module: AnyNetwork) -> Function | None:
     """Return the module as `f(features [n, F]) -> output`: [n, A] or [n, A, k], and [n, K, A] for an ensemble.
 
     `module` has NumPy arrays. Returns None if a part of it is not dense: a convolution, a memory cell, implicit
@@ -45,7 +45,7 @@ def plain(module: AnyNetwork) -> Function | None:
     """
     if type(module) is Ensemble:
         both = jax.tree.map(lambda *parts: np.concatenate(parts), module.members, module.priors)
-        function, scale = plain(both), np.float32(module.scale)
+        function, scale = as_numpy(both), np.float32(module.scale)
         if function is None:
             return None
 

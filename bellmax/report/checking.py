@@ -15,7 +15,7 @@ from gymnasium.vector import VectorEnv
 from bellmax.arguments import STEPS_MEANT, check_call, integer, keywords
 from bellmax.contracts import ConfigError, EnvCrashed, ResourceError
 from bellmax.envs import check as judge
-from bellmax.envs.check import Findings, Level, Report
+from bellmax.envs.findings import Findings, Level, Report, said
 from bellmax.envs.functional import World
 from bellmax.envs.making import Env, Ready, make
 from bellmax.envs.native_spaces import Spaces, one_line, read_spaces
@@ -113,7 +113,7 @@ def _check(
         try:
             world.close()
         except BaseException as error:
-            what = f"close raised {judge.said(theirs(error))}{' when called again' if i == 1 else ''}"
+            what = f"close raised {said(theirs(error))}{' when called again' if i == 1 else ''}"
             findings.add("close", "hint" if i == 1 else "error", what, "release only what exists")
     return name, facts
 

@@ -15,7 +15,7 @@ from bellmax.arguments import STEPS_MEANT, check_call, describe, integer
 from bellmax.contracts import Array, BoolArray, Box, ConfigError, Leaf, Masked
 from bellmax.dispatch import in_32_bits
 from bellmax.envs import check as judge
-from bellmax.envs.check import Findings, Report
+from bellmax.envs.findings import Findings, Report
 from bellmax.envs.functional import World
 from bellmax.envs.step_contract import LARGE
 from bellmax.envs.world_contract import find_faults

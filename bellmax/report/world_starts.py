@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bellmax.contracts import Array, BoolArray, counted
-from bellmax.envs.check import Findings, Level
+from bellmax.envs.findings import Findings, Level
 from bellmax.envs.functional import World
 from bellmax.keys import make_key
 

@@ -78,13 +78,13 @@ def _dense(config: DeepConfig, space: Space, n_actions: int, arrays: ArrayDict) 
     from bellmax.deep.building import module_shapes
     from bellmax.deep.method import mask_of
     from bellmax.networks.packing import from_named
-    from bellmax.networks.plain import features_of, n_inputs, plain
+    from bellmax.networks.plain import as_numpy, features_of, n_inputs
 
     if config.recurrent != "none" or (values := config.make(space, n_actions, 1).values) is None:
         return None
     blank = module_shapes(config, space, n_actions)
     module = from_named(blank, {name: np.asarray(array) for name, array in arrays.items()})
-    function = plain(module)
+    function = as_numpy(module)
     if function is None:
         return None
     see = called(features_of(module), spaces.zeros(spaces.visible(space)))
