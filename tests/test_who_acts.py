@@ -123,7 +123,7 @@ def test_collect_with_whatever_may_act(run: bx.Run) -> None:
     assert bx.collect(lambda obs: 0, "probe:delay", steps=7).action.tolist() == [0] * 7
     mixed = bx.collect(lambda obs: 0, "CartPole-v1", steps=300, epsilon=0.5)
     assert 0.1 < mixed.action.mean() < 0.4
-    with pytest.raises(bx.ConfigError, match=r"the run has 3 policies; collect with one of them: run.policy\(seed\)"):
+    with pytest.raises(bx.ConfigError, match=r"the run has 3 policies; pass one of them: run.policy\(seed\)"):
         bx.collect(run, steps=5)
 
 
