@@ -143,7 +143,8 @@ def table(faults: list[Fault], found: dict[str, list[str]]) -> str:
     """The results in Markdown."""
     caught = sum(found.get(fault.name, [""])[0] == "caught" for fault in faults)
     tried = sum(fault.name in found for fault in faults)
-    later = f"; {len(faults) - tried} are not tried yet" if tried < len(faults) else ""
+    left = len(faults) - tried
+    later = f"; {left} {'is' if left == 1 else 'are'} not tried yet" if left else ""
     lines = [
         "# Planted faults", "",
         f"`make mutants`: {caught} of {tried} faults are caught by the tests named for them{later}.", "",
