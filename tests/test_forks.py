@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no os.fork")
 FORKS = """
 import json, os, signal, sys, warnings
 warnings.simplefilter("ignore")

@@ -209,7 +209,7 @@ def asks_another(q: Any, memory: Any, options: Any, step: Any, behavior: Any, no
 
 @kernel
 def calls_itself(q: Any, memory: Any, options: Any, step: Any, behavior: Any, now: Any) -> Any:
-    """It would be looked at for ever."""
+    """It calls itself, so following its calls must end."""
     return 0.0 if step.reward > 0.0 else calls_itself(q, memory, options, step, behavior, now)
 
 

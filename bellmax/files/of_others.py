@@ -13,7 +13,7 @@ ZIP, PICKLE = b"PK\x03\x04", tuple(bytes([0x80, protocol]) for protocol in range
 
 
 def refuse_others(path: Path) -> None:
-    """Check that there is no model of another library at `path`, also where its ending was left out.
+    """Refuse a model of another library at `path`, even if its file extension was left out.
 
     Raises:
         UnsafeFile: there is one; the message says what to do.
