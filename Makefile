@@ -40,6 +40,7 @@ demo: $(STAMP)
 	@$(BIN)/python examples/demo.py
 
 test: $(STAMP)
+	@.ci/browser.sh
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
 
 test-all: test
@@ -47,6 +48,7 @@ test-all: test
 
 # For some environments and tests only: make test-versions ONLY=lowest TESTS="tests/test_mdp_model.py"
 test-versions:
+	@.ci/browser.sh
 	$(PYTHON) .ci/versions.py $(if $(ONLY),--only $(ONLY)) $(TESTS)
 
 mutants: $(STAMP)

@@ -38,14 +38,17 @@ FLOORS = [
         "trees",
         "summary_statistics",
     ],
-    ["mdp", "solving", "envs"],
+    ["mdp", "solving", "envs", "pictures"],
     ["replay", "networks"],
     ["tabular", "deep"],
     ["catalog", "recipes", "sources"],
     ["files"],
     ["loops"],
     ["training"],
-    ["report", "doctor", "extend", "command", "cli", "cli_answers", "__main__"],
+    ["recording"],
+    ["report", "watching", "doctor", "extend"],
+    ["page", "playground"],
+    ["command", "cli", "cli_answers", "cli_views", "__main__"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 FILES = sorted(ROOT.rglob("*.py"))
