@@ -55,13 +55,14 @@ def soak(name: str, share: float) -> None:
         record(self, *arguments)
         step, seconds = self.run.history.step[-1], round(time.monotonic() - begin, 2)
         with notes_of(folder).open("a", encoding="utf-8") as notes:
-            line = {"process": os.getpid(), "step": step, "seconds": seconds, "mb": round(resident_mb(), 1)}
+            line = {"process": os.getpid(), "step": step, "seconds": seconds, "cpu": round(time.process_time(), 2)}
+            line["mb"] = round(resident_mb(), 1)
             print(json.dumps(line), file=notes)
 
     Trainer.record = record_and_note  # type: ignore[method-assign]
     bx.train(
         case["world"], case["agent"], steps=max(int(case["steps"] * share), 10 * RECORDS), loop=case["loop"],
-        records=RECORDS, final_episodes=10, out=folder, if_exists="resume", progress=False,
+        records=RECORDS, eval_episodes=0, final_episodes=10, out=folder, if_exists="resume", progress=False,
     )  # fmt: skip
 
 
@@ -81,12 +82,13 @@ def verdict(name: str, share: float) -> dict[str, Any]:
     memory = np.array([line["mb"] for line in longest])
     early, late = np.median(memory[len(memory) // 10 : len(memory) // 3 + 1]), np.median(memory[-len(memory) // 5 :])
     run = bx.load(folder)
-    speed = run.history["time/fps"][0]
-    begun, ended = np.nanmedian(speed[len(speed) // 10 : len(speed) // 3]), np.nanmedian(speed[-len(speed) // 3 :])
+    steps, cpu = (np.diff([line[name] for line in longest]) for name in ("step", "cpu"))
+    speed = steps / cpu
+    begun, ended = np.median(speed[len(speed) // 10 : len(speed) // 3 + 1]), np.median(speed[-len(speed) // 3 :])
     return {
         "steps": run.steps, "minutes": round(sum(each[-1]["seconds"] for each in processes) / 60, 1),
-        "processes": len(processes), "mb_early": float(early), "mb_late": float(late), "fps_early": float(begun),
-        "fps_late": float(ended), "score": run.scores[0],
+        "processes": len(processes), "mb_early": float(early), "mb_late": float(late), "speed_early": float(begun),
+        "speed_late": float(ended), "score": run.scores[0],
         "flat": bool(late - early <= max(MORE_MB, MORE * early) and ended >= SLOWER * begun),
     }  # fmt: skip
 
@@ -94,11 +96,11 @@ def verdict(name: str, share: float) -> dict[str, Any]:
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
     """The rows in Markdown."""
     lines = [
-        "| run | steps | minutes | MB early | MB late | steps/s early | late | flat |",
+        "| run | steps | minutes | MB early | MB late | steps per CPU second early | late | flat |",
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for name, row in rows.items():
-        speeds = f"{row['fps_early']:,.0f} | {row['fps_late']:,.0f}"
+        speeds = f"{row['speed_early']:,.0f} | {row['speed_late']:,.0f}"
         memory = f"{row['mb_early']:.0f} | {row['mb_late']:.0f}"
         flat = "yes" if row["flat"] else "**no**"
         lines.append(f"| {name} | {row['steps']:,} | {row['minutes']} | {memory} | {speeds} | {flat} |")
@@ -130,8 +132,8 @@ def main() -> int:
     head = [
         "# Long runs", "",
         f"`{command}`: memory of the process after a tenth to a third of the run and in its last fifth, and steps per "
-        f"second early and late. Flat: at most {MORE_MB:.0f} MB or {MORE:.0%} more memory, and at least {SLOWER:.0%} "
-        "of the speed.", "",
+        "second of processor time, which other work on the machine hardly changes, early and in its last third. Flat: "
+        f"at most {MORE_MB:.0f} MB or {MORE:.0%} more memory, and at least {SLOWER:.0%} of the speed.", "",
     ]  # fmt: skip
     (BENCH / "SOAK.md").write_text("\n".join([*head, *text, ""]), encoding="utf-8")
     return int(not all(row["flat"] for row in rows.values()))
