@@ -14,6 +14,7 @@ import datetime
 import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -178,7 +179,7 @@ def main() -> None:
     kept = BENCH / "against.json"
     measured: dict[str, Any] = json.loads(kept.read_text())["rows"] if kept.exists() and options.words else {}
     results: dict[str, Any] = {
-        "command": " ".join(["python bench/against.py", options.revision, *options.words]),
+        "command": shlex.join(["python", "bench/against.py", options.revision, *options.words]),
         "date": datetime.date.today().isoformat(),
         "machine": speed.machine(),
         "old": git("rev-parse", "--short", options.revision),
