@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         shortcut_maze,
         windy_gridworld,
     )
+    from bellmax.mdp.layout import Layout
     from bellmax.mdp.model import FiniteMDP
     from bellmax.report.checking import check_env
     from bellmax.report.checking_worlds import check_world
@@ -112,6 +113,7 @@ _HOME = {
     "FiniteMDP": "bellmax.mdp.model",
     "HorizonSolution": "bellmax.solving.horizon",
     "IQN": "bellmax.deep.iqn",
+    "Layout": "bellmax.mdp.layout",
     "MonteCarlo": "bellmax.tabular.multistep",
     "MunchausenDQN": "bellmax.deep.variants",
     "NStepSarsa": "bellmax.tabular.multistep",
@@ -207,7 +209,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
     "train", "evaluate", "load", "load_policy", "resume", "check_env", "check_world", "as_gymnasium", "collect",
-    "Dataset", "solve", "FiniteMDP",
+    "Dataset", "solve", "FiniteMDP", "Layout",
     "World", "TabulatedEnv", "Run", "RunOptions", "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",

@@ -10,6 +10,7 @@ import click
 
 from bellmax.catalog import is_agent
 from bellmax.cli_answers import check_env, doctor, solve
+from bellmax.cli_views import show_values
 from bellmax.command import (
     SEEDS,
     WHOLE,
@@ -259,5 +260,5 @@ def evaluate(
     click.echo(describe_evaluation(run, which, results, summary))
 
 
-for verb in (solve, check_env, doctor):
+for verb in (solve, check_env, doctor, show_values):
     main.add_command(verb)

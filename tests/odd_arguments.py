@@ -116,6 +116,9 @@ def world() -> bx.World[Any]:
     return as_world(bx.corridor(3))
 
 
+ENDS = [[[(1.0, 1, 0.0, True)], [(1.0, 1, 0.0, True)]]] * 2
+
+
 def outcomes(state: int, action: int) -> list[tuple[float, int, float, bool]]:
     return [(1.0, 1, float(action), True)]
 
@@ -142,11 +145,14 @@ def solving_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
         "greedy_policy": (bx.greedy_policy, {"q": [[0.0, 1.0]], "error": 0.0}),
         "policy_gap": (bx.policy_gap, q),
         "regret": (bx.regret, q),
+        "Solution.show": (bx.solve(mdp, 0.9).show, {"what": "value", "title": "", "everything": False}),
     }
 
 
 def model_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
     labels = {"name": "two", "action_names": ("a", "b"), "state_names": ("x", "y"), "max_episode_steps": 5}
+    grid = {"rows": 1, "columns": 2, "cell": [0, 1], "kinds": [["start", "end"]], "arrows": (None, (0, 1)),
+            "panel": [0, 0], "panels": ("one",), "fences": [[0, 1]]}  # fmt: skip
     columns = {
         "pair": [0, 1, 2, 3], "successor": [1, 1, 1, 1], "probability": [1.0] * 4, "reward": [0.0] * 4,
         "terminated": [True] * 4, "reward_std": [0.0] * 4,
@@ -159,7 +165,7 @@ def model_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
             bx.FiniteMDP,
             {
                 **sizes, **direct, **labels, "indptr": [0, 1, 2, 3, 4], "start": [1.0, 0.0],
-                "allowed": np.ones((2, 2), np.bool_),
+                "allowed": np.ones((2, 2), np.bool_), "grid": bx.Layout(**grid),
             },
         ),
         "FiniteMDP.from_entries": (
@@ -175,8 +181,9 @@ def model_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
         ),
         "FiniteMDP.from_successors": (
             bx.FiniteMDP.from_successors,
-            {"successors": [[[(1.0, 1, 0.0, True)]], [[(1.0, 1, 0.0, True)]]], "start": 0, "name": "two"},
+            {"successors": ENDS, "start": 0, "name": "two", "grid": (1, 2)},
         ),
+        "Layout": (lambda **parts: bx.FiniteMDP.from_successors(ENDS, grid=bx.Layout(**parts)), grid),
         "FiniteMDP.from_function": (
             bx.FiniteMDP.from_function,
             {"step": outcomes, "starts": 0, "n_actions": 2, "max_states": 10, **labels},
@@ -240,6 +247,11 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
         "check_world": (bx.check_world, {"world": world(), "steps": 5, "seed": 0}),
         "as_gymnasium": (bx.as_gymnasium, {"world": world()}),
         "Run.policy": (run.policy, {"seed": 0, "which": "final"}),
+        "Run.show": (
+            run.show,
+            {"what": "error", "seed": 0, "which": "final", "world": "corridor", "env_kwargs": {}, "everything": False,
+             "progress": None},
+        ),
         "Policy.act": (policy.act, {"obs": 1, "mask": None}),
         "Policy.q_values": (policy.q_values, {"obs": 1, "mask": None}),
         "Policy.begin": (policy.begin, {"n": 1}),

@@ -174,3 +174,11 @@ def test_ctrl_c_in_resume(tmp_path: Path) -> None:
         assert terminal.ended() == 130
         again[presses] = newest(tmp_path / "run")[0]
     assert again[2] >= again[1] > before
+
+
+@pytest.mark.slow
+def test_a_map_is_in_color(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "show", "corridor")
+    terminal.wait_for("arrows are greedy actions")
+    assert terminal.ended() == 0
+    assert len(re.findall(r"\x1b\[[\d;]*4[0-7]m", terminal.shown)) >= 10

@@ -106,7 +106,10 @@ def rooms() -> dict[str, set[str]]:
             part
             if part in folders
             else {"catalog": "catalog", "recipes": "catalog", "sources": "catalog", "extend": "extend"}.get(
-                part, "command line" if part in ("cli", "cli_answers", "command", "doctor", "__main__") else "words"
+                part,
+                "command line"
+                if part in ("cli", "cli_answers", "cli_views", "command", "doctor", "__main__")
+                else "words",
             )
         )
 

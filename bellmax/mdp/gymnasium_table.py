@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bellmax.arguments import brief, describe
 from bellmax.contracts import ConfigError
+from bellmax.mdp.gymnasium_grids import gymnasium_grid
 from bellmax.mdp.reading import Labels
 
 if TYPE_CHECKING:
@@ -62,7 +63,12 @@ def _read(env: Env) -> tuple[Any, Any, Labels]:
     _refuse_untrue_table(env, name)
     labels = Labels(name=name, action_names=ACTION_NAMES.get(type(world).__name__, ()))
     labels["max_episode_steps"] = env.spec.max_episode_steps if env.spec is not None else None
+    labels["grid"] = gymnasium_grid(world, _size(world.P))
     return world.P, world.initial_state_distrib, labels
+
+
+def _size(table: object) -> int:
+    return len(table) if isinstance(table, Sized) else 0
 
 
 def _refuse_untrue_table(env: Env, name: str) -> None:

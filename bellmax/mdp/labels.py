@@ -18,6 +18,8 @@ def check_labels(labels: Mapping[str, Any]) -> None:
             remedy = "a model has no discount: give it to bellmax.solve(mdp, gamma)"
         elif name in ("order", "axes", "axis_order", "format"):
             remedy = "the order of the axes is layout='SAS' or layout='ASS', of from_arrays"
+        elif name in ("layout", "map", "desc"):
+            remedy = "where the states are on a map is grid=(rows, columns), or a map in letters"
         else:
             known = [*Labels.__annotations__, "start", "mask", "n_allowed", "terminal_states", "layout", "R_std"]
             near = nearest(name, known)

@@ -16,6 +16,7 @@ from bellmax.mdp.arrays import Stack, gather
 from bellmax.mdp.enumeration import explore
 from bellmax.mdp.gymnasium_table import Env, read_table
 from bellmax.mdp.labels import check_labels, read_names
+from bellmax.mdp.layout import Layout, check_layout, read_grid
 from bellmax.mdp.reading import (
     DTYPES,
     Columns,
@@ -60,6 +61,8 @@ class FiniteMDP:
         name: what the environment is called.
         action_names: [A] words for people, or empty.
         state_names: [S] what each state is called: words, the states of `from_function` themselves, or empty.
+        grid: where the states are on a map, a `Layout` or None; names (row, column) say it as well. Constructors also
+            accept (rows, columns), for states in reading order, and a map in letters like that of `gridworld`.
 
     Raises:
         ConfigError: the numbers are not an MDP; the message lists every state and action at fault.
@@ -79,6 +82,7 @@ class FiniteMDP:
     name: str = ""
     action_names: tuple[str, ...] = ()
     state_names: tuple[Any, ...] = ()
+    grid: Layout | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_states", "n_actions"):
@@ -101,6 +105,7 @@ class FiniteMDP:
                 self, "max_episode_steps", integer("max_episode_steps", self.max_episode_steps, -HIGHEST)
             )
         validate(self)
+        object.__setattr__(self, "grid", check_layout(self.grid, self.n_states, self.n_actions))
 
     def __repr__(self) -> str:
         size = f"{counted(self.n_states, 'state')}, {counted(self.n_actions, 'action')}"
@@ -180,7 +185,7 @@ class FiniteMDP:
             start: a state or probabilities [S].
             terminal_states: entering one of them ends the episode. Their own rows of P and R do not count, their
                 value is 0; but where all episodes start in them, as in a bandit, those they start in have their rows.
-            labels: name, action_names, state_names, max_episode_steps.
+            labels: name, action_names, state_names, max_episode_steps, grid.
 
         Raises:
             ConfigError: shapes that do not fit, or numbers that are not a model; it names state and action.
@@ -223,7 +228,7 @@ class FiniteMDP:
             starts: one state, a list of states that are equally likely, or a dict from state to probability.
             n_actions: A, or a function from a state to its number of actions.
             max_states: refuse to list more.
-            labels: name, action_names, state_names instead of the states, max_episode_steps.
+            labels: name, action_names, state_names instead of the states, max_episode_steps, grid.
 
         Raises:
             ConfigError: more than max_states states, an invalid outcome, or numbers that are not a model.
@@ -259,7 +264,12 @@ class FiniteMDP:
         weight, rounded = summing_to_one(weight, indptr, n_actions)
         first, rounded_start = summing_to_one(first, np.array([0, first.size]), 0)
         std = keys[4] if len(keys) > 4 else np.zeros(0)
-        mdp = cls(n_states, n_actions, indptr, keys[1], weight, keys[2], keys[3], first, std, mask, **labels)
+        grid = read_grid(labels.get("grid"), n_states)
+        words = labels.get("max_episode_steps"), labels.get("name", ""), labels.get("action_names", ())
+        mdp = cls(
+            n_states, n_actions, indptr, keys[1], weight, keys[2], keys[3], first, std, mask, *words,
+            labels.get("state_names", ()), grid,
+        )  # fmt: skip
         found = [*notes, *rounded, *rounded_start, *(mdp.remarks() if warn else ())]
         if found:
             title = f"FiniteMDP {mdp.name!r}" if mdp.name else "FiniteMDP"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bellmax.arguments import brief, describe, integer, is_integer
 from bellmax.contracts import BoolArray, ConfigError, FloatArray, IntArray, counted
 from bellmax.machine import check_fits
+from bellmax.mdp.layout import Grid
 
 ROUNDING_SEEN = 1e-12  # how far from one the sum of a row may be without a word
 FLOAT32_ROUNDING = 2.0**-24  # the relative error of one number
@@ -93,6 +94,7 @@ class Labels(TypedDict, total=False):
     name: str
     action_names: tuple[str, ...]
     state_names: tuple[Any, ...]
+    grid: Grid | None
 
 
 class Columns(NamedTuple):

@@ -81,7 +81,7 @@ def in_front(mdp: FiniteMDP) -> tuple[FiniteMDP, IntArray | None]:
         name: getattr(mdp, name)[by_pair] for name in ("successor", "probability", "reward", "terminated", "reward_std")
     }
     allowed = np.take_along_axis(mdp.allowed, order, axis=1)
-    return replace(mdp, indptr=indptr, allowed=allowed, action_names=(), **columns), order
+    return replace(mdp, indptr=indptr, allowed=allowed, action_names=(), grid=None, **columns), order
 
 
 def with_ends(mdp: FiniteMDP) -> tuple[FiniteMDP, IntArray]:

@@ -19,9 +19,11 @@ class Fields(Protocol):
 
 
 def show(answer: Fields) -> str:
-    """The `repr` of a tuple of numbers and arrays: at most ten lines, numbers in the first, then a line an array."""
+    """The `repr` of a tuple of numbers and arrays, without its model: numbers, then a line an array."""
     numbers, arrays = [], []
     for name, value in zip(answer._fields, answer, strict=True):
+        if name == "mdp":
+            continue
         if np.ndim(value) == 0:
             numbers.append(f"{name}={value:.10g}" if isinstance(value, float | np.floating) else f"{name}={value}")
         else:

@@ -50,7 +50,7 @@ def solve_soft(
     q = action_values(problem, mixed.v)
     bound = problem.mass * mixed.bound + problem.rounding(mixed.v)
     policy = mixed.policy if gamma == 1 or epsilon == 1 else greedy_actions(q, bound)
-    return Solution(mixed.v, q, policy, bound, mixed.iterations, mixed.start_value)
+    return Solution(mixed.v, q, policy, bound, mixed.iterations, mixed.start_value, mdp)
 
 
 def soft_model(mdp: FiniteMDP, epsilon: float) -> FiniteMDP:

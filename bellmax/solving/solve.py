@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Never
+from typing import TYPE_CHECKING, NamedTuple, Never
 
 import numpy as np
 
 from bellmax.arguments import check_call, check_callable, integer, one_of, real
 from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
+from bellmax.pictures.state_numbers import What
 from bellmax.solving.asking import check_model
 from bellmax.solving.backup import action_values, backup, best, cancelled, greedy_actions
 from bellmax.solving.evaluation import evaluate_policy, horizon_length, horizon_return
 from bellmax.solving.methods import METHODS, MethodName
 from bellmax.solving.problem import Problem, check_gamma, make_problem
 from bellmax.solving.showing import show
+
+if TYPE_CHECKING:
+    from bellmax.pictures.picture import Picture
 
 __all__ = ["Solution", "evaluate_policy", "greedy_actions", "horizon_length", "horizon_return", "solve"]
 Progress = Callable[[int, float], None]
@@ -35,6 +39,7 @@ class Solution(NamedTuple):
         bound: no value of `v` or `q` is further than this from the exact one; infinite where that is not proven.
         iterations: Bellman backups; at γ = 1, policies evaluated.
         start_value: `v` averaged over the start distribution: the best expected return.
+        mdp: the model.
     """
 
     v: FloatArray
@@ -43,9 +48,28 @@ class Solution(NamedTuple):
     bound: float
     iterations: int
     start_value: float
+    mdp: FiniteMDP | None = None
 
     def __repr__(self) -> str:
         return show(self)
+
+    def show(self, what: What = "value", *, title: str = "", everything: bool = False) -> Picture:
+        """Return a picture of the answer: a map, if the states are on one, else a table; it prints and displays itself.
+
+        `print(solution.show())` draws it in a terminal, a notebook shows it as SVG, and `.save(path)` writes a file.
+
+        Args:
+            what: "value" with the greedy actions, "policy" for these only, or "q" for the value of each action.
+            title: over the picture.
+            everything: show all states, also where they do not fit.
+
+        Raises:
+            ConfigError: `what` is something else, or the solution was made without its model.
+        """
+        from bellmax.solving.solution_picture import picture_of_answer
+
+        parts = self.v, self.q, self.policy, self.bound
+        return picture_of_answer(self.mdp, *parts, what, title=title, everything=everything)
 
 
 def solve(
@@ -105,7 +129,7 @@ def solve(
     new_v = best(q)
     bound, _ = _prove(problem, v, float(np.abs(new_v - v).max()))
     policy = greedy_actions(q, bound, cancelled(problem, v, q))
-    return Solution(new_v, q, policy, bound, iterations, float(mdp.start @ new_v))
+    return Solution(new_v, q, policy, bound, iterations, float(mdp.start @ new_v), mdp)
 
 
 def _solve_undiscounted(mdp: FiniteMDP, problem: Problem, method: MethodName, progress: Progress | None) -> Solution:
@@ -116,7 +140,7 @@ def _solve_undiscounted(mdp: FiniteMDP, problem: Problem, method: MethodName, pr
     v, q, policy, bound, iterations = solve_episodic(mdp, problem)
     if progress is not None:
         progress(iterations, bound)
-    return Solution(v, q, policy, bound, iterations, float(mdp.start @ v))
+    return Solution(v, q, policy, bound, iterations, float(mdp.start @ v), mdp)
 
 
 def _iterate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
@@ -17,6 +18,7 @@ from bellmax.files.provenance import Facts, inexact
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.files.saved_files import saved_step
 from bellmax.loops.logs import Episodes
+from bellmax.pictures.state_numbers import What
 from bellmax.printing import plain
 from bellmax.summary_statistics import Summary, bootstrap_interval, summarize
 from bellmax.training.facts import facts_of
@@ -29,6 +31,8 @@ from bellmax.training.verdict import Verdict, judge
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from bellmax.pictures.picture import Picture
+    from bellmax.solving.solve import Progress
     from bellmax.sources import Source
 
 Which: TypeAlias = Literal["final", "best"]
@@ -166,6 +170,46 @@ class Run:
                 f"no {which[:LONGEST_WORD]!r} policy of seed {seed}; seeds: {seeds}, kinds: {list(self.policies)}"
             )
         return self.policies[which][self.seeds.index(seed)]
+
+    def show(
+        self,
+        what: What = "value",
+        *,
+        seed: int | None = None,
+        which: Which = "final",
+        world: object = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        everything: bool = False,
+        progress: Progress | None = None,
+    ) -> Picture:
+        """Return a picture of what one seed learned: a map, if the states are on one, else a table.
+
+        `print(run.show())` draws it in a terminal, a notebook shows it as SVG, and `.save(path)` writes a file.
+
+        Args:
+            what: "value" with the greedy actions, "policy" for these only, "q" for the value of each action, "visits",
+                or "error" for the distance to the exact answer.
+            seed: of the run; by default its first.
+            which: "final", or "best" by the evaluations during training.
+            world: the environment, if it was an object and the run was loaded; its name is enough otherwise.
+            env_kwargs: its arguments; they replace those of training one by one.
+            everything: show all states, also where they do not fit.
+            progress: called with (iteration, bound) while the exact answer is computed, see `solve`.
+
+        Raises:
+            ConfigError: the run does not have this seed or policy, its observations are real numbers, or it does not
+                have what is asked for.
+        """
+        from bellmax.training.run_picture import picture_of_policy
+
+        chosen = (self.seeds[0] if self.seeds else 0) if seed is None else seed
+        policy = self.policy(chosen, which)
+        done = self.history.step[-1] if self.history.step else 0
+        return picture_of_policy(
+            policy, world, env_kwargs, what, everything=everything, progress=progress,
+            title=f"{self.config.name} on {self.world}, {done:,} {self.unit}, seed {chosen}, {which} policy",
+            source=self._source if world is None and env_kwargs is None else None,
+        )  # fmt: skip
 
     def steps_to_optimal(self) -> StepsToOptimal:
         """Return the first record from which on each seed's greedy policy stays exactly optimal until the end.

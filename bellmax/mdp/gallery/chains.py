@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery.assembling import Outcomes, check_outcomes, rest, tabulate, world
+from bellmax.mdp.layout import grid_of
 from bellmax.mdp.model import FiniteMDP
 
 LEFT, RIGHT = 0, 1
@@ -38,7 +39,8 @@ def corridor(n_states: int = 6) -> FiniteMDP:
         to = s + 1 if action == RIGHT else max(s - 1, 0)
         return [(1.0, to, float(to == goal), to == goal)]
 
-    return tabulate(range(n_states), 2, step, start=[0], name="corridor", action_names=SIDES)
+    grid = grid_of(1, n_states, {0: "start", goal: "goal"})
+    return tabulate(range(n_states), 2, step, start=[0], name="corridor", action_names=SIDES, grid=grid)
 
 
 @world
@@ -67,7 +69,8 @@ def random_walk(n_states: int = 5, left_reward: float = 0.0, right_reward: float
         return [(0.5, to, pay.get(to, 0.0), to in pay) for to in (s - 1, s + 1)]
 
     states = range(n_states + 2)
-    return tabulate(states, 1, step, start=[right // 2], name="random-walk", action_names=("walk",))
+    grid = grid_of(1, n_states + 2, {0: "end", right // 2: "start", right: "end"}, arrows=(None,))
+    return tabulate(states, 1, step, start=[right // 2], name="random-walk", action_names=("walk",), grid=grid)
 
 
 @world
@@ -94,7 +97,8 @@ def chain(n_states: int = 5, slip: float = 0.2) -> FiniteMDP:
         last = n_states - 1
         return [(onward, min(s + 1, last), 10.0 if s == last else 0.0, False), (1 - onward, 0, 2.0, False)]
 
-    return tabulate(range(n_states), 2, step, start=[0], name="chain", action_names=("on", "back"))
+    grid = grid_of(1, n_states, {0: "start"}, arrows=((0, 1), None))
+    return tabulate(range(n_states), 2, step, start=[0], name="chain", action_names=("on", "back"), grid=grid)
 
 
 @world
@@ -126,7 +130,8 @@ def river_swim(n_states: int = 6) -> FiniteMDP:
             return [(0.7, s - 1, 0.0, False), (0.3, s, 10_000.0, False)]
         return [(0.1, s - 1, 0.0, False), (0.6, s, 0.0, False), (0.3, s + 1, 0.0, False)]
 
-    return tabulate(range(n_states), 2, step, start=[1, 2], name="river-swim", action_names=SIDES)
+    grid = grid_of(1, n_states, {1: "start", 2: "start"})
+    return tabulate(range(n_states), 2, step, start=[1, 2], name="river-swim", action_names=SIDES, grid=grid)
 
 
 @world

@@ -8,6 +8,7 @@ import numpy as np
 
 from bellmax.contracts import ConfigError
 from bellmax.mdp.gallery.assembling import Outcomes, check_outcomes, rest, tabulate, world
+from bellmax.mdp.layout import LETTERS, Layout, grid_of
 from bellmax.mdp.model import FiniteMDP
 
 Cell = tuple[int, int]
@@ -15,7 +16,6 @@ DIRECTIONS = ((-1, 0), (0, 1), (1, 0), (0, -1))
 DIRECTION_NAMES = ("up", "right", "down", "left")
 DIAGONALS = ((-1, -1), (-1, 1), (1, 1), (1, -1))
 DIAGONAL_NAMES = ("up-left", "up-right", "down-right", "down-left")
-LETTERS = {"#": "wall", ".": "free", "F": "free", "S": "start", "G": "goal", "O": "pit", "H": "pit"}
 RUSSELL_AND_NORVIG = """
     ...G
     .#.O
@@ -109,7 +109,8 @@ def gridworld(
 
     states = [cell for cell, kind in cells.items() if number_walls or kind != "wall"]
     start = [cell for cell in states if cells[cell] == "start"]
-    labels = {"name": name, "state_names": tuple(states), "max_episode_steps": max_episode_steps}
+    grid = _layout_of(cells, states)
+    labels = {"name": name, "state_names": tuple(states), "max_episode_steps": max_episode_steps, "grid": grid}
     return tabulate(states, 4, step, start=start, action_names=DIRECTION_NAMES, **labels)  # type: ignore[arg-type]
 
 
@@ -135,7 +136,11 @@ def cliff() -> FiniteMDP:
         to = min(max(row, 0), rows - 1) * columns + min(max(column, 0), columns - 1)
         return [(1.0, start, -100.0, False)] if start < to < goal else [(1.0, to, -1.0, to == goal)]
 
-    return tabulate(range(rows * columns), 4, step, start=[start], name="cliff", action_names=DIRECTION_NAMES)
+    kinds = dict.fromkeys(range(start + 1, goal), "cliff") | {start: "start", goal: "goal"}
+    grid = grid_of(rows, columns, kinds)
+    return tabulate(
+        range(rows * columns), 4, step, start=[start], name="cliff", action_names=DIRECTION_NAMES, grid=grid
+    )
 
 
 @world
@@ -174,9 +179,9 @@ def windy_gridworld(king_moves: bool = False, no_move: bool = False, stochastic_
 
     states = [(row, column) for row in range(7) for column in range(10)]
     names = DIRECTION_NAMES + DIAGONAL_NAMES * king_moves + ("stay",) * no_move
-    return tabulate(
-        states, len(moves), step, start=[start], name="windy-gridworld", action_names=names, state_names=tuple(states)
-    )
+    labels = {"name": "windy-gridworld", "action_names": names, "state_names": tuple(states)}
+    grid = grid_of(7, 10, {10 * start[0] + start[1]: "start", 10 * goal[0] + goal[1]: "goal"})
+    return tabulate(states, len(moves), step, start=[start], grid=grid, **labels)  # type: ignore[arg-type]
 
 
 @world
@@ -252,7 +257,17 @@ def deep_sea(size: int = 10, stochastic: bool = False, seed: int | None = None) 
         return [(1 - fails, to(column + 1), reward, last, noise), (fails, to(column), reward, last, noise)]
 
     names = () if seed is not None else ("left", "right")
-    return tabulate(range(size * size + 1), 2, step, start=[0], name="deep-sea", action_names=names)
+    arrows = (None, None) if seed is not None else ((1, -1), (1, 1))
+    kinds = {0: "start"} | {size * size - 1: "treasure"}
+    grid = grid_of(size, size, kinds, n_states=size * size + 1, arrows=arrows)
+    return tabulate(range(size * size + 1), 2, step, start=[0], name="deep-sea", action_names=names, grid=grid)
+
+
+def _layout_of(cells: dict[Cell, str], states: list[Cell]) -> Layout:
+    """The map itself, with a state in each of the cells `states`."""
+    rows, columns = (max(each) + 1 for each in zip(*cells, strict=True))
+    layout = grid_of(rows, columns, {row * columns + column: kind for (row, column), kind in cells.items()})
+    return layout._replace(cell=np.array([row * columns + column for row, column in states], np.int64))
 
 
 def _move(cell: Cell, direction: Cell) -> Cell:

@@ -1,0 +1,123 @@
+"""Plain Python. The verbs of the command line that show what was learned: show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bellmax.command import WHOLE, as_json_option, env_option, import_from_here, read_env, say_json
+from bellmax.contracts import ConfigError
+
+if TYPE_CHECKING:
+    from bellmax.pictures.picture import Picture
+    from bellmax.pictures.state_numbers import What
+    from bellmax.training.run import Which
+
+DEFAULT_GAMMA = 0.99  # as of `bellmax solve`
+
+
+@click.command("show")
+@click.argument("target", metavar="RUN|ENV")
+@click.option(
+    "--what",
+    default="value",
+    show_default=True,
+    help="What to show: value, policy or q; of a run also visits or error.",
+)
+@click.option("--seed", type=WHOLE, help="Seed of the run.  [default: its first]")
+@click.option("--which", help="final or best policy of the run.  [default: final]")
+@click.option("--gamma", type=float, help="Discount factor of the exact answer of ENV.  [default: 0.99]")
+@click.option(
+    "--world", help="The environment of the run, if its name is MODULE:NAME; a saved file never imports code."
+)
+@click.option("--svg", type=click.Path(path_type=Path), help="Write the map to this SVG file.")
+@click.option("--png", type=click.Path(path_type=Path), help="Write the map to this PNG file; needs Matplotlib.")
+@click.option("--all", "everything", is_flag=True, help="Show all states, also where they do not fit the screen.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print all numbers of all states as CSV.")
+@env_option
+@as_json_option
+def show_values(
+    target: str, what: What, seed: int | None, which: Which | None, gamma: float | None, world: str | None,
+    svg: Path | None, png: Path | None, everything: bool, as_csv: bool, env: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Show what a run learned, or the exact answer of a finite ENV, as a map with values and greedy actions.
+
+    Environments without a map are shown as a table of states.
+
+    \b
+    bellmax show FrozenLake-v1 --what q
+    bellmax show runs/FrozenLake-v1-q-learning --what error --svg lake.svg
+    """  # noqa: D301 - \b is click's mark for a block kept as it is
+    from bellmax.pictures.state_numbers import numbers_as_json
+
+    if as_csv and as_json:
+        raise ConfigError("--csv and --json exclude each other; give one of them")
+    files = {".svg": svg, ".png": png}
+    for ending, path in files.items():
+        if path is not None and path.suffix.lower() != ending:
+            raise ConfigError(f"--{ending[1:]} {path}: the name of the file must end in {ending}")
+    kwargs = read_env(env)
+    import_from_here(target, world or "", str(kwargs.get("wrappers", "")))
+    if (Path(target) / "config.json").is_file():
+        if gamma is not None:
+            raise ConfigError("--gamma is for an environment: a run has a discount factor of its own; leave it out")
+        picture = _of_run(target, what, seed, which or "final", world, kwargs, everything)
+    else:
+        given = {"--seed": seed, "--which": which, "--world": world}
+        if only_of_runs := [name for name, value in given.items() if value is not None]:
+            raise ConfigError(f"{only_of_runs[0]} is for the folder of a run, and {target!r} is not one; leave it out")
+        picture = _of_environment(target, what, DEFAULT_GAMMA if gamma is None else gamma, kwargs, everything)
+    for path in files.values():
+        if path is not None:
+            click.echo(f"saved {picture.save(path)}", err=as_csv or as_json)
+    if as_csv:
+        click.echo(picture.csv(), nl=False)
+    elif as_json:
+        say_json({"what": what, **numbers_as_json(picture.numbers)})
+    elif not any(files.values()):
+        click.echo(str(picture))
+
+
+def _of_run(
+    folder: str, what: What, seed: int | None, which: Which, world: str | None, kwargs: dict[str, object],
+    everything: bool,
+) -> Picture:  # fmt: skip
+    from bellmax.report.solving import watching
+    from bellmax.training.saved_runs import load
+
+    run = load(folder)
+    with watching(f"{run.world}, γ = {run.config.gamma}", 1e-10) as progress:
+        return run.show(
+            what,
+            seed=seed,
+            which=which,
+            world=world,
+            env_kwargs=kwargs or None,
+            everything=everything,
+            progress=progress,
+        )
+
+
+def _of_environment(name: str, what: What, gamma: float, kwargs: dict[str, object], everything: bool) -> Picture:
+    from bellmax.report.solving import watching
+    from bellmax.solving.solve import solve
+    from bellmax.sources import find_world
+    from bellmax.stderr import say
+    from bellmax.training.actors import nearest_run
+
+    meant = nearest_run(Path(name)) if "/" in name else ""
+    if Path(name).is_dir() or meant:
+        raise ConfigError(f"{name!r} is not the folder of a run{meant}")
+    source = find_world(name, kwargs)
+    if source.mdp is None:
+        why = "; ".join(source.notes) or "it has no transition table"
+        raise ConfigError(
+            f"{source.name} has no exact answer: {why}; train an agent in it, and show the folder of its run"
+        )
+    for note in source.notes:
+        say(note)
+    with watching(f"{source.name}, γ = {gamma}", 1e-10) as progress:
+        solution = solve(source.mdp, gamma, progress=progress)
+    return solution.show(what, title=f"{source.name}, γ = {gamma}: exact answer", everything=everything)
