@@ -1,4 +1,4 @@
-"""Plain Python. The verbs of the command line that show what was learned: show."""
+"""Plain Python. The verbs of the command line that have something to look at: show, play."""
 
 from __future__ import annotations
 
@@ -121,3 +121,26 @@ def _of_environment(name: str, what: What, gamma: float, kwargs: dict[str, objec
     with watching(f"{source.name}, γ = {gamma}", 1e-10) as progress:
         solution = solve(source.mdp, gamma, progress=progress)
     return solution.show(what, title=f"{source.name}, γ = {gamma}: exact answer", everything=everything)
+
+
+@click.command("play")
+@click.argument("grid", metavar="[GRID]", default="gridworld")
+@click.option("--port", type=WHOLE, default=0, show_default="a free one", help="Port on this machine.")
+@click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
+def open_playground(grid: str, port: int, no_browser: bool) -> None:
+    """Open a page in which you edit a grid and agents learn in it while you watch. Ctrl-C ends it.
+
+    GRID is a name that the page offers (corridor, gridworld, cliff, frozen-lake, four-rooms, dyna-maze, ...), a JSON
+    file that the page saved, or a link (#w=...). Only this machine can reach the page, with the printed address.
+
+    Example: bellmax play cliff --no-browser
+    """
+    from bellmax.playground.grid_presets import find_grid
+    from bellmax.playground.server import serve_playground
+
+    def say(address: str) -> None:
+        click.echo(f"Playground: {address}")
+        click.echo("Ctrl-C ends it.", err=True)
+
+    serve_playground(find_grid(grid), port=port, browser=not no_browser, say=say)
+    click.echo("The playground has ended.", err=True)

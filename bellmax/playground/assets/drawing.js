@@ -1,0 +1,215 @@
+// One grid on a canvas: colors of values, triangles of Q, arrows of the policy, the route, the agent.
+
+import { amountColor, css, inkOn, scale, token, valueColor } from "./colors.js";
+import { columnsOf, greedy, kindAt, rewardsOf, routeOf, rowsOf } from "./grids.js";
+
+const LETTERS = { S: "S", G: "G", O: "pit", C: "cliff" };
+const TURN = [-Math.PI / 2, 0, Math.PI / 2, Math.PI];
+const CLOSE = 1e-9; // values this near, as a share of the largest, count as equal for arrows
+
+const best = (q, s) => Math.max(q[4 * s], q[4 * s + 1], q[4 * s + 2], q[4 * s + 3]);
+
+/** A number in at most five characters. */
+export function short(value) {
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size >= 1000) return value.toExponential(0).replace("e+", "e");
+  if (size >= 100) return value.toFixed(0);
+  if (size >= 10) return value.toFixed(1);
+  if (size < 0.005) return value.toExponential(0);
+  return value.toFixed(2);
+}
+
+function acts(grid, s) {
+  const kind = kindAt(grid, s);
+  return kind === "." || kind === "S";
+}
+
+/** Draws the grid of a table. `view` is {color, arrows, exact, route, numbers}. */
+export function drawGrid(canvas, grid, table, exact, view) {
+  const rows = rowsOf(grid), columns = columnsOf(grid), ratio = window.devicePixelRatio || 1;
+  const width = canvas.clientWidth, height = canvas.clientHeight;
+  if (!width || !height) return;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  const context = canvas.getContext("2d"), size = width / columns;
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  const rewards = rewardsOf(grid), n = rows * columns, q = table ? table.q : new Float64Array(4 * n);
+  const largest = largestOf(grid, q, exact, view.color, table);
+  for (let s = 0; s < n; s++) {
+    const x = (s % columns) * size, y = Math.floor(s / columns) * size;
+    cell(context, grid, s, x, y, size, { q, table, exact, view, largest, reward: rewards[s] });
+  }
+  context.strokeStyle = css(scale().line);
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let i = 0; i <= rows; i++) { context.moveTo(0, i * size); context.lineTo(width, i * size); }
+  for (let j = 0; j <= columns; j++) { context.moveTo(j * size, 0); context.lineTo(j * size, height); }
+  context.stroke();
+  if (view.route && table) drawRoute(context, grid, q, size);
+  if (table && table.state >= 0 && table.state < n) drawAgent(context, table.state, columns, size);
+}
+
+function largestOf(grid, q, exact, color, table) {
+  let largest = 0;
+  for (let s = 0; s < rowsOf(grid) * columnsOf(grid); s++) {
+    if (!acts(grid, s)) continue;
+    if (color === "visits") largest = Math.max(largest, table ? table.visits[s] : 0);
+    else if (color === "error") largest = Math.max(largest, exact ? Math.abs(exact.v[s]) : 0);
+    else {
+      if (exact) largest = Math.max(largest, Math.abs(exact.v[s]));
+      else for (let a = 0; a < 4; a++) largest = Math.max(largest, Math.abs(q[4 * s + a]));
+    }
+  }
+  return largest;
+}
+
+function cell(context, grid, s, x, y, size, { q, table, exact, view, largest, reward }) {
+  const kind = kindAt(grid, s);
+  if (kind === "#") {
+    context.fillStyle = css(scale().wall);
+    context.fillRect(x, y, size, size);
+    return;
+  }
+  if (!acts(grid, s)) {
+    const color = valueColor(kind === "G" ? 1 : -1, 1);
+    context.fillStyle = css(color);
+    context.fillRect(x, y, size, size);
+    write(context, LETTERS[kind], x + size / 2, y + size * (reward ? 0.38 : 0.5), size * (kind === "G" ? 0.3 : 0.22), inkOn(color), "600");
+    if (reward && size > 22) write(context, short(reward), x + size / 2, y + size * 0.68, size * 0.2, inkOn(color));
+    return;
+  }
+  let back;
+  if (view.color === "triangles") back = triangles(context, q, s, x, y, size, largest, view.numbers);
+  else {
+    back = plain(q, table, exact, s, view.color, largest);
+    context.fillStyle = css(back.color);
+    context.fillRect(x, y, size, size);
+    if (view.numbers && size >= 30) write(context, short(back.value), x + size / 2, y + size * 0.8, Math.min(14, size * 0.22), inkOn(back.color));
+  }
+  if (view.exact && exact) arrows(context, Float64Array.from(exact.q[s]), x, y, size, largest, token("--focus"), 0.34, true);
+  if (view.arrows) arrows(context, q.subarray(4 * s, 4 * s + 4), x, y, size, largest, inkOn(back.color), 0.24, false);
+  if (kind === "S") mark(context, x, y, size, "S");
+  if (reward && size > 22) write(context, short(reward), x + size * 0.82, y + size * 0.16, Math.max(8, size * 0.17), inkOn(back.color), "700");
+}
+
+function plain(q, table, exact, s, color, largest) {
+  if (color === "visits") {
+    const visits = table ? table.visits[s] : 0;
+    return { value: visits, color: amountColor(visits, largest) };
+  }
+  if (color === "error") {
+    let error = 0;
+    for (let a = 0; a < 4; a++) error = Math.max(error, exact ? Math.abs(q[4 * s + a] - exact.q[s][a]) : 0);
+    return { value: error, color: amountColor(error, largest) };
+  }
+  const value = color === "exact" ? (exact ? exact.v[s] : 0) : best(q, s);
+  return { value, color: valueColor(value, largest) };
+}
+
+/** The triangles of the four actions; returns the color behind the arrows, that of the best one. */
+function triangles(context, q, s, x, y, size, largest, numbers) {
+  const cx = x + size / 2, cy = y + size / 2;
+  const corners = [[x, y, x + size, y], [x + size, y, x + size, y + size], [x + size, y + size, x, y + size], [x, y + size, x, y]];
+  let top = 0;
+  for (let a = 0; a < 4; a++) {
+    const value = q[4 * s + a], color = valueColor(value, largest), [x1, y1, x2, y2] = corners[a];
+    if (value > q[4 * s + top]) top = a;
+    context.fillStyle = css(color);
+    context.beginPath();
+    context.moveTo(x1, y1);
+    context.lineTo(x2, y2);
+    context.lineTo(cx, cy);
+    context.fill();
+    if (numbers && size >= 62) {
+      const from = [[0, -0.36], [0.34, 0], [0, 0.36], [-0.34, 0]][a];
+      write(context, short(value), cx + from[0] * size, cy + from[1] * size, Math.min(13, size * 0.15), inkOn(color));
+    }
+  }
+  context.strokeStyle = css(scale().line);
+  context.lineWidth = 0.5;
+  context.beginPath();
+  context.moveTo(x, y);
+  context.lineTo(x + size, y + size);
+  context.moveTo(x + size, y);
+  context.lineTo(x, y + size);
+  context.stroke();
+  return { color: valueColor(q[4 * s + top], largest) };
+}
+
+/** An arrow for each action of the highest value; none where all are equal. */
+function arrows(context, row, x, y, size, largest, ink, length, outlined) {
+  const highest = Math.max(...row), near = CLOSE * Math.max(largest, 1e-12);
+  if (row.every((value) => highest - value <= near)) return;
+  for (let a = 0; a < 4; a++) {
+    if (highest - row[a] > near) continue;
+    context.save();
+    context.translate(x + size / 2, y + size / 2);
+    context.rotate(TURN[a]);
+    const tip = size * length, wide = size * 0.1;
+    context.strokeStyle = context.fillStyle = ink;
+    context.lineWidth = outlined ? Math.max(1.5, size * 0.05) : Math.max(1.2, size * 0.035);
+    context.lineCap = "round";
+    context.beginPath();
+    context.moveTo(-size * 0.04, 0);
+    context.lineTo(tip, 0);
+    if (outlined) { context.moveTo(tip - wide, -wide); context.lineTo(tip, 0); context.lineTo(tip - wide, wide); }
+    context.stroke();
+    if (!outlined) {
+      context.beginPath();
+      context.moveTo(tip + wide * 0.6, 0);
+      context.lineTo(tip - wide * 0.6, -wide * 0.85);
+      context.lineTo(tip - wide * 0.6, wide * 0.85);
+      context.fill();
+    }
+    context.restore();
+  }
+}
+
+function write(context, text, x, y, size, ink, weight = "500") {
+  context.fillStyle = ink;
+  context.font = `${weight} ${Math.max(7, size)}px system-ui, sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText(text, x, y);
+}
+
+function mark(context, x, y, size, letter) {
+  const radius = Math.max(5, size * 0.13);
+  context.fillStyle = token("--ink");
+  context.beginPath();
+  context.arc(x + radius + 3, y + radius + 3, radius, 0, 7);
+  context.fill();
+  write(context, letter, x + radius + 3, y + radius + 3.5, radius * 1.25, token("--panel"), "700");
+}
+
+function drawRoute(context, grid, q, size) {
+  const { path } = routeOf(grid, q), columns = columnsOf(grid);
+  if (path.length < 2) return;
+  context.strokeStyle = token("--ink");
+  context.globalAlpha = 0.55;
+  context.setLineDash([size * 0.12, size * 0.1]);
+  context.lineWidth = Math.max(2, size * 0.06);
+  context.lineJoin = "round";
+  context.beginPath();
+  path.forEach((s, i) => context[i ? "lineTo" : "moveTo"](((s % columns) + 0.5) * size, (Math.floor(s / columns) + 0.5) * size));
+  context.stroke();
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+}
+
+function drawAgent(context, s, columns, size) {
+  const x = ((s % columns) + 0.5) * size, y = (Math.floor(s / columns) + 0.5) * size;
+  context.beginPath();
+  context.arc(x, y, size * 0.17, 0, 7);
+  context.fillStyle = "#ffd23f";
+  context.fill();
+  context.lineWidth = Math.max(1.5, size * 0.035);
+  context.strokeStyle = "#1d2a33";
+  context.stroke();
+}
+
+export { best, greedy };
