@@ -4,7 +4,7 @@
     python bench/playground.py --picture docs/play.png  takes the picture of docs/play.md
 
 Each row opens the page in Chromium (headless, 1280 x 900), chooses a grid and agents, plays as fast as it can, waits
-for `WARM` seconds, and counts for `SECONDS`. Server, engine, and browser share the machine. Steps are those of each agent.
+for `WARM` seconds, and counts for `SECONDS`. Server, engine and browser share the machine. Steps are of each agent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def page_of(*words: str, width: int = 1280, height: int = 900) -> Iterator[Any]:
 
     command = [sys.executable, "-m", "bellmax", "play", *words, "--no-browser"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert server.stdout is not None
+    assert server.stdout is not None  # noqa: S101
     address = server.stdout.readline().split()[-1]
     try:
         with sync_playwright() as playwright:

@@ -35,7 +35,7 @@ class Served:
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(20)
+        return self.process.wait(30)
 
 
 @contextmanager
@@ -46,6 +46,7 @@ def served(*words: str) -> Iterator[Served]:
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT
     )
+    reader: threading.Thread | None = None
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -56,7 +57,8 @@ def served(*words: str) -> Iterator[Served]:
             assert process.stderr is not None
             server.errors.extend(process.stderr)
 
-        threading.Thread(target=read, daemon=True).start()
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
         yield server
     finally:
         if process.poll() is None:
@@ -66,3 +68,8 @@ def served(*words: str) -> Iterator[Served]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if reader is not None:
+            reader.join()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()

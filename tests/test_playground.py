@@ -14,13 +14,13 @@ import bellmax as bx
 from bellmax.catalog import agent_class
 from bellmax.files import checkpoint
 from bellmax.playground import session as sessions
-from bellmax.playground.edited_grid import Grid, read_json_text, read_grid, grid_to_json, to_model
+from bellmax.playground.edited_grid import Grid, grid_to_json, read_grid, read_json_text, to_model
 from bellmax.playground.exact_answers import q_error
 from bellmax.playground.grid_presets import PRESETS, find_grid
 from bellmax.playground.live_agents import q_now
 from bellmax.playground.live_tables import TABLES_SHOWN, Settings, q_of
 from bellmax.playground.session import Session, open_session
-from bellmax.playground.session_messages import COMMANDS, obey, make_frame
+from bellmax.playground.session_messages import COMMANDS, make_frame, obey
 
 TWO_WAYS = Grid(("..S..", ".###.", "..G.."), ((2, 2, 1.0),), step_reward=-0.01, name="two ways")
 MODELS = {
@@ -35,7 +35,7 @@ MODELS = {
 
 
 def states_of(session: Session) -> list[dict[str, Any]]:
-    return [checkpoint.to_arrays(live.state) for live in session.tables]
+    return [{k: x.copy() for k, x in checkpoint.to_arrays(live.state).items()} for live in session.tables]
 
 
 def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
@@ -324,7 +324,10 @@ def test_a_frame_has_the_numbers_of_the_engine() -> None:
         np.testing.assert_array_equal(own[48 * 4 :], live.state.visits.sum(axis=1))
         assert told["episodes"] == live.state.clock.ended[0] == told["returns"]
         assert told["error"] == q_error(session.exact, q_of(live))
-    assert [each["returns"] for each in header_of(make_frame(session))[0]["tables"]] == [0, 0]  # each episode is counted once
+    assert [each["returns"] for each in header_of(make_frame(session))[0]["tables"]] == [
+        0,
+        0,
+    ]  # each episode is counted once
 
 
 BAD_COMMANDS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -121,16 +122,14 @@ def test_a_websocket_of_another_page_is_not_opened(server: Served, origin: str |
     assert error.value.response.status_code == 403
 
 
-def test_a_websocket_without_the_token_or_with_another_host_is_not_opened(server: Served) -> None:
-    good = f"http://127.0.0.1:{server.port}"
-    with pytest.raises(InvalidStatus) as error, connect(
-        f"ws://127.0.0.1:{server.port}/wrong/live", origin=good, proxy=None  # type: ignore[arg-type]
-    ):
-        pass
-    assert error.value.response.status_code == 403
-    with pytest.raises(InvalidStatus) as error, live(server, additional_headers={"Host": "evil.example"}):
-        pass
-    assert error.value.response.status_code == 403
+@pytest.mark.parametrize(("token", "host"), [("wrong", "127.0.0.1:{port}"), ("{token}", "evil.example:{port}")])
+def test_a_websocket_without_the_token_or_with_another_host_is_not_opened(
+    server: Served, token: str, host: str
+) -> None:
+    key = {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec_WebSocket_Version": "13"}
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": f"http://127.0.0.1:{server.port}", **key}
+    path = f"/{token.format(token=server.token)}/live"
+    assert get(server, path, Host=host.format(port=server.port), **headers).status_code == 403
 
 
 def test_words_that_are_no_commands_are_answered_in_words(server: Served) -> None:
@@ -176,23 +175,19 @@ def test_a_flood_of_commands_is_answered_in_words(server: Served) -> None:
 
 
 def test_more_pages_than_it_serves_are_refused_in_words(server: Served) -> None:
-    pages = [live(server) for _ in range(module.MOST_PAGES)]
-    try:
-        for page in pages:
-            until(page, "grid")
+    with contextlib.ExitStack() as pages:
+        for _ in range(module.MOST_PAGES):
+            until(pages.enter_context(live(server)), "grid")
         with live(server) as one_more:
             assert "4 pages of this playground are open" in until(one_more, "refused")["words"]
-    finally:
-        for page in pages:
-            page.close()
 
 
 def test_frames_wait_for_a_page_that_does_not_receive_them(server: Served) -> None:
     with live(server) as talk:
         talk.send('{"do": "play"}')
         frames = 0
-        with pytest.raises(TimeoutError):
-            while True:
+        with contextlib.suppress(TimeoutError):
+            while frames < 50:
                 frames += isinstance(talk.recv(timeout=3), bytes)
         assert frames == 3
         talk.send(RECEIVED)
@@ -201,13 +196,12 @@ def test_frames_wait_for_a_page_that_does_not_receive_them(server: Served) -> No
 
 
 def test_ctrl_c_ends_it_with_open_pages_and_says_so() -> None:
-    with served("cliff") as one:
-        with live(one) as talk:
-            until(talk, "grid")
-            talk.send('{"do": "speed", "speed": 1e9}')
-            talk.send('{"do": "play"}')
-            talk.recv(timeout=10)
-            assert one.stop() == 0
+    with served("cliff") as one, live(one) as talk:
+        until(talk, "grid")
+        talk.send('{"do": "speed", "speed": 1e9}')
+        talk.send('{"do": "play"}')
+        talk.recv(timeout=10)
+        assert one.stop() == 0
     assert not [line for line in one.errors if "Traceback" in line or "error" in line.lower()]
     assert "The playground has ended.\n" in one.errors
 

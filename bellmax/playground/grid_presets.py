@@ -9,7 +9,7 @@ from pathlib import Path
 from bellmax.contracts import ConfigError, unknown
 from bellmax.mdp.gallery.grids import FOUR_ROOMS
 from bellmax.mdp.gallery.mazes import DYNA
-from bellmax.playground.edited_grid import LONGEST, Grid, read_json_text, read_grid
+from bellmax.playground.edited_grid import LONGEST, Grid, read_grid, read_json_text
 
 
 def _rows(text: str, **letters: str) -> tuple[str, ...]:
@@ -21,9 +21,7 @@ def _rows(text: str, **letters: str) -> tuple[str, ...]:
 
 def _paying(cells: tuple[str, ...], **pay: float) -> tuple[tuple[int, int, float], ...]:
     """The reward of each letter, at all of its cells."""
-    return tuple(
-        (i, j, pay[letter]) for i, row in enumerate(cells) for j, letter in enumerate(row) if pay.get(letter)
-    )
+    return tuple((i, j, pay[letter]) for i, row in enumerate(cells) for j, letter in enumerate(row) if pay.get(letter))
 
 
 def _grid(name: str, cells: tuple[str, ...], pay: dict[str, float], **rest: float | str) -> Grid:

@@ -16,7 +16,7 @@ from bellmax.playground.live_tables import LiveTable, Settings
 from bellmax.tabular.stepping import TabularState
 
 if TYPE_CHECKING:
-    from bellmax.playground.live_networks import LiveNetwork, NetworkState, NetworkNumbers
+    from bellmax.playground.live_networks import LiveNetwork, NetworkNumbers, NetworkState
 
 AGENTS_SHOWN = {**tables.TABLES_SHOWN, "dqn": "DQN"}
 Live: TypeAlias = "LiveTable | LiveNetwork"
@@ -108,17 +108,19 @@ def visits_of(state: LiveState) -> IntArray:
 
 def standing(live: Live) -> Standing:
     """Where a learner stands."""
-    state = live.state
     if isinstance(live, LiveTable):
         clock = live.state.clock
         return Standing(*(int(each[0]) for each in (clock.time, clock.ended, clock.length, clock.obs, clock.action)))
+    state = live.state
     return Standing(int(state.time), int(state.ended), int(state.length), int(state.obs), -1)
 
 
 def write_live(live: Live, before: LiveState) -> dict[str, Json]:
     """The update of the step from the state `before`, written out."""
     if isinstance(live, LiveTable):
+        assert isinstance(before, TabularState)  # noqa: S101 - as all states of a table
         return written_out.write_out(live, before)
+    assert not isinstance(before, TabularState)  # noqa: S101
     from bellmax.playground.written_out_network import write_network
 
     return write_network(live, before)

@@ -18,7 +18,7 @@ import numpy as np
 
 from bellmax.contracts import Array, Discrete, Experience, Transition
 from bellmax.deep.dqn import DQN
-from bellmax.deep.state import DeepAgent, LearnerState
+from bellmax.deep.state import NOTHING, DeepAgent, LearnerState
 from bellmax.dispatch import in_32_bits
 from bellmax.keys import make_key
 from bellmax.loops.network_learning import compiler_options
@@ -108,7 +108,7 @@ def take_step(agent: DeepAgent, grid: GridArrays, numbers: NetworkNumbers, state
     """Choose an action ε-greedily, and draw what follows it."""
     key = jax.random.fold_in(state.key, state.time)
     coin, choice, outcome, reset_key, learn_key = jax.random.split(key, 5)
-    q, _ = agent.q_values(state.learner, (), state.obs)  # type: ignore[arg-type]
+    q, _ = agent.q_values(state.learner, NOTHING, state.obs)
     explored = jax.random.randint(choice, (), 0, ACTIONS, jnp.int32)
     action = jnp.where(jax.random.uniform(coin) < numbers.epsilon, explored, jnp.argmax(q).astype(jnp.int32))
     pair = state.obs * ACTIONS + action
@@ -118,10 +118,13 @@ def take_step(agent: DeepAgent, grid: GridArrays, numbers: NetworkNumbers, state
     return StepSeen(state.obs, action, grid.reward[pair, k], grid.successor[pair, k], ends, over, reset_key, learn_key)
 
 
-def gradient_step(agent: DeepAgent, numbers: NetworkNumbers, learner: LearnerState, memory: Any, key: Array) -> LearnerState:
+def gradient_step(
+    agent: DeepAgent, numbers: NetworkNumbers, learner: LearnerState, memory: Any, key: Array
+) -> LearnerState:
     """One gradient step on a batch, with γ and the step size of now."""
     sample_key, learn_key = jax.random.split(key)
     batch, weight, _ = agent.memory.sample(memory, sample_key, learner.updates)
+    assert isinstance(batch, Transition)  # noqa: S101 - as one-step replay gives them
     batch = batch._replace(discount=batch.discount * numbers.gamma)  # stored as 1, or 0 where the episode ended
     new, _ = agent.learn(learner, (batch, weight), learn_key)
     share = numbers.rate / BASE
@@ -167,21 +170,23 @@ def make_program(n_states: int) -> Program:
         )  # fmt: skip
         return following, jnp.where(seen.over, total, 0.0), seen.over.astype(jnp.int32)
 
-    def run(grid: GridArrays, numbers: NetworkNumbers, state: NetworkState, n: Array) -> tuple[NetworkState, Array, Array]:
+    def run(
+        grid: GridArrays, numbers: NetworkNumbers, state: NetworkState, n: Array
+    ) -> tuple[NetworkState, Array, Array]:
         def body(_: Array, now: tuple[NetworkState, Array, Array]) -> tuple[NetworkState, Array, Array]:
             following, total, over = step(grid, numbers, now[0])
             return following, now[1] + total, now[2] + over
 
-        done: tuple[NetworkState, Array, Array] = jax.lax.fori_loop(
-            0, n, body, (state, jnp.float32(0), jnp.int32(0))
-        )
+        done: tuple[NetworkState, Array, Array] = jax.lax.fori_loop(0, n, body, (state, jnp.float32(0), jnp.int32(0)))
         return done
 
     def values(learner: LearnerState) -> tuple[Array, Array]:
         cells = jnp.arange(n_states)
-        both = (learner, learner._replace(params=learner.target_params))
-        q, target = (jax.vmap(lambda s, who=who: agent.q_values(who, (), s)[0])(cells) for who in both)  # type: ignore[misc]
-        return q, target
+
+        def look_up(who: LearnerState) -> Array:
+            return jax.vmap(lambda cell: agent.q_values(who, NOTHING, cell)[0])(cells)
+
+        return look_up(learner), look_up(learner._replace(params=learner.target_params))
 
     def begin_episode(grid: GridArrays, state: NetworkState) -> NetworkState:
         start = draw_start(grid, jax.random.fold_in(state.key, -1 - state.time))

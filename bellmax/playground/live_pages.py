@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bellmax.contracts import BellmaxError, counted
 from bellmax.playground.edited_grid import Grid
 from bellmax.playground.session import Session, open_session, tick
-from bellmax.playground.session_messages import Reply, obey, describe_grid, describe_session, greeting, make_frame
+from bellmax.playground.session_messages import Reply, describe_grid, describe_session, greeting, make_frame, obey
 
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket

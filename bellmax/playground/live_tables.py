@@ -153,10 +153,10 @@ def run_piece(live: LiveTable, steps: int) -> tuple[FloatArray, IntArray]:
 def copy_state(part: State) -> State:
     """A state whose arrays of NumPy are copies; those of JAX never change."""
     if isinstance(part, np.ndarray):
-        return part.copy()  # type: ignore[return-value]
+        return part.copy()
     if isinstance(part, tuple):
         parts = [copy_state(each) for each in part]
-        return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)  # type: ignore[call-arg,return-value]
+        return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)
     return part
 
 

@@ -72,8 +72,8 @@ def may_connect(connection: HTTPConnection, token: str, port: int) -> bool:
         return False
     origin = connection.headers.get("origin")
     if origin is None:
-        return connection.scope["type"] == "http"  # browsers send it with every WebSocket
-    return origin in [f"http://{name}" for name in names]
+        return bool(connection.scope["type"] == "http")  # browsers send it with every WebSocket
+    return str(origin) in [f"http://{name}" for name in names]
 
 
 def make_app(grid: Grid, token: str, port: int) -> Starlette:
@@ -141,9 +141,7 @@ def bind(port: int) -> socket.socket:
     return listening
 
 
-def serve_playground(
-    grid: Grid, *, port: int = 0, browser: bool = True, say: Callable[[str], None] = print
-) -> None:
+def serve_playground(grid: Grid, *, port: int = 0, browser: bool = True, say: Callable[[str], None] = print) -> None:
     """Serve the page on this machine until Ctrl-C; `say` is given its address, and `browser` opens it.
 
     Raises:

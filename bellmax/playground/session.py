@@ -173,13 +173,14 @@ def go_back(session: Session, steps: int) -> None:
     first = session.moments[0].time
     if target < first:
         raise ConfigError(
-            f"the way back begins at step {first:,}: at the last change of the grid or of a setting, or where memory ends"
+            f"the way back begins at step {first:,}, at the last change of the grid or of a setting, or where memory "
+            "ends"
         )
     while session.moments[-1].time > target:
         session.kept -= sum(map(state_bytes, session.moments.pop().states))
     moment = session.moments[-1]
     for live, state in zip(session.tables, moment.states, strict=True):
-        live.state = copy_state(state)  # type: ignore[assignment]
+        live.state = copy_state(state)
         run_live(live, target - moment.time)
     session.ended = [[0.0, 0.0] for _ in session.tables]
     session.measured.clear()

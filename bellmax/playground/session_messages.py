@@ -17,7 +17,7 @@ import numpy as np
 from bellmax.arguments import describe, integer, real
 from bellmax.contracts import ConfigError, Json, unknown
 from bellmax.playground import session as sessions
-from bellmax.playground.edited_grid import MOST, read_json_text, read_grid, grid_to_json
+from bellmax.playground.edited_grid import MOST, grid_to_json, read_grid, read_json_text
 from bellmax.playground.exact_answers import q_error
 from bellmax.playground.grid_presets import PRESETS
 from bellmax.playground.live_agents import AGENTS_SHOWN, q_now, standing, visits_of
@@ -148,9 +148,7 @@ def _step(session: Session, message: Mapping[str, Any]) -> list[Reply]:
     session.playing = False
     if steps > 1:
         sessions.advance(session, steps - 1)
-    return [
-        {"kind": "update", "table": i, **update} for i, update in enumerate(sessions.step_written_out(session))
-    ]
+    return [{"kind": "update", "table": i, **update} for i, update in enumerate(sessions.step_written_out(session))]
 
 
 def _back(session: Session, message: Mapping[str, Any]) -> list[Reply]:

@@ -5,7 +5,7 @@ The step is taken again from a copy of the state before it, with the kernels of 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ EQUATIONS = {
     "double-q": "Q₁(s,a) ← Q₁(s,a) + α [r + γ Q₂(s′, argmax_b Q₁(s′,b)) − Q₁(s,a)]",
     "watkins-q": "Q ← Q + α δ e for every pair with a trace e, where δ = r + γ max_b Q(s′,b) − Q(s,a)",
     "dyna-q": "Q(s,a) ← Q(s,a) + α [r + γ max_b Q(s′,b) − Q(s,a)], then the same with remembered steps",
-    "prioritized-sweeping": "Q(s,a) ← mean of r + γ max_b Q(s′,b) in the model, for the pairs that it would change most",
+    "prioritized-sweeping": "Q(s,a) ← mean of r + γ max_b Q(s′,b) in the model, for the pairs it would change most",
 }
 
 
@@ -76,10 +76,11 @@ def take_again(live: LiveTable, before: stepping.TabularState) -> Taken:
 def _with_terms(name: str, step: Step, before: stepping.TabularState, now: Now) -> Taken:
     """The step with the value of s′ as the agent has it."""
     table, which = table_of(before.q), 0
+    terms: tuple[Term, ...]
     row = table[step.next_obs]
     if name == "sarsa":
         value = float(row[step.next_action])
-        terms = (Term("Q(s′,a′)", value, f"value of the next action, {_arrow(step.next_action)}"),)
+        terms = (Term("Q(s′,a′)", value, f"value of the next action, {_arrow(int(step.next_action))}"),)
     elif name == "expected-sarsa":
         best, mean, level = float(row.max()), float(row.mean()), float(now.level)
         value = (1.0 - level) * best + level * mean
@@ -117,7 +118,8 @@ def write_out(live: LiveTable, before: stepping.TabularState) -> dict[str, Json]
     s, a = int(step.obs), int(step.action)
     old = float(taken.mine[s, a])
     target = float(step.reward + step.discount * taken.bootstrap)
-    moved = again.state.memory.both[taken.table - 1] if taken.table else table_of(again.state.q)
+    memory = again.state.memory
+    moved = memory.both[taken.table - 1] if isinstance(memory, Tables) else table_of(again.state.q)
     shown, after = table_of(before.q), table_of(again.state.q)
     return {
         "agent": live.name,

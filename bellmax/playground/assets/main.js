@@ -80,7 +80,14 @@ function showSession(message) {
   by("speed").value = placeOf(speed);
   by("speed-value").textContent = speedWords(speed);
   showRates(settings, agents);
+  arrange();
   page.dirty = true;
+}
+
+/** Boards lie below each other where only one has a grid, or where grids are wide. */
+function arrange() {
+  const wide = page.grid && page.grid.cells[0].length > 1.8 * page.grid.cells.length;
+  by("boards").classList.toggle("stacked", page.agents.length < 2 || wide);
 }
 
 function chooseAgent(index, name) {
@@ -115,6 +122,7 @@ function useGrid(grid) {
   page.grid = grid;
   if (page.frame && page.frame.states !== grid.cells.length * grid.cells[0].length) page.frame = null;
   for (const board of page.boards) board.shape(grid);
+  arrange();
   const name = Object.keys(page.presets).find((each) => JSON.stringify(page.presets[each]) === JSON.stringify(grid));
   by("preset").value = name ?? "";
   showEnvironment(grid);
