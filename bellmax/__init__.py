@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     )
     from bellmax.mdp.layout import Layout
     from bellmax.mdp.model import FiniteMDP
+    from bellmax.page.report_file import write_report
     from bellmax.report.checking import check_env
     from bellmax.report.checking_worlds import check_world
     from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
@@ -185,6 +186,7 @@ _HOME = {
     "store_compiled_programs": "bellmax.caching",
     "train": "bellmax.training.train",
     "windy_gridworld": "bellmax.mdp.gallery",
+    "write_report": "bellmax.page.report_file",
 }
 
 
@@ -209,7 +211,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
     "train", "evaluate", "load", "load_policy", "resume", "check_env", "check_world", "as_gymnasium", "collect",
-    "Dataset", "solve", "FiniteMDP", "Layout",
+    "Dataset", "write_report", "solve", "FiniteMDP", "Layout",
     "World", "TabulatedEnv", "Run", "RunOptions", "Policy",
     "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",

@@ -10,7 +10,7 @@ import click
 
 from bellmax.catalog import is_agent
 from bellmax.cli_answers import check_env, doctor, solve
-from bellmax.cli_views import open_playground, show_values
+from bellmax.cli_views import open_playground, report, show_values
 from bellmax.command import (
     SEEDS,
     WHOLE,
@@ -260,5 +260,5 @@ def evaluate(
     click.echo(describe_evaluation(run, which, results, summary))
 
 
-for verb in (solve, check_env, doctor, show_values, open_playground):
+for verb in (solve, check_env, doctor, show_values, open_playground, report):
     main.add_command(verb)

@@ -1,4 +1,4 @@
-"""Plain Python. The verbs of the command line that have something to look at: show, play."""
+"""Plain Python. The verbs of the command line that have something to look at: show, play, report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from bellmax.command import WHOLE, as_json_option, env_option, import_from_here, read_env, say_json
 from bellmax.contracts import ConfigError
+from bellmax.printing import plain
 
 if TYPE_CHECKING:
     from bellmax.pictures.picture import Picture
@@ -144,3 +145,25 @@ def open_playground(grid: str, port: int, no_browser: bool) -> None:
 
     serve_playground(find_grid(grid), port=port, browser=not no_browser, say=say)
     click.echo("The playground has ended.", err=True)
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="RUN [RUN ...]", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: report.html in the first RUN]")
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@as_json_option
+def report(folders: tuple[Path, ...], out: Path | None, open_it: bool, quiet: bool, as_json: bool) -> None:
+    """Write runs as one HTML file: verdict, curves, values against returns, settings; it needs no network.
+
+    Example: bellmax report runs/CartPole-v1-dqn --out report.html
+    """
+    from bellmax.page.report_file import write_report
+
+    path = write_report(folders, out, progress=not quiet)
+    if open_it:
+        click.launch(path.resolve().as_uri())
+    if as_json:
+        say_json({"file": str(path), "bytes": path.stat().st_size})
+    else:
+        click.echo(plain(path))

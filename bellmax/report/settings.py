@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from bellmax.agent_config import AgentConfig
-from bellmax.catalog import show_settings
+from bellmax.catalog import own_name, show_settings
+from bellmax.recipes import Origin, origins, recipe_for
 from bellmax.sources import find_world
+from bellmax.training.run import Run
 
 
 def explain_settings(
@@ -33,3 +36,18 @@ def explain_settings(
     for group, members in itertools.groupby(rows, key=lambda row: row.group):
         lines += [f"{group}:", *(f"  {f'{row.name}={row.value}':<{width}}  {row.origin}" for row in members)]
     return "\n".join(lines)
+
+
+def settings_of(run: Run) -> list[Origin]:
+    """Every setting of the agent of a run, with where its value came from; a value of its own was given.
+
+    A saved run has only values: one that equals the agent's default, or a recipe's, counts as that.
+    """
+    cls = type(run.config)
+    recipes = recipe_for(run.world, own_name(cls))
+    if run.options.data is not None:
+        recipes.pop("n_steps", None)  # as `make_agent` leaves it out
+    expected = {field.name: field.default for field in dataclasses.fields(cls)}
+    expected |= {name: recipe.value for name, recipe in recipes.items()}
+    given = {name: getattr(run.config, name) for name in expected if getattr(run.config, name) != expected[name]}
+    return origins(run.config, run.world, own_name(cls), {}, given)

@@ -147,13 +147,17 @@ class Run:
         """
         self.summary()  # it has ended
         if self._verdict is None:
-            source = self._source
-            if source is None:
-                with contextlib.suppress(BellmaxError):
-                    source = find_saved_world(None, None, self.world, self.env_kwargs, trusted=False)
             parts = self.config, self.options, self.scores, self.evaluations, self.episodes
-            self._verdict = judge(facts_of(self.history, *parts, source))
+            self._verdict = judge(facts_of(self.history, *parts, self.find_source()))
         return self._verdict
+
+    def find_source(self) -> Source | None:
+        """Return the environment in its forms; None if it cannot be created, or only a file asks for its code."""
+        if self._source is not None:
+            return self._source
+        with contextlib.suppress(BellmaxError):
+            return find_saved_world(None, None, self.world, self.env_kwargs, trusted=False)
+        return None
 
     def policy(self, seed: int = 0, which: Which = "final") -> Policy:
         """Return the policy of one seed: "final", or "best" by the evaluations during training.

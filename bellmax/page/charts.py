@@ -1,0 +1,255 @@
+"""NumPy. Charts of the page: static SVG by Vega-Lite (extra `report`), with a readout and the numbers in a table.
+
+The colors are variables of the style sheet, so that one picture fits a light and a dark page. No script of Vega is in
+the page: `assets/charts.js` shows the seeds and reads out values.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bellmax.contracts import ConfigError, FloatArray, Json
+from bellmax.files.storage import finite
+from bellmax.page.document import Html, data_block, number_text, table, tag
+from bellmax.summary_statistics import MIN_SEEDS, iqm
+
+WIDTH, HEIGHT = 480, 230  # of the plot, in the units of the picture
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 10, 44
+DRAWN_SEEDS, DRAWN_POINTS, READ_POINTS, LISTED, LISTED_SEEDS = 50, 4_000, 200, 40, 10
+RESAMPLES = 500
+COLORS = 6  # of the style sheet, for lines
+DOTS = 30  # records, up to which each is marked
+QUIET = "var(--quiet)"
+CONFIG: dict[str, Json] = {
+    "aria": False, "background": None, "view": {"stroke": None},
+    "axis": {
+        "labelColor": QUIET, "titleColor": QUIET, "gridColor": "var(--grid)", "domainColor": QUIET, "tickColor": QUIET,
+        "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
+    },
+}  # fmt: skip
+
+
+class Line(NamedTuple):
+    """What one line of a chart shows.
+
+    Attributes:
+        name: in the legend.
+        steps: [T], from left to right.
+        middle, low, high: [T], the IQM over seeds and its 95 % interval, NaN where there is none.
+        seeds: [seeds, T]; one row if there are no seeds behind the line.
+        labels: the names of the rows of `seeds`.
+        color: its number in the style sheet, from 0.
+    """
+
+    name: str
+    steps: FloatArray
+    middle: FloatArray
+    low: FloatArray
+    high: FloatArray
+    seeds: FloatArray
+    labels: tuple[str, ...]
+    color: int = 0
+
+
+class Chart(NamedTuple):
+    """A chart.
+
+    Attributes:
+        identifier: of its element.
+        title: what is drawn.
+        note: a sentence on what it means.
+        lines: at least one.
+        axis: what is on the horizontal axis.
+        levels: (name, value) of horizontal lines.
+    """
+
+    identifier: str
+    title: str
+    note: str
+    lines: tuple[Line, ...]
+    axis: str
+    levels: tuple[tuple[str, float], ...] = ()
+
+
+def make_line(name: str, steps: npt.ArrayLike, values: npt.ArrayLike, labels: Sequence[str], color: int = 0) -> Line:
+    """Return the line of values [seeds, T]: the IQM over seeds and its interval; what is not finite is left out."""
+    rows = np.asarray(values, np.float64)
+    rows = np.where(np.isfinite(rows), rows, np.nan)
+    low, high = column_intervals(rows)
+    return Line(name, np.asarray(steps, np.float64), iqm(rows, axis=0), low, high, rows, tuple(labels), color % COLORS)
+
+
+def column_intervals(values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return `bootstrap_interval(values[:, t], resamples=RESAMPLES)` of each column of values [seeds, T] at once."""
+    seeds, records = values.shape
+    low, high = np.full(records, np.nan), np.full(records, np.nan)
+    if seeds < MIN_SEEDS:
+        return low, high
+    drawn = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds, 1))[..., 0]
+    block = max(1, (1 << 21) // (RESAMPLES * seeds))
+    for first in range(0, records, block):
+        part = slice(first, first + block)
+        estimates = iqm(values[:, part][drawn], axis=1)
+        low[part], high[part] = np.quantile(estimates, [0.025, 0.975], axis=0)
+    return low, high
+
+
+def spaced(n: int, most: int) -> npt.NDArray[np.intp]:
+    """Return at most `most` indices below `n`, evenly spaced, with the first and the last."""
+    return np.unique(np.linspace(0, n - 1, min(n, max(most, 2))).round().astype(np.intp))
+
+
+def draw_chart(chart: Chart) -> Html:
+    """Return a chart as a figure: picture, legend, readout, and its numbers in a table that opens.
+
+    Raises:
+        ConfigError: vl-convert is not installed.
+    """
+    across, up = extents(chart)
+    picture = vega_picture(specification(chart, across, up), chart.title)
+    named = [
+        tag("li", tag("span", class_=f"key color-{line.color + 1}"), line.name) for line in chart.lines
+    ]  # fmt: skip
+    named += [
+        tag("li", tag("span", class_="key level"), f"{name} {number_text(value, 5)}") for name, value in chart.levels
+    ]
+    several = any(len(line.seeds) > 1 for line in chart.lines)
+    parts = [
+        tag("figcaption", tag("strong", chart.title), " ", chart.note),
+        tag("div", picture, class_="picture", tabindex=0, role="group", aria_label=f"{chart.title}: arrow keys read"),
+        tag("ul", named, class_="legend"),
+        tag("p", class_="readout", aria_live="polite"),
+        tag("details", tag("summary", "Numbers"), number_table(chart)),
+        data_block(f"{chart.identifier}-data", readings(chart, across, up)),
+    ]
+    return tag("figure", parts, id=chart.identifier, class_="chart several" if several else "chart")
+
+
+def extents(chart: Chart) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the ends of both axes; the vertical one has all seeds and levels in it."""
+    x = np.concatenate([line.steps for line in chart.lines])
+    y = np.concatenate([*(line.seeds.ravel() for line in chart.lines), [value for _, value in chart.levels]])
+    y = y[np.isfinite(y)]
+    low, high = (float(y.min()), float(y.max())) if y.size else (0.0, 1.0)
+    margin = 0.04 * (high - low) or 0.5 * abs(high) or 1.0
+    left, right = float(x.min(initial=0.0)), float(x.max(initial=1.0))
+    return (left, right if right > left else left + 1.0), (low - margin, high + margin)
+
+
+def readings(chart: Chart, across: tuple[float, float], up: tuple[float, float]) -> Json:
+    """Return what the script reads out: values of up to `READ_POINTS` records, and where they are in the picture."""
+    return {
+        "plot": [LEFT, TOP, WIDTH, HEIGHT], "across": list(across), "up": list(up), "axis": chart.axis,
+        "lines": [
+            {
+                "name": line.name, "steps": line.steps[at].tolist(), "middle": rounded(line.middle[at]),
+                "low": rounded(line.low[at]), "high": rounded(line.high[at]),
+            }
+            for line in chart.lines
+            for at in [spaced(line.steps.size, READ_POINTS)]
+        ],
+    }  # fmt: skip
+
+
+def rounded(values: FloatArray) -> list[float]:
+    """Return numbers with 6 significant digits, which is what people read."""
+    return [float(f"{value:.6g}") for value in values.tolist()]
+
+
+def number_table(chart: Chart) -> Html:
+    """Return the numbers of a chart, of up to `LISTED` records and `LISTED_SEEDS` seeds."""
+    several = len(chart.lines) > 1
+    head = [*(["line"] if several else []), chart.axis, "IQM", "low", "high"]
+    shown_seeds = 0 if several else min(len(chart.lines[0].seeds), LISTED_SEEDS)
+    if shown_seeds < 2:
+        shown_seeds = 0
+    head += chart.lines[0].labels[:shown_seeds]
+    rows = []
+    for line in chart.lines:
+        for t in spaced(line.steps.size, LISTED).tolist():
+            values = (line.middle[t], line.low[t], line.high[t], *line.seeds[:shown_seeds, t])
+            rows.append(
+                [*([line.name] if several else []), number_text(line.steps[t], 12), *(number_text(v) for v in values)]
+            )
+    return table(head, rows, f"{chart.title}: numbers")
+
+
+def specification(chart: Chart, across: tuple[float, float], up: tuple[float, float]) -> dict[str, Json]:
+    """Return the chart in Vega-Lite's words: bands, seeds, middles and levels, each above the ones before."""
+    bands: list[Json] = []
+    seeds: list[Json] = []
+    middles: list[Json] = []
+    x: Json = {
+        "field": "x", "type": "quantitative", "title": chart.axis, "axis": {"format": "~s", "tickCount": 5},
+        "scale": {"domain": list(across), "nice": False, "zero": False},
+    }  # fmt: skip
+    scale: Json = {"domain": list(up), "nice": False, "zero": False}
+
+    def layer(name: str, rows: list[Json], mark: Json, y: str, **more: Json) -> Json:
+        vertical: Json = {"field": y, "type": "quantitative", "title": None, "axis": {"tickCount": 5}, "scale": scale}
+        return {"name": name, "data": {"values": rows}, "mark": mark, "encoding": {"x": x, "y": vertical, **more}}
+
+    for i, line in enumerate(chart.lines):
+        color, at = f"var(--color-{line.color + 1})", spaced(line.steps.size, READ_POINTS)
+        if np.isfinite(line.low).any():
+            rows = points(line.steps[at], low=line.low[at], high=line.high[at])
+            area: Json = {"type": "area", "color": color, "opacity": 0.22}
+            bands.append(layer(f"band_{i}", rows, area, "low", y2={"field": "high"}))
+        if len(line.seeds) > 1:
+            thin: Json = {"type": "line", "color": color, "strokeWidth": 0.9, "opacity": 0.6}
+            seeds.append(layer(f"seeds_{i}", seed_points(line), thin, "value", detail={"field": "seed"}))
+        dots: Json = {"color": color, "size": 16}
+        thick: Json = {"type": "line", "color": color, "strokeWidth": 2.2, "point": dots if at.size <= DOTS else False}
+        middles.append(layer(f"middle_{i}", points(line.steps[at], value=line.middle[at]), thick, "value"))
+    for i, (_, value) in enumerate(chart.levels):
+        rule: Json = {"type": "rule", "color": "var(--level)", "strokeDash": [5, 4], "strokeWidth": 1.4}
+        level: Json = {"datum": value, "type": "quantitative", "title": None, "scale": scale}
+        middles.append({"name": f"level_{i}", "data": {"values": [{}]}, "mark": rule, "encoding": {"y": level}})
+    return {
+        "width": WIDTH, "height": HEIGHT, "autosize": "none", "config": CONFIG, "layer": [*bands, *seeds, *middles],
+        "padding": {"left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+    }  # fmt: skip
+
+
+def points(steps: FloatArray, **columns: FloatArray) -> list[Json]:
+    """Return a row for each step with its number of each column; what is not finite is None, where a line breaks."""
+    names = list(columns)
+    table_ = np.stack([steps, *columns.values()], axis=1).tolist()
+    rows: list[Json] = [finite(dict(zip(["x", *names], row, strict=True))) for row in table_]
+    return rows
+
+
+def seed_points(line: Line) -> list[Json]:
+    """Return the rows of single seeds, of so many seeds and records that the page stays small."""
+    which = spaced(len(line.seeds), DRAWN_SEEDS)
+    at = spaced(line.steps.size, max(20, min(READ_POINTS, DRAWN_POINTS // which.size)))
+    return [
+        {"seed": line.labels[i], "x": step, "value": value if math.isfinite(value) else None}
+        for i in which.tolist()
+        for step, value in zip(line.steps[at].tolist(), line.seeds[i, at].tolist(), strict=True)
+    ]
+
+
+def vega_picture(spec: Mapping[str, Json], words: str) -> Html:
+    """Return what Vega-Lite draws, as an element that fits its column and that screen readers call by `words`.
+
+    Raises:
+        ConfigError: vl-convert is not installed.
+    """
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise ConfigError("a report needs vl-convert: pip install 'bellmax[report]'") from error
+    drawn: str = vl_convert.vegalite_to_svg(json.dumps(finite(dict(spec)), allow_nan=False))
+    size = re.search(r'viewBox="([-\d. ]+)"', drawn)
+    box = size[1] if size else f"0 0 {LEFT + WIDTH + RIGHT} {TOP + HEIGHT + BOTTOM}"
+    inside = drawn[drawn.index(">", drawn.index("<svg")) + 1 : drawn.rindex("</svg>")]
+    inside = re.sub(r' (style|role|aria-[a-z]+)="[^"]*"', "", inside)  # of parts; `words` are of the whole
+    return tag("svg", Html(inside), viewBox=box, role="img", aria_label=words)

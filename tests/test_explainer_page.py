@@ -1,0 +1,221 @@
+"""The explainer in a browser: each number on the page is one of the recorded window, by buttons, keys and links."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Seen, opened
+
+from bellmax.contracts import ConfigError
+from bellmax.page.explainer import explainer_page, window_title
+
+HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
+
+
+def term(symbol: str, name: str, value: object) -> dict[str, Any]:
+    return {"symbol": symbol, "name": name, "value": value}
+
+
+def made_window(first: int, name: str = "corridor") -> dict[str, Any]:
+    """A window of two steps with every kind of value, as `Window.to_json` makes it."""
+    steps = []
+    for t in (first, first + 1):
+        target = [term("y", "target", 1.5 + t), "=", term("r", "reward", 1.0), "+", term("γ", "discount", 0.5), "·",
+                  term("max Q(s′, a)", "bootstrap value", [1.0, 2.0 + t])]  # fmt: skip
+        phases = [
+            {"name": "observe", "values": {"q": [0.25, -1.5e-7, 3.0], "action": 2, "obs": [1, 2]}, "equation": [],
+             "code": ""},
+            {"name": "step", "values": {"reward": 1.0, "terminated": False, "next_obs": 4, "info": None},
+             "equation": [], "code": "next_obs, reward = world.step(...)"},
+            {"name": "sample", "values": {"index": [3, 1, 2, 0, 9, 8], "age": [1, 2, 3, 4, 5, 6],
+             "priority": [0.1, 0.2, 0.3, 0.4, 0.5, 123456.789]}, "equation": [], "code": ""},
+            {"name": "target", "values": {"target": 1.5 + t}, "equation": target, "code": "y = r + γ * max"},
+            {"name": "update", "values": {
+             "cells": [{"state": 1, "action": 2, "before": 0.1, "after": 0.30000000000000004}],
+             "matrix": [[1.0, 2.0], [3.0, 4.5]], "words": {"what": HOSTILE, "n": 12_345}}, "equation": [], "code": ""},
+            {"name": "update", "values": {}, "equation": [], "code": ""},
+        ]  # fmt: skip
+        steps.append({"t": t, "episode_step": t % 7, "phases": phases})
+    flow = ["observe", "step", "sample", "target", "update", "sync"]
+    return {
+        "world": name,
+        "agent": "q-learning",
+        "seed": 0,
+        "start": first,
+        "steps": steps,
+        "settings": {},
+        "flow": flow,
+    }
+
+
+def as_shown(value: object) -> str:
+    """How the page writes a value."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
+        return str(value)
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:.5g}"
+
+
+def read_back(text: str) -> float:
+    return float(text.replace(",", "").replace("−", "-"))
+
+
+def at_path(phases: list[dict[str, Any]], phase: dict[str, Any], path: str) -> object:
+    """The recorded value that an element names by its path."""
+    kind, *rest = path.split(".")
+    if kind == "equation":
+        return phases[int(rest[0])]["equation"][int(rest[1])]["value"]
+    value: Any = phase["values"][kind]
+    for key in rest:
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value
+
+
+def check_page(seen: Seen, step: dict[str, Any], index: int) -> int:
+    """Compare every number that is shown with the recorded one; return how many there are."""
+    phases, phase = step["phases"], step["phases"][index]
+    shown = seen.page.evaluate(
+        """() => [...document.querySelectorAll("#stage [data-value]")].map((each) =>
+            [each.dataset.path, each.dataset.value, each.textContent])"""
+    )
+    for path, exact, text in shown:
+        if exact == "":
+            assert text == "·", "a number that is not known yet"
+            assert int(path.split(".")[1]) > index
+            continue
+        recorded = at_path(phases, phase, path)
+        assert json.loads(exact) == recorded, path
+        if isinstance(recorded, int | float) and not isinstance(recorded, bool):
+            assert read_back(text) == pytest.approx(recorded, rel=5e-5)
+            assert len(text) <= len(as_shown(recorded)) + 2
+        elif not isinstance(recorded, list | dict):
+            assert text == as_shown(recorded)
+    named = {path.split(".")[0] for path, exact, _ in shown if exact}
+    assert set(phase["values"]) <= named, "every recorded value is on the page"
+    known = {path for path, exact, _ in shown if path.startswith("equation") and exact}
+    for i, each in enumerate(phases[: index + 1]):
+        wanted = {f"equation.{i}.{j}" for j, piece in enumerate(each["equation"]) if isinstance(piece, dict)}
+        assert wanted <= known
+    return len(shown)
+
+
+def walk(seen: Seen, window: dict[str, Any]) -> int:
+    """Step through a window by the arrow keys, to its end and back; return how many numbers were compared."""
+    page, numbers = seen.page, 0
+    page.locator("#stage").focus()
+    page.keyboard.press("Home")
+    places = [(s, p) for s, step in enumerate(window["steps"]) for p in range(len(step["phases"]))]
+    for s, p in places:
+        step = window["steps"][s]
+        assert f"Step {step['t']:,}, {step['phases'][p]['name']}" in page.locator(".where").inner_text()
+        numbers += check_page(seen, step, p)
+        current = page.locator('.flow [aria-current="step"]')
+        assert current.count() == 1
+        assert current.inner_text() == step["phases"][p]["name"].replace("_", " ")
+        code = step["phases"][p]["code"]
+        assert page.locator('[data-part="code"]').text_content() == code
+        page.keyboard.press("ArrowRight")
+    assert page.locator('[data-part="forward"]').is_disabled()
+    for _ in places[1:]:
+        page.keyboard.press("ArrowLeft")
+    assert f"Step {window['steps'][0]['t']:,}," in page.locator(".where").inner_text()
+    assert page.locator('[data-part="back"]').is_disabled()
+    return numbers
+
+
+def written(windows: list[dict[str, Any]], path: Path) -> str:
+    path.write_text(explainer_page(windows), encoding="utf-8")
+    return path.as_uri()
+
+
+def test_every_number_is_a_recorded_one(tmp_path: Path) -> None:
+    windows = [made_window(5), made_window(1_000)]
+    with opened(written(windows, tmp_path / "it.html")) as seen:
+        assert walk(seen, windows[0]) > 50
+        seen.page.locator("select").select_option("1")
+        assert walk(seen, windows[1]) > 50
+        assert seen.errors == seen.requests == []
+        assert seen.page.evaluate("window.hacked") is None
+
+
+def test_terms_in_play_are_lit(tmp_path: Path) -> None:
+    with opened(written([made_window(5)], tmp_path / "it.html")) as seen:
+        page = seen.page
+        page.goto(page.url + "#step-5-target")
+        assert page.locator(".term.lit").count() == 4
+        page.goto(page.url.split("#")[0] + "#step-5-update")
+        assert page.locator(".term.lit").count() == 0
+        assert page.locator(".bars").count() == 0
+        page.goto(page.url.split("#")[0] + "#step-5-step")
+        assert page.locator('.term.lit[data-name="reward"] .number-below').text_content() == "1", (
+            "known before the target"
+        )
+        assert page.locator(".term.lit").count() == 1
+        page.goto(page.url.split("#")[0] + "#step-5-observe")
+        assert page.locator(".bars rect").count() == 3
+        assert page.locator(".bars rect.chosen title").text_content() == "2: 3"
+        assert page.locator("tr.lit th").text_content() == "2"
+        assert page.locator(".equation.waiting").count() == 1
+
+
+def test_a_link_names_a_step(tmp_path: Path) -> None:
+    url = written([made_window(5), made_window(6, "other")], tmp_path / "it.html")
+    with opened(url, own=url) as seen:
+        page = seen.page
+        page.goto(url + "#step-6-update-2")
+        assert "Step 6, update (6 of 6)" in page.locator(".where").inner_text()
+        assert page.locator('[data-part="link"]').get_attribute("href") == "#step-6-update-2"
+        page.goto(url + "#window-2-step-6-target")
+        assert page.locator("select").input_value() == "1"
+        page.locator('[data-part="forward"]').click()
+        assert page.url.endswith("#window-2-step-6-update")
+        page.keyboard.press("Shift+ArrowRight")
+        assert page.url.endswith("#step-7-observe")
+        page.locator('.flow a[data-phase="step"]').press("Enter")
+        assert "Step 7, step (2 of 6)" in page.locator(".where").inner_text()
+        page.keyboard.press("ArrowRight")
+        assert page.url.endswith("#step-7-sample"), "the arrow keys still work after a link"
+        page.goto(url + "#step-99-target")
+        assert "Step 7, sample" in page.locator(".where").inner_text()
+        assert seen.errors == []
+
+
+@pytest.mark.parametrize(("dark", "width"), [(False, 1280), (True, 390)])
+def test_it_can_be_used_by_everyone(dark: bool, width: int, tmp_path: Path) -> None:
+    with opened(written([made_window(5)], tmp_path / "it.html"), dark=dark, width=width) as seen:
+        for phase in ("observe", "sample", "target", "update"):
+            seen.page.goto(seen.page.url.split("#")[0] + f"#step-5-{phase}")
+            assert seen.violations() == []
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        seen.page.locator('[data-part="large"]').click()
+        assert "large" in (seen.page.locator("#stage").get_attribute("class") or "")
+        assert seen.violations() == []
+
+
+def test_full_screen_is_large_and_listens_to_a_presenter(tmp_path: Path) -> None:
+    with opened(written([made_window(5)], tmp_path / "it.html")) as seen:
+        page = seen.page
+        page.locator('[data-part="full"]').click()
+        page.wait_for_function("document.fullscreenElement !== null")
+        assert "large" in (page.locator("#stage").get_attribute("class") or "")
+        page.keyboard.press("PageDown")
+        assert "Step 5, step" in page.locator(".where").inner_text()
+        page.keyboard.press("PageUp")
+        assert "Step 5, observe" in page.locator(".where").inner_text()
+
+
+def test_titles_of_windows() -> None:
+    assert window_title(made_window(5)) == "q-learning on corridor, seed 0, steps 5 to 6"
+    one = made_window(5)
+    one["steps"] = one["steps"][:1]
+    assert window_title(one) == "q-learning on corridor, seed 0, step 5"
+    with pytest.raises(ConfigError, match="has no steps"):
+        window_title({**one, "steps": []})

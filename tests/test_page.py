@@ -1,0 +1,392 @@
+"""The report as a page: its numbers are those of the run, and nothing in it can do anything else."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import opened
+from click.testing import CliRunner
+
+import bellmax as bx
+from bellmax.cli import main
+from bellmax.contracts import ConfigError
+from bellmax.page.charts import (
+    LISTED,
+    READ_POINTS,
+    RESAMPLES,
+    Chart,
+    column_intervals,
+    draw_chart,
+    extents,
+    make_line,
+    readings,
+    spaced,
+)
+from bellmax.page.document import Html, Section, assemble, data_block, hashed, inner, number_text, table, tag
+from bellmax.page.greedy_episodes import learned_rewards, play_with_values
+from bellmax.page.report_file import read_runs, report_page
+from bellmax.report.settings import settings_of
+from bellmax.summary_statistics import bootstrap_interval, iqm
+from bellmax.training.history import History
+from bellmax.training.run import Run
+
+HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>\x1b[2J\"'&\u202e"
+
+
+def made_run(seeds: int, records: int, columns: tuple[str, ...], world: str = "CartPole-v1") -> Run:
+    """A run with random numbers in its history, and an end."""
+    random = np.random.default_rng(seeds)
+    history = History(range(seeds))
+    for t in range(records):
+        history.append(1_000 * (t + 1), {name: random.normal(size=seeds) for name in columns})
+    scores = history[columns[0]][:, -1].tolist()
+    steps = 1_000 * records
+    return Run(world, bx.DQN(), steps, list(range(seeds)), "compiled", {}, history, scores=scores)
+
+
+@pytest.fixture(scope="module")
+def pole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A short run of DQN, saved and read again."""
+    folder = tmp_path_factory.mktemp("runs") / "pole"
+    agent = bx.DQN(net_arch=(16,), learning_starts=50, batch_size=16)
+    bx.train("CartPole-v1", agent, steps=600, seeds=2, records=4, eval_episodes=2, final_episodes=3, out=folder)
+    return bx.load(folder)
+
+
+@pytest.fixture(scope="module")
+def cliff(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A table with six seeds, so that there are intervals."""
+    folder = tmp_path_factory.mktemp("runs") / "cliff"
+    return bx.train("cliff", "q-learning", steps=3_000, seeds=6, records=5, final_episodes=3, out=folder)
+
+
+# ---- text and elements
+
+
+def test_text_is_escaped_and_markup_is_not() -> None:
+    element = tag("p", "a < b & c", tag("b", "d"), class_="x", title='"quoted" <i>', hidden=True, id=None)
+    assert element == '<p class="x" title="&quot;quoted&quot; &lt;i&gt;" hidden>a &lt; b &amp; c<b>d</b></p>'
+    assert inner([None, "x", [1, 2.5, Html("<hr>")]]) == "x12.5<hr>"
+    assert "\x1b" not in tag("p", HOSTILE)
+    assert "<img" not in tag("p", HOSTILE)
+    assert tag("br") == "<br>"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (math.nan, "–"),
+        (math.inf, "∞"),
+        (-math.inf, "−∞"),
+        (1234567.0, "1,234,567"),
+        (0.1234567, "0.123457"),
+        (0.0, "0"),
+    ],
+)
+def test_numbers_as_people_read_them(value: float, text: str) -> None:
+    assert number_text(value) == text
+
+
+def test_json_for_scripts_cannot_leave_its_block() -> None:
+    value = {"name": HOSTILE, "x": [math.nan, 1.5], "line": "\u2028"}
+    block = data_block("it", value)
+    content = re.fullmatch(r'<script type="application/json" id="it">(.*)</script>', block, re.DOTALL)
+    assert content is not None
+    assert "<" not in content[1]
+    assert json.loads(content[1]) == {"name": HOSTILE, "x": [None, 1.5], "line": "\u2028"}
+
+
+def test_the_policy_allows_exactly_what_is_in_the_page() -> None:
+    page = assemble("Title", None, [Section("a", "A", tag("p", "x")), Section("b", "B", Html())], ["theme.js"])
+    script = re.search(r'<script type="module">(.*?)</script>', page, re.DOTALL)
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert script is not None
+    assert style is not None
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)
+    assert policy is not None
+    words = policy[1].replace("&#x27;", "'").split("; ")
+    assert words[0] == "default-src 'none'"
+    assert f"script-src {hashed(script[1])}" in words
+    assert f"style-src {hashed(style[1])}" in words
+    assert 'id="b"' not in page, "an empty section is left out"
+
+
+def test_a_table_has_headings_and_a_name() -> None:
+    made = table(["", "x"], [["first", number_text(1.5)]], "What it is")
+    assert "<caption>What it is</caption>" in made
+    assert '<th scope="row">first</th><td>1.5</td>' in made
+
+
+# ---- charts
+
+
+def test_intervals_of_all_records_are_those_of_each() -> None:
+    values = np.random.default_rng(0).normal(size=(7, 9))
+    values[2, 4] = np.nan
+    low, high = column_intervals(values)
+    for t in range(9):
+        expected = bootstrap_interval(values[:, t], resamples=RESAMPLES)
+        np.testing.assert_allclose((low[t], high[t]), expected, rtol=1e-14)
+    assert np.isnan(column_intervals(values[:4])[0]).all(), "four seeds have no interval"
+
+
+def test_many_records_are_thinned_and_keep_their_ends() -> None:
+    at = spaced(1_000, READ_POINTS)
+    assert at[0] == 0
+    assert at[-1] == 999
+    assert len(at) == READ_POINTS
+    np.testing.assert_array_equal(spaced(3, 10), [0, 1, 2])
+    np.testing.assert_array_equal(spaced(1, 10), [0])
+
+
+def test_a_chart_reads_out_the_numbers_it_draws() -> None:
+    values = np.random.default_rng(1).normal(size=(6, 12))
+    values[:, 3] = -np.inf
+    line = make_line("one", np.arange(12), values, [f"seed {i}" for i in range(6)])
+    chart = Chart("c", "Title", "note", (line,), "environment steps", (("best", 9.0),))
+    across, up = extents(chart)
+    assert across == (0.0, 11.0)
+    assert up[1] > 9.0
+    data: Any = readings(chart, across, up)
+    expected = [float(f"{x:.6g}") for x in iqm(values[:, 5:], axis=0)]
+    assert data["lines"][0]["middle"][5:] == expected
+    assert math.isnan(data["lines"][0]["middle"][3])
+    figure = draw_chart(chart)
+    assert figure.count("<path") > 6 + 2
+    assert "var(--color-1)" in figure
+    assert 'style="' not in figure, "the content security policy forbids it"
+
+
+def test_nothing_but_a_constant_is_drawn() -> None:
+    draw_chart(Chart("c", "Title", "", (make_line("one", [5], [[2.0]], ["seed 0"]),), "steps"))
+    draw_chart(Chart("c", "Title", "", (make_line("one", [5, 6], [[np.nan, np.nan]], ["seed 0"]),), "steps"))
+
+
+# ---- settings and episodes
+
+
+def test_settings_say_where_they_come_from() -> None:
+    run = made_run(1, 1, ("train/loss",), "no-recipe")
+    run.config = bx.DQN(batch_size=17)
+    origin = {row.name: row.origin for row in settings_of(run)}
+    assert origin["batch_size"] == "given"
+    assert origin["gamma"] == "agent's default"
+    assert [name for name, text in origin.items() if text == "given"] == ["batch_size"]
+
+
+def test_returns_are_discounted_sums_of_learned_rewards() -> None:
+    config = bx.DQN(gamma=0.5, reward_scale=2.0, reward_clip=3.0)
+    np.testing.assert_array_equal(learned_rewards(config, np.array([1.0, 2.0, -9.0])), [2.0, 3.0, -3.0])
+    run = bx.train("corridor", bx.QLearning(gamma=0.5), steps=2_000, final_episodes=1)
+    played = play_with_values(run.policy(), run.find_source(), 3)
+    assert played is not None
+    for episode in played:
+        length = episode.predicted.size
+        assert episode.rewards.size == episode.actions.size == length
+        direct = sum(0.5**t * r for t, r in enumerate(episode.rewards))
+        assert not episode.cut
+        assert episode.returns[0] == pytest.approx(direct, abs=1e-12)
+        assert episode.returns[-1] == episode.rewards[-1]
+        assert episode.raw == episode.rewards.sum()
+        assert episode.predicted[0] == run.policy().table()[0].max()
+
+
+# ---- whole pages, in a browser
+
+
+def numbers_of_tables(page: Any) -> dict[str, list[list[str]]]:
+    """The cells of every table on the page, by its caption."""
+    found: dict[str, list[list[str]]] = page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll("table")].map((table) => [
+            table.caption.textContent,
+            [...table.querySelectorAll("tr")].map((row) => [...row.cells].map((cell) => cell.textContent)),
+        ]))"""
+    )
+    return found
+
+
+def check_charts(page: Any, run: Run) -> None:
+    """Every number under a chart of one run equals the history's."""
+    tables = numbers_of_tables(page)
+    charts = page.evaluate(
+        """() => [...document.querySelectorAll("#curves figure.chart, #learning figure.chart")].map((figure) => [
+            figure.querySelector("strong").textContent, figure.querySelector("figcaption").textContent,
+            JSON.parse(document.getElementById(figure.id + "-data").textContent)])"""
+    )
+    assert charts
+    for title, caption, data in charts:
+        named = re.search(r"\(([^()]*/[^()]*)\)$", caption)
+        column = named[1] if named else title
+        values = run.history[column]
+        values = np.where(np.isfinite(values), values, np.nan)
+        (line,) = data["lines"]
+        assert line["steps"] == run.history["step"].tolist()
+        middle = [None if np.isnan(x) else float(f"{x:.6g}") for x in iqm(values, axis=0)]
+        assert line["middle"] == middle
+        low = [bootstrap_interval(values[:, t], resamples=RESAMPLES)[0] for t in range(values.shape[1])]
+        assert line["low"] == [None if np.isnan(x) else float(f"{x:.6g}") for x in low]
+        rows = tables[f"{title}: numbers"][1:]
+        assert len(rows) == min(len(run.history), LISTED)
+        for row, step, column_values in zip(rows, run.history["step"], values.T, strict=True):
+            assert row[0] == f"{step:,}"
+            assert row[1] == number_text(iqm(column_values))
+            several = len(run.seeds) > 1
+            assert row[4:] == [number_text(x) for x in column_values] * several
+
+
+@pytest.mark.slow
+def test_a_report_of_a_network(pole: Run) -> None:
+    path = bx.write_report(pole)
+    assert path == pole.folder / "report.html"
+    bx.load(pole.folder)  # the file beside the others does not disturb the run
+    with opened(path.as_uri()) as seen:
+        assert seen.errors == seen.requests == []
+        assert seen.page.title() == "dqn on CartPole-v1"
+        headings = seen.page.locator("h2").all_text_contents()
+        assert headings == [
+            "Verdict", "Learning curves", "Values against returns", "An episode", "Slices of the values",
+            "What happened while learning",
+            "Where the time went", "Settings", "Versions and machine",
+        ]  # fmt: skip
+        check_charts(seen.page, pole)
+        score = seen.page.locator(".cards li").first.inner_text()
+        assert f"{pole.summary().iqm:.4g}" in score
+        tables = numbers_of_tables(seen.page)
+        assert [row[1] for row in tables["Scores of the final policies"][1:]] == [number_text(x) for x in pole.scores]
+        settings = {row[0]: row[1:3] for row in tables["Settings of pole"][1:]}
+        assert settings["batch_size"] == ["16", "given"]
+        assert settings["gamma"] == ["0.99", "agent's default"]
+        starts = tables["Start of the episodes: value and discounted return, means"][1:]
+        played = [play_with_values(pole.policy(seed), pole.find_source()) for seed in pole.seeds]
+        for row, episodes in zip(starts, played, strict=True):
+            assert episodes is not None
+            predicted = np.mean([episode.predicted[0] for episode in episodes])
+            got = np.mean([episode.returns[0] for episode in episodes])
+            assert row[1:4] == [number_text(float(x), 5) for x in (predicted, got, predicted - got)]
+        assert seen.violations() == []
+
+
+def test_a_report_of_a_table_has_intervals_and_the_optimum(cliff: Run, tmp_path: Path) -> None:
+    path = bx.write_report(cliff.folder, tmp_path / "it.html")
+    with opened(path.as_uri(), dark=True, width=390, height=800) as seen:
+        check_charts(seen.page, cliff)
+        assert seen.errors == seen.requests == []
+        assert seen.violations() == []
+        wide = seen.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, "nothing makes a phone scroll sideways"
+        assert "optimum" in seen.page.locator("#curves .legend").first.inner_text()
+
+
+def test_seeds_theme_and_readout_by_keyboard(cliff: Run, tmp_path: Path) -> None:
+    path = bx.write_report(cliff, tmp_path / "it.html")
+    with opened(path.as_uri()) as seen:
+        page = seen.page
+        seeds = page.locator('.picture g[class*="seeds_"]').first
+        assert not seeds.is_visible()
+        page.locator("#seeds").press("Enter")
+        assert seeds.is_visible()
+        before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.locator("#theme").press("Space")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+        assert seen.violations() == []
+        figure = page.locator("figure.chart").first
+        figure.locator(".picture").focus()
+        page.keyboard.press("End")
+        values = cliff.history["exact/policy_return"][:, -1]
+        low, high = bootstrap_interval(values, resamples=RESAMPLES)
+        words = [f"{float(f'{x:.6g}'):g}" for x in (iqm(values), low, high)]
+        said = figure.locator(".readout").inner_text().replace(",", "")
+        assert said == f"environment steps 3000: {words[0]} [{words[1]} {words[2]}]"
+        assert seen.errors == []
+
+
+@pytest.mark.slow
+def test_several_runs_are_compared(pole: Run, cliff: Run, tmp_path: Path) -> None:
+    path = bx.write_report({"one": pole, "two": cliff, HOSTILE: cliff}, tmp_path / "it.html")
+    with opened(path.as_uri()) as seen:
+        assert seen.errors == seen.requests == []
+        assert seen.page.title() == "Report of 3 runs"
+        assert seen.page.evaluate("window.hacked") is None
+        differing = numbers_of_tables(seen.page)["Settings in which the runs differ"]
+        assert ["environment", "CartPole-v1", "cliff", "cliff"] in differing
+        assert seen.violations() == []
+
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    run = made_run(5, 4, ("eval/mean_reward", f"own/{HOSTILE}"), HOSTILE)
+    run.environment = {"command": [HOSTILE], "packages": {HOSTILE: HOSTILE}}
+    run.env_kwargs = {HOSTILE: HOSTILE}
+    path = tmp_path / "it.html"
+    path.write_text(report_page({HOSTILE: run}), encoding="utf-8")
+    with opened(path.as_uri()) as seen:
+        assert seen.page.evaluate("window.hacked") is None
+        assert seen.errors == seen.requests == []
+        assert "<script>window.hacked" in seen.page.locator("h1").inner_text()
+        assert seen.page.locator("main img").count() == 0
+
+
+@pytest.mark.slow
+def test_a_report_of_a_long_run_is_small_and_opens_fast(tmp_path: Path) -> None:
+    columns = ("eval/mean_reward", "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/episodes", "train/loss",
+               "train/q", "train/max_reward", "rollout/exploration_rate", "eval/mean_ep_length", "time/fps", "own/a",
+               "own/b")  # fmt: skip
+    path = bx.write_report(made_run(10, 1_000, columns), tmp_path / "it.html")
+    assert path.stat().st_size < 3_000_000
+    with opened(path.as_uri()) as seen:
+        loaded = seen.page.evaluate("performance.timing.loadEventEnd - performance.timing.navigationStart")
+        assert 0 < loaded < 2_000
+        assert seen.errors == []
+
+
+# ---- what can be wrong
+
+
+def test_an_unfinished_run_says_so() -> None:
+    run = made_run(2, 3, ("train/loss",))
+    run.scores = []
+    page = report_page({"it": run})
+    assert "has not ended; 3,000 of 3,000 environment steps so far" in page
+    run.history = History([0, 1])
+    assert "0 of 3,000" in report_page({"it": run})
+
+
+@pytest.mark.parametrize(
+    ("runs", "path", "words"),
+    [
+        ([], None, "1 to 20 runs; got 0"), (3, None, "runs or their folders; got 3"),
+        ("no such folder", None, "no such folder"), ([None], None, "runs or their folders"),
+    ],
+)  # fmt: skip
+def test_what_is_not_a_run(runs: Any, path: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        bx.write_report(runs, path)
+
+
+def test_a_place_that_is_not_a_file(tmp_path: Path) -> None:
+    run = made_run(1, 2, ("train/loss",))
+    with pytest.raises(ConfigError, match="not saved in a folder"):
+        bx.write_report(run)
+    with pytest.raises(ConfigError, match="is a folder"):
+        bx.write_report(run, tmp_path)
+    with pytest.raises(ConfigError, match="does not exist"):
+        bx.write_report(run, tmp_path / "a" / "b.html")
+    with pytest.raises(ConfigError, match="write path="):
+        bx.write_report(run, out="x.html")  # type: ignore[call-arg]
+
+
+def test_equal_names_are_told_apart() -> None:
+    run = made_run(1, 1, ("train/loss",))
+    assert list(read_runs([run, run])) == ["CartPole-v1-dqn", "CartPole-v1-dqn (2)"]
+
+
+def test_the_command(cliff: Run, tmp_path: Path) -> None:
+    out = tmp_path / "it.html"
+    done = CliRunner().invoke(main, ["report", str(cliff.folder), "--out", str(out), "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"file": str(out), "bytes": out.stat().st_size}
+    wrong = CliRunner().invoke(main, ["report", str(tmp_path / "nothing")])
+    assert wrong.exit_code == 2
