@@ -99,7 +99,7 @@ def read_runs(runs: Runs) -> dict[str, Run]:
 
 
 def name_of(run: Run) -> str:
-    """Return what a run is called: by its folder, which tells runs of one agent apart."""
+    """Return what a run is called: by its folder, which differs where runs have one agent and environment."""
     return run.folder.name if run.folder is not None else f"{run.world}-{run.config.name}"
 
 
