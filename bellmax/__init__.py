@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from bellmax.mdp.layout import Layout
     from bellmax.mdp.model import FiniteMDP
     from bellmax.page.report_file import write_report
+    from bellmax.recording.explaining import explain
+    from bellmax.recording.window import Phase, RecordedStep, Term, Window
     from bellmax.report.checking import check_env
     from bellmax.report.checking_worlds import check_world
     from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
@@ -120,6 +122,7 @@ _HOME = {
     "NStepSarsa": "bellmax.tabular.multistep",
     "PQN": "bellmax.deep.pqn",
     "PengQ": "bellmax.tabular.traces",
+    "Phase": "bellmax.recording.window",
     "Policy": "bellmax.training.policy",
     "PolicyGap": "bellmax.solving.gap",
     "PrioritizedSweeping": "bellmax.tabular.planning",
@@ -129,6 +132,7 @@ _HOME = {
     "R2D2": "bellmax.deep.r2d2",
     "RMax": "bellmax.tabular.pac",
     "Rainbow": "bellmax.deep.rainbow",
+    "RecordedStep": "bellmax.recording.window",
     "Run": "bellmax.training.run",
     "RunOptions": "bellmax.training.options",
     "Sarsa": "bellmax.tabular.td",
@@ -137,9 +141,11 @@ _HOME = {
     "SpeedyQ": "bellmax.tabular.td",
     "Summary": "bellmax.summary_statistics",
     "TabulatedEnv": "bellmax.envs.tabulated",
+    "Term": "bellmax.recording.window",
     "TreeBackup": "bellmax.tabular.multistep",
     "TrueOnlineSarsa": "bellmax.tabular.traces",
     "WatkinsQ": "bellmax.tabular.traces",
+    "Window": "bellmax.recording.window",
     "World": "bellmax.envs.functional",
     "admission_control": "bellmax.mdp.gallery",
     "blocking_maze": "bellmax.mdp.gallery",
@@ -157,6 +163,7 @@ _HOME = {
     "evaluate": "bellmax.training.evaluate",
     "evaluate_average": "bellmax.solving.average",
     "evaluate_policy": "bellmax.solving.solve",
+    "explain": "bellmax.recording.explaining",
     "four_rooms": "bellmax.mdp.gallery",
     "gamblers_problem": "bellmax.mdp.gallery",
     "greedy_policy": "bellmax.solving.operators",
@@ -213,7 +220,8 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "train", "evaluate", "load", "load_policy", "resume", "check_env", "check_world", "as_gymnasium", "collect",
     "Dataset", "write_report", "solve", "FiniteMDP", "Layout",
     "World", "TabulatedEnv", "Run", "RunOptions", "Policy",
-    "Evaluation", "Solution", "Summary", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
+    "Evaluation", "Solution", "Summary", "explain", "Window",
+    "RecordedStep", "Phase", "Term", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
     "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "C51", "QRDQN", "IQN",
     "MunchausenDQN", "Rainbow", "BootstrappedDQN", "R2D2", "PQN", "CQL", "BCQ",

@@ -18,7 +18,7 @@ from bellmax.contracts import ConfigError, listed, unknown
 from bellmax.names import AGENT, meant
 from bellmax.schedules import Number
 from bellmax.values import read_as
-from bellmax.words import explain
+from bellmax.words import misnamed
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ class AgentConfig:
                 )
             check_dataclass(cls, cls.__name__)
             known = {field.name for field in dataclasses.fields(cls)}
-            problems = [explain(key, value, known, cls.name) for key, value in settings.items() if key not in known]
+            problems = [misnamed(key, value, known, cls.name) for key, value in settings.items() if key not in known]
             if problems:
                 raise ConfigError("; ".join(problems))
             return super().__new__(cls)
@@ -298,7 +298,7 @@ def build(
         if key not in types:
             hyper = what == "hyper-parameter"
             problems.append(
-                explain(key, value, types, getattr(cls, "name", ""), others) if hyper else unknown(what, key, types)
+                misnamed(key, value, types, getattr(cls, "name", ""), others) if hyper else unknown(what, key, types)
             )
             continue
         try:

@@ -11,7 +11,7 @@ from bellmax.arguments import describe
 from bellmax.contracts import ConfigError, listed, nearest
 from bellmax.recipes import Origin, origins, recipe_for
 from bellmax.registry import Registry, check_spelling, is_own, or_own, place_of
-from bellmax.words import explain
+from bellmax.words import misnamed
 
 if TYPE_CHECKING:
     from bellmax.deep.config import DeepConfig
@@ -232,7 +232,7 @@ def make_agent(
     if isinstance(agent, AgentConfig):
         check_own_name(type(agent))
         own = [field.name for field in dataclasses.fields(agent)]
-        if foreign := [explain(key, value, own) for key, value in values.items() if key not in own]:
+        if foreign := [misnamed(key, value, own) for key, value in values.items() if key not in own]:
             raise ConfigError("; ".join(foreign))
         if values:
             raise ConfigError(f"give {listed(values)} to {type(agent).__name__}(...), or name the agent by a string")

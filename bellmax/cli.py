@@ -10,7 +10,7 @@ import click
 
 from bellmax.catalog import is_agent
 from bellmax.cli_answers import check_env, doctor, solve
-from bellmax.cli_views import open_playground, report, show_values
+from bellmax.cli_views import explain_run, open_playground, report, show_values
 from bellmax.command import (
     SEEDS,
     WHOLE,
@@ -28,7 +28,7 @@ from bellmax.contracts import ConfigError
 from bellmax.printing import plain
 from bellmax.values import read_pairs
 from bellmax.version import __version__
-from bellmax.words import OPTIONS, explain
+from bellmax.words import OPTIONS, misnamed
 
 if TYPE_CHECKING:
     from bellmax.files.existing_folders import IfExists
@@ -132,7 +132,7 @@ def train(
             raise ConfigError(f"{word!r} is an agent, not of the form key=value; did you mean --agent {word}?")
     settings: dict[str, Any] = dict(read_pairs(hyper_parameters, "hyper-parameter"))
     if misplaced := settings.keys() & OPTIONS.keys():
-        raise ConfigError("; ".join(explain(name, settings[name], ()) for name in sorted(misplaced)))
+        raise ConfigError("; ".join(misnamed(name, settings[name], ()) for name in sorted(misplaced)))
     env_kwargs = read_env(env)
     options["wrappers"] = [read_wrapper(text) for text in options["wrappers"]]
     import_from_here(world, agent, str(options["wrappers"]), str(env_kwargs.get("wrappers")), str(settings))
@@ -260,5 +260,5 @@ def evaluate(
     click.echo(describe_evaluation(run, which, results, summary))
 
 
-for verb in (solve, check_env, doctor, show_values, open_playground, report):
+for verb in (solve, check_env, doctor, explain_run, show_values, open_playground, report):
     main.add_command(verb)

@@ -1,4 +1,4 @@
-"""Plain Python. The verbs of the command line that have something to look at: show, play, report."""
+"""Plain Python. The verbs of the command line that have something to look at: show, explain, play, report."""
 
 from __future__ import annotations
 
@@ -17,6 +17,40 @@ if TYPE_CHECKING:
     from bellmax.training.run import Which
 
 DEFAULT_GAMMA = 0.99  # as of `bellmax solve`
+
+
+@click.command("explain")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--at", type=WHOLE, required=True, help="The first step to record: environment steps so far.")
+@click.option("--steps", type=WHOLE, default=10, show_default=True, help="Steps to record, in whole rounds.")
+@click.option("--seed", type=WHOLE, default=0, show_default=True, help="One of the run's seeds.")
+@click.option("--json", "file", metavar="FILE", help="Write the window to this file as JSON; - prints it.")
+@click.option("--data", help="The data set, if it is in another place now.")
+@click.option("--world", help="The environment again, if it is MODULE:NAME; a saved file never imports code.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@env_option
+def explain_run(
+    run: Path, at: int, steps: int, seed: int, file: str | None, data: str | None, world: str | None, quiet: bool,
+    env: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Replay a few steps of RUN, a folder, and show everything that happens in them, with the equations.
+
+    Example: bellmax explain runs/cliff-q-learning --at 500 --steps 3
+    """
+    from bellmax.recording.explaining import explain as replay
+    from bellmax.recording.recorded_text import describe_window
+    from bellmax.recording.saving_windows import save_window
+    from bellmax.stderr import say
+
+    kwargs = read_env(env) or None
+    import_from_here(world or "", str((kwargs or {}).get("wrappers", "")))
+    window = replay(
+        run, at=at, steps=steps, seed=seed, world=world, env_kwargs=kwargs, data=data, progress=not quiet, say=say
+    )
+    if file is None:
+        click.echo(plain(describe_window(window)))
+    else:
+        save_window(window, file)
 
 
 @click.command("show")

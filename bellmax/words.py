@@ -192,7 +192,7 @@ _same("action_mask masks mask", "the environment gives masks, in info['action_ma
 _same("lr_decay alpha_decay learning_rate_decay_rate", "learning_rate_decay={0}", "learning_rate_schedule='linear'")
 
 
-def explain(
+def misnamed(
     name: str,
     value: object,
     settings: Iterable[str],

@@ -240,6 +240,7 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
         "collect": (
             bx.collect, {"policy": policy, "world": "corridor", "steps": 5, **play, "epsilon": 0.1, "which": "final"},
         ),
+        "explain": (bx.explain, {"run": run, "at": 50, "steps": 2, "seed": 0, "progress": None, "say": None}),
         "load": (bx.load, {"folder": "missing"}),
         "resume": (bx.resume, {"folder": "missing", "step": None, "progress": None, "say": None}),
         "load_policy": (bx.load_policy, {"path": "missing"}),

@@ -23,7 +23,10 @@ GROUPS = {
 }
 FEW = ("-1", "2**63", "10**5000", "nan", "-1e300", "long", "object()", "array([1., 2.])", "ragged")
 # results, which only bellmax makes; tuples that `check_world` and `tidy` read; and what has no arguments
-MADE_INSIDE = {"Average", "Evaluation", "HorizonSolution", "PolicyGap", "Policy", "Run", "Solution", "Summary"}
+MADE_INSIDE = {
+    "Average", "Evaluation", "HorizonSolution", "Phase", "PolicyGap", "Policy", "RecordedStep", "Run", "Solution",
+    "Summary", "Term", "Window",
+}  # fmt: skip
 ELSEWHERE = {"World", "Dataset", "store_compiled_programs"}
 # where an error says by another word what is wrong
 OTHER_WORDS = {

@@ -64,6 +64,7 @@ FOREIGN = re.compile(r"[a-z0-9_ ]*_[a-z0-9_ ]*")  # a list of settings of other 
 COMPILED = (
     "envs/functional.py", "envs/classic.py", "envs/probes.py", "envs/gymnax_worlds.py", "envs/tabulated.py",
     "envs/compiled_gymnasium.py", "envs/world_contract.py", "report/checking_worlds.py",
+    "recording/acting_steps.py", "recording/table_parts.py",  # which show lines of code
 )  # fmt: skip
 
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -13,7 +13,7 @@ from bellmax.deep.cql import conservative
 from bellmax.deep.following import Follower, copied, polyak
 from bellmax.deep.learner import make_learner
 from bellmax.deep.memories import make_memory
-from bellmax.deep.method import Look, Values, allowed
+from bellmax.deep.method import Look, Method, Values, allowed
 from bellmax.deep.state import DeepAgent
 from bellmax.deep.targets import SAME, SQUEEZED, TargetScale
 
@@ -58,9 +58,11 @@ class ReplayAlgorithm(ReplayConfig):
             )
         return found
 
+    def whole_method(self) -> Method[Any, Any]:
+        """Return the method, with the conservative loss if the settings add it."""
+        method = self.method()
+        return conservative(method, self.conservative_weight) if self.conservative_weight else method
+
     def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
         """Return the agent for these spaces, in a run of `steps` environment steps."""
-        method = self.method()
-        if self.conservative_weight:
-            method = conservative(method, self.conservative_weight)
-        return make_learner(self, method, self.target(), self.memory, space, n_actions, steps)
+        return make_learner(self, self.whole_method(), self.target(), self.memory, space, n_actions, steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from bellmax.deep.building import Built, build_network, make_experience, spec_of
 from bellmax.deep.config import DeepConfig, ReplayConfig
 from bellmax.deep.following import Follower, chained
 from bellmax.deep.memories import shaped
-from bellmax.deep.method import Method
+from bellmax.deep.method import Method, Network
 from bellmax.deep.optimizer import make_optimizer
 from bellmax.deep.own_methods import check_method
 from bellmax.deep.resets import moments, resetting
@@ -71,6 +71,55 @@ def stepped(
     return LearnerState(params, states, updates)
 
 
+class Networks(NamedTuple):
+    """The network and the target network of a gradient step, with their noise, and the random numbers of the loss."""
+
+    net: Network[Any, Any]
+    target_net: Network[Any, Any]
+    draws: Array
+
+
+def networks_of(
+    config: ReplayConfig, method: Method[Any, Any], target: Follower[Any], built: Built[Any]
+) -> Callable[[Params, Params, Array, Array], Networks]:
+    """Return `networks(params, target_state, weight [B], key)`, those of the gradient step with this key."""
+
+    def networks(params: Params, target_state: Params, weight: Array, key: Array) -> Networks:
+        key, *noise = jax.random.split(key, 3) if config.noisy else (key, None, None)
+        net = built.network(params, noise[0])
+        target_net = target.network(target_state, lambda params: built.network(params, noise[1]))
+        length = (config.sequence_length,) if config.recurrent != "none" else ()
+        shape = (*weight.shape, *length, method.n_draws)
+        draws = drawn(jax.random.uniform, key, shape) if method.n_draws else jnp.zeros(shape)
+        return Networks(net, target_net, draws)
+
+    return networks
+
+
+def make_batch_loss(
+    config: ReplayConfig, method: Method[Any, Any], target: Follower[Any], built: Built[Any]
+) -> Callable[[Params, Params, Batch, Array, Array], tuple[Array, LearnReport]]:
+    """Return `batch_loss(params, target_state, batch, weight [B], key) -> (mean, report)`."""
+    networks = networks_of(config, method, target, built)
+
+    def batch_loss(
+        params: Params, target_state: Params, batch: Batch, weight: Array, key: Array
+    ) -> tuple[Array, LearnReport]:
+        net, target_net, draws = networks(params, target_state, weight, key)
+        if isinstance(batch, Experience):
+            losses, priority, metrics = batch_of_sequences(config, method.loss, net, target_net, batch, weight, draws)
+        else:
+            losses, priority, metrics = jax.vmap(lambda *x: method.loss(net, target_net, *x))(batch, weight, draws)
+        mean = jnp.mean(losses)
+        rewards = transitions_of(batch).reward
+        metrics = {"loss": mean, **jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(rewards))}
+        if config.reward_clip:
+            metrics["clipped_rewards"] = jnp.mean(jnp.abs(rewards) >= config.reward_clip)
+        return mean, LearnReport(priority, metrics)
+
+    return batch_loss
+
+
 def make_learner(
     config: ReplayConfig,
     method: Method[Any, Any],
@@ -101,25 +150,7 @@ def make_learner(
         fresh = lambda key: built.fresh(jax.random.fold_in(key, APART))  # noqa: E731
         follow = resetting(follow, config.reset_interval, config.updates(steps), fresh, share)
 
-    def batch_loss(
-        params: Params, target_state: Params, batch: Batch, weight: Array, key: Array
-    ) -> tuple[Array, LearnReport]:
-        key, *noise = jax.random.split(key, 3) if config.noisy else (key, None, None)
-        net = built.network(params, noise[0])
-        target_net = target.network(target_state, lambda params: built.network(params, noise[1]))
-        length = (config.sequence_length,) if config.recurrent != "none" else ()
-        shape = (*weight.shape, *length, method.n_draws)
-        draws = drawn(jax.random.uniform, key, shape) if method.n_draws else jnp.zeros(shape)
-        if isinstance(batch, Experience):
-            losses, priority, metrics = batch_of_sequences(config, method.loss, net, target_net, batch, weight, draws)
-        else:
-            losses, priority, metrics = jax.vmap(lambda *x: method.loss(net, target_net, *x))(batch, weight, draws)
-        mean = jnp.mean(losses)
-        rewards = transitions_of(batch).reward
-        metrics = {"loss": mean, **jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(rewards))}
-        if config.reward_clip:
-            metrics["clipped_rewards"] = jnp.mean(jnp.abs(rewards) >= config.reward_clip)
-        return mean, LearnReport(priority, metrics)
+    batch_loss = make_batch_loss(config, method, target, built)
 
     def learn(state: LearnerState, batch: tuple[Batch, Array], key: Array) -> tuple[LearnerState, LearnReport]:
         gradient, report = jax.grad(batch_loss, has_aux=True)(state.params, state.target_params, *batch, key)

@@ -10,14 +10,19 @@ from bellmax.deep.config import DeepConfig
 from bellmax.deep.optax_names import arguments, find
 
 
-def make_optimizer(config: DeepConfig, steps: int) -> optax.GradientTransformation:
-    """Return clipping by global norm, then the optimizer, with its learning rate on the schedule over the run."""
-    rate: float | optax.Schedule = config.learning_rate
+def learning_rate_of(config: DeepConfig, steps: int) -> float | optax.Schedule:
+    """Return the learning rate, or its schedule over the gradient steps of a run."""
     updates = max(1, math.ceil(config.updates(steps)))
     if config.learning_rate_schedule == "linear":
-        rate = optax.linear_schedule(config.learning_rate, 0.0, updates)
-    elif config.learning_rate_schedule == "cosine":
-        rate = optax.cosine_decay_schedule(config.learning_rate, updates)
+        return optax.linear_schedule(config.learning_rate, 0.0, updates)
+    if config.learning_rate_schedule == "cosine":
+        return optax.cosine_decay_schedule(config.learning_rate, updates)
+    return config.learning_rate
+
+
+def make_optimizer(config: DeepConfig, steps: int) -> optax.GradientTransformation:
+    """Return clipping by global norm, then the optimizer, with its learning rate on the schedule over the run."""
+    rate = learning_rate_of(config, steps)
     known = arguments(config.optimizer)
     options = {"eps": config.adam_epsilon} if "eps" in known else {}
     before = [optax.clip_by_global_norm(config.max_grad_norm)]

@@ -14,8 +14,9 @@ observation; the policy is an average of the parameters (with `weight_averaging=
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from bellmax import bellman
 from bellmax.agent_config import setting, with_default
 from bellmax.contracts import Agent, Array, Batch, Experience, LearnReport, Obs, Space, Transition
 from bellmax.deep.acting import make_actor
-from bellmax.deep.building import build_network, make_experience
+from bellmax.deep.building import Built, build_network, make_experience
 from bellmax.deep.config import DeepConfig
 from bellmax.deep.dqn import ActionValues
 from bellmax.deep.following import chained
@@ -39,6 +40,9 @@ from bellmax.deep.targets import SAME
 from bellmax.networks.packing import Params
 from bellmax.replay.rollout import make_rollout
 from bellmax.trees import tree_map
+
+Data: TypeAlias = tuple[Transition, Array]  # transitions and their weights [T N]
+Piece: TypeAlias = tuple[Array, Array]  # which of them a gradient step learns from [T N / minibatches], and its key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,43 +94,18 @@ class PQN(DeepConfig):
 
     def make(self, space: Space, n_actions: int, steps: int) -> DeepAgent:
         """Return the agent for these spaces, in a run of `steps` environment steps."""
-        method, optimizer = self.method(), make_optimizer(self, steps)
+        method = self.method()
         built = build_network(self, method, space, n_actions)
-        observed, parts = running(self, built), {**averaging(self), "optimizer": moments(optimizer)}
-        before, follow = (
-            chained(**observed),
-            chained(**parts),
-        )  # before a batch is learned from, and after each gradient
-        init = starter(built, chained(**observed, **parts))
+        init, prepare, step = learning_parts(self, built, space, steps)
 
         def learn(state: LearnerState, batch: tuple[Batch, Array], key: Array) -> tuple[LearnerState, LearnReport]:
             experience, weight = batch
             if not isinstance(experience, Experience):
                 raise TypeError(f"PQN learns from the experience of a rollout; got {type(experience).__name__}")
-            shuffle, noise = jax.random.split(key)
-            fresh = experience.transition
-            states, params = before.update(state.following, state.params, state.updates, key, as_rows(fresh.obs, space))
-            state = state._replace(params=params, following=states)
-            returned = fresh._replace(reward=returns(self, built.network(state.params, None), experience))
-            data = tree_map(lambda x: x.reshape(-1, *x.shape[2:]), (returned, weight))
-
-            def part_loss(params: Params, part: tuple[Transition, Array], noise: Array) -> tuple[Array, Metrics]:
-                net = built.network(params, noise)
-                losses: Any = jax.vmap(lambda step, w: method.loss(net, net, step, w, jnp.zeros(0)))
-                loss, _, metrics = losses(*part)
-                mean = jnp.mean(loss)
-                return mean, {"loss": mean, "q": jnp.mean(metrics["q"])}
-
-            def step(state: LearnerState, now: tuple[Array, Array]) -> tuple[LearnerState, Metrics]:
-                part = tree_map(lambda x: x[now[0]], data)
-                gradient, metrics = jax.grad(part_loss, has_aux=True)(state.params, part, now[1])
-                return stepped(state, gradient, optimizer, follow, now[1], part[0].obs), metrics
-
-            size = weight.size
-            orders = jnp.argsort(jax.random.uniform(shuffle, (self.epochs, size)), axis=1)  # faster than permutation
-            pieces = orders.reshape(self.epochs * self.minibatches, -1)
-            state, metrics = jax.lax.scan(step, state, (pieces, jax.random.split(noise, pieces.shape[0])))
-            metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(fresh.reward * weight))}
+            state, data, pieces = prepare(state, experience, weight, key)
+            state, metrics = jax.lax.scan(lambda state, piece: step(state, data, piece)[:2], state, pieces)
+            rewards = experience.transition.reward
+            metrics = {**jax.tree.map(jnp.mean, metrics), "max_reward": jnp.max(jnp.abs(rewards * weight))}
             return state, LearnReport(jnp.zeros(0), metrics)
 
         begin, act, q_values = make_actor(self, method, built.network, space, steps)
@@ -135,6 +114,57 @@ class PQN(DeepConfig):
             init, begin, act, remembered, learn, q_values, actor, namer(self, built), memory,
             lambda numbers, mask: method.values(method.output(numbers), mask),
         )  # fmt: skip
+
+
+class LearningParts(NamedTuple):
+    """The parts of a round of learning.
+
+    Attributes:
+        init: `init(key) -> state`.
+        prepare: `prepare(state, experience [T, N], weight [T, N], key) -> (state, data, pieces)`: transitions [T N]
+            with their λ-returns in place of rewards, and their weights; for each gradient step, which of them it learns
+            from, and its key.
+        step: `step(state, data, piece) -> (state, metrics, gradient)`, one gradient step.
+    """
+
+    init: Callable[[Array], LearnerState]
+    prepare: Callable[[LearnerState, Experience, Array, Array], tuple[LearnerState, Data, Piece]]
+    step: Callable[[LearnerState, Data, Piece], tuple[LearnerState, Metrics, Params]]
+
+
+def learning_parts(config: PQN, built: Built[Any], space: Space, steps: int) -> LearningParts:
+    """Return the parts of a round of learning, in a run of `steps` environment steps."""
+    method, optimizer = config.method(), make_optimizer(config, steps)
+    observed, parts = running(config, built), {**averaging(config), "optimizer": moments(optimizer)}
+    before, follow = chained(**observed), chained(**parts)  # before a batch is learned from, and after each gradient
+
+    def prepare(
+        state: LearnerState, experience: Experience, weight: Array, key: Array
+    ) -> tuple[LearnerState, Data, Piece]:
+        shuffle, noise = jax.random.split(key)
+        fresh = experience.transition
+        states, params = before.update(state.following, state.params, state.updates, key, as_rows(fresh.obs, space))
+        state = state._replace(params=params, following=states)
+        returned = fresh._replace(reward=returns(config, built.network(state.params, None), experience))
+        data = tree_map(lambda x: x.reshape(-1, *x.shape[2:]), (returned, weight))
+        size = weight.size
+        orders = jnp.argsort(jax.random.uniform(shuffle, (config.epochs, size)), axis=1)  # faster than permutation
+        pieces = orders.reshape(config.epochs * config.minibatches, -1)
+        return state, data, (pieces, jax.random.split(noise, pieces.shape[0]))
+
+    def part_loss(params: Params, part: tuple[Transition, Array], noise: Array) -> tuple[Array, Metrics]:
+        net = built.network(params, noise)
+        losses: Any = jax.vmap(lambda step, w: method.loss(net, net, step, w, jnp.zeros(0)))
+        loss, _, metrics = losses(*part)
+        mean = jnp.mean(loss)
+        return mean, {"loss": mean, "q": jnp.mean(metrics["q"])}
+
+    def step(state: LearnerState, data: Data, now: Piece) -> tuple[LearnerState, Metrics, Params]:
+        part = tree_map(lambda x: x[now[0]], data)
+        gradient, metrics = jax.grad(part_loss, has_aux=True)(state.params, part, now[1])
+        return stepped(state, gradient, optimizer, follow, now[1], part[0].obs), metrics, gradient
+
+    return LearningParts(starter(built, chained(**observed, **parts)), prepare, step)
 
 
 def returns(config: PQN, net: Net[ActionValues], experience: Experience) -> Array:

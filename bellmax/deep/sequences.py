@@ -58,6 +58,26 @@ def transitions(config: ReplayConfig, sequence: Experience) -> tuple[Array, Arra
     return reward, discount, jnp.arange(length) + last
 
 
+def seen_by_both(obs: Obs, x: Arrays, y: Arrays) -> Obs:
+    """Return what the heads of the two networks see of an observation, with its mask."""
+    return Masked(Seen(x, y), obs.mask) if isinstance(obs, Masked) else Seen(x, y)
+
+
+def learned_transitions(
+    config: ReplayConfig, net: Network[Any, Any], target_net: Network[Any, Any], sequence: Experience
+) -> Transition:
+    """Return the n-step transitions [L - burn_in] of a sequence [L], whose observations are what the heads see."""
+    steps, burn_in = sequence.transition, config.burn_in
+    now, after = unroll(net, sequence, burn_in)
+    now_copy, after_copy = unroll(target_net, sequence, burn_in)
+    reward, discount, last = transitions(config, sequence)
+    ends, after, after_copy = tree_map(lambda x: x[last], (steps.next_obs, after, after_copy))
+    made = Transition(
+        seen_by_both(steps.obs, now, now_copy), steps.action, reward, discount, seen_by_both(ends, after, after_copy)
+    )
+    return tree_map(lambda x: x[burn_in:], made)
+
+
 def batch_of_sequences(
     config: ReplayConfig,
     loss: Loss[Any],
@@ -72,17 +92,8 @@ def batch_of_sequences(
     A priority is a mix of the largest and the mean error. Kapturowski et al. (2019), section 2.3.
     """
 
-    def seen(obs: Obs, x: Arrays, y: Arrays) -> Obs:
-        return Masked(Seen(x, y), obs.mask) if isinstance(obs, Masked) else Seen(x, y)
-
     def of(sequence: Experience, w: Array, draw: Array) -> tuple[Array, Array, dict[str, Array]]:
-        steps, burn_in = sequence.transition, config.burn_in
-        now, after = unroll(net, sequence, burn_in)
-        now_copy, after_copy = unroll(target_net, sequence, burn_in)
-        reward, discount, last = transitions(config, sequence)
-        ends, after, after_copy = tree_map(lambda x: x[last], (steps.next_obs, after, after_copy))
-        made = Transition(seen(steps.obs, now, now_copy), steps.action, reward, discount, seen(ends, after, after_copy))
-        learned = tree_map(lambda x: x[burn_in:], made)
+        learned = learned_transitions(config, net, target_net, sequence)
         losses, errors, metrics = jax.vmap(
             lambda step, k: loss(
                 lambda obs: net.head(visible(obs).network), lambda obs: target_net.head(visible(obs).target), step, w, k

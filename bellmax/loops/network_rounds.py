@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -55,20 +56,18 @@ def start_run(world: World[Any], agent: DeepAgent, config: DeepConfig, key: Arra
     )
 
 
-def make_round(
+def keys_of_step(key: Array, n: int) -> tuple[Array, ...]:
+    """Return the keys of one step, to act, to step and to reset, each [N]."""
+    return tuple(jax.random.split(each, n) for each in jax.random.split(key, 3))
+
+
+def make_vector_step(
     world: World[Any], agent: DeepAgent, config: DeepConfig
-) -> Callable[[RunState, tuple[Array, Array]], tuple[RunState, Records]]:
-    """Return `round_(state, (t, key)) -> (state, (StepRecord, metrics))`; t counts environment steps before the round.
+) -> Callable[[RunState, tuple[Array, tuple[Array, ...]]], tuple[RunState, tuple[Experience, StepRecord]]]:
+    """Return `step(state, (t, keys)) -> (state, (experience [N], record))`, one step of every environment."""
+    n = config.num_envs
 
-    A round is `train_freq` steps of every environment, then `gradient_steps` gradient steps.
-    """
-    n, rounds = config.num_envs, config.train_freq
-
-    def keys_of(key: Array) -> tuple[Array, ...]:
-        """Return the keys of one step, to act, to step and to reset, each [N]."""
-        return tuple(jax.random.split(each, n) for each in jax.random.split(key, 3))
-
-    def step(state: RunState, clock: tuple[Array, tuple[Array, ...]]) -> tuple[RunState, StepRecord]:
+    def step(state: RunState, clock: tuple[Array, tuple[Array, ...]]) -> tuple[RunState, tuple[Experience, StepRecord]]:
         t, keys = clock
 
         def one(
@@ -99,9 +98,25 @@ def make_round(
             episode_return=jnp.where(over, 0.0, returns),
             episode_length=jnp.where(over, 0, lengths),
         )
-        return state, StepRecord(over, returns, lengths)
+        return state, (experience, StepRecord(over, returns, lengths))
 
-    improve = make_improver(agent, config)
+    return step
+
+
+def make_round(
+    world: World[Any], agent: DeepAgent, config: DeepConfig
+) -> Callable[[RunState, tuple[Array, Array]], tuple[RunState, Records]]:
+    """Return `round_(state, (t, key)) -> (state, (StepRecord, metrics))`; t counts environment steps before the round.
+
+    A round is `train_freq` steps of every environment, then `gradient_steps` gradient steps.
+    """
+    n, rounds = config.num_envs, config.train_freq
+    keys_of = functools.partial(keys_of_step, n=n)
+    vector_step, improve = make_vector_step(world, agent, config), make_improver(agent, config)
+
+    def step(state: RunState, clock: tuple[Array, tuple[Array, ...]]) -> tuple[RunState, StepRecord]:
+        state, (_, record) = vector_step(state, clock)
+        return state, record
 
     def round_(state: RunState, clock: tuple[Array, Array]) -> tuple[RunState, Records]:
         t, key = clock

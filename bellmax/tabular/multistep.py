@@ -17,7 +17,7 @@ from bellmax.tabular.representation import Representation, feature, table_of
 from bellmax.tabular.soundness import MOST, Range, Sizes
 
 
-class Window(NamedTuple):
+class StepWindow(NamedTuple):
     """The last transitions of the episode, a ring: each [n].
 
     Attributes:
@@ -46,19 +46,19 @@ class Window(NamedTuple):
 FIRST, HELD = 0, 1
 
 
-def new_window(n: int) -> Window:
+def new_window(n: int) -> StepWindow:
     """An empty window of n transitions."""
     reward, discount, step_size, probability = (np.zeros(n) for _ in range(4))
-    return Window(counts(n), counts(n), reward, discount, step_size, probability, np.zeros(1), counts(2))
+    return StepWindow(counts(n), counts(n), reward, discount, step_size, probability, np.zeros(1), counts(2))
 
 
-def forget_window(window: Window) -> None:
+def forget_window(window: StepWindow) -> None:
     """Drop the running episode."""
     window.cursor[:] = 0
 
 
 @kernel
-def push(window: Window, step: Step) -> Index:
+def push(window: StepWindow, step: Step) -> Index:
     """Store a transition; returns where."""
     i: Index = (window.cursor[FIRST] + window.cursor[HELD]) % window.obs.shape[0]
     window.obs[i], window.action[i] = step.obs, step.action
@@ -68,7 +68,7 @@ def push(window: Window, step: Step) -> Index:
 
 
 @kernel
-def pop(window: Window) -> None:
+def pop(window: StepWindow) -> None:
     """Forget the oldest."""
     window.cursor[FIRST] = (window.cursor[FIRST] + 1) % window.obs.shape[0]
     window.cursor[HELD] -= 1
@@ -96,7 +96,7 @@ class NStepSarsa(LearningConfig):
 
 @kernel
 def n_step_sarsa(
-    q: Representation, memory: Window, options: tuple[()], step: Step, behavior: Behavior, now: Now
+    q: Representation, memory: StepWindow, options: tuple[()], step: Step, behavior: Behavior, now: Now
 ) -> float:
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago, and at the end of an episode for all that are left."""
     push(memory, step)
@@ -181,7 +181,7 @@ def _target_probability(
 
 
 @kernel
-def q_sigma(q: Representation, memory: Window, options: Sigma, step: Step, behavior: Behavior, now: Now) -> float:
+def q_sigma(q: Representation, memory: StepWindow, options: Sigma, step: Step, behavior: Behavior, now: Now) -> float:
     """Q(s, a) += α [G - Q(s, a)] for the pair of n steps ago; the returns go backwards through the window:
 
     G_t = r + γ [V(s') + (σ ρ' + (1 - σ) π(a' | s')) (G_t+1 - Q(s', a'))], V(s') = Σ_b π(b | s') Q(s', b).
@@ -213,7 +213,7 @@ def q_sigma(q: Representation, memory: Window, options: Sigma, step: Step, behav
 class Episode(NamedTuple):
     """The window of the running episode, and of each pair its first step in it (-1) and its past returns [F, A]."""
 
-    window: Window
+    window: StepWindow
     first: IntArray
     returns: IntArray
 
