@@ -94,10 +94,12 @@ if TYPE_CHECKING:
     from bellmax.training.options import RunOptions
     from bellmax.training.play import Evaluation
     from bellmax.training.policy import Policy, load_policy
+    from bellmax.training.policy_distribution import ReturnDistribution
     from bellmax.training.resume import resume
     from bellmax.training.run import Run
     from bellmax.training.saved_runs import load
     from bellmax.training.train import train
+    from bellmax.watching.watch import Watched, watch
 
 _HOME = {
     "Average": "bellmax.solving.average",
@@ -133,6 +135,7 @@ _HOME = {
     "RMax": "bellmax.tabular.pac",
     "Rainbow": "bellmax.deep.rainbow",
     "RecordedStep": "bellmax.recording.window",
+    "ReturnDistribution": "bellmax.training.policy_distribution",
     "Run": "bellmax.training.run",
     "RunOptions": "bellmax.training.options",
     "Sarsa": "bellmax.tabular.td",
@@ -146,6 +149,7 @@ _HOME = {
     "TrueOnlineSarsa": "bellmax.tabular.traces",
     "WatkinsQ": "bellmax.tabular.traces",
     "Window": "bellmax.recording.window",
+    "Watched": "bellmax.watching.watch",
     "World": "bellmax.envs.functional",
     "admission_control": "bellmax.mdp.gallery",
     "blocking_maze": "bellmax.mdp.gallery",
@@ -192,6 +196,7 @@ _HOME = {
     "stationary_distribution": "bellmax.solving.average",
     "store_compiled_programs": "bellmax.caching",
     "train": "bellmax.training.train",
+    "watch": "bellmax.watching.watch",
     "windy_gridworld": "bellmax.mdp.gallery",
     "write_report": "bellmax.page.report_file",
 }
@@ -225,6 +230,7 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "TreeBackup", "QSigma", "MonteCarlo", "SarsaLambda", "TrueOnlineSarsa", "WatkinsQ", "PengQ", "DynaQ", "DynaQPlus",
     "PrioritizedSweeping", "RMax", "DelayedQ", "DQN", "C51", "QRDQN", "IQN",
     "MunchausenDQN", "Rainbow", "BootstrappedDQN", "R2D2", "PQN", "CQL", "BCQ",
+    "watch", "Watched", "ReturnDistribution",
     "corridor", "cliff", "random_garnet", "admission_control",
     "blocking_maze", "car_rental", "chain", "deep_sea", "dyna_maze", "four_rooms", "gamblers_problem", "gridworld",
     "inventory", "machine_replacement", "maximization_bias", "random_walk", "river_swim", "shortcut_maze",

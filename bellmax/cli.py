@@ -10,7 +10,7 @@ import click
 
 from bellmax.catalog import is_agent
 from bellmax.cli_answers import check_env, doctor, solve
-from bellmax.cli_views import explain_run, open_playground, report, show_values
+from bellmax.cli_views import explain_run, open_playground, report, show_values, watch
 from bellmax.command import (
     SEEDS,
     WHOLE,
@@ -47,6 +47,7 @@ def main(debug: bool) -> None:
     bellmax train FrozenLake-v1 --agent q-learning --steps 1000000 --seeds 10
     bellmax train CartPole-v1 --agent dqn --seeds 5
     bellmax eval runs/CartPole-v1-dqn
+    bellmax watch runs/CartPole-v1-dqn
     """  # noqa: D301 - \b is click's mark for a block kept as it is
     del debug
 
@@ -260,5 +261,5 @@ def evaluate(
     click.echo(describe_evaluation(run, which, results, summary))
 
 
-for verb in (solve, check_env, doctor, explain_run, show_values, open_playground, report):
+for verb in (solve, check_env, doctor, explain_run, show_values, open_playground, report, watch):
     main.add_command(verb)

@@ -1,9 +1,9 @@
-"""Plain Python. The verbs of the command line that have something to look at: show, explain, play, report."""
+"""Plain Python. The verbs of the command line that have something to look at: show, explain, play, report, watch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -201,3 +201,53 @@ def report(folders: tuple[Path, ...], out: Path | None, open_it: bool, quiet: bo
         say_json({"file": str(path), "bytes": path.stat().st_size})
     else:
         click.echo(plain(path))
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--seed", type=WHOLE, help="Seed of the run whose policy is watched.  [default: the first]")
+@click.option("--which", default="final", show_default=True, help="final or best policy.")
+@click.option("--episodes", type=WHOLE, default=1, show_default=True, help="Greedy episodes.")
+@click.option(
+    "--episode-seed", type=WHOLE, default=1, show_default=True, help="Seed of the environment in the first episode."
+)
+@click.option("--speed", type=float, default=1.0, show_default=True, help="Times the environment's own speed.")
+@click.option(
+    "--video",
+    type=click.Path(path_type=Path),
+    help="Write this .mp4 or .gif.  [default: a window; without a display, a file in the run's folder]",
+)
+@click.option("--max-steps", type=WHOLE, help="Cut each episode after so many steps.")
+@click.option("--no-panel", is_flag=True, help="Show only the picture, without the values beside it.")
+@click.option("--world", help="An environment other than the one of training.")
+@click.option("--quiet", is_flag=True, help="Show only the result and warnings.")
+@env_option
+@as_json_option
+def watch(
+    run: Path, which: Which, world: str | None, no_panel: bool, quiet: bool, env: tuple[str, ...], as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Watch a policy of RUN act, in a window or as a video, with its action values beside the picture.
+
+    RUN is the folder of a run, or the file of a policy.
+
+    Example: bellmax watch runs/CartPole-v1-dqn --episodes 2 --video cartpole.gif
+    """
+    from bellmax.stderr import say
+    from bellmax.watching.watch import watch as show
+
+    kwargs = read_env(env) or None
+    import_from_here(world or "", str((kwargs or {}).get("wrappers", "")))
+    seen = show(
+        run, world, which=which, panel=not no_panel, env_kwargs=kwargs, progress=not quiet, say=None if quiet else say,
+        **options,
+    )  # fmt: skip
+    if as_json:
+        returns, lengths = seen.evaluation
+        video = None if seen.video is None else str(seen.video)
+        say_json({
+            "returns": returns.tolist(), "lengths": lengths.tolist(), "complete": seen.complete, "video": video,
+            "pictures": seen.pictures, "seconds": seen.seconds,
+        })  # fmt: skip
+    else:
+        click.echo(seen)

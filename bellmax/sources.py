@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bellmax.envs.host_steps import Handling
     from bellmax.envs.host_world import HostWorld
     from bellmax.envs.making import Env
+    from bellmax.envs.screens import Filming
 
 
 class Source(NamedTuple):
@@ -41,6 +42,7 @@ class Source(NamedTuple):
         open: `open(n)` makes n of it as a host environment, as an evaluation wants them.
         work: `work(n)` makes n to be trained in, where that is another matter: in worker processes, say.
         adapt: the same as `open` of what exists only compiled, for those who need a host environment.
+        film: makes one of it as a host environment that takes pictures of itself; of Gymnasium only.
         bounds: (lowest, highest) [k], of all numbers of the Boxes in an observation, in order; None if not known.
         wide_bounds: the same, where integers beyond int32 do not count as open.
         coding: how the environment counts its actions, if not from 0; for `coding.to_native`.
@@ -61,6 +63,7 @@ class Source(NamedTuple):
     open: Callable[[int], Any] | None = None
     work: Callable[[int], Any] | None = None
     adapt: Callable[[int], Any] | None = None
+    film: Callable[[], Filming] | None = None
     bounds: tuple[Any, Any] | None = None
     wide_bounds: tuple[Any, Any] | None = None
     fixed: int | None = None
@@ -251,6 +254,11 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Handling | None)
     def work(n: int) -> HostWorld:
         return open_world(env, n=n, env_kwargs=kwargs, handling=(handling or Handling())._replace(training=True))
 
+    def film() -> Filming:
+        from bellmax.envs.screens import open_filmed
+
+        return open_filmed(env, kwargs)
+
     try:
         first = open_(1)
     except Ready as ready:  # a function that makes a model or a compiled world
@@ -274,7 +282,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Handling | None)
         name = env if isinstance(env, str) else f"<{name}>"  # a name can be used again, an object cannot
         return Source(
             name, space, first.n_actions, first.max_episode_steps, mdp=mdp, compiled=twin, open=open_, work=work,
-            bounds=first.bounds, wide_bounds=first.wide_bounds, fixed=fixed, coding=first.coding,
+            film=film, bounds=first.bounds, wide_bounds=first.wide_bounds, fixed=fixed, coding=first.coding,
             reward_wrappers=tuple(first.reward_wrappers),
             notes=notes, without_twin=without,
         )  # fmt: skip

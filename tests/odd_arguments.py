@@ -231,6 +231,11 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
         "say": None, **options,
     }  # fmt: skip
     play = {"seed": 1, "env_kwargs": {}}
+    watch = {
+        "policy": policy, "world": "corridor", "episodes": 1, "seed": None, "episode_seed": 1, "which": "final",
+        "speed": 1.0, "video": "odd.gif", "panel": True, "max_steps": 5, "env_kwargs": {}, "progress": False,
+        "say": None,
+    }  # fmt: skip
     return {
         "train": (bx.train, train),
         "evaluate": (
@@ -241,6 +246,7 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
             bx.collect, {"policy": policy, "world": "corridor", "steps": 5, **play, "epsilon": 0.1, "which": "final"},
         ),
         "explain": (bx.explain, {"run": run, "at": 50, "steps": 2, "seed": 0, "progress": None, "say": None}),
+        "watch": (bx.watch, watch),
         "load": (bx.load, {"folder": "missing"}),
         "resume": (bx.resume, {"folder": "missing", "step": None, "progress": None, "say": None}),
         "load_policy": (bx.load_policy, {"path": "missing"}),

@@ -21,7 +21,9 @@ CONTRACTS = {
     "as_world": "a model, or an environment of gymnax, as a compiled World",
     **dict.fromkeys(("boltzmann", "epsilon_greedy"), "how to act, by Numba for a table and by JAX for a network"),
     "find_faults": "every breach of a contract, as a list",
-    **dict.fromkeys(("check_env", "evaluate", "resume", "solve", "train"), "a command and the function that it calls"),
+    **dict.fromkeys(
+        ("check_env", "evaluate", "resume", "solve", "train", "watch"), "a command and the function that it calls"
+    ),
 }
 
 

@@ -38,6 +38,10 @@ class Categorical(NamedTuple):
         del draws
         return jax.nn.softmax(self.logits)
 
+    def distribution(self) -> tuple[Array, Array]:
+        """Return the values and their probabilities, both [A, N]."""
+        return jnp.broadcast_to(self.atoms, self.logits.shape), jax.nn.softmax(self.logits)
+
 
 @dataclass(frozen=True, kw_only=True)
 class C51(ReplayAlgorithm):

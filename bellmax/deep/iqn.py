@@ -44,6 +44,11 @@ class ImplicitQuantiles(NamedTuple):
         """Return the quantiles [A, N'] at the levels drawn for the target."""
         return self.scale.natural(self.function(draws[self.n_samples :]))
 
+    def distribution(self) -> tuple[Array, Array]:
+        """Return the quantiles at evenly spaced levels and their probabilities, both [A, K]."""
+        values = self.scale.natural(self.function(distributions.midpoints(self.n_policy_samples)))
+        return values, jnp.full_like(values, 1 / self.n_policy_samples)
+
 
 @dataclass(frozen=True, kw_only=True)
 class IQN(ReplayAlgorithm):

@@ -40,6 +40,11 @@ class Quantiles(NamedTuple):
         del draws
         return self.scale.natural(self.numbers)
 
+    def distribution(self) -> tuple[Array, Array]:
+        """Return the values and their probabilities, both [A, N]."""
+        values = self.scale.natural(self.numbers)
+        return values, jnp.full_like(values, 1 / values.shape[1])
+
 
 @dataclass(frozen=True, kw_only=True)
 class QRDQN(ReplayAlgorithm):

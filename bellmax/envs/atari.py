@@ -6,6 +6,7 @@ training a lost life ends an episode, though the game continues. Rewards are the
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import gymnasium as gym
@@ -26,8 +27,12 @@ def is_game(name: str) -> bool:
     return name.startswith("ALE/")
 
 
-def make_games(name: str, n: int, kwargs: dict[str, Any], *, training: bool) -> VectorEnv[Any, Any, Any]:
+def make_games(
+    name: str, n: int, kwargs: dict[str, Any], *, training: bool, screens: bool = False
+) -> VectorEnv[Any, Any, Any]:
     """`n` games side by side; `kwargs` are ale-py's, over the protocol's, and `episodic_life` (by default true).
+
+    If `screens`, `find_screens` finds their screens.
 
     Raises:
         ConfigError: an argument that would change what bellmax relies on.
@@ -37,7 +42,9 @@ def make_games(name: str, n: int, kwargs: dict[str, Any], *, training: bool) -> 
     for taken in ("autoreset_mode", "life_loss_info", "batch_size"):
         if taken in kwargs:
             raise ConfigError(f"bellmax sets {taken} itself; leave it out")
-    games = SeededGames(gym.make_vec(name, n, "vector_entry_point", **{**PROTOCOL, **kwargs}))
+    kwargs = {**PROTOCOL, **kwargs}
+    vector: VectorEnv[Any, Any, Any] = gym.make_vec(name, n, "vector_entry_point", **kwargs)
+    games = SeededGames(WithScreens(vector, _screens(name, n, kwargs)) if screens else vector)
     return LifeLoss(games) if training and lives else games
 
 
@@ -88,6 +95,59 @@ def find_games(env: object) -> SeededGames | None:
     """The `SeededGames` among the wrappers of a vector environment."""
     while isinstance(env, VectorWrapper):
         if isinstance(env, SeededGames):
+            return env
+        env = env.env
+    return None
+
+
+def _screens(name: str, n: int, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
+    """The same games, which show their screens: in color, as large as they are, one at a time."""
+    game: Any = gym.make(name)
+    height, width = game.unwrapped.ale.getScreenDims()
+    game.close()
+    shown = {"img_height": height, "img_width": width, "grayscale": False, "stack_num": 1}
+    return gym.make_vec(name, n, "vector_entry_point", **{**kwargs, **shown})
+
+
+class WithScreens(VectorWrapper):  # type: ignore[misc,unused-ignore]
+    """Games, and beside each the same game again with its screen: both have the same seeds and actions.
+
+    Attributes:
+        taken: the screens [H, W, 3] of the first game since it was last emptied: one after each start of a game and
+            one after each step, also the last one of a game. Only two are stored.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], screens: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(env)
+        self.screens = screens
+        self.taken: deque[object] = deque(maxlen=2)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Restart games in both."""
+        answer: tuple[Any, dict[str, Any]] = self.env.reset(seed=seed, options=options)
+        obs, _ = self.screens.reset(seed=seed, options=options)
+        if options is None or options["reset_mask"][0]:
+            self.taken.append(np.array(obs[0, -1]))
+        return answer
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """One step in both."""
+        answer: tuple[Any, Any, Any, Any, dict[str, Any]] = self.env.step(actions)
+        obs, _, terminated, truncated, info = self.screens.step(actions)
+        shown = info["final_obs"] if terminated[0] or truncated[0] else obs
+        self.taken.append(np.array(shown[0, -1]))
+        return answer
+
+    def close(self, **kwargs: Any) -> None:
+        """Close both."""
+        self.screens.close()
+        self.env.close(**kwargs)
+
+
+def find_screens(env: object) -> WithScreens | None:
+    """The `WithScreens` among the wrappers of a vector environment."""
+    while isinstance(env, VectorWrapper):
+        if isinstance(env, WithScreens):
             return env
         env = env.env
     return None

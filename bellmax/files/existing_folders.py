@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -16,6 +17,7 @@ from bellmax.files.saved_files import files_of
 
 IfExists: TypeAlias = Literal["error", "number", "resume", "replace"]
 IF_EXISTS: tuple[str, ...] = get_args(IfExists)
+VIEWS = re.compile(r"\.?watch-(best-)?seed-\d+(\.part)?\.(mp4|gif)")  # drawn from a run, and replaced with it
 
 
 def is_taken(folder: Path) -> bool:
@@ -122,7 +124,8 @@ def remove_run(folder: Path) -> None:
     """
     check_replaced(folder)
     names = [name for name in manifest.listing(folder) if name != LOCK]
-    foreign = [name for name in names if not manifest.is_ours(name) or not is_plain(folder / name)]
+    known = [name for name in names if manifest.is_ours(name) or VIEWS.fullmatch(name)]
+    foreign = [name for name in names if name not in known or not is_plain(folder / name)]
     if foreign:
         raise ConfigError(
             f"{folder} also holds {listed(sorted(foreign))}, which bellmax did not write, so nothing is replaced; move "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bellmax.agent_config import AgentConfig
-from bellmax.contracts import ArrayDict, EnvWarning, FloatArray, HostObs, IntArray, Masked, Space
+from bellmax.contracts import ArrayDict, BoolArray, EnvWarning, FloatArray, HostObs, IntArray, Masked, Space
 from bellmax.dispatch import in_32_bits
 from bellmax.envs.raising import closed_at_the_end
 from bellmax.machine import check_fits
@@ -78,8 +78,7 @@ def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[
     stop()
     if not isinstance(actor, Policy):
         return play_host(actor, as_host(source), episodes, seed, stop)
-    by_table = getattr(actor.config, "recurrent", "none") == "none"
-    if by_table and source.is_model and source.mdp is not None and _is_listed(actor, source.mdp):
+    if source.mdp is not None and plays_by_table(actor, source):
         return play_table(source.mdp, actor.table(), episodes, seed)
     by_hand = actor.config_is_tabular and ("low" in actor.arrays or isinstance(actor.space, Masked))
     if source.open is None and not by_hand:
@@ -97,32 +96,58 @@ def check_results(name: str, asked: int, n_seeds: int, each: int = EPISODE_BYTES
     check_fits(each * asked * n_seeds, f"{name}={asked}{seeds}", lambda share: f"{name}={int(share * asked)} fits")
 
 
+def plays_by_table(actor: Actor, source: Source) -> bool:
+    """Whether `play` uses the table of a model: for a policy without a memory cell whose states can be listed."""
+    if not isinstance(actor, Policy) or not source.is_model or source.mdp is None:
+        return False
+    return getattr(actor.config, "recurrent", "none") == "none" and _is_listed(actor, source.mdp)
+
+
 def _is_listed(actor: Policy, mdp: FiniteMDP) -> bool:
     """Whether there is a table of values, or few enough states to compute one."""
     return actor.config_is_tabular or mdp.n_states <= MOST_STATES
 
 
+class TableStep(NamedTuple):
+    """One step of the episodes in a model that are not over: their numbers, and for each what happened [n].
+
+    `over` is where the episode terminated; the time limit is the last step.
+    """
+
+    playing: IntArray
+    state: IntArray
+    action: IntArray
+    reward: FloatArray
+    next_state: IntArray
+    over: BoolArray
+
+
 def play_table(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Evaluation:
     """Play greedily by `q [S, A]` in a model, all episodes side by side: as in `TabulatedEnv`, but much faster."""
+    returns, lengths = np.zeros(episodes), np.full(episodes, mdp.max_episode_steps or STEP_CAP)
+    for t, step in enumerate(table_steps(mdp, q, episodes, seed), 1):
+        returns[step.playing] += step.reward
+        lengths[step.playing[step.over]] = t
+    return Evaluation(returns, lengths)
+
+
+def table_steps(mdp: FiniteMDP, q: npt.ArrayLike, episodes: int, seed: int) -> Iterator[TableStep]:
+    """Yield the steps of `play_table`."""
     table, generator = successor_table(mdp), np.random.default_rng(seed)
     action = np.argmax(np.where(mdp.allowed, q, -np.inf), axis=1)
     pair = np.arange(mdp.n_states) * mdp.n_actions + action
-    cap = mdp.max_episode_steps or STEP_CAP
-    returns, lengths = np.zeros(episodes), np.full(episodes, cap)
     playing, state = np.arange(episodes), generator.choice(mdp.n_states, episodes, p=mdp.start)
-    for t in range(1, cap + 1):
+    for _ in range(mdp.max_episode_steps or STEP_CAP):
         row = pair[state]
         k = np.sum(generator.random(state.size)[:, None] >= table.cumulative[row], axis=1)
         reward, noise = table.reward[row, k], table.reward_std[row, k]
         if noise.any():
             reward = reward + noise * generator.standard_normal(state.size)
-        returns[playing] += reward
-        over = table.continues[row, k] == 0.0
-        lengths[playing[over]] = t
-        playing, state = playing[~over], table.successor[row, k][~over]
+        over, next_state = table.continues[row, k] == 0.0, table.successor[row, k]
+        yield TableStep(playing, state, action[state], reward, next_state, over)
+        playing, state = playing[~over], next_state[~over]
         if not playing.size:
-            break
-    return Evaluation(returns, lengths)
+            return
 
 
 def play_host(

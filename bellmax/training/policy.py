@@ -24,6 +24,7 @@ from bellmax.names import POLICY, meant
 from bellmax.observations import named, read_batch, read_flags
 from bellmax.printing import plain
 from bellmax.stderr import warn
+from bellmax.training.policy_distribution import ReturnDistribution, Spread, make_spread
 from bellmax.training.policy_values import Batch, Look, blank_carry, make_look
 
 
@@ -74,6 +75,31 @@ class Policy:
         if getattr(self.config, "recurrent", "none") != "none":
             raise ConfigError(f"{self.config.name} has a memory cell: use q, carry = policy.look(carry, obs)")
         return self.look(None, obs, mask)[0]
+
+    def distribution(self, obs: object) -> ReturnDistribution:
+        """Return the distribution of the return that each action promises, for one observation or for a batch.
+
+        Only the networks of C51, QR-DQN, IQN and agents built on them, such as Rainbow, learn distributions; their
+        means are `q_values`. `obs` as in `q_values`; all actions have a distribution, also those that a mask excludes.
+
+        Raises:
+            ConfigError: as `q_values`, or the policy learned expected returns only.
+            NonFiniteError: there is a NaN or an infinity in `obs`.
+        """
+        if getattr(self.config, "recurrent", "none") != "none":
+            raise ConfigError(f"{self.config.name} has a memory cell: its values depend on earlier observations")
+        obs = obs.obs if isinstance(obs, Masked) else obs
+        if "observation_starts" in self.coding:
+            with contextlib.suppress(TypeError, ValueError, LookupError, ConfigError):  # an error is reported below
+                obs = from_native(spaces.visible(self.space), obs, self.coding)
+        return self.distribution_from_zero(None, obs)
+
+    def distribution_from_zero(self, carry: object, obs: object) -> ReturnDistribution:
+        """Do the same for observations whose integers count from 0, after the `carry` of `look`."""
+        batch: HostObs
+        batch, single = read_batch(spaces.visible(self.space), obs.obs if isinstance(obs, Masked) else obs)
+        values, probabilities = self._spread(carry, batch)
+        return ReturnDistribution(values[0], probabilities[0]) if single else ReturnDistribution(values, probabilities)
 
     def act(self, obs: object, mask: object = None) -> Any:
         """Return the greedy action of one observation, or actions [B] of a batch; the lowest index among equals.
@@ -161,8 +187,13 @@ class Policy:
         """Prepared at the first call, which may take seconds; changing `arrays` afterwards has no effect."""
         return make_look(self.config, self.space, self.n_actions, self.arrays)
 
+    @functools.cached_property
+    def _spread(self) -> Spread:
+        """Prepared at the first call, as `_look`."""
+        return make_spread(self.config, self.space, self.n_actions, self.arrays)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}  # without `_look`
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # without `_look` and `_spread`
 
     def owned(self) -> Policy:
         """Return the same policy with copies of its arrays, if they are views of a table that is still learning."""

@@ -1,0 +1,100 @@
+"""The pictures at the beginning of the README, from runs that are trained here.
+
+python tools/pictures.py                    all of them: a minute for CartPole, half an hour of two cores for Atari
+python tools/pictures.py curve cartpole     only these
+python tools/pictures.py --runs FOLDER      where the runs are; one that has been trained is used again
+
+curve       docs/cartpole.svg: DQN with its defaults on CartPole-v1, the greedy score over 100,000 steps, ten seeds
+cartpole    docs/cartpole.gif: the policy of the seed with the median score, the lowest one among equals
+atari       docs/kung-fu.gif: the settings of `atari` in baselines/host.py with 100,000 steps, seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import bellmax as bx
+from bellmax.report.plot import learning_curve
+from bellmax.training.actors import find_actors
+from bellmax.training.random_play import play_randomly
+from bellmax.watching.staging import Moment, opened_stage
+from bellmax.watching.video import write_video
+from bellmax.watching.watch import Asked, images_of
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "baselines"))
+DOCS = ROOT / "docs"
+GAME = "ALE/KungFuMaster-v5"
+
+
+def trained(folder: Path, world: str, agent: str, **options: object) -> bx.Run:
+    """The run in a folder, which is finished or trained first."""
+    again = "resume" if (folder / "config.json").exists() else "error"
+    run: bx.Run = bx.train(world, agent, out=folder, if_exists=again, progress=True, say=print, **options)
+    return run
+
+
+def cartpole(folder: Path) -> bx.Run:
+    """DQN with its defaults."""
+    return trained(folder / "cartpole", "CartPole-v1", "dqn", steps=100_000, seeds=10)
+
+
+def median_seed(run: bx.Run) -> int:
+    """The seed with the median score, the lowest one among equals."""
+    median = float(np.sort(run.scores)[(len(run.scores) - 1) // 2])
+    return run.seeds[run.scores.index(median)]
+
+
+def draw_gif(path: Path, policy: bx.Policy, words: str, *, stride: int, steps: int, width: int) -> None:
+    """The first steps of one episode, every `stride`-th of them, as a GIF of this width in pixels."""
+    actors, source = find_actors(policy, None, None)
+    ends: list[Moment] = []
+    with opened_stage(actors[0], source) as stage:
+        asked = Asked(1, 1, min(steps, stage.limit), stage.speed, stride, panel=True, progress=True)
+
+        def images() -> Iterator[np.ndarray]:
+            for image in images_of(stage, words, asked, ends):
+                height = round(image.shape[0] * width / image.shape[1])
+                yield np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+        count = write_video(path, images(), asked.shown_speed, print)
+    size = path.stat().st_size / 1e6
+    print(f"{path}: {count} pictures, {size:.2f} MB; return {ends[0].total:g} in {ends[0].step} steps ({ends[0].end})")
+
+
+def main() -> None:
+    """Draw what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="*", choices=["curve", "cartpole", "atari"], metavar="PICTURE")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "pictures", help="folder of the runs")
+    asked = parser.parse_args()
+    wanted = asked.pictures or ["curve", "cartpole", "atari"]
+    if "curve" in wanted or "cartpole" in wanted:
+        run = cartpole(asked.runs)
+        print(f"CartPole: {run.summary()}")
+        if "curve" in wanted:
+            learning_curve(run, DOCS / "cartpole.svg", "eval/mean_reward", optimum=500)
+        if "cartpole" in wanted:
+            seed = median_seed(run)
+            draw_gif(DOCS / "cartpole.gif", run.policy(seed), f"dqn, seed {seed}", stride=4, steps=500, width=720)
+    if "atari" in wanted:
+        from host import DATA_EFFICIENT
+
+        run = trained(
+            asked.runs / "atari", GAME, "rainbow", steps=100_000, seeds=1, eval_episodes=0, final_episodes=24,
+            **DATA_EFFICIENT,
+        )  # fmt: skip
+        policy = run.policy()
+        score = play_randomly(find_actors(policy, None, None)[1], 32, 1, exactly=False, gamma=1.0)
+        print(f"{GAME}: {run.scores[0]:.0f} in 24 games, at random {score.score:.0f}")
+        draw_gif(DOCS / "kung-fu.gif", policy, "rainbow, seed 0", stride=2, steps=300, width=620)
+
+
+if __name__ == "__main__":
+    main()
