@@ -140,17 +140,18 @@ def check_layout(layout: object, n_states: int, n_actions: int) -> Layout | None
         raise ConfigError(f"`grid` must be a bellmax.Layout or None; got {describe(layout)}")
     rows, columns = (integer(f"grid.{name}", getattr(layout, name), 1, MOST_CELLS) for name in ("rows", "columns"))
     last = rows * columns - 1
-    cell = _whole("grid.cell", layout.cell, (n_states,), -1, last)
-    panels = tuple(str(name) for name in _listed("grid.panels", layout.panels)) or ("",)
-    given = _array("grid.panel", layout.panel)
-    panel = _whole("grid.panel", given if given.size else np.zeros(n_states, np.int64), (n_states,), 0, len(panels) - 1)
     kinds = _array("grid.kinds", layout.kinds)
     if kinds.shape != (rows, columns):
         raise ConfigError(
             f"`grid.kinds` must be words [rows, columns] = {(rows, columns)}; got {describe(layout.kinds)}"
         )
-    between = _array("grid.fences", layout.fences)
-    fences = _whole("grid.fences", between, (len(between) if between.ndim else 0, 2), 0, last)
+    cell = _whole("grid.cell", layout.cell, (n_states,), -1, last)
+    panels = tuple(str(name) for name in _listed("grid.panels", layout.panels)) or ("",)
+    panel = np.zeros(n_states, np.int64)
+    if _array("grid.panel", layout.panel).size:
+        panel = _whole("grid.panel", layout.panel, (n_states,), 0, len(panels) - 1)
+    n_fences = len(layout.fences) if _array("grid.fences", layout.fences).ndim else 0
+    fences = _whole("grid.fences", layout.fences, (n_fences, 2), 0, last)
     arrows = tuple(_direction(a, arrow) for a, arrow in enumerate(_listed("grid.arrows", layout.arrows)))
     if len(arrows) not in (0, n_actions):
         raise ConfigError(f"`grid.arrows` has {len(arrows)} directions, expected {n_actions} or none")

@@ -83,7 +83,7 @@ def draw_map(view: MapView) -> Drawing:
     bottom = top + math.ceil(len(panels) / beside) * (high + GAP + head)
     width = max(2 * GAP + beside * (wide + GAP) - GAP, 420.0)
     legend = _legend(view, (GAP, bottom))
-    height = bottom + LINE * (2 + (marks_in_words(view) != ""))
+    height = bottom + LINE * 3
     return Drawing(math.ceil(width), math.ceil(height), f"{view.title}: {scale_in_words(view)}", [*groups, legend])
 
 
@@ -108,7 +108,11 @@ def _legend(view: MapView, at: Point) -> Group:
         Patch(square((x + i * step, y), step, 10.0), color, level=i) for i, color in enumerate(view.scale.colors)
     ]
     labels = [*_words(scale_in_words(view), (x + len(patches) * step + 8, y + 10))]
-    labels += _words(marks_in_words(view), (x, y + 10 + LINE))
+    aimless = [name for name, arrow in zip(view.action_names, view.directions, strict=False) if arrow is None]
+    if view.what != "q" or len(aimless) < 2 or len(aimless) == len(view.directions):
+        aimless = []
+    letters = [f"{name[:1]} {shortened(name, 20)}" for name in aimless[:3]]
+    labels += _words(", ".join([*filter(None, [marks_in_words(view)]), *letters]), (x, y + 10 + LINE))
     return Group("", tuple(patches), tuple(labels))
 
 
@@ -123,7 +127,7 @@ def _cells(view: MapView, panel: int, corner: Point, size: float) -> Iterator[Gr
             words = describe_cell(view, panel, (row, column), state if is_known else -1, kind)
             if not is_known:
                 color = WALL if kind == "wall" else BLANK
-                mark = Label(_middle(at, size), mark_of(kind), size * 0.4, ink_on(color))
+                mark = Label(_middle(at, size), mark_of(kind), size * 0.3, ink_on(color))
                 yield Group(words, (Patch(square(at, inside, inside), color),), (mark,) if mark.text else ())
                 continue
             patches, labels = _state(view, state, kind, at, inside, int(level[state]))
@@ -201,7 +205,7 @@ def _sectors(view: MapView, state: int, kind: str, at: Point, size: float) -> tu
             x, y = (0.5 + 0.12 * column, 0.5 + 0.12 * row) if row else (0.5 + 0.22 * column, 0.62)
             arrow = arrow_shape((at[0] + x * size, at[1] + y * size), direction, size * 0.1)
             patches.append(Patch(arrow, ink_on(color)))
-        write(action, 0.5 + 0.28 * column, 0.5 + 0.31 * row, view.write(float(values[action])), 0.14)
+        write(action, 0.5 + 0.28 * column, 0.5 + 0.31 * row, view.write(float(values[action])), 0.13)
     for i, action in enumerate(rest):
         y = 0.5 + 0.14 * (i - (len(rest) - 1) / 2)
         bar = square((at[0] + size * 0.33, at[1] + size * (y - 0.07)), size * 0.34, size * 0.14)
