@@ -25,18 +25,23 @@ DEFAULT_GAMMA = 0.99  # as of `bellmax solve`
 @click.option("--steps", type=WHOLE, default=10, show_default=True, help="Steps to record, in whole rounds.")
 @click.option("--seed", type=WHOLE, default=0, show_default=True, help="One of the run's seeds.")
 @click.option("--json", "file", metavar="FILE", help="Write the window to this file as JSON; - prints it.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page that steps through the window.")
+@click.option("--open", "open_it", is_flag=True, help="Open that page in the browser.")
 @click.option("--data", help="The data set, if it is in another place now.")
 @click.option("--world", help="The environment again, if it is MODULE:NAME; a saved file never imports code.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @env_option
 def explain_run(
-    run: Path, at: int, steps: int, seed: int, file: str | None, data: str | None, world: str | None, quiet: bool,
-    env: tuple[str, ...],
+    run: Path, at: int, steps: int, seed: int, file: str | None, html: Path | None, open_it: bool, data: str | None,
+    world: str | None, quiet: bool, env: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Replay a few steps of RUN, a folder, and show everything that happens in them, with the equations.
 
-    Example: bellmax explain runs/cliff-q-learning --at 500 --steps 3
-    """
+    \b
+    bellmax explain runs/cliff-q-learning --at 500 --steps 3
+    bellmax explain runs/cliff-q-learning --at 500 --open
+    """  # noqa: D301 - \b is click's mark for a block kept as it is
+    from bellmax.page.explainer import write_explainer
     from bellmax.recording.explaining import explain as replay
     from bellmax.recording.recorded_text import describe_window
     from bellmax.recording.saving_windows import save_window
@@ -47,10 +52,15 @@ def explain_run(
     window = replay(
         run, at=at, steps=steps, seed=seed, world=world, env_kwargs=kwargs, data=data, progress=not quiet, say=say
     )
-    if file is None:
-        click.echo(plain(describe_window(window)))
-    else:
+    if html is not None or open_it:
+        page = write_explainer([window.to_json()], html or run / "explain.html")
+        click.echo(plain(page), err=file == "-")
+        if open_it:
+            click.launch(page.resolve().as_uri())
+    if file is not None:
         save_window(window, file)
+    elif html is None and not open_it:
+        click.echo(plain(describe_window(window)))
 
 
 @click.command("show")
@@ -185,16 +195,21 @@ def open_playground(grid: str, port: int, no_browser: bool) -> None:
 @click.argument("folders", nargs=-1, required=True, metavar="RUN [RUN ...]", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: report.html in the first RUN]")
 @click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@click.option("--explain", "steps", type=WHOLE, multiple=True, metavar="STEP", help="Show what happens there; repeat.")
+@click.option("--no-explain", is_flag=True, help="Show no single steps.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @as_json_option
-def report(folders: tuple[Path, ...], out: Path | None, open_it: bool, quiet: bool, as_json: bool) -> None:
+def report(
+    folders: tuple[Path, ...], out: Path | None, open_it: bool, steps: tuple[int, ...], no_explain: bool, quiet: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Write runs as one HTML file: verdict, curves, values against returns, settings; it needs no network.
 
     Example: bellmax report runs/CartPole-v1-dqn --out report.html
     """
     from bellmax.page.report_file import write_report
 
-    path = write_report(folders, out, progress=not quiet)
+    path = write_report(folders, out, explain=steps if steps or no_explain else None, progress=not quiet)
     if open_it:
         click.launch(path.resolve().as_uri())
     if as_json:

@@ -253,7 +253,7 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
         "check_env": (bx.check_env, {"env": two_states, "steps": 20, **play}),
         "check_world": (bx.check_world, {"world": world(), "steps": 5, "seed": 0}),
         "as_gymnasium": (bx.as_gymnasium, {"world": world()}),
-        "write_report": (bx.write_report, {"runs": run, "path": "missing/r.html", "progress": False}),
+        "write_report": (bx.write_report, {"runs": run, "path": "missing/r.html", "explain": 1, "progress": False}),
         "Run.policy": (run.policy, {"seed": 0, "which": "final"}),
         "Run.show": (
             run.show,

@@ -6,11 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import Seen, opened
+from click.testing import CliRunner
 
+import bellmax as bx
+from bellmax.cli import main
 from bellmax.contracts import ConfigError
 from bellmax.page.explainer import explainer_page, window_title
+from bellmax.page.replay_section import numbers_in, replay_section
+from bellmax.page.windows import chosen_steps, windows_of
 
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
 
@@ -219,3 +225,98 @@ def test_titles_of_windows() -> None:
     assert window_title(one) == "q-learning on corridor, seed 0, step 5"
     with pytest.raises(ConfigError, match="has no steps"):
         window_title({**one, "steps": []})
+
+
+# ---- windows of real runs
+
+
+def check_run(world: str, agent: Any, at: int, steps: int, path: Path) -> dict[str, Any]:
+    """Train, record a window and step through it in a browser, every number compared; return the window."""
+    run = bx.train(world, agent, steps=at + 100, records=2, eval_episodes=0, final_episodes=1)
+    window = json.loads(json.dumps(bx.explain(run, at=at, steps=steps).to_json()))
+    with opened(written([window], path)) as seen:
+        assert walk(seen, window) > 50
+        assert seen.errors == seen.requests == []
+        assert seen.violations() == []
+    return dict(window)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", ["q-learning", "sarsa-lambda"])
+def test_a_table_step_by_step(agent: str, tmp_path: Path) -> None:
+    window = check_run("cliff", agent, 500, 2, tmp_path / "it.html")
+    assert [phase["name"] for phase in window["steps"][0]["phases"]][:3] == ["observe", "choose", "step"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", ["dqn", "c51", "prioritized", "pqn"])
+def test_a_network_step_by_step(agent: str, tmp_path: Path) -> None:
+    small = {"net_arch": (16,), "batch_size": 8, "learning_starts": 100}
+    agents = {
+        "dqn": bx.DQN(**small), "c51": bx.C51(**small, n_atoms=11), "prioritized": bx.DQN(**small, prioritized=True),
+        "pqn": bx.PQN(net_arch=(16,), num_envs=4, rollout_steps=8),
+    }  # fmt: skip
+    check_run("CartPole-v1", agents[agent], 128, 1, tmp_path / "it.html")
+
+
+def test_the_cell_that_changes(tmp_path: Path) -> None:
+    run = bx.train("corridor", bx.QLearning(learning_rate=0.5), steps=400, records=1, final_episodes=1)
+    window = bx.explain(run, at=380, steps=20).to_json()
+    with opened(written([dict(window)], tmp_path / "it.html")) as seen:
+        page = seen.page
+        page.locator("#stage").focus()
+        page.keyboard.press("End")
+        cells = page.evaluate(
+            """() => [...document.querySelectorAll("[data-cell]")].map((cell) =>
+                [...cell.dataset.cell.split(" ").map(Number), JSON.parse(cell.dataset.number)])"""
+        )
+        q = run.policy().table()
+        assert len(cells) > 2
+        for state, action, number in cells:
+            assert number == q[state, action], "after the last step it is the learned table"
+        last = json.loads(json.dumps(window))["steps"][-1]["phases"]
+        changed = [cell for phase in last if phase["name"] == "update" for cell in phase["values"]["changed"]]
+        page.goto(page.url.split("#")[0] + f"#step-{window['steps'][-1]['t']}-update")
+        lit = page.locator("td.lit[data-cell]")
+        assert [text.split() for text in lit.evaluate_all("all => all.map((each) => each.dataset.cell)")] == [
+            [str(cell["state"]), str(cell["action"])] for cell in changed
+        ]
+
+
+def test_the_report_has_an_early_and_a_late_window(tmp_path: Path) -> None:
+    run = bx.train("cliff", "q-learning", steps=2_000, final_episodes=1)
+    assert chosen_steps(run, 8) == [40, 1_992]
+    path = bx.write_report(run, tmp_path / "it.html")
+    with opened(path.as_uri()) as seen:
+        titles = seen.page.locator("select option").all_text_contents()
+        assert [title.partition(", steps ")[2] for title in titles] == ["40 to 47", "1,992 to 1,999"]
+        assert "#stage" not in seen.page.url
+        assert seen.errors == []
+    assert "explainer" not in bx.write_report(run, tmp_path / "it.html", explain=()).read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match="beyond the run"):
+        bx.write_report(run, tmp_path / "it.html", explain=2_000)
+    with pytest.raises(ConfigError, match="up to 6 steps"):
+        bx.write_report(run, tmp_path / "it.html", explain=list(range(7)))
+    assert windows_of({"it": run}, (7,), None)[0]["start"] == 7
+
+
+def test_the_command_writes_the_page(tmp_path: Path) -> None:
+    bx.train("corridor", "q-learning", steps=50, final_episodes=1, out=tmp_path / "run")
+    page = tmp_path / "it.html"
+    done = CliRunner().invoke(
+        main, ["explain", str(tmp_path / "run"), "--at", "7", "--steps", "1", "--html", str(page)]
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(page)
+    assert "q-learning on corridor, seed 0, step 7" in page.read_text(encoding="utf-8")
+    wrong = ["explain", str(tmp_path / "run"), "--at", "7", "--html", str(tmp_path / "a" / "b.html")]
+    assert "there is no folder" in CliRunner().invoke(main, wrong).output
+
+
+def test_what_was_drawn_is_summed_up() -> None:
+    window = made_window(3)
+    np.testing.assert_array_equal(numbers_in(window, "age"), [1, 2, 3, 4, 5, 6] * 2)
+    section = replay_section([window])
+    assert "age (steps since it was stored)" in section.body
+    assert ">3.5<" in section.body
+    assert replay_section([{**window, "steps": [{"t": 1, "phases": []}]}]).body == ""

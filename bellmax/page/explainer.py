@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from bellmax.contracts import ConfigError, Json
+from bellmax.files import storage
 from bellmax.page.document import Html, Section, assemble, data_block, tag
 
 BUTTONS = (
@@ -78,3 +80,16 @@ def explainer_page(windows: Sequence[Mapping[str, Json]]) -> str:
     first = windows[0]
     title = f"{first['agent']} on {first['world']}, step by step"
     return assemble(title, None, [explainer_section(windows, only=True)], ["theme.js", "explainer.js"])
+
+
+def write_explainer(windows: Sequence[Mapping[str, Json]], file: Path) -> Path:
+    """Write a page that is only the explainer of these windows; return its path.
+
+    Raises:
+        ConfigError: the file is in a folder that does not exist.
+        ResourceError: it cannot be written.
+    """
+    if not file.absolute().parent.is_dir():
+        raise ConfigError(f"--html {file}: there is no folder {file.parent}; create it first")
+    storage.write(file, explainer_page(windows))
+    return file

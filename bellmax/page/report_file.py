@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Never, TypeAlias
 
-from bellmax.arguments import check_call, describe, path_of
-from bellmax.contracts import ConfigError, counted
+from bellmax.arguments import check_call, describe, integer, path_of
+from bellmax.contracts import ConfigError, Json, counted
 from bellmax.files import storage
-from bellmax.page.document import Section, assemble
+from bellmax.page.document import Html, Section, assemble
+from bellmax.page.explainer import explainer_section
+from bellmax.page.replay_section import replay_section
 from bellmax.page.run_charts import curves_section, learning_section
 from bellmax.page.run_sections import (
     lead_of,
@@ -21,13 +23,14 @@ from bellmax.page.run_sections import (
 )
 from bellmax.page.surface import surface_section
 from bellmax.page.value_sections import Outcome, episode_section, play_run, values_section
+from bellmax.page.windows import windows_of
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.run import Run
 from bellmax.training.saved_runs import load
 
 RunOrFolder: TypeAlias = "Run | str | os.PathLike[str]"
 Runs: TypeAlias = "RunOrFolder | list[RunOrFolder] | tuple[RunOrFolder, ...] | Mapping[str, RunOrFolder]"
-MOST_RUNS = 20
+MOST_RUNS, MOST_WINDOWS = 20, 6
 SCRIPTS = ("theme.js", "charts.js", "episodes.js")
 NAME = "report.html"
 
@@ -36,6 +39,7 @@ def write_report(
     runs: Runs,
     path: str | os.PathLike[str] | None = None,
     *misplaced: Never,
+    explain: int | Sequence[int] | None = None,
     progress: bool | None = None,
     **unknown_names: Never,
 ) -> Path:
@@ -45,11 +49,14 @@ def write_report(
         runs: a Run or the folder of one; several of them; or a dictionary of them by the name that the page shows.
         path: of the file; None: report.html in the folder of the first run.
         *misplaced: an error, which says what to write.
+        explain: the step, or the steps, whose windows are recorded for the explainer; () for none. By default an early
+            one and one at the end, as far as replaying the run to them takes only seconds.
         progress: show how far it is, if it takes longer than two seconds; by default only in a terminal.
         **unknown_names: an error, which says what to write.
 
     Raises:
-        ConfigError: there is no run, or it was not saved and `path` is None, or vl-convert is not installed.
+        ConfigError: there is no run, or it was not saved and `path` is None, or vl-convert is not installed; or a
+            run does not have a step of `explain`.
         ResourceError: the file cannot be written.
     """
     check_call(
@@ -60,7 +67,7 @@ def write_report(
         {"out": "path"},
         "two arguments without a name, runs and path",
     )
-    named = read_runs(runs)
+    named, steps = read_runs(runs), read_steps(explain)
     if path is None:
         folder = next(iter(named.values())).folder
         if folder is None:
@@ -70,8 +77,22 @@ def write_report(
     if target.is_dir() or not target.parent.is_dir():
         what = "is a folder" if target.is_dir() else "is in a folder that does not exist"
         raise ConfigError(f"`path` {describe(str(target))} {what}; give the path of a file, such as {NAME}")
-    storage.write(target, report_page(named, progress))
+    storage.write(target, report_page(named, progress, steps))
     return target
+
+
+def read_steps(explain: object) -> tuple[int, ...] | None:
+    """Return the steps at which windows are recorded; None: the report chooses.
+
+    Raises:
+        ConfigError: they are not steps, or more than `MOST_WINDOWS`.
+    """
+    if explain is None:
+        return None
+    given = list(explain) if isinstance(explain, list | tuple) else [explain]
+    if len(given) > MOST_WINDOWS:
+        raise ConfigError(f"`explain` must be up to {MOST_WINDOWS} steps; got {len(given):,}")
+    return tuple(integer("explain", step, 0) for step in given)
 
 
 def read_runs(runs: Runs) -> dict[str, Run]:
@@ -111,14 +132,19 @@ def free_name(name: str, used: Mapping[str, Run]) -> str:
     return free
 
 
-def report_page(runs: Mapping[str, Run], progress: bool | None = None) -> str:
-    """Return the page of runs as HTML."""
+def report_page(runs: Mapping[str, Run], progress: bool | None = None, explain: Sequence[int] | None = None) -> str:
+    """Return the page of runs as HTML; `explain` as in `write_report`."""
     sections: list[Section] = []
+    windows: list[Mapping[str, Json]] = []
     outcomes: dict[str, Outcome] = {}
 
     def play() -> Section:
         outcomes.update({name: play_run(run, run.find_source()) for name, run in runs.items()})
         return values_section(outcomes)
+
+    def record() -> Section:
+        windows.extend(windows_of(runs, explain, progress))
+        return explainer_section(windows) if windows else Section("explainer", "", Html())
 
     parts: dict[str, Callable[[], Section]] = {
         "verdict": lambda: verdict_section(runs),
@@ -126,7 +152,9 @@ def report_page(runs: Mapping[str, Run], progress: bool | None = None) -> str:
         "greedy episodes": play,
         "episode": lambda: episode_section(outcomes),
         "slices": lambda: surface_section(outcomes),
+        "recorded steps": record,
         "charts": lambda: learning_section(runs),
+        "replay buffer": lambda: replay_section(windows),
         "time": lambda: time_section(runs),
         "settings": lambda: settings_section(runs),
         "versions": lambda: versions_section(runs),
@@ -135,7 +163,8 @@ def report_page(runs: Mapping[str, Run], progress: bool | None = None) -> str:
         for i, (words, make) in enumerate(parts.items()):
             report(i, words)
             sections.append(make())
-    return assemble(title_of(runs), lead_of(runs), sections, SCRIPTS)
+    scripts = [*SCRIPTS, "explainer.js"] if windows else SCRIPTS
+    return assemble(title_of(runs), lead_of(runs), sections, scripts)
 
 
 def title_of(runs: Mapping[str, Run]) -> str:

@@ -17,7 +17,7 @@ function shown(value) {
   if (value === null) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value !== "number") return String(value);
-  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  if (Number.isInteger(value)) return value.toLocaleString("en-US").replace("-", "−");
   return String(Number(value.toPrecision(5))).replace("-", "−").replace("e−", "e-");
 }
 
@@ -132,7 +132,7 @@ function equation(phase, index) {
   const known = index <= at.phase;
   const soFar = shownStep().phases.slice(0, at.phase + 1);
   const pieces = phase.equation.map((piece, i) => {
-    if (typeof piece === "string") return math("mo", piece.trim());
+    if (typeof piece === "string") return math("mo", piece.trim(), { stretchy: "false" });
     const lit = index === at.phase || records(shownPhase(), piece);
     const isKnown = known || soFar.some((each) => records(each, piece));
     const value = Array.isArray(piece.value) ? list(piece.value) : shown(piece.value);
@@ -273,7 +273,7 @@ function knownRows() {
 }
 
 function qTable() {
-  const isTable = shownWindow().steps.some((step) => step.phases.some((phase) => isRecords(phase.values.changed)));
+  const isTable = shownWindow().steps.some((step) => step.phases.some((phase) => Array.isArray(phase.values.changed)));
   const { rows, lit } = isTable ? knownRows() : { rows: new Map() };
   if (!rows.size) return [];
   const states = [...rows.keys()].slice(-MOST_ROWS).sort((a, b) => a - b);
