@@ -127,7 +127,9 @@ def test_taxi_has_a_map_for_each_passenger_and_destination() -> None:
     assert words.count("passenger at R, to G") == 1
 
 
-@pytest.mark.parametrize("name", GALLERY)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "car-rental")) for name in GALLERY]
+)
 def test_every_answer_of_the_gallery_is_shown(name: str) -> None:
     exact = bx.solve(GALLERY[name](), 0.9)
     for what in ("value", "policy", "q"):

@@ -58,6 +58,7 @@ def test_errors_are_measured_from_the_exact_answer(saved: bx.Run) -> None:
     assert view.values[known].max() == pytest.approx(saved.history["exact/q_error"][0, -1])
 
 
+@pytest.mark.slow
 def test_a_network_on_a_map_shows_every_state() -> None:
     run = bx.train("FrozenLake-v1", "dqn", steps=300, learning_starts=100, env_kwargs={"is_slippery": False}, **QUIET)
     picture = run.show("q")
@@ -100,10 +101,11 @@ def test_cells_of_two_numbers_are_a_map() -> None:
 @pytest.mark.parametrize(
     ("world", "agent", "message"),
     [
-        (
+        pytest.param(
             "CartPole-v1",
             bx.DQN(learning_starts=100),
             "cannot be listed, for they have real numbers: .*; policy.q_values",
+            marks=pytest.mark.slow,
         ),
         ("MountainCar-v0", bx.QLearning(bins=(4,), tilings=4), "a sum over 4 tilings, .*; policy.q_values"),
     ],
