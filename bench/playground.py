@@ -54,7 +54,7 @@ def page_of(*words: str, width: int = 1280, height: int = 900) -> Iterator[Any]:
             browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": width, "height": height})
             page.goto(address)
-            page.wait_for_function("document.querySelectorAll('[role=gridcell]').length > 0", timeout=120_000)
+            page.wait_for_selector("[role=gridcell]", timeout=120_000)
             yield page
             browser.close()
     finally:
@@ -62,16 +62,23 @@ def page_of(*words: str, width: int = 1280, height: int = 900) -> Iterator[Any]:
         server.wait(20)
 
 
+def wait(page: Any, expression: str, argument: object) -> None:
+    """Wait until a function of the page returns true; Playwright's own waiting needs eval, which the page forbids."""
+    while not page.evaluate(expression, argument):
+        page.wait_for_timeout(30)
+
+
 def choose(page: Any, agents: tuple[str, ...]) -> None:
     """Show these agents, and wait until they are compiled."""
     page.select_option(".board:nth-child(1) select", agents[0])
     if len(agents) > 1:
         page.select_option(".board:nth-child(2) select", agents[1])
-    page.wait_for_function(
+    wait(
+        page,
         "async (names) => { const { page } = await import('./main.js');"
         " return page.frame && page.frame.tables.map((each) => each.agent).join() === names; }",
-        arg=",".join(agents), timeout=120_000,
-    )  # fmt: skip
+        ",".join(agents),
+    )
 
 
 def set_speed(page: Any, place: int) -> None:
@@ -100,14 +107,12 @@ def measure(grid: str, agents: tuple[str, ...]) -> dict[str, float]:
 
 
 def take_picture(path: str) -> None:
-    """Two agents on the cliff after 60,000 steps."""
+    """Two agents on the cliff after 30,000 steps."""
     with page_of("cliff", width=1400, height=1250) as page:
         choose(page, ("q-learning", "sarsa"))
-        for done in range(1, 61):
+        for done in range(1, 31):
             page.click("#many")
-            page.wait_for_function(
-                "async (step) => (await import('./main.js')).page.frame.step === step", arg=1000 * done
-            )
+            wait(page, "async (step) => (await import('./main.js')).page.frame.step === step", 1000 * done)
         page.click('[data-state="25"]')
         page.wait_for_timeout(500)
         page.screenshot(path=path, full_page=True)

@@ -21,6 +21,7 @@ from bellmax.playground.live_tables import Settings, q_of
 from bellmax.playground.session import open_session
 from bellmax.playground.session_messages import obey
 
+pytestmark = pytest.mark.slow  # a browser for each
 TWO_WAYS = Grid(("..S..", ".###.", "..G.."), ((2, 2, 1.0),), step_reward=-0.01, name="two ways")
 STATE = "async () => (await import('./main.js')).page.frame.tables.map((each) => Array.from(each.q))"
 GRID = "async () => (await import('./main.js')).page.grid"
@@ -192,11 +193,9 @@ def test_frames_and_steps_per_second(server: Served) -> None:
         page.wait_for_selector(".board:nth-child(2) .stage:not([hidden])")
         set_range(page, "speed", 100)
         page.click("#play")
-        page.wait_for_timeout(3_000)
-        frames = int(page.inner_text("#frames"))
-        speed = float(page.get_attribute("#measured", "data-value"))
-        assert frames >= 20
-        assert speed >= 1e5
+        enough = """() => Number(document.querySelector('#frames').textContent) >= 20 &&
+            Number(document.querySelector('#measured').dataset.value) >= 1e5"""
+        until(page, enough)  # the machine may be busy with other tests at first
         sound(seen)
 
 

@@ -165,6 +165,7 @@ def test_a_message_that_is_too_long_closes_the_connection_and_only_that(server: 
         assert until(talk, "grid")["grid"]["name"] == "corridor"
 
 
+@pytest.mark.slow
 def test_a_flood_of_commands_is_answered_in_words(server: Served) -> None:
     with live(server) as talk:
         until(talk, "grid")
@@ -182,6 +183,7 @@ def test_more_pages_than_it_serves_are_refused_in_words(server: Served) -> None:
             assert "4 pages of this playground are open" in until(one_more, "refused")["words"]
 
 
+@pytest.mark.slow
 def test_frames_wait_for_a_page_that_does_not_receive_them(server: Served) -> None:
     with live(server) as talk:
         talk.send('{"do": "play"}')
@@ -195,6 +197,7 @@ def test_frames_wait_for_a_page_that_does_not_receive_them(server: Served) -> No
             pass
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_open_pages_and_says_so() -> None:
     with served("cliff") as one, live(one) as talk:
         until(talk, "grid")

@@ -5,6 +5,7 @@ import { columnsOf, greedy, kindAt, rewardsOf, routeOf, rowsOf } from "./grids.j
 
 const LETTERS = { S: "S", G: "G", O: "pit", C: "cliff" };
 const TURN = [-Math.PI / 2, 0, Math.PI / 2, Math.PI];
+const ROOM = 92; // pixels of a cell that holds the numbers of all actions
 const CLOSE = 1e-9; // values this near, as a share of the largest, count as equal for arrows
 
 const best = (q, s) => Math.max(q[4 * s], q[4 * s + 1], q[4 * s + 2], q[4 * s + 3]);
@@ -91,7 +92,7 @@ function cell(context, grid, s, x, y, size, { q, table, exact, view, largest, re
     if (view.numbers && size >= 30) write(context, short(back.value), x + size / 2, y + size * 0.8, Math.min(14, size * 0.22), inkOn(back.color));
   }
   if (view.exact && exact) arrows(context, Float64Array.from(exact.q[s]), x, y, size, largest, token("--focus"), 0.34, true);
-  if (view.arrows) arrows(context, q.subarray(4 * s, 4 * s + 4), x, y, size, largest, inkOn(back.color), 0.24, false);
+  if (view.arrows) arrows(context, q.subarray(4 * s, 4 * s + 4), x, y, size, largest, inkOn(back.color), view.color === "triangles" && view.numbers && size >= ROOM ? 0.1 : 0.24, false);
   if (kind === "S") mark(context, x, y, size, "S");
   if (reward && size > 22) write(context, short(reward), x + size * 0.82, y + size * 0.16, Math.max(8, size * 0.17), inkOn(back.color), "700");
 }
@@ -124,9 +125,9 @@ function triangles(context, q, s, x, y, size, largest, numbers) {
     context.lineTo(x2, y2);
     context.lineTo(cx, cy);
     context.fill();
-    if (numbers && size >= 62) {
-      const from = [[0, -0.36], [0.34, 0], [0, 0.36], [-0.34, 0]][a];
-      write(context, short(value), cx + from[0] * size, cy + from[1] * size, Math.min(13, size * 0.15), inkOn(color));
+    if (numbers && size >= ROOM) {
+      const from = [[0, -0.36], [0.3, 0], [0, 0.36], [-0.3, 0]][a];
+      write(context, short(value), cx + from[0] * size, cy + from[1] * size, size * 0.125, inkOn(color));
     }
   }
   context.strokeStyle = css(scale().line);

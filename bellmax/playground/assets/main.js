@@ -73,7 +73,7 @@ function showSession(message) {
       board.select.value = agents[i] ?? "";
       board.element.classList.toggle("empty", i >= agents.length);
       board.stage.hidden = i >= agents.length;
-      if (page.grid) board.shape(page.grid);
+      if (page.grid && i < agents.length) board.shape(page.grid);
     });
   }
   if (document.activeElement !== by("seed")) by("seed").value = seed;
@@ -121,7 +121,7 @@ function begin() {
 function useGrid(grid) {
   page.grid = grid;
   if (page.frame && page.frame.states !== grid.cells.length * grid.cells[0].length) page.frame = null;
-  for (const board of page.boards) board.shape(grid);
+  page.boards.slice(0, page.agents.length).forEach((board) => board.shape(grid));
   arrange();
   const name = Object.keys(page.presets).find((each) => JSON.stringify(page.presets[each]) === JSON.stringify(grid));
   by("preset").value = name ?? "";
