@@ -116,7 +116,7 @@ def stop_at(folder: Path, step: int, steps: int) -> Path:
     def record_and_stop(groups: Any, report: Any) -> None:
         record(groups, report)
         if groups.clocks[0] >= step:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(2)  # the first signal: everything is saved
 
     trainer.record = record_and_stop  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
