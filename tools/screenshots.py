@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bellmax as bx
+from bellmax.contracts import listed
+from bellmax.page.explainer import write_explainer
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -39,16 +41,24 @@ def photograph(page: Path, picture: Path, *, height: int = 1_050, hash_: str = "
 def report(folder: Path) -> None:
     """DQN on CartPole, ten seeds."""
     run = bx.train("CartPole-v1", "dqn", steps=30_000, seeds=10, out=folder / "cartpole")
-    photograph(bx.write_report(run), DOCS / "report.png")
+    photograph(bx.write_report(run, explain=()), DOCS / "report.png", height=1_200)
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {"report": report}
+def explainer(folder: Path) -> None:
+    """Q-learning on the cliff, at the update of a step."""
+    run = bx.train("cliff", "q-learning", steps=2_000)
+    page = folder / "explainer.html"
+    write_explainer([bx.explain(run, at=500, steps=3).to_json()], page)
+    photograph(page, DOCS / "explainer.png", height=760, hash_="#step-502-update")
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {"report": report, "explainer": explainer}
 
 
 def main() -> None:
     """Take the pictures that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[*PICTURES, []], help="pictures; all by default")
+    parser.add_argument("names", nargs="*", help=f"{listed(PICTURES)}; all by default")
     names = parser.parse_args(sys.argv[1:]).names or list(PICTURES)
     with tempfile.TemporaryDirectory() as folder:
         for name in names:

@@ -66,8 +66,8 @@ def verdict_of(run: Run) -> Html:
         where = f"`bellmax resume {run.folder}` finishes it." if run.folder else ""
         return inner([tag("p", f"This run has not ended, so it has no scores yet. {where}"), exact])
     summary, verdict = run.summary(), run.verdict()
-    value = with_interval(summary.iqm, summary.iqm_low, summary.iqm_high)
-    cards = [("final score", value), ("random play", number_text(verdict.random, 4))]
+    between = "" if np.isnan(summary.iqm_low) else f" [{summary.iqm_low:.4g}, {summary.iqm_high:.4g}]"
+    cards = [(f"final score{between}", f"{summary.iqm:.4g}"), ("random play", number_text(verdict.random, 4))]
     if not np.isnan(verdict.best):
         cards.append(("best in training" + " (discounted)" * verdict.discounted, number_text(verdict.best, 4)))
     if "exact/optimal_return" in run.history.columns:
