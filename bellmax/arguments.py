@@ -199,7 +199,8 @@ def path_of(name: str, value: object) -> Path:
     if not os.fspath(value):
         raise ConfigError(f"`{name}` must be a path; got an empty string")
     text = os.fspath(value)
-    if "\0" in text or len(os.fsencode(text)) > LONGEST_PATH or len(os.fsencode(max(Path(text).parts, key=len))) > 255:
+    longest = max(Path(text).parts, key=len, default="")  # "." has no parts
+    if "\0" in text or len(os.fsencode(text)) > LONGEST_PATH or len(os.fsencode(longest)) > 255:
         raise ConfigError(f"`{name}` is too long for a path, or has a NUL in it: {describe(text)}")
     try:
         return Path(value).expanduser()

@@ -59,6 +59,18 @@ def test_number(tmp_path: Path) -> None:
     assert all(bx.load(folder).scores for folder in folders)
 
 
+def test_the_present_folder_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = train(Path("."), "number")
+    assert bx.load(".").scores == run.scores
+    assert CliRunner().invoke(main, ["eval", ".", "--episodes", "1"]).exit_code == 0
+    with pytest.raises(bx.ConfigError, match="has ended at step 600"):
+        bx.resume(".")
+    for folder in (".", "..", "/"):  # have no name to which a number could be added
+        with pytest.raises(bx.ConfigError, match=r"output folder .+ exists already"):
+            train(Path(folder), "number")
+
+
 def test_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(tmp_path / "run", monkeypatch)
     (tmp_path / "run" / ".config.json.abc123").write_text("half")

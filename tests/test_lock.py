@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ import pytest
 import bellmax as bx
 from bellmax.files import lock
 from bellmax.files.lock import locked
+from bellmax.training import trainer
+from bellmax.training.saver import Saver
 
 RUN = """
 import sys
@@ -101,6 +105,8 @@ def test_a_forked_child_holds_nothing(tmp_path: Path) -> None:
 import os, sys, time
 from pathlib import Path
 from bellmax.files.lock import locked
+from bellmax.training import trainer
+from bellmax.training.saver import Saver
 with locked(Path({str(tmp_path)!r})):
     if os.fork() == 0:
         print(flush=True)
@@ -201,3 +207,106 @@ assert all(os.waitpid(child, 0)[1] == 0 for child in children)
     folders = list((tmp_path / "runs").iterdir())
     assert {path.name for path in folders} == {"x", *(f"x-{k}" for k in range(2, 51))}
     assert all(len(bx.load(folder).scores) == 2 for folder in folders)
+
+
+@contextlib.contextmanager
+def before_the_save(number: int, act: Callable[[], object]) -> Iterator[None]:
+    """Save at every record; do something before the save of this number, from 1, begins."""
+    begin, calls = Saver.begin, list[int]()
+
+    def act_and_begin(saver: Saver, step: int, dumped: Any) -> None:
+        saver.settle()
+        calls.append(step)
+        if len(calls) == number:
+            act()
+        begin(saver, step, dumped)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "SAVE_SECONDS", -1.0)
+        patch.setattr(Saver, "begin", act_and_begin)
+        yield
+
+
+def trained(folder: Path, agent: str = "q-learning") -> bx.Run:
+    return bx.train("corridor", agent, steps=600, records=6, final_episodes=1, out=folder)
+
+
+@pytest.mark.parametrize("instead", ["another run", "an empty folder", "nothing"])
+def test_what_took_the_place_of_a_folder_that_was_moved_is_not_written_to(instead: str, tmp_path: Path) -> None:
+    other, folder = trained(tmp_path / "other", "sarsa").folder, tmp_path / "run"
+    assert other is not None
+    place = {"another run": lambda: shutil.copytree(other, folder), "an empty folder": folder.mkdir}
+
+    def move() -> None:
+        folder.rename(tmp_path / "moved")
+        place.get(instead, lambda: None)()
+
+    moved = "is not the folder of this run: it was moved, removed or replaced"
+    with (
+        before_the_save(3, move),
+        pytest.warns(bx.RunWarning, match=f"{moved}; restore it; training continues"),
+        pytest.raises(bx.ResourceError, match=moved),
+    ):
+        trained(folder)
+    if instead == "another run":
+        assert listing(folder) == listing(other)
+    else:
+        assert not folder.exists() or not listing(folder)
+    assert not bx.load(tmp_path / "moved").scores
+    assert bx.resume(tmp_path / "moved").scores == trained(tmp_path / "whole").scores
+
+
+def test_a_folder_that_comes_back_is_saved_to_again(tmp_path: Path) -> None:
+    folder, away = tmp_path / "run", tmp_path / "away"
+    with (
+        before_the_save(3, lambda: folder.rename(away)),
+        before_the_save(5, lambda: away.rename(folder)),
+        pytest.warns(bx.RunWarning, match=r"training continues \(failure [12] of 3"),
+    ):
+        run = trained(folder)
+    assert bx.load(folder).history.to_csv() == run.history.to_csv()
+
+
+def test_a_lock_file_that_somebody_removes_is_created_again(tmp_path: Path) -> None:
+    locks = []
+
+    def remove() -> None:
+        (tmp_path / "run" / lock.LOCK).unlink()
+        locks.append("removed")
+
+    with (
+        before_the_save(3, remove),
+        before_the_save(5, lambda: locks.append((tmp_path / "run" / lock.LOCK).read_text())),
+    ):
+        assert trained(tmp_path / "run").scores
+    assert str(os.getpid()) in locks[-1]
+    assert not (tmp_path / "run" / lock.LOCK).exists()
+
+
+def test_who_removes_a_lock_file_to_resume_stops_the_first_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def resume_beside() -> None:
+        held = lock._HELD.pop(folder)  # as in another process
+        (folder / lock.LOCK).unlink()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, "SAVE_SECONDS", 30.0)
+            stack.enter_context(locked(folder))
+        lock._HELD[folder] = held
+
+    with contextlib.ExitStack() as stack, before_the_save(3, resume_beside):
+        with pytest.raises(bx.RunLocked, match="in use by process"):
+            trained(folder)
+        assert (folder / lock.LOCK).exists()  # that of the second
+
+
+def test_a_run_is_saved_in_its_folder_though_the_working_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with before_the_save(3, lambda: os.chdir("elsewhere")):
+        run = trained(Path("run"))
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert bx.load(tmp_path / "run").scores == run.scores
+    assert not (tmp_path / "run" / lock.LOCK).exists()

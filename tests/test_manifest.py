@@ -19,7 +19,7 @@ from bellmax.contracts import BellmaxError
 from bellmax.files import manifest
 from bellmax.files.manifest import commit, is_leftover, is_ours, listing
 from bellmax.files.saved_files import files_of
-from bellmax.training import saved_runs, trainer
+from bellmax.training import saved_runs, saver, trainer
 
 ABOUT = {"seeds": [0], "kind": "host"}
 OLD = {"config.json": b"{}", "history.csv": b"old", "policies/seed-0-final.json": b"old", "visits.safetensors": b"same"}
@@ -390,6 +390,11 @@ def test_what_can_still_be_used_is_said(stopped: Path, tmp_path: Path) -> None:
     assert f"`bellmax resume {folder} --from STEP` needs only the files of a checkpoint: 200, 300" in said
     assert "bellmax.load_policy can still read" in said
     assert bx.load_policy(folder / "policies" / "seed-1-final").table().shape == (6, 2)
+    (folder / "history.csv").write_bytes(b"")  # of which every checkpoint needs the beginning
+    with pytest.raises(
+        bx.CorruptCheckpoint, match=r"history\.csv has 0 bytes; [\d,]+ were saved; bellmax\.load_policy"
+    ):
+        bx.resume(folder)
     (folder / manifest.NAME).unlink()
     with pytest.raises(bx.CorruptCheckpoint, match=r"manifest\.json is missing, without which .* single policies"):
         bx.load(folder)
@@ -468,6 +473,23 @@ def test_a_full_disk_does_not_stop_training(tmp_path: Path, monkeypatch: pytest.
             run = bx.train("corridor", "q-learning", out=tmp_path / "run", **ASKED)
     assert run.scores == whole.scores
     assert bx.load(tmp_path / "run").history.to_csv() == run.history.to_csv()
+
+
+def test_a_disk_that_cannot_be_read_does_not_stop_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a thread writes, the manifest and the names of the blocks are read."""
+    read, reads = saver.files_of, list[int]()
+
+    def fail(folder: Path) -> Any:
+        reads.append(len(reads))
+        if len(reads) == 3:
+            raise bx.ResourceError(f"cannot read the folder {folder}: Stale file handle")
+        return read(folder)
+
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(saver, "files_of", fail)
+    with pytest.warns(bx.RunWarning, match=r"Stale file handle; training continues \(failure 1 of 3 in a row\)"):
+        run = bx.train("corridor", "q-learning", out=tmp_path / "run", **ASKED)
+    assert bx.load(tmp_path / "run").scores == run.scores
 
 
 def test_a_disk_that_stays_full_stops_training_with_what_was_saved(

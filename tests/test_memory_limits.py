@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,6 +208,16 @@ def test_a_batch_or_a_network_beside_a_buffer_is_counted(monkeypatch: pytest.Mon
     network_checks.check_memory(bx.DQN(buffer_size=40_000), source, 100, 1)
     with pytest.raises(ResourceError, match=r"buffer_size=40000 .* with the network, needs .*; buffer_size=\d+ fits"):
         network_checks.check_memory(bx.DQN(buffer_size=40_000, net_arch=(256, 256)), source, 100, 1)
+
+
+@pytest.mark.parametrize("agent", [bx.QRDQN(n_quantiles=20_000), bx.IQN(n_samples=10_000, n_target_samples=10_000)])
+def test_pairs_of_quantiles_are_counted(agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, few = find_world("CartPole-v1"), dataclasses.replace(agent, batch_size=1, buffer_size=1_000)
+    monkeypatch.setattr(machine, "free_memory", lambda: Free(8 * 10**9))
+    network_checks.check_memory(few, source, 100, 1)
+    pairs = r"batch_size=32 .* with \d00,000,000 pairs of quantiles of each transition, needs .*; use fewer quantiles"
+    with pytest.raises(ResourceError, match=pairs):
+        network_checks.check_memory(dataclasses.replace(few, batch_size=32), source, 100, 1)
 
 
 def test_the_memory_of_a_device_is_asked_for() -> None:

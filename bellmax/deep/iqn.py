@@ -85,5 +85,6 @@ class IQN(ReplayAlgorithm):
 
         return Method(
             lambda function: ImplicitQuantiles(function, scale, self.n_samples, self.n_policy_samples), loss,
-            n_draws=self.n_samples + self.n_target_samples, n_cosines=self.n_cosines, uses_scale=True,
+            n_draws=self.n_samples + self.n_target_samples, n_cosines=self.n_cosines,
+            n_pairs=self.n_samples * self.n_target_samples, uses_scale=True,
         )  # fmt: skip

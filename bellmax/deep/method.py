@@ -113,6 +113,7 @@ class Method(NamedTuple, Generic[Numbers, Out]):
         n_members: networks of an ensemble, each with a fixed prior; `output.member(k)` is that of one. 0: one network.
         prior_scale: factor of the priors.
         bounds: (low, high) of all values, such as (v_min, v_max) of atoms; None if they are unbounded.
+        n_pairs: numbers that the loss of one transition computes at once, if it compares each of many with each.
         uses_scale: whether the loss learns on `self.scale`; if not, a line says that `value_rescaling` has no effect.
     """
 
@@ -125,4 +126,5 @@ class Method(NamedTuple, Generic[Numbers, Out]):
     n_members: int = 0
     prior_scale: float = 0.0
     bounds: tuple[float, float] | None = None
+    n_pairs: int = 0
     uses_scale: bool = False

@@ -72,4 +72,7 @@ class QRDQN(ReplayAlgorithm):
             error = jnp.mean(target) - jnp.mean(quantiles)
             return weight * total, jnp.abs(error), {"q": jnp.mean(scale.natural(quantiles))}
 
-        return Method(lambda numbers: Quantiles(numbers, scale), loss, n_outputs=self.n_quantiles, uses_scale=True)
+        return Method(
+            lambda numbers: Quantiles(numbers, scale), loss, n_outputs=self.n_quantiles, n_pairs=self.n_quantiles**2,
+            uses_scale=True,
+        )  # fmt: skip

@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from bellmax.contracts import ArrayDict, CorruptCheckpoint, IntArray
+from bellmax.contracts import ArrayDict, CorruptCheckpoint, IncompatibleCheckpoint, IntArray
 
 LONGEST = 100_000  # vector steps that are kept, and asked again
 SECONDS = 300.0  # in which an environment must be where it was, by repeating its episode
@@ -215,10 +215,16 @@ class EpisodeLog:
 
         Raises:
             CorruptCheckpoint: the arrays are not those of such a log.
+            IncompatibleCheckpoint: an older version saved it, which did not keep what is compared.
         """
         log = cls(n)
         try:
             about, rows = json.loads(bytes(arrays["log"])), arrays["actions"]
+            if not ({"checksums", "before", "unseen"} & about.keys()):
+                raise IncompatibleCheckpoint(
+                    "the checkpoint is of an older version, which did not store checksums of what its environments "
+                    "returned: resume it with the bellmax that wrote it, or train it again"
+                )
             if rows.dtype != np.int64 or rows.shape != (len(rows), n) or len(rows) > LONGEST:
                 raise ValueError(f"`world.actions` has the shape {rows.shape}")
             if rows.size and not (rows.min() >= 0 and rows.max() < n_actions):

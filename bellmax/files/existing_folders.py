@@ -41,6 +41,8 @@ def claimed(folder: Path, if_exists: str) -> Iterator[Path]:
         ConfigError: it exists, holds no run that could be resumed or replaced, or cannot be created.
         RunLocked: a living run holds it.
     """
+    if if_exists == "number" and folder.name in ("", ".."):  # . and / have no name to which a number could be added
+        if_exists = "error"
     for k in itertools.count(1):
         path = folder if k == 1 else folder.with_name(f"{folder.name}-{k}")
         if is_taken(path):

@@ -10,6 +10,7 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from bellmax.contracts import ResourceError, RunLocked, UnsafeFile
@@ -18,14 +19,32 @@ from bellmax.files import storage
 LOCK = "run.lock"
 SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 LONGEST = 4096  # bytes of a lock file that are read
-_HELD: set[int] = set()  # descriptors of this process
+
+
+@dataclass
+class Held:
+    """A folder that this process holds.
+
+    Attributes:
+        descriptor: of its lock file.
+        place: its absolute path, which stays valid if the process changes its working directory.
+        folder: what the system says of it, by which another folder at this path is recognized.
+    """
+
+    descriptor: int
+    place: Path
+    folder: os.stat_result
+
+
+_HELD: dict[Path, Held] = {}  # by the path that its run was given
 
 
 def _let_go() -> None:
     """In a forked child: a lock that it inherited would outlive the run."""
-    for descriptor in _HELD:
+    for held in _HELD.values():
         with contextlib.suppress(OSError):
-            os.close(descriptor)
+            os.close(held.descriptor)
+        held.descriptor = -1
     _HELD.clear()
 
 
@@ -42,21 +61,47 @@ def locked(folder: Path) -> Iterator[None]:
         ResourceError: the lock file cannot be created.
         UnsafeFile: the lock file is a link or a device.
     """
-    path = folder / LOCK
-    descriptor = _take(path)
+    place = folder.absolute()
+    held = Held(_take(folder / LOCK), place, os.stat(place))
+    _HELD[folder] = held
     try:
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now()}
-        with contextlib.suppress(OSError):  # a full disk; the lock holds without a name
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, (json.dumps(holder) + "\n").encode())
         yield
     finally:
-        if descriptor in _HELD:  # not in a forked child
+        if held.descriptor >= 0:  # not in a forked child
             with contextlib.suppress(OSError):
-                path.unlink()  # while it is still held, so that nobody else's is removed
-            _HELD.discard(descriptor)
-            os.close(descriptor)
+                if _is_at(held.descriptor, place / LOCK):  # while it is still held, so that nobody else's is removed
+                    (place / LOCK).unlink()
+            if _HELD.get(folder) is held:
+                del _HELD[folder]
+            os.close(held.descriptor)
+
+
+def place_of(folder: Path) -> Path:
+    """Return where a folder is that this process holds, also after the working directory has changed."""
+    return _HELD[folder].place if folder in _HELD else folder
+
+
+def check_held(folder: Path) -> None:
+    """Check that a folder which this process holds, if it does, is still the one that it locked.
+
+    A lock file that somebody removed is created again.
+
+    Raises:
+        ResourceError: the folder is not there, or another one is in its place.
+        RunLocked: another run uses it now.
+    """
+    held = _HELD.get(folder)
+    if held is None or _is_at(held.descriptor, held.place / LOCK):
+        return
+    same = False
+    with contextlib.suppress(OSError):
+        same = os.path.samestat(held.folder, os.stat(held.place))
+    if not same:
+        raise ResourceError(
+            f"{held.place} is not the folder of this run: it was moved, removed or replaced; restore it"
+        )
+    lost, held.descriptor = held.descriptor, _take(held.place / LOCK)
+    os.close(lost)
 
 
 def _take(path: Path) -> int:
@@ -73,12 +118,21 @@ def _take(path: Path) -> int:
             if not _lock(descriptor):
                 raise RunLocked(_who(descriptor, path))
             if _is_at(descriptor, path):
-                _HELD.add(descriptor)
+                _name_holder(descriptor)
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # its holder removed it in between
+
+
+def _name_holder(descriptor: int) -> None:
+    """Write to a lock file who holds it; on a full disk, the lock holds without a name."""
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": _now()}
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, (json.dumps(holder) + "\n").encode())
 
 
 def _lock(descriptor: int) -> bool:
@@ -106,7 +160,7 @@ def _lock(descriptor: int) -> bool:
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -201,7 +201,7 @@ def commit(
             _settle(folder, read_manifest(folder) or Manifest({}, 0), silent=True)
         if not isinstance(error, OSError):
             raise
-        where = folder / written[-1] if written else folder
+        where = error.filename or (folder / written[-1] if written else folder)
         raise ResourceError(
             f"cannot write {where}: {error.strerror}; the run's last saved state is unchanged"
         ) from error

@@ -18,6 +18,7 @@ from bellmax.spaces import visible
 from bellmax.stderr import warn
 
 COPIES = 6  # at most: parameters, target network, average, gradient and the optimizer's two moments
+AT_ONCE = 2  # arrays of pairs of quantiles: the errors, and their slopes
 SPARE = 0.6  # of what fits is suggested
 
 
@@ -57,6 +58,12 @@ def check_memory(config: DeepConfig, source: Source, steps: int, n_seeds: int) -
     if size := getattr(config, "batch_size", 0):  # other batches are what is stored
         what = f"batch_size={size}{seen}, with the network and the buffer,"
         check_fits(stored + networks + drawn, what, lambda share: f"batch_size={int(SPARE * share * size)} fits", free)
+        pairs = config.method().n_pairs
+        check_fits(
+            stored + networks + n_seeds * AT_ONCE * 4 * size * pairs,
+            f"batch_size={size}{seen}, with {pairs:,} pairs of quantiles of each transition,",
+            lambda share: f"use fewer quantiles, or a smaller batch_size: {share:.0%} of this fits", free,
+        )  # fmt: skip
 
 
 def bytes_of(tree: object) -> int:

@@ -13,7 +13,7 @@ from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, listed
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, format_one, manifest, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
-from bellmax.files.lock import locked
+from bellmax.files.lock import locked, place_of
 from bellmax.files.provenance import EXACT
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
 from bellmax.files.saved_files import files_of, saved_step
@@ -200,12 +200,6 @@ def listed_steps(steps: Sequence[int]) -> str:
     return f"step{'s' * (len(steps) > 1)} {listed(f'{step:,}' for step in sorted(steps))}"
 
 
-def folder_of(run: Run) -> Path:
-    """Return the folder of a saved run."""
-    assert run.folder is not None  # noqa: S101 - it was loaded from there
-    return run.folder
-
-
 def find_source(
     run: Run, world: object, env_kwargs: Mapping[str, Any] | None, options: RunOptions, say: Callable[[str], None]
 ) -> Source:
@@ -258,7 +252,7 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
         trainer.go(progress)
     except BaseException:
         if run.folder is not None and run.policies:
-            say(f"stopped; the state at step {saved_step(run.folder):,} is saved in {run.folder}")
+            say(f"stopped; the state at step {saved_step(place_of(run.folder)):,} is saved in {run.folder}")
             again = options_to_repeat(run.world, run.env_kwargs, run.config)
             say(f"next: bellmax resume {shlex.quote(str(run.folder))}{again}")
         raise

@@ -12,7 +12,7 @@ import numpy as np
 
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import describe, integer
-from bellmax.contracts import LONGEST_WORD, BellmaxError, ConfigError, FloatArray, IntArray
+from bellmax.contracts import LONGEST_WORD, BellmaxError, ConfigError, FloatArray, IntArray, counted
 from bellmax.files.dataset import Dataset
 from bellmax.files.provenance import Facts, inexact
 from bellmax.files.saved_environments import find_saved_world
@@ -112,8 +112,8 @@ class Run:
             f"Run({self.config.name} on {self.world}: {done}{self.steps:,} {self.unit}, {n} seed{'s' * (n > 1)}, "
             f"{self.loop} loop)",
             f"  scores: {scores}{more}" if self.scores else "  has not ended: no scores yet",
-            f"  history: {len(self.history)} records of {len(self.history.columns)} columns; policies: "
-            f"{', '.join(self.policies) or 'none yet'}",
+            f"  history: {counted(len(self.history), 'record')} of {counted(len(self.history.columns), 'column')}; "
+            f"policies: {', '.join(self.policies) or 'none yet'}",
             f"  folder: {self.folder or 'not saved'}",
             *(f"  {line}" for line in inexact(self.environment)),
         )

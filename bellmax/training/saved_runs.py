@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from bellmax.arguments import path_of
 from bellmax.catalog import is_deep
 from bellmax.contracts import CheckpointError, ConfigError, CorruptCheckpoint, Json, ResourceError, listed
-from bellmax.files import manifest, provenance, run_files, storage
+from bellmax.files import lock, manifest, provenance, run_files, storage
 from bellmax.files.checkpoint import SavedGroup, group_contents
 from bellmax.files.dataset import Dataset
 from bellmax.files.manifest import Content
@@ -26,6 +27,9 @@ from bellmax.training.options import read_options
 from bellmax.training.play import Evaluation
 from bellmax.training.policy import Policy
 from bellmax.training.run import WHICH, Run
+
+# what `resume` needs from any checkpoint on, beside the files of that
+NEEDED = ("config.json", "history.csv", "episodes.safetensors", "visits.safetensors")
 
 
 def begin_folder(run: Run) -> None:
@@ -62,6 +66,8 @@ def _environment(run: Run) -> tuple[str, bytes]:
 def _commit(run: Run, contents: Iterable[tuple[str, Content]], **how: Any) -> None:
     """Make `contents` part of the saved state of a run; see `manifest.commit`."""
     about: dict[str, Json] = {"seeds": run.seeds, "kind": run.loop}
+    if run.folder is not None:
+        lock.check_held(run.folder)
     manifest.commit(_folder(run), contents, about, **how)
 
 
@@ -243,15 +249,18 @@ def usable(files: Files) -> str:
     """Return what of a damaged run can still be used, in words."""
     if files.manifest is None:
         return ""
+    needed = [name for name in files.manifest.files if name in NEEDED]
     steps = [
-        str(step) for step, names in files.manifest.checkpoints.items() if not step or all(map(files.is_whole, names))
-    ]
+        str(step) for step, names in files.manifest.checkpoints.items()
+        if all(map(files.is_whole, needed)) and all(map(files.is_whole, names))
+    ]  # fmt: skip
     named = [name for name in files.manifest.files if name.startswith("policies/") and name.endswith(".json")]
     sound = [name[:-5] for name in named if files.is_whole(name) and files.is_whole(f"{name[:-5]}.safetensors")]
     words = ""
     if steps and not files.has("result.json"):
         words += (
-            f"; `bellmax resume {files.folder} --from STEP` needs only the files of a checkpoint: {', '.join(steps)}"
+            f"; `bellmax resume {shlex.quote(str(files.folder))} --from STEP` needs only the files of a checkpoint: "
+            f"{', '.join(steps)}"
         )
     if sound:
         words += f"; bellmax.load_policy can still read {listed(str(files.folder / name) for name in sound[:3])}"
@@ -260,4 +269,4 @@ def usable(files: Files) -> str:
 
 def _folder(run: Run) -> Path:
     assert run.folder is not None  # noqa: S101 - only saved runs come here
-    return run.folder
+    return lock.place_of(run.folder)

@@ -12,6 +12,7 @@ from concurrent.futures import Future, wait
 from bellmax.contracts import ArrayDict, CorruptCheckpoint, ResourceError, RunWarning
 from bellmax.files.blocks import in_blocks, known_blocks
 from bellmax.files.checkpoint import SavedGroup, replay_files
+from bellmax.files.lock import check_held, place_of
 from bellmax.files.saved_files import Files, files_of
 from bellmax.loops.stopping import Pool
 from bellmax.loops.table_memory import LARGE
@@ -42,13 +43,19 @@ class Saver:
         """
         self.settle()
         now, every = time.monotonic(), self.run.options.save_replay_every or 0.0
-        files, older = self._files(), list[list[str]]()
-        if now < self.replay_due:
-            with contextlib.suppress(CorruptCheckpoint):  # it is damaged: save it again
-                older = replay_files(files)
+        try:
+            files, older = self._files(), list[list[str]]()
+            if now < self.replay_due:
+                with contextlib.suppress(CorruptCheckpoint):  # it is damaged: save it again
+                    older = replay_files(files)
+            known = known_blocks(files)
+        except ResourceError as error:  # the disk failed: as if it had failed in the thread
+            self._saving = Future()
+            self._saving.set_exception(error)
+            return
         self._next_due = self.replay_due if older else now + every
         live = self._has_views()
-        groups = self._groups(dumped, known_blocks(files), older, copied=not live)
+        groups = self._groups(dumped, known, older, copied=not live)
         if not live:
             snapshot = deque(groups)
             groups = (snapshot.popleft() for _ in range(len(snapshot)))  # what is written is not needed in memory
@@ -109,7 +116,8 @@ class Saver:
 
     def _files(self) -> Files:
         assert self.run.folder is not None  # noqa: S101 - only saved runs come here
-        return files_of(self.run.folder)
+        check_held(self.run.folder)
+        return files_of(place_of(self.run.folder))
 
     def _groups(
         self, dumped: Iterable[ArrayDict], known: set[str], older: list[list[str]], *, copied: bool

@@ -260,7 +260,8 @@ class Trainer:
                 self.kept.gather()
                 self.saver.save()
         except Exception as error:
-            say(f"everything learned since the last checkpoint is lost, because it could not be saved: {error}")
+            why = str(error) or type(error).__name__
+            say(f"everything learned since the last checkpoint is lost, because it could not be saved: {why}")
 
     def columns(self, chunks: Sequence[Chunk], t: int) -> dict[str, FloatArray | float]:
         """Return one record of the history, without evaluation."""
