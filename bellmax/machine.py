@@ -67,8 +67,9 @@ def out_of_memory(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)[:200]:
-            raise ResourceError(f"{what} does not fit in memory ({str(error)[:200]}); {remedy}") from error
+        said = str(error)[:200]
+        if isinstance(error, MemoryError) or ("RESOURCE_EXHAUSTED" in said and not isinstance(error, ResourceError)):
+            raise ResourceError(f"{what} does not fit in memory{said and f' ({said})'}; {remedy}") from error
         raise
 
 

@@ -13,6 +13,8 @@ from saved import newest
 
 import bellmax as bx
 from bellmax.envs.host_world import open_world
+from bellmax.files import storage
+from bellmax.training import trainer
 
 QUICK: dict[str, Any] = {"records": 4, "eval_episodes": 0, "final_episodes": 1, "progress": False}
 ERRORS = [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError("no room"), RecursionError("deep")]
@@ -161,3 +163,40 @@ def test_a_run_is_saved_whatever_fails_beside_its_environment(tmp_path: Path, mo
     with pytest.raises(BrokenError):
         bx.train(Raising, "q-learning", steps=100, out=tmp_path / "run", **QUICK)
     assert newest(tmp_path / "run")[0] == 75
+
+
+@pytest.mark.parametrize("place", ["training.kept_records.KeptRecords.keep", "training.trainer.grade_exactly"])
+def test_a_run_is_saved_when_memory_runs_out(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a table, outside of its environment."""
+    calls = []
+
+    def fail(*parts: Any) -> dict[str, Any]:
+        calls.append(1)
+        if len(calls) == 3:
+            raise MemoryError
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"bellmax.{place}", fail)
+        full = r"^q-learning on corridor does not fit in memory; use fewer seeds, or a machine with more memory$"
+        with pytest.raises(bx.ResourceError, match=full):
+            bx.train("corridor", "q-learning", steps=100, out=tmp_path / "run", **QUICK)
+    assert newest(tmp_path / "run")[0] == 75
+    assert bx.resume(tmp_path / "run", progress=False).scores
+
+
+def test_a_save_without_memory_does_not_stop_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_bytes, calls = storage.to_bytes, []
+
+    def fail(*parts: Any, **how: Any) -> bytes:
+        calls.append(threading.current_thread())
+        if calls[0] is not threading.main_thread() and len(calls) == 1:
+            raise MemoryError("Unable to allocate 9 GiB")
+        return to_bytes(*parts, **how)
+
+    monkeypatch.setattr(storage, "to_bytes", fail)
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
+    said = r"cannot save the run: out of memory \(Unable to allocate 9 GiB\); training continues \(failure 1 of 3"
+    with pytest.warns(bx.RunWarning, match=said):
+        run = bx.train("corridor", "q-learning", steps=100, out=tmp_path / "run", **QUICK)
+    assert bx.load(tmp_path / "run").scores == run.scores

@@ -21,6 +21,7 @@ from bellmax.loops import choosing
 from bellmax.loops.logs import check_step
 from bellmax.loops.loop import Loop
 from bellmax.loops.masking import masked_as_asked
+from bellmax.machine import out_of_memory
 from bellmax.sources import Source
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
@@ -249,7 +250,8 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
     """Run to the end; if it stops before, say what is saved and how to resume."""
     run = trainer.run
     try:
-        trainer.go(progress)
+        with out_of_memory(f"{run.config.name} on {run.world}", "use fewer seeds, or a machine with more memory"):
+            trainer.go(progress)
     except BaseException:
         if run.folder is not None and run.policies:
             say(f"stopped; the state at step {saved_step(place_of(run.folder)):,} is saved in {run.folder}")

@@ -85,7 +85,7 @@ class Saver:
         self.failures = 0
 
     def settle(self, *, last: bool = False) -> None:
-        """Wait for the save under way; if the disk failed, warn: the last saved state stays, and training continues.
+        """Wait for the save under way; if it failed, warn: the last saved state stays, and training continues.
 
         Args:
             last: another save follows at once, which shows whether anything is lost.
@@ -102,9 +102,10 @@ class Saver:
             self.failures += 1
             if last:
                 return
-            if self.failures == MOST_FAILURES or not isinstance(error, ResourceError):
+            if self.failures == MOST_FAILURES or not isinstance(error, ResourceError | MemoryError):
                 raise
-            warn(f"{error}; training continues (failure {self.failures} of {MOST_FAILURES} in a row)", RunWarning)
+            what = error if isinstance(error, ResourceError) else f"cannot save the run: out of memory ({error})"
+            warn(f"{what}; training continues (failure {self.failures} of {MOST_FAILURES} in a row)", RunWarning)
         finally:
             if self._saving.done():
                 self._saving = None
