@@ -212,7 +212,7 @@ def test_a_batch_or_a_network_beside_a_buffer_is_counted(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("agent", [bx.QRDQN(n_quantiles=20_000), bx.IQN(n_samples=10_000, n_target_samples=10_000)])
 def test_pairs_of_quantiles_are_counted(agent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, few = find_world("CartPole-v1"), dataclasses.replace(agent, batch_size=1, buffer_size=1_000)
+    source, few = find_world("CartPole-v1"), dataclasses.replace(agent, batch_size=1, buffer_size=1_000, net_arch=(8,))
     monkeypatch.setattr(machine, "free_memory", lambda: Free(8 * 10**9))
     network_checks.check_memory(few, source, 100, 1)
     pairs = r"batch_size=32 .* with \d00,000,000 pairs of quantiles of each transition, needs .*; use fewer quantiles"
