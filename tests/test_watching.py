@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,12 +19,14 @@ import bellmax as bx
 from bellmax.cli import main
 from bellmax.contracts import ConfigError, EnvContractError, ResourceError
 from bellmax.envs.screens import action_names, image_of
+from bellmax.mdp.layout import find_layout
 from bellmax.sources import find_world
 from bellmax.training.actors import find_actors
 from bellmax.watching import drawing
 from bellmax.watching.drawing import ValueAxis, compose, draw_panel, length_of, rows_of, text_image
 from bellmax.watching.on_screen import show_in_window
 from bellmax.watching.staging import Moment, opened_stage
+from bellmax.watching.state_drawing import EDGE, HIGH, LOW, cell_side, state_drawer
 from bellmax.watching.video import stride_of, write_video
 
 
@@ -31,7 +34,6 @@ from bellmax.watching.video import stride_of, write_video
 def no_display(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")  # reading a video here does not fork a process with JAX
     monkeypatch.chdir(tmp_path)
 
 
@@ -65,12 +67,10 @@ def test_a_gif_has_every_picture_and_its_time(size: tuple[int, int], tmp_path: P
 def test_an_mp4_has_every_picture(size: tuple[int, int], tmp_path: Path) -> None:
     images = different_images(20, *size)
     assert write_video(tmp_path / "a.mp4", iter(images), 10.0) == 20
-    reader = imageio_ffmpeg.read_frames(str(tmp_path / "a.mp4"))
-    about = next(reader)
-    assert about["source_size"] == (96, 64)  # even sides
-    assert about["fps"] == 10.0
-    seen = [np.frombuffer(frame, np.uint8).reshape(64, 96, 3) for frame in reader]
-    assert len(seen) == 20
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4")) == (20, 2.0)
+    read = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", tmp_path / "a.mp4", "-f", "rawvideo"]
+    raw = subprocess.run([*read, "-pix_fmt", "rgb24", "-"], capture_output=True, check=True).stdout
+    seen = np.frombuffer(raw, np.uint8).reshape(20, 64, 96, 3)  # even sides
     for image, frame in zip(images, seen, strict=True):
         assert np.abs(frame[: size[0], : size[1]].astype(int) - image).mean() < 6
 
@@ -542,3 +542,33 @@ def test_a_run_whose_folder_has_a_video_can_be_replaced(tmp_path: Path) -> None:
     (folder / "watch-me.mp4").unlink()
     bx.train("corridor", "q-learning", steps=50, final_episodes=1, out=folder, if_exists="replace")
     assert not list(folder.glob("watch-*"))
+
+
+def test_a_model_is_drawn_on_its_map_with_a_dot_where_it_is_and_its_values_as_colors() -> None:
+    mdp = bx.cliff()
+    layout = find_layout(mdp)
+    assert layout is not None
+    v = np.arange(mdp.n_states, dtype=float)
+    draw, side = state_drawer(mdp, v), cell_side(layout)
+    shades = []
+    for state in range(mdp.n_states):
+        image = draw(state)
+        rows, columns = np.nonzero((image == drawing.CHOSEN).all(axis=2))
+        place = (int((rows.mean() - EDGE) // side), int((columns.mean() - EDGE) // side))
+        assert place == divmod(int(layout.cell[state]), layout.columns)
+        y, x = EDGE + side * place[0], EDGE + side * place[1]
+        shades.append(int(image[y + side - 3, x + 3, 0]))  # red falls from LOW to HIGH
+    assert shades == sorted(shades, reverse=True)
+    assert (shades[0], shades[-1]) == (LOW[0], HIGH[0])
+    nameless = bx.random_garnet(5, 2)
+    assert find_layout(nameless) is None
+    one, other = (state_drawer(nameless)(state) for state in (0, 1))
+    assert one.shape == other.shape == (300, 320, 3)
+    assert (one != other).any()
+
+
+def test_a_model_that_is_watched_ends_where_it_ends() -> None:
+    moments = moments_of(lambda obs: 1, bx.corridor(4))
+    dots = [np.nonzero((moment.image == drawing.CHOSEN).all(axis=2))[1].mean() for moment in moments]
+    np.testing.assert_allclose(np.diff(dots), cell_side(find_layout(bx.corridor(4))))
+    assert [moment.end for moment in moments] == ["", "", "", "terminated"]
