@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import bellmax as bx
-from bellmax.report.text import with_interval
+from bellmax.summary_statistics import with_interval
 
 CARTPOLE = ("dqn", "double-dqn", "c51", "qr-dqn", "iqn", "munchausen-dqn", "rainbow", "pqn")
 

@@ -20,7 +20,7 @@ import tabular
 
 import bellmax as bx
 from bellmax.files.provenance import environment
-from bellmax.report.text import with_interval
+from bellmax.summary_statistics import with_interval
 
 HERE = Path(__file__).parent
 

@@ -77,6 +77,9 @@ if TYPE_CHECKING:
     from bellmax.recording.window import Phase, RecordedStep, Term, Window
     from bellmax.report.checking import check_env
     from bellmax.report.checking_worlds import check_world
+    from bellmax.report.comparing import compare
+    from bellmax.report.comparison import Comparison
+    from bellmax.report.plot import plot
     from bellmax.solving.average import Average, evaluate_average, occupancy, solve_average, stationary_distribution
     from bellmax.solving.gap import PolicyGap, policy_gap, regret
     from bellmax.solving.horizon import HorizonSolution, solve_horizon
@@ -108,6 +111,7 @@ _HOME = {
     "C51": "bellmax.deep.c51",
     "CQL": "bellmax.deep.variants",
     "DQN": "bellmax.deep.dqn",
+    "Comparison": "bellmax.report.comparison",
     "Dataset": "bellmax.files.dataset",
     "DelayedQ": "bellmax.tabular.pac",
     "DoubleQ": "bellmax.tabular.td",
@@ -161,6 +165,7 @@ _HOME = {
     "check_world": "bellmax.report.checking_worlds",
     "cliff": "bellmax.mdp.gallery",
     "collect": "bellmax.training.collect",
+    "compare": "bellmax.report.comparing",
     "corridor": "bellmax.mdp.gallery",
     "deep_sea": "bellmax.mdp.gallery",
     "dyna_maze": "bellmax.mdp.gallery",
@@ -180,6 +185,7 @@ _HOME = {
     "machine_replacement": "bellmax.mdp.gallery",
     "maximization_bias": "bellmax.mdp.gallery",
     "occupancy": "bellmax.solving.average",
+    "plot": "bellmax.report.plot",
     "policy_gap": "bellmax.solving.gap",
     "q_values": "bellmax.solving.operators",
     "random_garnet": "bellmax.mdp.gallery",
@@ -223,7 +229,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
     "train", "evaluate", "load", "load_policy", "resume", "check_env", "check_world", "as_gymnasium", "collect",
-    "Dataset", "write_report", "solve", "FiniteMDP", "Layout",
+    "plot", "compare", "Comparison", "Dataset", "write_report", "solve", "FiniteMDP", "Layout",
     "World", "TabulatedEnv", "Run", "RunOptions", "Policy",
     "Evaluation", "Solution", "Summary", "explain", "Window",
     "RecordedStep", "Phase", "Term", "QLearning", "Sarsa", "ExpectedSarsa", "DoubleQ", "SpeedyQ", "NStepSarsa",

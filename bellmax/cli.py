@@ -10,7 +10,7 @@ import click
 
 from bellmax.catalog import is_agent
 from bellmax.cli_answers import check_env, doctor, solve
-from bellmax.cli_views import explain_run, open_playground, report, show_values, watch
+from bellmax.cli_views import compare_runs, explain_run, open_playground, report, show_values, watch
 from bellmax.command import (
     SEEDS,
     WHOLE,
@@ -261,5 +261,5 @@ def evaluate(
     click.echo(describe_evaluation(run, which, results, summary))
 
 
-for verb in (solve, check_env, doctor, explain_run, show_values, open_playground, report, watch):
+for verb in (solve, check_env, doctor, explain_run, show_values, open_playground, report, watch, compare_runs):
     main.add_command(verb)

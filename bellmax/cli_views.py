@@ -1,4 +1,4 @@
-"""Plain Python. The verbs of the command line that have something to look at: show, explain, play, report, watch."""
+"""Plain Python. The verbs of the command line that show something: show, explain, play, report, watch, compare."""
 
 from __future__ import annotations
 
@@ -266,3 +266,24 @@ def watch(
         })  # fmt: skip
     else:
         click.echo(seen)
+
+
+@click.command("compare")
+@click.argument("folders", nargs=-1, required=True, metavar="RUN RUN ...", type=click.Path(path_type=Path))
+@click.option("--metric", help="A column of the history instead of the scores, such as exact/regret.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Nominal coverage of the intervals.")
+@as_json_option
+def compare_runs(folders: tuple[Path, ...], metric: str | None, confidence: float, as_json: bool) -> None:
+    """Compare the scores of runs, with an interval of each difference and what differs in their settings.
+
+    An interval needs 5 seeds in each run.
+
+    Example: bellmax compare runs/CartPole-v1-dqn runs/CartPole-v1-rainbow
+    """
+    from bellmax.report.comparing import compare
+
+    comparison = compare(list(folders), metric, confidence)
+    if as_json:
+        say_json(comparison.to_json())
+    else:
+        click.echo(str(comparison))

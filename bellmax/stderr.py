@@ -7,11 +7,12 @@ cannot be shown is dropped, and nothing here raises.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bellmax.arguments import check_callable
 from bellmax.contracts import RunWarning
@@ -27,6 +28,32 @@ def is_terminal() -> bool:
         return bool(sys.stderr.isatty())
     except Exception:  # whatever an object in the place of a stream raises
         return False
+
+
+def is_notebook() -> bool:
+    """Whether this process runs the cells of a notebook: IPython is there, and has the kernel of one."""
+    try:
+        shell = sys.modules["IPython"].get_ipython()
+        return getattr(shell, "kernel", None) is not None
+    except Exception:  # without IPython, or whatever another module of this name raises
+        return False
+
+
+class NotebookLine:
+    """One line below the cell that runs, which each call replaces; what cannot be shown is dropped."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def __call__(self, text: str) -> None:
+        """Show the text in place of the one before."""
+        bundle = {"text/plain": plain(text)}
+        with contextlib.suppress(Exception):
+            if self._handle is None:
+                display = importlib.import_module("IPython.display").display
+                self._handle = display(bundle, raw=True, display_id=True)
+            else:
+                self._handle.update(bundle, raw=True)
 
 
 def say(text: str) -> None:

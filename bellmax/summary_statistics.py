@@ -120,9 +120,22 @@ def bootstrap_interval(
         drawn = rng.integers(seeds, size=(size, seeds, tasks))
         resampled = values[drawn, np.arange(tasks)]  # [size, seeds, tasks]
         estimates[start : start + size] = statistic(resampled.reshape(size, -1), axis=-1)
+    return percentiles(estimates, confidence)
+
+
+def percentiles(estimates: FloatArray, confidence: float) -> tuple[float, float]:
+    """The (low, high) between which a share `confidence` of the resampled estimates [resamples] lies.
+
+    An infinite estimate counts as the largest or the smallest; a NaN makes both ends NaN.
+    """
     within = np.clip(estimates, -_ENDLESS, _ENDLESS)  # quantiles interpolate, and inf - inf is no number
     low, high = np.quantile(within, [(1 - confidence) / 2, (1 + confidence) / 2])
     return _unclip(low), _unclip(high)
+
+
+def with_interval(middle: float, low: float, high: float) -> str:
+    """Such as 475.3 [471.0, 488.2]; the interval is left out where there is none."""
+    return f"{middle:.4g}" if math.isnan(low) else f"{middle:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def _unclip(x: float) -> float:

@@ -10,7 +10,6 @@ import numpy as np
 
 import bellmax as bx
 from bellmax.contracts import FloatArray
-from bellmax.report.plot import learning_curve
 from bellmax.report.text import curve, describe_summary
 
 # printed at the end of a well-known tutorial's script: alpha 0.1, gamma 0.9, 1000 episodes
@@ -70,8 +69,10 @@ def pole(folder: Path) -> None:
         returns = evaluation.returns
         print(f"seed {seed}: mean return {returns.mean():.1f}, worst episode {returns.min():.0f} of {returns.size}")
     print(describe_summary(run.summary()))
-    picture = learning_curve(run, folder / "cartpole.png", optimum=500)
-    learning_curve(run, folder / "cartpole.svg", optimum=500)
+    figure = bx.plot(run, optimum=500).figure
+    picture = folder / "cartpole.png"
+    for path in (picture, picture.with_suffix(".svg")):
+        figure.savefig(path, dpi=150)
     print(f"the curve as a picture: {picture} and .svg; the run: {run.folder}")
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from matplotlib import pyplot
 
 import bellmax as bx
 from bellmax import extend
@@ -217,6 +218,7 @@ def agent_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
 def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
     """Those that play; each call is short."""
     run = bx.train("corridor", "q-learning", steps=200, final_episodes=2)
+    other = bx.train("corridor", "sarsa", steps=200, final_episodes=2)
     policy = run.policy()
     data = bx.collect(None, "corridor", steps=20)
     options: dict[str, Any] = {
@@ -254,6 +256,11 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
         "check_world": (bx.check_world, {"world": world(), "steps": 5, "seed": 0}),
         "as_gymnasium": (bx.as_gymnasium, {"world": world()}),
         "write_report": (bx.write_report, {"runs": run, "path": "missing/r.html", "explain": 1, "progress": False}),
+        "plot": (
+            lambda **how: pyplot.close(bx.plot(**how).figure),
+            {"runs": run, "column": "return", "kind": "curve", "axes": None, "optimum": None, "confidence": 0.95},
+        ),
+        "compare": (bx.compare, {"runs": [run, other], "metric": None, "confidence": 0.95}),
         "Run.policy": (run.policy, {"seed": 0, "which": "final"}),
         "Run.show": (
             run.show,

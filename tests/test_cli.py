@@ -22,7 +22,7 @@ from bellmax.files.existing_folders import claimed
 from bellmax.values import read_pairs
 
 BELLMAX = str(Path(sys.executable).parent / "bellmax")
-VERBS = ["train", "eval", "solve", "doctor", "resume", "check-env", "show", "watch"]
+VERBS = ["train", "eval", "solve", "doctor", "resume", "check-env", "show", "watch", "compare"]
 SHORT = ["--agent", "q-learning", "--steps", "2000"]
 
 FRAGILE = '''

@@ -37,6 +37,7 @@ FLOORS = [
         "exploration",
         "trees",
         "summary_statistics",
+        "difference_statistics",
     ],
     ["mdp", "solving", "envs", "pictures"],
     ["replay", "networks"],

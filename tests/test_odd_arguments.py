@@ -24,8 +24,8 @@ GROUPS = {
 FEW = ("-1", "2**63", "10**5000", "nan", "-1e300", "long", "object()", "array([1., 2.])", "ragged")
 # results, which only bellmax makes; tuples that `check_world` and `tidy` read; and what has no arguments
 MADE_INSIDE = {
-    "Average", "Evaluation", "HorizonSolution", "Phase", "PolicyGap", "Policy", "RecordedStep", "Run", "Solution",
-    "ReturnDistribution", "Summary", "Term", "Watched", "Window",
+    "Average", "Comparison", "Evaluation", "HorizonSolution", "Phase", "PolicyGap", "Policy", "RecordedStep", "Run",
+    "Solution", "ReturnDistribution", "Summary", "Term", "Watched", "Window",
 }  # fmt: skip
 ELSEWHERE = {"World", "Dataset", "store_compiled_programs"}
 # where an error says by another word what is wrong
@@ -33,7 +33,7 @@ OTHER_WORDS = {
     "mdp": "FiniteMDP", "text": "map", "successors": "state", "starts": "state", "env": "environment",
     "is_slippery": "FrozenLake", "wrappers": "wrapper", "world": "environment", "R_std": "reward_std",
     "env_kwargs": "corridor", "policy": "action", "n_actions": "actions", "folder": "run", "path": "data file",
-    "demand": "probabilities", "n_states": "shape", "R": "state", "obs": "observation", "cls": "class",
+    "demand": "probabilities", "n_states": "shape", "R": "state", "obs": "observation", "cls": "class", "runs": "run",
 }  # fmt: skip
 PHRASES = (
     "is not a valid model", "columns have", "are free", "is taken", "the policy is for", "no run in missing",

@@ -1,7 +1,5 @@
-"""Pictures and tables of a run, in characters and in files."""
+"""Pictures and tables of a run, in characters."""
 
-import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +8,8 @@ import pytest
 import bellmax as bx
 from bellmax.cli import numbers
 from bellmax.mdp.model import FiniteMDP
-from bellmax.report.plot import learning_curve
-from bellmax.report.text import curve, describe_run, describe_solution, describe_summary, with_interval
-from bellmax.summary_statistics import summarize
+from bellmax.report.text import curve, describe_run, describe_solution, describe_summary
+from bellmax.summary_statistics import summarize, with_interval
 from bellmax.training.history import History
 from bellmax.training.run import Run
 
@@ -88,10 +85,9 @@ def test_constant_curves(values: list[list[float]]) -> None:
     assert rows[-1] == "█" * 60
 
 
-def test_values_without_end_have_no_height(tmp_path: Path) -> None:
+def test_values_without_end_have_no_height() -> None:
     run = make_run(np.stack([np.where(RISING < 3, -np.inf, RISING), RISING]), "exact/policy_return")
     assert curve(run).splitlines()[9].startswith("        0 │")
-    assert learning_curve(run, tmp_path / "curve.png").stat().st_size > 5_000
 
 
 @pytest.mark.parametrize("values", [[[3.0]], [[NAN, NAN]], [[-np.inf, -np.inf]]])
@@ -118,11 +114,6 @@ def test_of_many_seeds_the_first_are_shown() -> None:
     assert "... and 9,980 more" in text
     assert "over 10,000 seeds" in text
     assert "more" not in describe_run(make_run(np.tile(RISING, (20, 1))))
-
-
-def test_a_picture_of_many_seeds_has_few_lines(tmp_path: Path) -> None:
-    path = learning_curve(make_run(np.tile(RISING, (300, 1)) + np.arange(300)[:, None]), tmp_path / "curve.svg")
-    assert 100 < path.read_text().count("clip-path=") < 150
 
 
 def optimal_run(rows: list[str]) -> Run:
@@ -182,62 +173,17 @@ def test_intervals() -> None:
     )
 
 
-def test_seeds_whose_policy_never_ends_are_counted_beside_the_curve(tmp_path: Path) -> None:
+def test_seeds_whose_policy_never_ends_are_counted_beside_the_curve() -> None:
     run = make_run(
         np.stack([RISING, np.where(RISING > 5.0, -np.inf, RISING), np.where(RISING == 4.0, -np.inf, RISING)])
     )
     assert "left out where the policy never ends: 2 seeds at some point, 1 at the end" in curve(run)
     assert "never ends" not in curve(make_run(RISING[None]))
-    assert "3 seeds (1 left out at the end: never ending)" in learning_curve(run, tmp_path / "curve.svg").read_text()
 
 
 def test_a_training_return_that_does_not_exist_is_a_dash() -> None:
     text = describe_run(make_run(np.array([[1.0, 2.0], [NAN, NAN]])))
     assert [line.split()[-2] for line in text.splitlines() if line.startswith("│ ")] == ["2", "-"]
-
-
-CURVES = {
-    "one seed": RISING[None],
-    "three seeds": np.stack([RISING, RISING - 1.0, RISING + 2.0]),
-    "five seeds": np.stack([RISING + k for k in range(5)]),
-    "no episode yet": np.stack([np.concatenate([[NAN, NAN], RISING]), np.concatenate([[NAN], RISING, [3.0]])]),
-}
-
-
-@pytest.mark.parametrize("case", CURVES)
-def test_learning_curves_are_pictures(case: str, tmp_path: Path) -> None:
-    run = make_run(CURVES[case])
-    png, svg = (learning_curve(run, tmp_path / f"curve.{kind}", optimum=9.5) for kind in ("png", "svg"))
-    assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert png.stat().st_size > 5_000
-    root = ElementTree.parse(svg).getroot()  # noqa: S314 - we wrote it
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    text = svg.read_text()
-    for words in (
-        "optimum 9.5",
-        "environment steps",
-        "rollout/ep_rew_mean",
-        f"dqn on CartPole-v1, {len(run.seeds)} seed{'s' * (len(run.seeds) > 1)}",
-    ):
-        assert f"<!-- {words}" in text
-    assert ("95 % interval" in text) == (len(run.seeds) >= 5)
-
-
-def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:
-    first, second = (learning_curve(make_run(CURVES["three seeds"]), tmp_path / f"{k}.png") for k in "ab")
-    assert first.read_bytes() == second.read_bytes()
-
-
-def test_a_column_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(bx.ConfigError, match="no column 'loss/lost'; there are: rollout/ep_rew_mean"):
-        learning_curve(make_run(RISING[None]), tmp_path / "curve.png", "loss/lost")
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_matplotlib_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(bx.ConfigError, match="pip install 'bellmax"):
-        learning_curve(make_run(RISING[None]), tmp_path / "curve.png")
 
 
 def test_no_number_is_cut_off_in_a_file() -> None:

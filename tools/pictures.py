@@ -20,7 +20,6 @@ import numpy as np
 from PIL import Image
 
 import bellmax as bx
-from bellmax.report.plot import learning_curve
 from bellmax.training.actors import find_actors
 from bellmax.training.random_play import play_randomly
 from bellmax.watching.staging import Moment, opened_stage
@@ -79,7 +78,7 @@ def main() -> None:
         run = cartpole(asked.runs)
         print(f"CartPole: {run.summary()}")
         if "curve" in wanted:
-            learning_curve(run, DOCS / "cartpole.svg", "eval/mean_reward", optimum=500)
+            bx.plot(run, "eval/mean_reward", optimum=500).figure.savefig(DOCS / "cartpole.svg")
         if "cartpole" in wanted:
             seed = median_seed(run)
             draw_gif(DOCS / "cartpole.gif", run.policy(seed), f"dqn, seed {seed}", stride=4, steps=500, width=720)

@@ -13,8 +13,8 @@ from bellmax.files.provenance import inexact
 from bellmax.page.columns import axis_of, is_time
 from bellmax.page.document import Child, Html, Section, inner, number_text, table, tag
 from bellmax.report.settings import settings_of
-from bellmax.report.text import describe_optimality, describe_summary, with_interval
-from bellmax.summary_statistics import MIN_SEEDS
+from bellmax.report.text import describe_optimality, describe_summary
+from bellmax.summary_statistics import MIN_SEEDS, with_interval
 from bellmax.training.run import Run
 
 PARTS = {

@@ -17,7 +17,8 @@ from bellmax.files.saved_environments import options_to_repeat
 from bellmax.mdp.model import FiniteMDP
 from bellmax.printing import plain
 from bellmax.solving.solve import Solution
-from bellmax.summary_statistics import MIN_SEEDS, Summary
+from bellmax.summary_statistics import MIN_SEEDS, Summary, with_interval
+from bellmax.training.history import SCORES, first_common
 from bellmax.training.play import Evaluation
 from bellmax.training.run import Run, StepsToOptimal
 
@@ -41,11 +42,6 @@ def render(*parts: RenderableType) -> str:
         for part in parts:
             console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     return capture.get().rstrip("\n")
-
-
-def with_interval(middle: float, low: float, high: float) -> str:
-    """Such as 475.3 [471.0, 488.2]; the interval is left out where there is none."""
-    return f"{middle:.4g}" if np.isnan(low) else f"{middle:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def describe_summary(summary: Summary) -> str:
@@ -157,9 +153,7 @@ def describe_values(mdp: FiniteMDP, title: str, columns: dict[str, FloatArray], 
 
 def curve(run: Run, width: int = 60, height: int = 10) -> str:
     """The return over steps as a drawing in characters: the mean over seeds and the range of seeds."""
-    columns = run.history.columns
-    names = ("exact/policy_return", "eval/mean_reward", "rollout/ep_rew_mean")
-    name = next((name for name in names if name in columns), None)
+    name = first_common([run.history], SCORES)
     if name is None or len(run.history) < 2:
         return ""
     unending = np.isinf(run.history[name])
@@ -181,12 +175,11 @@ def curve(run: Run, width: int = 60, height: int = 10) -> str:
     grid[(rows >= row(low)) & (rows <= row(high))] = "░"
     grid[row(mean), np.arange(width)] = "█"
     out = io.StringIO()
-    kind = "environment steps" if run.unit == "steps" else run.unit
     for i in reversed(range(height)):
         label = top if i == height - 1 else bottom if i == 0 else None
         out.write(f"{'' if label is None else f'{label:.4g}':>9} │{''.join(grid[i])}\n")
     out.write(f"{'':>9} └{'─' * width}\n{'':>11}{steps[0]:<{width // 2},}{steps[-1]:>{width - width // 2},}\n")
-    out.write(f"{'':>11}{name} over {kind}: mean (█) and range (░) of {counted(len(run.seeds), 'seed')}")
+    out.write(f"{'':>11}{name} over {run.axis}: mean (█) and range (░) of {counted(len(run.seeds), 'seed')}")
     if unending.any():
         ever, now = int(unending.any(axis=1).sum()), int(unending[:, -1].sum())
         out.write(

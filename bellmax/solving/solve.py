@@ -10,6 +10,8 @@ import numpy as np
 from bellmax.arguments import check_call, check_callable, integer, one_of, real
 from bellmax.contracts import ConfigError, FloatArray, IntArray
 from bellmax.mdp.model import FiniteMDP
+from bellmax.pictures.curve_svg import state_values_svg
+from bellmax.pictures.html_card import html_card
 from bellmax.pictures.state_numbers import What
 from bellmax.solving.asking import check_model
 from bellmax.solving.backup import action_values, backup, best, cancelled, greedy_actions
@@ -70,6 +72,16 @@ class Solution(NamedTuple):
 
         parts = self.v, self.q, self.policy, self.bound
         return picture_of_answer(self.mdp, *parts, what, title=title, everything=everything)
+
+    def _repr_html_(self) -> str:
+        """Return the solution for a notebook: its numbers, and the value of each state."""
+        rows = (
+            ("states, actions", f"{self.q.shape[0]:,}, {self.q.shape[1]:,}"),
+            ("value of the start", f"{self.start_value:.10g}"),
+            ("error of any value", f"at most {self.bound:.2g}"),
+            ("iterations", f"{self.iterations:,}"),
+        )
+        return html_card("Solution", rows, state_values_svg(self.v))
 
 
 def solve(

@@ -40,7 +40,7 @@ def evaluate(
         seed: of the environments; the i-th policy of a run uses `seed` + i.
         which: "final" or "best" policies of a run.
         env_kwargs: of an environment given by name; in the policy's own, they replace those of training one by one.
-        progress: say if programs are being compiled for seconds; by default only if standard error is a terminal.
+        progress: say if programs are being compiled for seconds; by default in a terminal and in a notebook.
         say: called with a line on what differs from training, and on wrappers that change rewards; without it, the
             latter is a `RunWarning`.
 

@@ -43,7 +43,7 @@ def facts_of(
     n = len(scores)
     unknown = np.full(n, np.nan)
     best = _best(history, n)
-    exactly = _is_exact(history, scores)
+    exactly = scores_are_exact(history, scores)
     limit = source.max_episode_steps if source is not None else None
     cutoff = limit or STEP_CAP
     endless = best.column == "exact/policy_return" and limit is None  # values of episodes that are never truncated
@@ -106,7 +106,7 @@ def _best(history: History, n: int) -> Best:
     return Best(column, values.max(axis=1), np.asarray(history["step"], np.float64)[values.argmax(axis=1)])
 
 
-def _is_exact(history: History, scores: Sequence[float]) -> bool:
+def scores_are_exact(history: History, scores: Sequence[float]) -> bool:
     """Return whether the scores are exact expected returns."""
     name = "exact/policy_return"
     return name in history.columns and np.array_equal(scores, history[name][:, -1], equal_nan=True)

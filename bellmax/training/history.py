@@ -6,13 +6,16 @@ import csv
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bellmax.contracts import ConfigError, FloatArray, counted
 from bellmax.loops.loop import Chunk
+from bellmax.pictures.curve_data import curve_of
+from bellmax.pictures.curve_svg import curves_svg
+from bellmax.pictures.html_card import html_card
 from bellmax.printing import plain
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ def chunk_columns(chunks: Sequence[Chunk]) -> dict[str, FloatArray]:
 MOST_COLUMNS, LONGEST_NAME = 1_000, 200  # of a file
 
 ALIASES = {"return": "rollout/ep_rew_mean", "length": "rollout/ep_len_mean", "loss": "train/loss"}
+
+SCORES = ("exact/policy_return", "eval/mean_reward", "rollout/ep_rew_mean")  # how good policies are, best first
 
 
 class History:
@@ -85,6 +90,17 @@ class History:
         missing = np.full(len(self.seeds), np.nan)
         return np.array([record.get(name, missing) for record in self._records]).T
 
+    def last(self, name: str) -> FloatArray:
+        """Return the last known value [seeds] of a column; NaN for a seed that has none.
+
+        Raises:
+            KeyError: there is no such column.
+        """
+        values = np.asarray(self[name], np.float64)
+        seen = ~np.isnan(values)
+        at = values.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)
+        return np.where(seen.any(axis=1), values[np.arange(len(values)), at], np.nan)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield a row for each seed and record: `pandas.DataFrame(history)` is a table of them."""
         columns = self.columns
@@ -120,6 +136,24 @@ class History:
         )
         seeds = counted(len(self.seeds), "seed")
         return f"History({len(self)} records of {seeds}{steps})\n{names if columns else '  no columns'}"
+
+    def picture(self, unit: str = "environment steps") -> str:
+        """Return the curve of the column that shows best how good the policies are, as SVG; "" if there is none."""
+        name = first_common([self], SCORES)
+        if name is None or len(self) < 2:
+            return ""
+        return curves_svg([curve_of("", self["step"], self[name])], name, x_label=unit)
+
+    def _repr_html_(self) -> str:
+        """Return the history for a notebook: what it has, and its curve."""
+        steps = f"{self.step[0]:,} to {self.step[-1]:,}" if self.step else "none"
+        rows = (
+            ("records", len(self)),
+            ("steps", steps),
+            ("seeds", len(self.seeds)),
+            ("columns", ", ".join(self.columns) or "none"),
+        )
+        return html_card("History", rows, self.picture("steps"))
 
     def __contains__(self, name: object) -> bool:
         return name in ("step", *ALIASES, *self.columns)
@@ -173,3 +207,8 @@ class History:
             known = zip(names[2:], record, strict=True)
             history.append(step, {name: values for name, values in known if not np.isnan(values).all()})
         return history
+
+
+def first_common(histories: Sequence[History], names: Iterable[str]) -> str | None:
+    """Return the first of `names` that is a column of all histories; None if there is none."""
+    return next((name for name in names if all(name in history.columns for history in histories)), None)

@@ -16,6 +16,8 @@ from bellmax.envs.raising import closed_at_the_end
 from bellmax.machine import check_fits
 from bellmax.mdp.model import FiniteMDP
 from bellmax.mdp.successors import successor_table
+from bellmax.pictures.curve_svg import histogram_svg
+from bellmax.pictures.html_card import html_card
 from bellmax.sources import Source
 from bellmax.stderr import warn
 from bellmax.training.compiled_as_host import as_host
@@ -68,6 +70,20 @@ class Evaluation(NamedTuple):
             f"Evaluation({self.returns.size} episodes: return {self.mean_return:.6g}, standard deviation {spread:.4g}, "
             f"{low:.6g} to {high:.6g}; length {self.mean_length:.6g})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the evaluation for a notebook: its numbers, and how often each return occurred."""
+        if not self.returns.size:
+            return html_card("Evaluation", [("episodes", 0)])
+        low, high, spread = self.returns.min(), self.returns.max(), self.returns.std()
+        rows = (
+            ("episodes", f"{self.returns.size:,}"),
+            ("mean return", f"{self.mean_return:.6g}"),
+            ("standard deviation", f"{spread:.4g}"),
+            ("range", f"{low:.6g} to {high:.6g}"),
+            ("mean length", f"{self.mean_length:.6g} steps"),
+        )
+        return html_card("Evaluation", rows, histogram_svg(self.returns, x_label="return of an episode"))
 
 
 def play(actor: Actor, source: Source, episodes: int, seed: int, stop: Callable[[], None] = lambda: None) -> Evaluation:

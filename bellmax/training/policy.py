@@ -22,6 +22,8 @@ from bellmax.files.policy_files import PolicyParts, read_policy, save_policy
 from bellmax.files.saved_parts import agent_of, check_found
 from bellmax.names import POLICY, meant
 from bellmax.observations import named, read_batch, read_flags
+from bellmax.pictures.curve_svg import state_values_svg
+from bellmax.pictures.html_card import html_card
 from bellmax.printing import plain
 from bellmax.stderr import warn
 from bellmax.training.policy_distribution import ReturnDistribution, Spread, make_spread
@@ -272,6 +274,19 @@ class Policy:
             f"Policy({self.config.name} of {self.world}: {spaces.in_words(self.space)} to "
             f"{counted(self.n_actions, 'action')}, {numbers:,} numbers in {len(self.arrays)} arrays)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the policy for a notebook: what it is, and of a table the greedy value of each state."""
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in self.arrays.items())
+        rows = (
+            ("environment", self.world),
+            ("observation", spaces.in_words(self.space)),
+            ("actions", f"{self.n_actions:,}"),
+            ("arrays", shapes),
+        )
+        table = self.arrays["q"] if self.config_is_tabular and "low" not in self.arrays else None
+        picture = "" if table is None else state_values_svg(table.max(axis=-1), "greedy value of each state")
+        return html_card(f"Policy of {self.config.name}", rows, picture)
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:

@@ -18,10 +18,11 @@ from bellmax.files.provenance import Facts, inexact
 from bellmax.files.saved_environments import find_saved_world
 from bellmax.files.saved_files import saved_step
 from bellmax.loops.logs import Episodes
+from bellmax.pictures.html_card import html_card
 from bellmax.pictures.state_numbers import What
 from bellmax.printing import plain
-from bellmax.summary_statistics import Summary, bootstrap_interval, summarize
-from bellmax.training.facts import facts_of
+from bellmax.summary_statistics import Summary, bootstrap_interval, summarize, with_interval
+from bellmax.training.facts import facts_of, scores_are_exact
 from bellmax.training.history import History
 from bellmax.training.options import RunOptions
 from bellmax.training.play import Evaluation
@@ -103,6 +104,16 @@ class Run:
             return "episodes"
         return "steps" if self.options.data is None else "gradient steps"
 
+    @property
+    def axis(self) -> str:
+        """The unit of `history["step"]` as the label of an axis."""
+        return "environment steps" if self.unit == "steps" else self.unit
+
+    @property
+    def has_exact_scores(self) -> bool:
+        """Whether `scores` are exact expected returns and not means of episodes."""
+        return bool(self.scores) and scores_are_exact(self.history, self.scores)
+
     def __repr__(self) -> str:
         n, most = len(self.seeds), 8
         scores = ", ".join(f"{score:.6g}" for score in self.scores[:most])
@@ -118,6 +129,24 @@ class Run:
             *(f"  {line}" for line in inexact(self.environment)),
         )
         return plain("\n".join(lines))
+
+    def _repr_html_(self) -> str:
+        """Return the run for a notebook: its arguments, its score with an interval, and its learning curve."""
+        rows: list[tuple[str, object]] = [
+            ("environment", self.world),
+            (self.unit, f"{self.steps:,}"),
+            ("seeds", f"{len(self.seeds):,}"),
+            ("loop", self.loop),
+        ]
+        if self.scores:
+            found = self.summary()
+            rows.append(("score, IQM", with_interval(found.iqm, found.iqm_low, found.iqm_high)))
+            rows.append(("range of the seeds", f"{found.minimum:.4g} to {found.maximum:.4g}"))
+        elif self.history.step:
+            rows.append(("stopped at", f"{self.history.step[-1]:,}"))
+        rows.append(("folder", self.folder or "not saved"))
+        title = f"{self.config.name} on {self.world}"
+        return html_card(title, rows, self.history.picture(self.axis), inexact(self.environment))
 
     def to_pandas(self) -> DataFrame:
         """Return the history as a pandas DataFrame; see `History.to_pandas`."""

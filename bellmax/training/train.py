@@ -102,7 +102,7 @@ def train(
             depend on the size of its stack.
         options: `RunOptions(records=5, workers=4)`, or those of another run, instead of the keywords of these names. A
             keyword can change a field that has its default there; a keyword at its own default changes nothing.
-        progress: show it; by default only if standard error is a terminal.
+        progress: show it; by default in a terminal and in a notebook.
         say: called with each line of output; without it, settings that have no effect are a `RunWarning`.
         **hyper_parameters: of an agent given by name.
 
