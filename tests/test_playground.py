@@ -14,7 +14,7 @@ import bellmax as bx
 from bellmax.catalog import agent_class
 from bellmax.files import checkpoint
 from bellmax.playground import session as sessions
-from bellmax.playground.edited_grid import Grid, grid_to_json, read_grid, read_json_text, to_model
+from bellmax.playground.edited_grid import Grid, checked_grid, grid_to_json, read_json_text, to_model
 from bellmax.playground.exact_answers import q_error
 from bellmax.playground.grid_presets import PRESETS, find_grid
 from bellmax.playground.live_agents import q_now
@@ -72,7 +72,7 @@ def test_where_moves_lead_and_what_they_pay() -> None:
 def test_grids_survive_json_files_and_links(tmp_path: Path) -> None:
     for name, grid in PRESETS.items():
         text = json.dumps(grid_to_json(grid))
-        assert read_grid(read_json_text(text)) == grid
+        assert checked_grid(read_json_text(text)) == grid
         file = tmp_path / f"{name}.json"
         file.write_text(text)
         assert find_grid(str(file)) == grid
@@ -115,7 +115,7 @@ BAD_GRIDS = {
 def test_a_grid_that_is_not_valid_is_an_error_in_words(case: str, tmp_path: Path) -> None:
     text, words = BAD_GRIDS[case]
     with pytest.raises(bx.ConfigError, match=words):
-        read_grid(read_json_text(text))
+        checked_grid(read_json_text(text))
     file = tmp_path / "grid.json"
     file.write_text(text)
     with pytest.raises(bx.ConfigError):

@@ -15,7 +15,7 @@ from playgrounds import Served, served
 
 import bellmax as bx
 from bellmax.playground import session as sessions
-from bellmax.playground.edited_grid import Grid, grid_to_json, read_grid, to_model
+from bellmax.playground.edited_grid import Grid, checked_grid, grid_to_json, to_model
 from bellmax.playground.grid_presets import PRESETS
 from bellmax.playground.live_tables import Settings, q_of
 from bellmax.playground.session import open_session
@@ -112,7 +112,7 @@ def test_a_wall_in_the_way_and_the_policy_is_seen_to_re_route(server: Served) ->
         grid = page.evaluate(GRID)
         exact = page.evaluate("async () => (await import('./main.js')).page.exact")
         assert grid["cells"][blocked // 5][blocked % 5] == "#"
-        solution = bx.solve(to_model(read_grid(grid)), 0.95)
+        solution = bx.solve(to_model(checked_grid(grid)), 0.95)
         np.testing.assert_array_equal(np.array(exact["q"]), solution.q)
         assert exact["start_value"] == solution.start_value
         sound(seen)
@@ -257,7 +257,7 @@ def test_a_grid_is_shared_in_the_link_and_as_a_file(server: Served, tmp_path: Pa
     with opened(server.address + shared, own=server.address) as seen:
         page = seen.page
         has_cells(page, 35)
-        assert read_grid(page.evaluate(GRID)) == read_grid(saved)
+        assert checked_grid(page.evaluate(GRID)) == checked_grid(saved)
         page.set_input_files("#file", str(tmp_path / "grid.json"))
         bad = tmp_path / "bad.json"
         for text in ("{", "[]", '{"cells": ["<>"]}', '{"cells": ["S"], "slip": 7}', "null"):
@@ -266,7 +266,7 @@ def test_a_grid_is_shared_in_the_link_and_as_a_file(server: Served, tmp_path: Pa
             page.set_input_files("#file", str(bad))
             page.wait_for_selector("#message:not([hidden])")
         assert "got None" in page.inner_text("#message")
-        assert read_grid(page.evaluate(GRID)) == read_grid(saved)
+        assert checked_grid(page.evaluate(GRID)) == checked_grid(saved)
         sound(seen)
 
 

@@ -27,7 +27,7 @@ FIELDS = ("format", "name", "cells", "rewards", "slip", "slip_to", "step_reward"
 
 
 class Grid(NamedTuple):
-    """A grid of cells; `read_grid` checks it.
+    """A grid of cells; `checked_grid` checks it.
 
     Attributes:
         cells: rows of letters: `#` wall, `.` free, `S` start, `G` goal and `O` pit, which end the episode, and `C`
@@ -75,7 +75,7 @@ def read_json_text(text: str | bytes) -> object:
     return value
 
 
-def read_grid(value: object) -> Grid:
+def checked_grid(value: object) -> Grid:
     """The grid that a JSON object describes, see `Grid`; only `cells` must be given.
 
     Raises:
@@ -146,7 +146,7 @@ def _read_name(name: object) -> str:
 
 
 def grid_to_json(grid: Grid) -> dict[str, Json]:
-    """The JSON object that `read_grid` reads as the same grid."""
+    """The JSON object that `checked_grid` reads as the same grid."""
     return {"format": FORMAT, **grid._asdict()}
 
 

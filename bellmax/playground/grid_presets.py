@@ -9,7 +9,7 @@ from pathlib import Path
 from bellmax.contracts import ConfigError, unknown
 from bellmax.mdp.gallery.grids import FOUR_ROOMS
 from bellmax.mdp.gallery.mazes import DYNA
-from bellmax.playground.edited_grid import LONGEST, Grid, read_grid, read_json_text
+from bellmax.playground.edited_grid import LONGEST, Grid, checked_grid, read_json_text
 
 
 def _rows(text: str, **letters: str) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def _paying(cells: tuple[str, ...], **pay: float) -> tuple[tuple[int, int, float
 
 
 def _grid(name: str, cells: tuple[str, ...], pay: dict[str, float], **rest: float | str) -> Grid:
-    return read_grid({"name": name, "cells": cells, "rewards": _paying(cells, **pay), **rest})
+    return checked_grid({"name": name, "cells": cells, "rewards": _paying(cells, **pay), **rest})
 
 
 LAKE = _rows("SFFF FHFH FFFH HFFG", F=".", H="O")
@@ -63,14 +63,14 @@ def find_grid(word: str) -> Grid:
     if name in PRESETS:
         return PRESETS[name]
     if "#w=" in word:
-        return read_grid(read_json_text(_decoded(word.partition("#w=")[2])))
+        return checked_grid(read_json_text(_decoded(word.partition("#w=")[2])))
     path = Path(word)
     if not word.lower().endswith(".json"):
         raise ConfigError(f"{unknown('grid', word, PRESETS)} A file that the page saved ends in .json")
     try:
         if path.stat().st_size > LONGEST:
             raise ConfigError(f"{path} has {path.stat().st_size:,} bytes; the file of a grid has at most {LONGEST:,}")
-        return read_grid(read_json_text(path.read_bytes().decode()))
+        return checked_grid(read_json_text(path.read_bytes().decode()))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not a text in UTF-8") from error
     except OSError as error:

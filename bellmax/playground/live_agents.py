@@ -101,7 +101,7 @@ def q_now(live: Live) -> FloatArray:
     return np.asarray(live.program.values(live.state.learner)[0], np.float64)
 
 
-def visits_of(state: LiveState) -> IntArray:
+def visit_counts(state: LiveState) -> IntArray:
     """How often each pair was updated, or of a network taken [S, A]."""
     return np.asarray(state.visits)
 

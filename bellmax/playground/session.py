@@ -21,7 +21,7 @@ from bellmax.playground.live_agents import (
     set_settings,
     standing,
     start_live,
-    visits_of,
+    visit_counts,
     write_live,
 )
 from bellmax.playground.live_tables import Settings, copy_state, state_bytes
@@ -192,10 +192,10 @@ def last_update(session: Session, which: int, state: int) -> dict[str, Json] | N
     Steps are taken again from a state that was kept, and the one that counts the last visit is found by bisection.
     """
     live, end = session.tables[which], now(session)
-    visits = int(visits_of(live.state)[state].sum())
+    visits = int(visit_counts(live.state)[state].sum())
     for moment in reversed(session.moments):
         kept = moment.states[which]
-        if int(visits_of(kept)[state].sum()) < visits:
+        if int(visit_counts(kept)[state].sum()) < visits:
             break
         end = moment.time
     else:
@@ -209,7 +209,7 @@ def last_update(session: Session, which: int, state: int) -> dict[str, Json] | N
     low, high = moment.time, end  # fewer visits at `low`, all at `high`
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if int(visits_of(at(middle))[state].sum()) < visits else (low, middle)
+        low, high = (middle, high) if int(visit_counts(at(middle))[state].sum()) < visits else (low, middle)
     return write_live(live, at(low))
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from bellmax.arguments import describe, integer, real
 from bellmax.contracts import ConfigError, Json, unknown
 from bellmax.playground import session as sessions
-from bellmax.playground.edited_grid import MOST, grid_to_json, read_grid, read_json_text
+from bellmax.playground.edited_grid import MOST, checked_grid, grid_to_json, read_json_text
 from bellmax.playground.exact_answers import q_error
 from bellmax.playground.grid_presets import PRESETS
-from bellmax.playground.live_agents import AGENTS_SHOWN, q_now, standing, visits_of
+from bellmax.playground.live_agents import AGENTS_SHOWN, q_now, standing, visit_counts
 from bellmax.playground.live_tables import MOST_PLANNED, read_settings
 from bellmax.playground.session import Session
 
@@ -89,7 +89,7 @@ def make_frame(session: Session) -> bytes:
             "length": here.length, "episodes": here.ended,
             "error": error, "return": ended[0] / ended[1] if ended[1] else None, "returns": int(ended[1]),
         })  # fmt: skip
-        arrays += [q.tobytes(), visits_of(live.state).sum(axis=1).astype(np.float64).tobytes()]
+        arrays += [q.tobytes(), visit_counts(live.state).sum(axis=1).astype(np.float64).tobytes()]
         ended[:] = [0.0, 0.0]
     step, at = sessions.now(session), time.monotonic()
     session.measured.append((at, step))
@@ -103,7 +103,7 @@ def make_frame(session: Session) -> bytes:
 
 
 def _grid(session: Session, message: Mapping[str, Any]) -> list[Reply]:
-    sessions.change_grid(session, read_grid(message.get("grid")))
+    sessions.change_grid(session, checked_grid(message.get("grid")))
     return [describe_grid(session)]
 
 
