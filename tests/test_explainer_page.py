@@ -254,7 +254,7 @@ def test_a_network_step_by_step(agent: str, tmp_path: Path) -> None:
     small = {"net_arch": (16,), "batch_size": 8, "learning_starts": 100}
     agents = {
         "dqn": bx.DQN(**small), "c51": bx.C51(**small, n_atoms=11), "prioritized": bx.DQN(**small, prioritized=True),
-        "pqn": bx.PQN(net_arch=(16,), num_envs=4, rollout_steps=8),
+        "pqn": bx.PQN(net_arch=(16,), num_envs=4, train_freq=8, epochs=1, minibatches=2),
     }  # fmt: skip
     check_run("CartPole-v1", agents[agent], 128, 1, tmp_path / "it.html")
 
