@@ -92,12 +92,14 @@ if TYPE_CHECKING:
     from bellmax.tabular.planning import DynaQ, DynaQPlus, PrioritizedSweeping
     from bellmax.tabular.td import DoubleQ, ExpectedSarsa, QLearning, Sarsa, SpeedyQ
     from bellmax.tabular.traces import PengQ, SarsaLambda, TrueOnlineSarsa, WatkinsQ
+    from bellmax.training import metrics
     from bellmax.training.collect import collect
     from bellmax.training.evaluate import evaluate
     from bellmax.training.options import RunOptions
     from bellmax.training.play import Evaluation
     from bellmax.training.policy import Policy, load_policy
     from bellmax.training.policy_distribution import ReturnDistribution
+    from bellmax.training.record_hooks import Record, StopTraining, stop_at
     from bellmax.training.resume import resume
     from bellmax.training.run import Run
     from bellmax.training.saved_runs import load
@@ -140,12 +142,14 @@ _HOME = {
     "Rainbow": "bellmax.deep.rainbow",
     "RecordedStep": "bellmax.recording.window",
     "ReturnDistribution": "bellmax.training.policy_distribution",
+    "Record": "bellmax.training.record_hooks",
     "Run": "bellmax.training.run",
     "RunOptions": "bellmax.training.options",
     "Sarsa": "bellmax.tabular.td",
     "SarsaLambda": "bellmax.tabular.traces",
     "Solution": "bellmax.solving.solve",
     "SpeedyQ": "bellmax.tabular.td",
+    "StopTraining": "bellmax.training.record_hooks",
     "Summary": "bellmax.summary_statistics",
     "TabulatedEnv": "bellmax.envs.tabulated",
     "Term": "bellmax.recording.window",
@@ -200,6 +204,7 @@ _HOME = {
     "solve_horizon": "bellmax.solving.horizon",
     "solve_soft": "bellmax.solving.soft",
     "stationary_distribution": "bellmax.solving.average",
+    "stop_at": "bellmax.training.record_hooks",
     "store_compiled_programs": "bellmax.caching",
     "train": "bellmax.training.train",
     "watch": "bellmax.watching.watch",
@@ -207,24 +212,26 @@ _HOME = {
     "write_report": "bellmax.page.report_file",
 }
 
+_MODULES = {"extend": "bellmax.extend", "metrics": "bellmax.training.metrics"}
+
 
 if not TYPE_CHECKING:  # a type checker knows the names
 
     def __getattr__(name: str) -> Any:
-        if name == "extend":
-            return importlib.import_module("bellmax.extend")
+        if name in _MODULES:
+            return importlib.import_module(_MODULES[name])
         if name in _HOME:
             return getattr(importlib.import_module(_HOME[name]), name)
         message = f"module 'bellmax' has no attribute {name!r}"
         if not name.startswith("_"):  # others look for such names, and expect nothing
             from bellmax.names import meant
 
-            message += meant(name, [*_HOME, *globals()])
+            message += meant(name, [*_HOME, *_MODULES, *globals()])
         raise AttributeError(message)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_MODULES})
 
 
 __all__ = [  # noqa: RUF022 - what is used first comes first
@@ -240,7 +247,8 @@ __all__ = [  # noqa: RUF022 - what is used first comes first
     "corridor", "cliff", "random_garnet", "admission_control",
     "blocking_maze", "car_rental", "chain", "deep_sea", "dyna_maze", "four_rooms", "gamblers_problem", "gridworld",
     "inventory", "machine_replacement", "maximization_bias", "random_walk", "river_swim", "shortcut_maze",
-    "windy_gridworld", "extend", "evaluate_policy", "bellman_operator", "q_values", "greedy_policy",
+    "windy_gridworld", "extend", "metrics", "stop_at", "StopTraining", "Record",
+    "evaluate_policy", "bellman_operator", "q_values", "greedy_policy",
     "horizon_return", "horizon_length", "solve_horizon",
     "solve_soft", "soften", "solve_average", "evaluate_average", "occupancy", "stationary_distribution", "policy_gap",
     "store_compiled_programs", "regret", "HorizonSolution", "Average", "PolicyGap", "BellmaxError",

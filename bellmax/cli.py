@@ -12,6 +12,7 @@ from bellmax.catalog import is_agent
 from bellmax.cli_answers import check_env, doctor, solve
 from bellmax.cli_views import compare_runs, explain_run, open_playground, report, show_values, watch
 from bellmax.command import (
+    RECORDS,
     SEEDS,
     WHOLE,
     Main,
@@ -69,6 +70,20 @@ def main(debug: bool) -> None:
 @click.option(
     "--data", help="Learn only from this data set: a run with --keep-experience, a data file, or minari:NAME."
 )
+@click.option(
+    "--records",
+    type=RECORDS,
+    default=20,
+    show_default=True,
+    help="How many times to log and evaluate, or at which steps: 20, or 100,200,1000.",
+)
+@click.option(
+    "--record-spacing",
+    default="even",
+    show_default=True,
+    help="even, log (dense at first), or episodes (after each, with --episodes).",
+)
+@click.option("--keep-policies", is_flag=True, help="Store the policy of each seed at every record.")
 @click.option(
     "--eval-episodes", type=WHOLE, default=10, show_default=True, help="Greedy episodes per seed at each record."
 )
@@ -163,6 +178,7 @@ def print_run(run: Run, as_json: bool) -> None:
         verdict = dataclasses.asdict(run.verdict())
         say_json({
             "folder": str(run.folder), "scores": run.scores, **numbers(run), "verdict": verdict,
+            "stopped": run.stopped._asdict() if run.stopped else None,
             "inexact": inexact(run.environment),
         })  # fmt: skip
         return

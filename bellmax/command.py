@@ -158,18 +158,28 @@ def read_whole(text: str) -> object:
 
 def read_seeds(text: object) -> object:
     """How many seeds, or a list of them: 5, or 0,5,7."""
+    return _several(text, "seeds")
+
+
+def read_records(text: object) -> object:
+    """How many records, or a list of their steps: 20, or 100,200,1000."""
+    return _several(text, "records")
+
+
+def _several(text: object, what: str) -> object:
     if not isinstance(text, str):  # the default
         return text
     try:
         listed = read_as(text, tuple[int, ...])
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a number of seeds or a list such as 0,5,7; {error}") from error
+        raise click.BadParameter(f"{text!r} is not a number of {what} or a list such as 5,7,10; {error}") from error
     assert isinstance(listed, tuple)  # noqa: S101 - as text of several numbers always is
     return listed[0] if len(listed) == 1 and text.strip()[0] not in "[(" else list(listed)
 
 
-WHOLE, SEEDS = click.types.FuncParamType(read_whole), click.types.FuncParamType(read_seeds)
-WHOLE.name = SEEDS.name = "integer"  # what the help calls it
+WHOLE = click.types.FuncParamType(read_whole)
+SEEDS, RECORDS = click.types.FuncParamType(read_seeds), click.types.FuncParamType(read_records)
+WHOLE.name = SEEDS.name = RECORDS.name = "integer"  # what the help calls it
 
 
 def read_env(words: tuple[str, ...]) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from bellmax.contracts import listed, nearest
 OPTIONS: dict[str, str | None] = {
     "world": "ENV", "agent": "--agent", "steps": "--steps", "episodes": "--episodes", "seeds": "--seeds",
     "out": "--out", "if_exists": "--if-exists", "loop": "--loop",
-    "env_kwargs": "--env", "records": None, "eval_episodes": "--eval-episodes", "final_episodes": "--final-episodes",
-    "keep_episodes": None, "data": "--data", "keep_experience": "--keep-experience",
-    "keep_checkpoints": "--keep-checkpoints", "save_replay_every": "--save-replay-every", "wrappers": "--wrapper",
-    "workers": "--workers", "env_timeout": "--env-timeout", "env_restarts": "--env-restarts",
+    "env_kwargs": "--env", "records": "--records", "record_spacing": "--record-spacing",
+    "keep_policies": "--keep-policies", "on_record": None, "eval_episodes": "--eval-episodes",
+    "final_episodes": "--final-episodes", "keep_episodes": None, "data": "--data",
+    "keep_experience": "--keep-experience", "keep_checkpoints": "--keep-checkpoints",
+    "save_replay_every": "--save-replay-every", "wrappers": "--wrapper", "workers": "--workers",
+    "env_timeout": "--env-timeout", "env_restarts": "--env-restarts",
     "on_nonfinite": "--on-nonfinite", "strict": "--strict", "vmap": None, "options": None,
     "progress": "--quiet", "say": None,
 }  # fmt: skip
@@ -86,7 +88,7 @@ _same(
     "exp_name run_name experiment_name experiment name wandb_project_name",
     "out='runs/mine' names the folder of the run",
 )
-_same("callback callbacks", "records says how often to evaluate, and out saves: leave it out")
+_same("callback callbacks", "on_record=function is called after each record, with its numbers and policies")
 _same(
     "log_interval log_freq log_every print_interval print_every print_freq log_frequency stats_window_size",
     "records is how often to log over the whole run, by default 20",
@@ -134,7 +136,7 @@ _same(
 )
 _same(
     "reward_threshold target_score target_reward solved solved_score stop_fn early_stopping stop_reward patience",
-    "a run goes on to its last step and stores the best policy beside the final one: leave it out",
+    "a run ends at a score with on_record=bx.stop_at(score); the best policy is always stored beside the final one",
 )
 _same("huber use_huber huber_loss", "loss='huber'", "a table has no loss: leave it out")
 _same("render render_mode", "env_kwargs={{'render_mode': {0!r}}}")

@@ -217,9 +217,11 @@ def agent_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
 
 def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
     """Those that play; each call is short."""
-    run = bx.train("corridor", "q-learning", steps=200, final_episodes=2)
+    run = bx.train("corridor", "q-learning", steps=200, final_episodes=2, keep_policies=True)
     other = bx.train("corridor", "sarsa", steps=200, final_episodes=2)
     policy = run.policy()
+    network = bx.train("CartPole-v1", "dqn", steps=4, net_arch=(4,), eval_episodes=0, final_episodes=0).policy()
+    metric = {"policy": network, "obs": np.zeros((2, 4), np.float32)}
     data = bx.collect(None, "corridor", steps=20)
     options: dict[str, Any] = {
         name: field.default
@@ -230,7 +232,7 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
     train = {
         "world": "corridor", "agent": "q-learning", "steps": 20, "episodes": None, "seeds": 1, "out": None,
         "if_exists": "error", "loop": "auto", "env_kwargs": {}, "data": None, "wrappers": (), "progress": False,
-        "say": None, **options,
+        "say": None, "on_record": None, **options,
     }  # fmt: skip
     play = {"seed": 1, "env_kwargs": {}}
     watch = {
@@ -250,7 +252,7 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
         "explain": (bx.explain, {"run": run, "at": 50, "steps": 2, "seed": 0, "progress": None, "say": None}),
         "watch": (bx.watch, watch),
         "load": (bx.load, {"folder": "missing"}),
-        "resume": (bx.resume, {"folder": "missing", "step": None, "progress": None, "say": None}),
+        "resume": (bx.resume, {"folder": "missing", "step": None, "progress": None, "say": None, "on_record": None}),
         "load_policy": (bx.load_policy, {"path": "missing"}),
         "check_env": (bx.check_env, {"env": two_states, "steps": 20, **play}),
         "check_world": (bx.check_world, {"world": world(), "steps": 5, "seed": 0}),
@@ -261,12 +263,17 @@ def running_calls() -> dict[str, tuple[Call, dict[str, Any]]]:
             {"runs": run, "column": "return", "kind": "curve", "axes": None, "optimum": None, "confidence": 0.95},
         ),
         "compare": (bx.compare, {"runs": [run, other], "metric": None, "confidence": 0.95}),
-        "Run.policy": (run.policy, {"seed": 0, "which": "final"}),
         "Run.show": (
             run.show,
-            {"what": "error", "seed": 0, "which": "final", "world": "corridor", "env_kwargs": {}, "everything": False,
-             "progress": None},
+            {"what": "error", "seed": 0, "which": "final", "at": 200, "world": "corridor", "env_kwargs": {},
+             "everything": False, "progress": None},
         ),
+        "Run.policy": (run.policy, {"seed": 0, "which": "final", "at": 200}),
+        "Run.policies_over_time": (lambda **given: list(run.policies_over_time(**given)), {"seed": 0}),
+        "stop_at": (bx.stop_at, {"score": 1.0, "column": None, "mean": False}),
+        "metrics.effective_rank": (bx.metrics.effective_rank, {**metric, "delta": 0.01}),
+        "metrics.dormant_neurons": (bx.metrics.dormant_neurons, {**metric, "threshold": 0.025}),
+        "metrics.plasticity": (bx.metrics.plasticity, {"observations": None, "size": 10}),
         "Policy.act": (policy.act, {"obs": 1, "mask": None}),
         "Policy.q_values": (policy.q_values, {"obs": 1, "mask": None}),
         "Policy.begin": (policy.begin, {"n": 1}),

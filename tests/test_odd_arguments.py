@@ -25,7 +25,7 @@ FEW = ("-1", "2**63", "10**5000", "nan", "-1e300", "long", "object()", "array([1
 # results, which only bellmax makes; tuples that `check_world` and `tidy` read; and what has no arguments
 MADE_INSIDE = {
     "Average", "Comparison", "Evaluation", "HorizonSolution", "Phase", "PolicyGap", "Policy", "RecordedStep", "Run",
-    "Solution", "ReturnDistribution", "Summary", "Term", "Watched", "Window",
+    "Solution", "Record", "ReturnDistribution", "Summary", "Term", "Watched", "Window",
 }  # fmt: skip
 ELSEWHERE = {"World", "Dataset", "store_compiled_programs"}
 # where an error says by another word what is wrong

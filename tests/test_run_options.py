@@ -24,6 +24,8 @@ QUICK: dict[str, Any] = {"steps": 60, "seeds": 2, "loop": "host", "progress": Fa
 # a value of each field that differs from its default
 OTHER: dict[str, Any] = {
     "records": 3,
+    "record_spacing": "log",
+    "keep_policies": True,
     "eval_episodes": 2,
     "final_episodes": 4,
     "keep_episodes": 6,
@@ -119,6 +121,8 @@ def test_an_option_is_in_force_after_a_resume(name: str, tmp_path: Path, monkeyp
     folder = stopped(monkeypatch, tmp_path / "run", **options)
     shown = {
         "records": lambda run: len(run.history) == 3,
+        "record_spacing": lambda run: run.history.step == [1, 60],
+        "keep_policies": lambda run: run.kept_policies.steps == [30, 60],
         "eval_episodes": lambda run: "exact/policy_return" in run.history or "eval/mean_reward" in run.history,
         "final_episodes": lambda run: len(run.evaluations[0].returns) == 4,
         "keep_episodes": lambda run: [e.returns.size for e in run.episodes] == [3, 3],

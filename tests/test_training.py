@@ -12,8 +12,8 @@ import pytest
 import bellmax as bx
 from bellmax.envs.classic import cartpole
 from bellmax.loops import choosing, network_rounds
+from bellmax.loops.pacing import chunk_steps
 from bellmax.sources import find_world
-from bellmax.training.trainer import chunk_steps
 from tests.worlds import Counter, Cue
 
 SMALL = {"learning_starts": 50, "buffer_size": 500, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}

@@ -30,15 +30,16 @@ NEXT = ".next"
 
 POLICY = r"policies/(seed-\d{1,18}|all)-(final|best)\.(safetensors|json)"
 EXPERIENCE = r"experience/seed-\d{1,18}\.safetensors"
+KEPT = re.compile(r"kept/step-(\d{1,18})\.safetensors")
 CHECKPOINT = "checkpoint/"
 GROUP = re.compile(CHECKPOINT + r"step-(\d{1,18})\.(group|replay)-(\d{1,9})\.safetensors")
 BLOCK = f"{CHECKPOINT}block-"
 TABLES = "(episodes|visits|evaluations)"
 BOUND = re.compile(
-    rf"(config|environment|result)\.json|history\.csv|{TABLES}\.safetensors|{POLICY}|{EXPERIENCE}|{GROUP.pattern}"
-    rf"|{BLOCK}[0-9a-f]{{64}}\.bin"
+    rf"(config|environment|result)\.json|history\.csv|{TABLES}\.safetensors|{POLICY}|{EXPERIENCE}|{KEPT.pattern}"
+    rf"|{GROUP.pattern}|{BLOCK}[0-9a-f]{{64}}\.bin"
 )
-PLACES = ("policies", "experience", "checkpoint")
+PLACES = ("policies", "kept", "experience", "checkpoint")
 Content: TypeAlias = "bytes | memoryview | None"  # of a file; None: it stays as it is
 OLD = "checkpoint.json"  # the manifest of a checkpoint of format 1
 
@@ -154,7 +155,7 @@ def commit(
     Args:
         folder: of the run, which this process holds.
         contents: (name, content) of each file that may have changed, and of each of the new checkpoint; one at a time
-            is in memory.
+            is in memory. Policies that were kept at later steps than `step` go.
         about: seeds and kind of the run.
         step: of a new checkpoint; None leaves the checkpoints as they are.
         keep: how many checkpoints stay, the newest ones up to `step`; later ones go.
@@ -191,7 +192,7 @@ def commit(
             checkpoints = {old: names for old, names in checkpoints.items() if old < step} | {step: list(parts)}
             checkpoints = dict(list(checkpoints.items())[-keep:] if keep else [])
         named = {name for names in checkpoints.values() for name in names}
-        files = {name: entry for name, entry in files.items() if name in named or not name.startswith(CHECKPOINT)}
+        files = {name: entry for name, entry in files.items() if name in named or _stays(name, step)}
         for place in sorted({folder, *((folder / name).parent for name in written)}):
             storage.sync_folder(place)
         after = Manifest({**before.about, **about}, before.step if step is None else step, files, checkpoints)
@@ -211,6 +212,12 @@ def commit(
         for place in sorted({(folder / name).parent for name in written}):
             storage.sync_folder(place)
     _tidy(folder, files)
+
+
+def _stays(name: str, step: int | None) -> bool:
+    """Whether a file that no checkpoint names stays when there is a checkpoint of a new step."""
+    kept = KEPT.fullmatch(name)
+    return (step is None or int(kept[1]) <= step) if kept else not name.startswith(CHECKPOINT)
 
 
 def next_of(path: Path) -> Path:

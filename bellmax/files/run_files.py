@@ -8,6 +8,7 @@ episodes.safetensors  returns and lengths of the first training episodes, seed a
 visits.safetensors    visits [T, seeds, S, A] of a table at each record, where these are at most 10^7 numbers
 policies/             seed-0-final.safetensors and .json, seed-0-best..., for every seed; for more than a hundred
                       seeds all-final.safetensors and .json, all-best...
+kept/                 step-100.safetensors, ..., the policies of all seeds at each record, with `keep_policies`
 experience/           seed-0.safetensors, ..., the replay buffer of every seed at the end, with `keep_experience`
 checkpoint/           of a run that has not ended, see `files/checkpoint.py`
 evaluations.safetensors  returns and lengths of the final episodes, as those of training
@@ -16,6 +17,7 @@ result.json           scores and summary; a run without it has not ended
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from bellmax.files.of_others import refuse_others
 from bellmax.files.policy_files import (
     PolicyParts,
     check_named,
+    check_numbers,
     contents,
     contents_together,
     read_files,
@@ -90,6 +93,38 @@ def read_policies(files: Files, which: str, seeds: Sequence[int], *, expected: b
     if expected or files.has(f"{first}.json"):
         return [read_files(files, f"policies/seed-{seed}-{which}") for seed in seeds]
     return []
+
+
+def kept_content(step: int, policies: Sequence[ArrayDict]) -> tuple[str, bytes]:
+    """Return (name, content) of the file with the policies of all seeds at a record; arrays have an axis of seeds."""
+    stacked = {name: np.stack([arrays[name] for arrays in policies]) for name in policies[0]}
+    return f"kept/step-{step}.safetensors", arrays_content(stacked)
+
+
+def kept_steps(files: Files) -> list[int]:
+    """Return the steps of the records whose policies are in files, the first ones first."""
+    return sorted(int(found[1]) for found in map(manifest.KEPT.fullmatch, files.names()) if found)
+
+
+def read_kept(files: Files, step: int, like: Sequence[ArrayDict]) -> list[ArrayDict]:
+    """Read the policies of a record that `kept_content` wrote; `like` are policies of the same seeds.
+
+    Raises:
+        CorruptCheckpoint: the file is missing or damaged, or has other arrays.
+    """
+    name = f"kept/step-{step}.safetensors"
+    expected = {key: (array.dtype, (len(like), *array.shape)) for key, array in like[0].items()}
+    size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in expected.values())
+    stacked = read_arrays(files, name, size + 100_000)
+    if stacked is None:
+        raise CorruptCheckpoint(f"{files.folder / name} is missing")
+    if {key: (array.dtype, array.shape) for key, array in stacked.items()} != expected:
+        raise CorruptCheckpoint(f"{files.folder / name} does not hold policies of this run")
+    try:
+        check_numbers(stacked)
+    except ValueError as error:
+        raise CorruptCheckpoint(f"{files.folder / name} does not hold policies: {error}") from error
+    return [{key: array[i] for key, array in stacked.items()} for i in range(len(like))]
 
 
 def arrays_content(arrays: ArrayDict) -> bytes:

@@ -63,9 +63,11 @@ def round_steps(config: AgentConfig, source: Source) -> int:
 @compiling()
 def make_loop(
     config: AgentConfig, source: Source, kind: str, steps: int, group: int | None = None, *, n_seeds: int = 1,
-    episodes: bool = False,
+    episodes: bool = False, uneven: bool = False,
 ) -> Loop[Any]:  # fmt: skip
     """Return a loop for `steps` environment steps (with `episodes`: episodes) on each of `n_seeds` seeds.
+
+    With `uneven`, its chunks have many different lengths.
 
     Raises:
         ConfigError, ResourceError: the agent cannot learn in this environment, or does not fit in memory.
@@ -91,7 +93,7 @@ def make_loop(
     if kind == "compiled":
         from bellmax.loops.network_compiled import compiled_network_loop
 
-        return compiled_network_loop(config, source, steps, group)
+        return compiled_network_loop(config, source, steps, group, uneven=uneven)
     from bellmax.loops.network_gymnasium import gymnasium_network_loop
 
     return gymnasium_network_loop(config, source, steps)
@@ -116,11 +118,11 @@ def prepare_for_data(config: AgentConfig, source: Source, data: Dataset) -> Agen
 @compiling()
 def make_data_loop(
     config: AgentConfig, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None, *,
-    n_seeds: int = 1,
+    n_seeds: int = 1, uneven: bool = False,
 ) -> Loop[Any]:  # fmt: skip
     """Return a loop for `steps` updates from data on each of `n_seeds` seeds; `kind` is that of its evaluation.
 
-    `config` is the result of `prepare_for_data`, which has checked `data`.
+    `config` is the result of `prepare_for_data`, which has checked `data`; `uneven` as in `make_loop`.
 
     Raises:
         ConfigError, ResourceError: the run is too long, or does not fit in memory.
@@ -132,4 +134,4 @@ def make_data_loop(
     assert is_deep(config)  # noqa: S101 - there are two families
     from bellmax.loops.network_data import network_data_loop
 
-    return network_data_loop(config, source, kind, steps, data, group)
+    return network_data_loop(config, source, kind, steps, data, group, uneven=uneven)

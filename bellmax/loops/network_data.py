@@ -29,7 +29,7 @@ from bellmax.loops.logs import SeedLog, empty_log, join_logs
 from bellmax.loops.loop import Loop, guarded
 from bellmax.loops.network_checks import check_memory
 from bellmax.loops.network_learning import compiler_options, make_improver
-from bellmax.loops.network_pieces import by_seed, measure_rows, piece_rounds, pieces
+from bellmax.loops.network_pieces import by_seed, few_pieces, measure_rows, piece_rounds, pieces
 from bellmax.replay.frames import room_for
 from bellmax.sources import Source
 from bellmax.trees import tree_map
@@ -101,13 +101,14 @@ def fill(agent: DeepAgent, experience: Experience) -> Any:
 class DataNetwork:
     """The functions of the loop, see `Loop`; seeds are stacked by `vmap` if a group has several."""
 
-    def __init__(self, config: DeepConfig, source: Source, steps: int, data: Dataset) -> None:
-        """Prepare for `steps` gradient steps on each seed."""
+    def __init__(self, config: DeepConfig, source: Source, steps: int, data: Dataset, uneven: bool = False) -> None:
+        """Prepare for `steps` gradient steps on each seed, in chunks of many lengths if they are `uneven`."""
         self.config, self.source, self.stride = config, source, config.gradient_steps
         self.agent = config.make(source.space, source.n_actions, steps)
         self.improve = make_improver(self.agent, config)
         self.memory = fill(self.agent, as_experience(data, source.space, config.gamma))
         self.most = piece_rounds(config, source.space, source.n_actions, self.stride)
+        self.split = few_pieces if uneven else pieces
         self.begin = compiling_first(jax.jit(self.first_state))
         self.chunk = functools.cache(lambda rounds, stacked: compiling_first(self.make_chunk(rounds, stacked)))
 
@@ -148,7 +149,7 @@ class DataNetwork:
         """See `Loop`; steps are gradient steps."""
         stacked, done = state.key.ndim > 0, 0
         recorded: list[ArrayDict] = []
-        for rounds in pieces(n // self.stride, self.most):
+        for rounds in self.split(n // self.stride, self.most):
             state, metrics = self.chunk(rounds, stacked)(state, self.memory, np.int32(t + done))
             recorded.append(jax.device_get(metrics))
             done += rounds * self.stride
@@ -173,11 +174,12 @@ class DataNetwork:
 
 @in_32_bits
 def network_data_loop(
-    config: DeepConfig, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None
-) -> Loop[OfflineState]:
+    config: DeepConfig, source: Source, kind: str, steps: int, data: Dataset, group: int | None = None, *,
+    uneven: bool = False,
+) -> Loop[OfflineState]:  # fmt: skip
     """Return the loop of a network for `steps` gradient steps on each seed; `kind` is that of its evaluation.
 
-    `config` is the result of `config_for_data`, which has checked `data`.
+    `config` is the result of `config_for_data`, which has checked `data`; with `uneven`, its chunks have many lengths.
 
     Raises:
         ConfigError, ResourceError: the run is too long, or does not fit in memory.
@@ -187,7 +189,7 @@ def network_data_loop(
     check_memory(config, source, steps, 1)  # all seeds share the data
     if group is None:
         group = 1 if jax.default_backend() == "cpu" else sys.maxsize
-    own = DataNetwork(config, source, steps, data)
+    own = DataNetwork(config, source, steps, data, uneven)
     return guarded(Loop(
         kind, own.stride, group, True, own.start, own.go, measure_rows, own.snapshot, checkpoint.to_arrays, own.restore,
         lambda state: None,

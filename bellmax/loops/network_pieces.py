@@ -64,3 +64,21 @@ def pieces(rounds: int, most: int) -> list[int]:
         return [rounds] if rounds > 0 else []
     size = next((size for size in range(most, max(1, most // 2) - 1, -1) if rounds % size == 0), most)
     return [size] * (rounds // size) + [rounds % size] * (rounds % size > 0)
+
+
+FACTOR = 32  # between the lengths of pieces of uneven chunks
+
+
+def few_pieces(rounds: int, most: int) -> list[int]:
+    """Split `rounds` into pieces of at most `most`, whose lengths are powers of `FACTOR`: few programs for any chunks.
+
+    A chunk of any length has fewer than `FACTOR` pieces of each length but the longest.
+    """
+    size, sizes = 1, [1]
+    while (size := size * FACTOR) <= most:
+        sizes.append(size)
+    found: list[int] = []
+    for size in reversed(sizes):
+        found += [size] * (rounds // size)
+        rounds %= size
+    return found

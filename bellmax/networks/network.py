@@ -70,10 +70,16 @@ class Stream(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Map features [F] to [n_out]."""
+        return self.layers[-1]([x, *self.hidden(x)][-1])
+
+    def hidden(self, x: Array) -> list[Array]:
+        """Return the output of each hidden layer after ReLU, for features [F]."""
+        outputs: list[Array] = []
         for i, layer in enumerate(self.layers[:-1]):
             x = layer(x)
             x = jax.nn.relu(self.norms[i](x) if self.norms else x)
-        return self.layers[-1](x)
+            outputs.append(x)
+        return outputs
 
 
 class Head(eqx.Module):

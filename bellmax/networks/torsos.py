@@ -64,11 +64,16 @@ class MLP(eqx.Module):
 
     def __call__(self, obs: Obs) -> Array:
         """Map one observation to features [F]."""
-        x = flat(self.space, obs)
+        layers = self.hidden(obs)
+        return layers[-1] if layers else flat(self.space, obs)
+
+    def hidden(self, obs: Obs) -> list[Array]:
+        """Return the output of each layer [F] after ReLU, for one observation; the features are the last."""
+        outputs: list[Array] = []
         for i, layer in enumerate(self.layers):
-            x = layer(x)
-            x = jax.nn.relu(self.norms[i](x) if self.norms else x)
-        return x
+            x = layer(outputs[-1] if outputs else flat(self.space, obs))
+            outputs.append(jax.nn.relu(self.norms[i](x) if self.norms else x))
+        return outputs
 
 
 class Convolutions(eqx.Module):
@@ -94,13 +99,19 @@ class Convolutions(eqx.Module):
 
     def __call__(self, obs: Array) -> Array:
         """Map one image to features [F]."""
+        return jnp.ravel(self.hidden(obs)[-1])
+
+    def hidden(self, obs: Array) -> list[Array]:
+        """Return the output of each layer [H, W, C] after ReLU, for one image."""
         first = self.layers[0]
         frames = self.space.dtype == "uint8" and self.space.low is None and height_axis(self.space) == 1
         x = first.of_frames(obs) if frames else first(channels_last(self.space, obs))
+        outputs: list[Array] = []
         for i, layer in enumerate(self.layers):
             x = layer(x) if i else x
             x = jax.nn.relu(self.norms[i](x) if self.norms else x)
-        return jnp.ravel(x)
+            outputs.append(x)
+        return outputs
 
 
 class Impala(eqx.Module):

@@ -50,7 +50,8 @@ def sentence_of(run: Run) -> str:
     summary = run.summary()
     score = with_interval(summary.iqm, summary.iqm_low, summary.iqm_high)
     few = f"; an interval needs {MIN_SEEDS} seeds" if summary.n < MIN_SEEDS else ", with a 95 % interval"
-    return f"{trained}: score {score} after {run.steps:,} {axis_of(run)} (interquartile mean{few})."
+    early = f"; {run.early}" if run.stopped else ""
+    return f"{trained}: score {score} after {run.end:,} {axis_of(run)} (interquartile mean{few}){early}."
 
 
 def verdict_section(runs: Mapping[str, Run]) -> Section:

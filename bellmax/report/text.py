@@ -59,7 +59,8 @@ def describe_run(run: Run) -> str:
     parts: list[RenderableType] = [curve(run)]
     data = run.options.data
     how = f"{run.unit}, {run.loop} loop" if data is None else f"gradient steps, data: {data.steps:,} of {data.source}"
-    parts += [f"{run.config.name} on {run.world}, {run.steps:,} {how}", seeds_table(run)]
+    done = f"{run.end:,} of {run.steps:,}" if run.stopped else f"{run.steps:,}"
+    parts += [f"{run.config.name} on {run.world}, {done} {how}", *filter(None, [run.early]), seeds_table(run)]
     if len(run.seeds) > SHOWN_SEEDS:
         parts.append(f"... and {len(run.seeds) - SHOWN_SEEDS:,} more")
     parts.append(describe_summary(run.summary()))

@@ -71,6 +71,10 @@ class History:
         copied.step, copied._records = list(self.step), list(self._records)
         return copied
 
+    def last_record(self) -> dict[str, FloatArray]:
+        """Return the columns [seeds] of the last record."""
+        return dict(self._records[-1])
+
     def drop_after(self, step: int) -> None:
         """Remove the records after `step`."""
         kept = sum(s <= step for s in self.step)

@@ -1,4 +1,4 @@
-"""NumPy. The records of a run besides its history: the first episodes of each seed, and the updates of each pair."""
+"""NumPy. What a record of a run consists of: columns, the first episodes of each seed, and the updates of each pair."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bellmax.contracts import IntArray
+from bellmax.contracts import FloatArray, IntArray
 from bellmax.files.run_files import KEPT_VISITS
 from bellmax.loops.logs import Episodes
 from bellmax.loops.loop import Chunk
+from bellmax.training.history import chunk_columns
 from bellmax.training.policy import Policy
 from bellmax.training.run import Run
+
+
+def record_columns(run: Run, chunks: Sequence[Chunk], step: int) -> dict[str, FloatArray | float]:
+    """Return the columns of one record of the history, without evaluation."""
+    columns: dict[str, FloatArray | float] = {"time/total_timesteps": float(step)}
+    if run.options.data is None:  # a run with data does not explore
+        columns["rollout/exploration_rate"] = float(run.config.epsilon(step, run.steps))
+    return {**columns, **chunk_columns(chunks)}
 
 
 class KeptRecords:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, get_args
+
+import numpy as np
 
 from bellmax.agent_config import build, choices, setting
-from bellmax.arguments import HIGHEST, describe, integer, one_of, real
+from bellmax.arguments import HIGHEST, describe, integer, is_number, one_of, real
 from bellmax.contracts import ConfigError, unknown
 from bellmax.envs.host_steps import Handling, NonFinite
+from bellmax.loops.pacing import MAX_CHUNK
 from bellmax.training.play import check_results
 
 RECORD_BYTES = 1_000  # of the columns of one seed in a record
+MOST_MARKS = 100_000  # steps that `records` may list
+Spacing: TypeAlias = Literal["even", "log", "episodes"]
+SPACINGS: tuple[str, ...] = get_args(Spacing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +40,9 @@ class RunOptions:
     """
 
     episodes: int | None = setting(None, "the run's length in episodes, instead of steps", low=1)
-    records: int = setting(20, "how many times to log and evaluate during the run", low=1)
+    records: int | tuple[int, ...] = setting(20, "how many times to log and evaluate, or at which steps", low=1)
+    record_spacing: Spacing = setting("even", "steps between records: even, growing (log), or one record an episode")
+    keep_policies: bool = setting(False, "store the policy of each seed at every record")
     eval_episodes: int = setting(10, "greedy episodes per seed at each record", low=0)
     final_episodes: int = setting(100, "greedy episodes per seed at the end", low=0)
     keep_episodes: int = setting(2_000_000, "training episodes to store, over all seeds", low=0)
@@ -69,6 +78,8 @@ class RunOptions:
                 object.__setattr__(self, field.name, _read(field, getattr(self, field.name)))
             except ConfigError as error:
                 problems.append(str(error))
+        if not problems:
+            problems += _find_conflicts(self)
         if problems:
             raise ConfigError("; ".join(problems))
 
@@ -76,6 +87,37 @@ class RunOptions:
     def handling(self) -> Handling:
         """The options that only Gymnasium environments have."""
         return Handling(self.workers, self.env_timeout, self.env_restarts, self.on_nonfinite, self.strict)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the steps between records differ, beyond a shorter last chunk."""
+        return not isinstance(self.records, int) or self.record_spacing == "log"
+
+
+def _find_conflicts(options: RunOptions) -> list[str]:
+    """A line for each pair of options that contradict each other."""
+    if options.record_spacing == "even":
+        return []
+    if not isinstance(options.records, int):
+        steps = f"records={describe(list(options.records))}"
+        return [f"{steps} lists the steps, so that record_spacing={options.record_spacing!r} has no meaning; pass one"]
+    return []
+
+
+def check_records(options: RunOptions, length: int, *, by_episode: bool) -> None:
+    """Check that a run of `length` steps, or with `by_episode` episodes, can make its records.
+
+    Raises:
+        ConfigError: one is after the end, or each episode shall have one in a run of steps.
+    """
+    if options.record_spacing == "episodes" and not by_episode:
+        raise ConfigError(
+            "record_spacing='episodes' needs a run of so many episodes, since seeds end theirs at different steps: "
+            "pass episodes=... in place of steps, or records=[...] with the steps"
+        )
+    if not isinstance(options.records, int) and (last := options.records[-1]) > length:
+        unit = "episodes" if by_episode else "steps"
+        raise ConfigError(f"records has {last:,}, and the run has {length:,} {unit}; leave out what is after its end")
 
 
 def check_room_for(options: RunOptions, n_seeds: int, steps: int) -> None:
@@ -86,7 +128,9 @@ def check_room_for(options: RunOptions, n_seeds: int, steps: int) -> None:
     """
     check_results("final_episodes", options.final_episodes, n_seeds)
     check_results("eval_episodes", options.eval_episodes, n_seeds)
-    check_results("records", min(options.records, steps), n_seeds, RECORD_BYTES)
+    asked = options.records if isinstance(options.records, int) else len(options.records)
+    asked = steps if options.record_spacing == "episodes" else min(asked, steps)
+    check_results("records", max(asked, steps // MAX_CHUNK), n_seeds, RECORD_BYTES)
 
 
 class Changes(TypedDict, total=False):
@@ -113,6 +157,8 @@ def _read(field: dataclasses.Field[Any], value: object) -> object:
     name, kind, meta = field.name, str(field.type), field.metadata
     if "None" in kind and value is None:
         return None
+    if name == "records":
+        return _read_records(value)
     if kind.startswith("int"):
         return integer(name, value, meta["low"], int(min(meta["high"], HIGHEST)))
     if kind.startswith("float"):
@@ -125,10 +171,34 @@ def _read(field: dataclasses.Field[Any], value: object) -> object:
     return one_of(name, value, valid) if valid else value
 
 
+def _read_records(value: object) -> int | tuple[int, ...]:
+    """How many records, or their steps as increasing integers.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    if is_number(value) or not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        if isinstance(value, str) and value in SPACINGS:
+            raise ConfigError(f"records={value!r} is a spacing; write record_spacing={value!r}")
+        return integer("records", value)
+    if not value or len(value) > MOST_MARKS:
+        raise ConfigError(f"`records` must list from 1 to {MOST_MARKS:,} steps; got {len(value):,}")
+    steps = tuple(integer("records", step) for step in value)
+    if any(step <= before for before, step in itertools.pairwise(steps)):
+        raise ConfigError(
+            f"`records` must list increasing steps, such as [100, 200, 1000]; got {describe(list(steps))}"
+        )
+    return steps
+
+
 # what cannot change when a run is resumed, and why
 FIXED = {
     "episodes": "the exploration schedules span the episodes of the whole run",
     "records": "it determines the steps at which a run logs and evaluates",
+    "record_spacing": "it determines the steps at which a run logs and evaluates",
+    "keep_policies": "the policies of the records so far would be missing",
     "keep_episodes": "episodes that were not stored are lost",
     "vmap": "the checkpoint holds the seeds in groups of this size",
     "steps": "the schedules of exploration and learning rate span the steps of the whole run",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bellmax.agent_config import AgentConfig
 from bellmax.arguments import describe, one_of, path_of
 from bellmax.catalog import make_agent
@@ -21,7 +23,8 @@ from bellmax.files.saved_parts import check_found
 from bellmax.loops import choosing
 from bellmax.loops.masking import masked_as_asked
 from bellmax.sources import Source, find_world, split_arguments
-from bellmax.training.options import DataCard, RunOptions, check_room_for
+from bellmax.training.options import DataCard, RunOptions, check_records, check_room_for
+from bellmax.training.record_hooks import OnRecord, read_hooks
 from bellmax.training.train_arguments import (
     Problems,
     attempt,
@@ -50,6 +53,7 @@ class Request:
     wrappers: object
     data: object
     options: object
+    on_record: object
     keywords: Mapping[str, Any]
     hyper_parameters: Mapping[str, Any]
 
@@ -70,6 +74,7 @@ class RunPlan:
         folder: for its files, or None.
         data: of an offline run, or None.
         without_effect: a line for each setting that has no effect.
+        hooks: the functions to call after each record.
     """
 
     source: Source
@@ -83,6 +88,7 @@ class RunPlan:
     folder: Path | None
     data: Dataset | None
     without_effect: list[str]
+    hooks: tuple[OnRecord, ...]
 
 
 def check(request: Request) -> RunPlan:
@@ -113,6 +119,9 @@ def check(request: Request) -> RunPlan:
         config = attempt(problems, lambda: choosing.prepare_for_data(asked, source, given))
     attempt(problems, lambda: check_kept(config, options, offline_run=data is not None))
     length = attempt(problems, lambda: read_length(request.steps, episodes, config, with_data=data is not None))
+    hooks = attempt(problems, lambda: read_hooks(request.on_record)) or ()
+    if options and length:
+        attempt(problems, functools.partial(check_records, options, length, by_episode=episodes is not None))
     problems += find_unknown(request)
     if problems or not (source and config and asked and seeds and options and length):
         raise ConfigError("; ".join(problems)) from problems.cause
@@ -122,7 +131,7 @@ def check(request: Request) -> RunPlan:
     if given is not None:
         options = replace(options, data=DataCard(source=name_of(data), steps=given.steps, sha256=given.sha256()))
     return RunPlan(
-        source, config, seeds, length, request.loop, about_masks, options, env_kwargs, folder, given, list(idle)
+        source, config, seeds, length, request.loop, about_masks, options, env_kwargs, folder, given, list(idle), hooks
     )
 
 
@@ -166,11 +175,16 @@ def merged_options(options: object, keywords: Mapping[str, Any]) -> RunOptions:
     if not isinstance(options, RunOptions):
         raise ConfigError(f"`options` must be bellmax.RunOptions(...); got {describe(options)}")
     defaults = {field.name: field.default for field in dataclasses.fields(RunOptions)}
-    given = {name: value for name, value in keywords.items() if value != defaults[name]}
+    given = {name: value for name, value in keywords.items() if not _is(value, defaults[name])}
     if twice := [name for name in given if getattr(options, name) != defaults[name]]:
         words = ", ".join(f"{name}={given[name]!r} and options.{name}={getattr(options, name)!r}" for name in twice)
         raise ConfigError(f"set twice: {words}; set each only once")
     return replace(options, **given)
+
+
+def _is(value: object, default: object) -> bool:
+    """Whether an argument is at its default; an array, which compares number by number, never is."""
+    return not isinstance(value, np.ndarray) and value == default
 
 
 def asked_length(request: Request) -> object:

@@ -25,8 +25,10 @@ from bellmax.machine import out_of_memory
 from bellmax.sources import Source
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
+from bellmax.training.kept_policies import check_room_for_kept
 from bellmax.training.options import Changes, RunOptions, change_options, check_room_for
 from bellmax.training.progress import compiling_shown
+from bellmax.training.record_hooks import NOTE, OnRecord, hook_names, read_hooks
 from bellmax.training.run import Run
 from bellmax.training.train_arguments import check_handled, check_kept, check_saved
 from bellmax.training.trainer import Trainer
@@ -39,6 +41,7 @@ def resume(
     env_kwargs: Mapping[str, Any] | None = None,
     data: object = None,
     step: int | None = None,
+    on_record: OnRecord | Sequence[OnRecord] | None = None,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
     **options: Unpack[Changes],
@@ -59,6 +62,7 @@ def resume(
         data: needed if they were not a file, or have moved.
         step: resume from the checkpoint of this step, and from no other; by default from the newest one that is not
             damaged, and a line says if that is an earlier one.
+        on_record: as for `train`; functions are not saved, so pass them again. A line says if they are missing.
         progress: as for `train`.
         say: called with each line of output, also with what differs from before.
         **options: of `train`; they replace the saved ones: eval_episodes, final_episodes, keep_experience,
@@ -74,16 +78,18 @@ def resume(
     """
     say_line, _ = voices(say)
     check_flag("progress", progress)
+    hooks = read_hooks(on_record)
     path = path_of("folder", folder)
     wanted = None if step is None else integer("step", step, 0)
     run_files.read_config(files_of(path))  # there is a run to hold
     with locked(path), compiling_shown(progress):
-        return go_on(path, world, env_kwargs, data, progress, say_line, options, wanted)
+        return go_on(path, world, env_kwargs, data, progress, say_line, options, wanted, hooks)
 
 
 def go_on(
     folder: Path, world: object, env_kwargs: Mapping[str, Any] | None, data: object, progress: bool | None,
     say_line: Callable[[str], None], options: Mapping[str, object], wanted: int | None = None,
+    hooks: Sequence[OnRecord] = (),
 ) -> Run:  # fmt: skip
     """Resume the run in a folder that is held; see `resume`."""
     stopped = load_stopped(folder, wanted)
@@ -100,24 +106,40 @@ def go_on(
         run.env_kwargs = dict(source.arguments)
     check_step(step, run.steps, groups)
     run.drop_after(step)
-    ended = step == run.steps and not groups  # only the final evaluation is missing
+    ended = step == run.end and not groups  # only the final evaluation is missing
     if ended:
         check_ended(run, differing)
         saved_runs.read_experience(run)
     engine = None if ended else loop_to_resume(run, source, data)
+    if engine is not None:
+        parts = changed, run.config, source.space, source.n_actions, len(run.seeds), run.steps, engine.stride
+        check_room_for_kept(*parts)
     for remark in stopped.remarks:
         say_line(remark)
     say_line(f"{run.config.name} on {run.world}: resumed at step {step:,} of {run.steps:,}")
     others = saved_runs.note_continuation(run, step)
     if others:
         remarks.append(f"from step {step:,} on, this is {EXACT}: {'; '.join(others)}")
+    remarks += missing_hooks(run, hooks, ended=ended)
     for remark in remarks + ([f"options differ from before: {', '.join(differing)}"] if differing else []):
         say_line(remark)
     if stopped.afresh and ended:
         saved_runs.save_run(run, step, afresh=True, experience=run.options.keep_experience)
     elif (differing or elsewhere or others) and not stopped.afresh:
         saved_runs.write_config(run)
-    return finish(Trainer(run, source, engine, step, groups, afresh=stopped.afresh), progress, say_line)
+    return finish(Trainer(run, source, engine, step, groups, afresh=stopped.afresh, hooks=hooks), progress, say_line)
+
+
+def missing_hooks(run: Run, hooks: Sequence[OnRecord], *, ended: bool) -> list[str]:
+    """Return a line if a run had functions that were called after each record, and has none now; note the new ones."""
+    before, now = run.on_record, hook_names(hooks)
+    if before and not now and not ended:
+        return [
+            f"before, on_record={listed(before)} was called after each record; it is not now, so its columns end here "
+            "and it cannot stop the run: pass on_record again"
+        ]
+    run.on_record = now or before
+    return []
 
 
 class Stopped(NamedTuple):
@@ -219,7 +241,7 @@ def check_ended(run: Run, differing: Sequence[str]) -> None:
         CorruptCheckpoint: its policies or its history are incomplete.
         ConfigError: a changed option would have had an effect only earlier.
     """
-    if not run.policies or run.history.step[-1:] != [run.steps]:
+    if not run.policies or run.history.step[-1:] != [run.end]:
         raise CorruptCheckpoint(f"{run.folder}: the checkpoint is of the last step, but the history ends before it")
     if late := [line for line in differing if line.startswith("keep_experience=True")]:
         raise ConfigError(f"{late[0]}: too late, training has ended and the replay buffer is lost")
@@ -227,13 +249,13 @@ def check_ended(run: Run, differing: Sequence[str]) -> None:
 
 def loop_to_resume(run: Run, source: Source, data: object) -> Loop[Any]:
     """Return the loop of a resumed run."""
-    about = run.options.data
+    about, n = run.options.data, len(run.seeds)
     if about is None:
         if data is not None:
             raise ConfigError("the run did not learn from data: leave data out")
         return choosing.make_loop(
-            run.config, source, run.loop, run.steps, run.options.vmap, n_seeds=len(run.seeds),
-            episodes=run.options.episodes is not None,
+            run.config, source, run.loop, run.steps, run.options.vmap, n_seeds=n,
+            episodes=run.options.episodes is not None, uneven=run.options.uneven,
         )  # fmt: skip
     where = about.source if data is None else data
     given = read_data(where)
@@ -243,7 +265,9 @@ def loop_to_resume(run: Run, source: Source, data: object) -> Loop[Any]:
             f"({about.steps:,} steps); pass those as data"
         )
     config = choosing.prepare_for_data(run.config, source, given)  # raises if another environment does not fit
-    return choosing.make_data_loop(config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=len(run.seeds))
+    return choosing.make_data_loop(
+        config, source, run.loop, run.steps, given, run.options.vmap, n_seeds=n, uneven=run.options.uneven
+    )
 
 
 def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) -> Run:
@@ -252,7 +276,10 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
     try:
         with out_of_memory(f"{run.config.name} on {run.world}", "use fewer seeds, or a machine with more memory"):
             trainer.go(progress)
-    except BaseException:
+    except BaseException as error:
+        for note in getattr(error, "__notes__", ()):
+            if note.startswith(NOTE):
+                say(note)
         if run.folder is not None and run.policies:
             say(f"stopped; the state at step {saved_step(place_of(run.folder)):,} is saved in {run.folder}")
             again = options_to_repeat(run.world, run.env_kwargs, run.config)

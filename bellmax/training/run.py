@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -22,8 +22,10 @@ from bellmax.pictures.html_card import html_card
 from bellmax.pictures.state_numbers import What
 from bellmax.printing import plain
 from bellmax.summary_statistics import Summary, bootstrap_interval, summarize, with_interval
+from bellmax.training.early_stop import EarlyStop
 from bellmax.training.facts import facts_of, scores_are_exact
 from bellmax.training.history import History
+from bellmax.training.kept_policies import KeptPolicies
 from bellmax.training.options import RunOptions
 from bellmax.training.play import Evaluation
 from bellmax.training.policy import Policy
@@ -71,6 +73,9 @@ class Run:
             these are more than 10^7 numbers (the policies' arrays have the last ones).
         experience: with `keep_experience`, the content of the replay buffer of each seed at the end, one Dataset per
             seed; `load` leaves it in its files.
+        stopped: the step at which a function of `on_record` ended training, and its reason; None if none did.
+        on_record: the names of the functions that were called after each record.
+        kept_policies: with `keep_policies`, the policies at the records; read them by `policy` or `policies_over_time`.
         folder: of its files, or None.
         environment: of a saved run, the versions and the machine, as in environment.json.
     """
@@ -89,6 +94,9 @@ class Run:
     episodes: list[Episodes] = field(default_factory=list)
     visits: IntArray | None = None
     experience: list[Dataset] = field(default_factory=list)
+    stopped: EarlyStop | None = None
+    on_record: list[str] = field(default_factory=list)
+    kept_policies: KeptPolicies = field(default_factory=KeptPolicies, compare=False)
     folder: Path | None = None
     environment: Facts = field(default_factory=dict)
     _source: Source | None = field(default=None, init=False, compare=False)  # for random play in `verdict`
@@ -114,17 +122,24 @@ class Run:
         """Whether `scores` are exact expected returns and not means of episodes."""
         return bool(self.scores) and scores_are_exact(self.history, self.scores)
 
+    @property
+    def end(self) -> int:
+        """The last step of training: `steps`, or an earlier one at which it was stopped."""
+        return self.steps if self.stopped is None else self.stopped.step
+
     def __repr__(self) -> str:
         n, most = len(self.seeds), 8
         scores = ", ".join(f"{score:.6g}" for score in self.scores[:most])
         more = f", ... ({n} seeds)" if n > most else ""
-        done = f"{self.history.step[-1]:,} of " if self.history.step and not self.scores else ""
+        partly = not self.scores or self.stopped is not None
+        done = f"{self.history.step[-1]:,} of " if self.history.step and partly else ""
         lines = (
             f"Run({self.config.name} on {self.world}: {done}{self.steps:,} {self.unit}, {n} seed{'s' * (n > 1)}, "
             f"{self.loop} loop)",
             f"  scores: {scores}{more}" if self.scores else "  has not ended: no scores yet",
             f"  history: {counted(len(self.history), 'record')} of {counted(len(self.history.columns), 'column')}; "
             f"policies: {', '.join(self.policies) or 'none yet'}",
+            *([f"  {self.early}"] if self.stopped else []),
             f"  folder: {self.folder or 'not saved'}",
             *(f"  {line}" for line in inexact(self.environment)),
         )
@@ -144,9 +159,16 @@ class Run:
             rows.append(("range of the seeds", f"{found.minimum:.4g} to {found.maximum:.4g}"))
         elif self.history.step:
             rows.append(("stopped at", f"{self.history.step[-1]:,}"))
+        if self.stopped is not None:
+            rows.append(("stopped early at", f"{self.stopped.step:,}: {self.stopped.reason}"))
         rows.append(("folder", self.folder or "not saved"))
         title = f"{self.config.name} on {self.world}"
         return html_card(title, rows, self.history.picture(self.axis), inexact(self.environment))
+
+    @property
+    def early(self) -> str:
+        """Where and why training was stopped early, in words; "" if it was not."""
+        return "" if self.stopped is None else self.stopped.in_words(self.unit)
 
     def to_pandas(self) -> DataFrame:
         """Return the history as a pandas DataFrame; see `History.to_pandas`."""
@@ -188,11 +210,17 @@ class Run:
             return find_saved_world(None, None, self.world, self.env_kwargs, trusted=False)
         return None
 
-    def policy(self, seed: int = 0, which: Which = "final") -> Policy:
+    def policy(self, seed: int = 0, which: Which = "final", *, at: int | None = None) -> Policy:
         """Return the policy of one seed: "final", or "best" by the evaluations during training.
+
+        Args:
+            seed: of the run.
+            which: "final" or "best".
+            at: a step: return the policy of the last record at or before it, of a run with `keep_policies`.
 
         Raises:
             ConfigError: the run does not have this seed or this policy.
+            CorruptCheckpoint: the file of the record is missing or damaged.
         """
         seed = integer("seed", seed, 0)
         if not isinstance(which, str):
@@ -202,7 +230,33 @@ class Run:
             raise ConfigError(
                 f"no {which[:LONGEST_WORD]!r} policy of seed {seed}; seeds: {seeds}, kinds: {list(self.policies)}"
             )
-        return self.policies[which][self.seeds.index(seed)]
+        if at is None:
+            return self.policies[which][self.seeds.index(seed)]
+        if which != "final":
+            raise ConfigError(
+                f"at={describe(at)} is the policy of a step, and which={which!r} another; pass one of them"
+            )
+        step = integer("at", at, 0)
+        if step > self.steps:
+            raise ConfigError(f"at={step:,} is after the last of the {self.steps:,} {self.unit}")
+        return self._kept(self.seeds.index(seed), self.kept_policies.at_or_before(step))
+
+    def _kept(self, row: int, step: int) -> Policy:
+        """The policy of a seed at the record of a step."""
+        final = self.policies["final"]
+        return replace(final[row], arrays=self.kept_policies.read(step, final, self.folder)[row])
+
+    def policies_over_time(self, seed: int = 0) -> Iterator[tuple[int, Policy]]:
+        """Return an iterator over (step, policy) of one seed at each record, of a run with `keep_policies`.
+
+        Raises:
+            ConfigError: the run does not have this seed, or did not store its policies.
+            CorruptCheckpoint: while it iterates: a file is missing or damaged.
+        """
+        self.policy(seed)  # it has this seed
+        self.kept_policies.at_or_before(self.steps)  # and policies over time
+        row = self.seeds.index(integer("seed", seed, 0))
+        return ((step, self._kept(row, step)) for step in self.kept_policies.steps)
 
     def show(
         self,
@@ -210,6 +264,7 @@ class Run:
         *,
         seed: int | None = None,
         which: Which = "final",
+        at: int | None = None,
         world: object = None,
         env_kwargs: Mapping[str, Any] | None = None,
         everything: bool = False,
@@ -224,6 +279,7 @@ class Run:
                 or "error" for the distance to the exact answer.
             seed: of the run; by default its first.
             which: "final", or "best" by the evaluations during training.
+            at: a step: show what was learned until the last record at or before it, see `policy`.
             world: the environment, if it was an object and the run was loaded; its name is enough otherwise.
             env_kwargs: its arguments; they replace those of training one by one.
             everything: show all states, also where they do not fit.
@@ -236,8 +292,8 @@ class Run:
         from bellmax.training.run_picture import picture_of_policy
 
         chosen = (self.seeds[0] if self.seeds else 0) if seed is None else seed
-        policy = self.policy(chosen, which)
-        done = self.history.step[-1] if self.history.step else 0
+        policy = self.policy(chosen, which, at=at)
+        done = max(self.history.step, default=0) if at is None else self.kept_policies.at_or_before(at)
         return picture_of_policy(
             policy, world, env_kwargs, what, everything=everything, progress=progress,
             title=f"{self.config.name} on {self.world}, {done:,} {self.unit}, seed {chosen}, {which} policy",
@@ -258,8 +314,11 @@ class Run:
         return StepsToOptimal(steps, float(np.median(steps)), *bootstrap_interval(steps, np.median))
 
     def drop_after(self, step: int) -> None:
-        """Remove the records, visits and episodes after `step`."""
+        """Remove the records, policies, visits and episodes after `step`."""
         self.history.drop_after(step)
+        self.kept_policies.drop_after(step)
+        if self.stopped is not None and self.stopped.step > step:
+            self.stopped = None
         if self.visits is not None:
             self.visits = self.visits[: len(self.history)]
         known = "rollout/episodes" in self.history.columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from bellmax.files.manifest import Content
 from bellmax.files.saved_files import Files, files_of
 from bellmax.files.saved_parts import agent_of, saved_config
 from bellmax.loops.logs import Episodes
+from bellmax.training.early_stop import EarlyStop
 from bellmax.training.history import History
+from bellmax.training.kept_policies import KeptPolicies
 from bellmax.training.options import read_options
 from bellmax.training.play import Evaluation
 from bellmax.training.policy import Policy
@@ -90,6 +92,8 @@ def _card(run: Run) -> dict[str, Any]:
         "seeds": run.seeds,
         "loop": run.loop,
         **asdict(run.options),
+        **({"on_record": run.on_record} if run.on_record else {}),
+        **({"stopped": run.stopped._asdict()} if run.stopped else {}),
     }
 
 
@@ -118,11 +122,13 @@ def save_run(
         if afresh:
             yield _environment(run)
         yield from _words(run)
-        for which, policies in run.policies.items():
-            parts = [(policy.card(), policy.arrays) for policy in policies]
+        for which, learned in run.policies.items():
+            parts = [(policy.card(), policy.arrays) for policy in learned]
             yield from run_files.policies_contents(which, run.seeds, parts)
         if run.episodes:
             yield "episodes.safetensors", run_files.episodes_content(run.episodes)
+        for at, policies in run.kept_policies.unsaved(afresh=afresh):
+            yield run_files.kept_content(at, policies)
         if run.visits is not None:
             yield "visits.safetensors", run_files.arrays_content({"visits": run.visits})
         for seed, data in zip(run.seeds, run.experience, strict=experience) if experience else ():
@@ -131,12 +137,16 @@ def save_run(
             yield from group_contents(step or 0, g, group)
 
     _commit(run, contents(), step=step, keep=run.options.keep_checkpoints, afresh=afresh)
+    run.kept_policies.note_saved()
 
 
 def frozen(run: Run) -> Run:
     """Return a run that stays as `run` is now while it is trained further."""
     policies = {which: list(each) for which, each in run.policies.items()}
-    return replace(run, history=run.history.copy(), policies=policies, episodes=list(run.episodes))
+    return replace(
+        run, history=run.history.copy(), policies=policies, episodes=list(run.episodes),
+        kept_policies=run.kept_policies.copy(),
+    )  # fmt: skip
 
 
 def read_experience(run: Run) -> None:
@@ -164,7 +174,7 @@ def save_result(run: Run) -> None:
     if run.evaluations:
         content = run_files.episodes_content([(each.returns, each.lengths) for each in run.evaluations])
         contents.append(("evaluations.safetensors", content))
-    _commit(run, contents, step=run.steps, keep=0)
+    _commit(run, contents, step=run.end, keep=0)
 
 
 def load(folder: str | os.PathLike[str]) -> Run:
@@ -203,6 +213,9 @@ def read_run(files: Files, *, policies: bool = True) -> Run:
         run.environment = read_environment(files)
         run.episodes = [Episodes(*pair) for pair in run_files.read_episodes(files, len(run.seeds))]
         run.visits = run_files.read_visits(files, len(run.seeds))
+        run.stopped, run.on_record = read_stop(card), read_hook_names(card)
+        known = set(run.history.step)
+        run.kept_policies = KeptPolicies([step for step in run_files.kept_steps(files) if step in known])
         run.drop_after(run.history.step[-1] if len(run.history) else 0)
     except (*storage.MALFORMED, ConfigError) as error:
         raise CorruptCheckpoint(f"{path} does not hold a complete run: {error!r}") from error
@@ -213,6 +226,32 @@ def read_run(files: Files, *, policies: bool = True) -> Run:
     if files.has("result.json"):
         read_result(run, files)
     return run
+
+
+def read_stop(card: Mapping[str, Any]) -> EarlyStop | None:
+    """Return what config.json says of where training was stopped early; None if it was not.
+
+    Raises:
+        TypeError, LookupError: it is something else.
+    """
+    if (said := card.get("stopped")) is None:
+        return None
+    step, reason = said["step"], said["reason"]
+    if type(step) is not int or step < 1 or type(reason) is not str:
+        raise TypeError(f"stopped={said!r} is not a step and a reason")
+    return EarlyStop(step, reason)
+
+
+def read_hook_names(card: Mapping[str, Any]) -> list[str]:
+    """Return the names of the functions that were called after each record, in config.json.
+
+    Raises:
+        TypeError: they are something else.
+    """
+    names = card.get("on_record", [])
+    if type(names) is not list or not all(type(name) is str for name in names):
+        raise TypeError(f"on_record={names!r} is not a list of names")
+    return names
 
 
 def read_environment(files: Files) -> provenance.Facts:

@@ -19,8 +19,10 @@ from bellmax.loops.loop import Loop
 from bellmax.stderr import voices
 from bellmax.training import saved_runs
 from bellmax.training.history import History
-from bellmax.training.options import RunOptions
+from bellmax.training.kept_policies import check_room_for_kept
+from bellmax.training.options import RunOptions, Spacing
 from bellmax.training.progress import compiling_shown
+from bellmax.training.record_hooks import OnRecord, hook_names
 from bellmax.training.request import Request, RunPlan, check, choose
 from bellmax.training.resume import finish, go_on
 from bellmax.training.run import Run
@@ -39,7 +41,10 @@ def train(
     if_exists: IfExists = "error",
     loop: LoopKind = "auto",
     env_kwargs: Mapping[str, Any] | None = None,
-    records: int = 20,
+    records: int | Sequence[int] = 20,
+    record_spacing: Spacing = "even",
+    keep_policies: bool = False,
+    on_record: OnRecord | Sequence[OnRecord] | None = None,
     eval_episodes: int = 10,
     final_episodes: int = 100,
     keep_episodes: int = 2_000_000,
@@ -75,7 +80,14 @@ def train(
             "resume": finish the run in it, which must be the same; "replace": remove that run's own files first.
         loop: "compiled", "host" (through Gymnasium), or "auto": compiled if possible.
         env_kwargs: keyword arguments of an environment given by name.
-        records: how many times to log and evaluate during the run.
+        records: how many times to log and evaluate during the run, or a list of the steps at which to do it; there is
+            always a record at the end, and one in a million steps.
+        record_spacing: "even"; "log": each record a constant factor later than the one before, so that the first steps
+            are seen; or "episodes": after each of the run's `episodes`.
+        keep_policies: store the policy of each seed at every record, for `run.policy(seed, at=step)` and
+            `run.policies_over_time(seed)`.
+        on_record: a function that is called after each record with a `Record`, or a list of them. It may return a
+            dictionary of columns for the history, with a number or one for each seed, and raise `StopTraining`.
         eval_episodes: greedy episodes per seed at each record, 0 for none; an environment with a table is evaluated
             exactly.
         final_episodes: greedy episodes per seed at the end, 0 for none.
@@ -116,14 +128,15 @@ def train(
     say_line, remark = voices(say)
     check_flag("progress", progress)
     keywords = {
-        "records": records, "eval_episodes": eval_episodes, "final_episodes": final_episodes,
+        "records": records, "record_spacing": record_spacing, "keep_policies": keep_policies,
+        "eval_episodes": eval_episodes, "final_episodes": final_episodes,
         "keep_episodes": keep_episodes, "keep_experience": keep_experience, "keep_checkpoints": keep_checkpoints,
         "save_replay_every": save_replay_every, "vmap": vmap, "workers": workers, "env_timeout": env_timeout,
         "env_restarts": env_restarts, "on_nonfinite": on_nonfinite, "strict": strict,
     }  # fmt: skip
     request = Request(
-        world, agent, steps, episodes, seeds, out, if_exists, loop, env_kwargs, wrappers, data, options, keywords,
-        hyper_parameters,
+        world, agent, steps, episodes, seeds, out, if_exists, loop, env_kwargs, wrappers, data, options, on_record,
+        keywords, hyper_parameters,
     )  # fmt: skip
     with compiling_shown(progress):
         plan = choose(check(request), say_line)
@@ -140,30 +153,32 @@ def start(
         plan.source.name, plan.config, plan.steps, plan.seeds, plan.kind, plan.env_kwargs, History(plan.seeds),
         plan.options,
     )  # fmt: skip
+    run.on_record = hook_names(plan.hooks)
     if plan.folder is None:
         announce(plan, run, say_line, remark)
-        return finish(Trainer(run, plan.source, engine), progress, say_line)
+        return finish(Trainer(run, plan.source, engine, hooks=plan.hooks), progress, say_line)
     with claimed(plan.folder, if_exists) as folder:
         run.folder = folder
         if if_exists == "resume" and is_taken(folder):
             saved = read_same(run, folder)
-            return finish_saved(run, saved, folder, world, data, progress, say_line)
+            return finish_saved(run, saved, folder, world, data, progress, say_line, plan.hooks)
         if is_taken(folder):
             remove_run(folder)
         saved_runs.begin_folder(run)
         announce(plan, run, say_line, remark)
-        return finish(Trainer(run, plan.source, engine), progress, say_line)
+        return finish(Trainer(run, plan.source, engine, hooks=plan.hooks), progress, say_line)
 
 
 def finish_saved(
     run: Run, saved: Run, folder: Path, world: object, data: object, progress: bool | None,
-    say_line: Callable[[str], None],
+    say_line: Callable[[str], None], hooks: Sequence[OnRecord] = (),
 ) -> Run:  # fmt: skip
     """Resume the `saved` run in a folder with the options of `run`, which is the same; if it has ended, return it."""
     if saved.scores:
         say_line(f"the run in {folder} has ended and is loaded")
         return saved
-    return go_on(folder, world, run.env_kwargs, data, progress, say_line, changed_options(run, saved))
+    options = changed_options(run, saved)
+    return go_on(folder, world, run.env_kwargs, data, progress, say_line, options, hooks=hooks)
 
 
 def loop_to_start(plan: RunPlan) -> Loop[Any]:
@@ -173,10 +188,15 @@ def loop_to_start(plan: RunPlan) -> Loop[Any]:
         ConfigError, ResourceError: the agent cannot learn in this environment, or does not fit in memory.
     """
     parts = plan.config, plan.source, plan.kind, plan.steps
-    n, vmap = len(plan.seeds), plan.options.vmap
+    n, options, uneven = len(plan.seeds), plan.options, plan.options.uneven
     if plan.data is not None:
-        return choosing.make_data_loop(*parts, plan.data, vmap, n_seeds=n)
-    return choosing.make_loop(*parts, vmap, n_seeds=n, episodes=plan.options.episodes is not None)
+        engine = choosing.make_data_loop(*parts, plan.data, options.vmap, n_seeds=n, uneven=uneven)
+    else:
+        by_episode = options.episodes is not None
+        engine = choosing.make_loop(*parts, options.vmap, n_seeds=n, episodes=by_episode, uneven=uneven)
+    space, n_actions = plan.source.space, plan.source.n_actions
+    check_room_for_kept(options, plan.config, space, n_actions, n, plan.steps, engine.stride)
+    return engine
 
 
 def announce(plan: RunPlan, run: Run, say: Callable[[str], None], remark: Callable[[str], None]) -> None:

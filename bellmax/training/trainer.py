@@ -7,7 +7,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,7 @@ import numpy as np
 from bellmax.contracts import ArrayDict, BellmaxError, CorruptCheckpoint, EnvWarning, FloatArray
 from bellmax.loops.logs import own_arrays, read_best, read_own_arrays, without_own
 from bellmax.loops.loop import Chunk, Loop
-from bellmax.loops.pacing import MAX_CHUNK as MAX_CHUNK
-from bellmax.loops.pacing import chunk_steps as chunk_steps
-from bellmax.loops.pacing import is_sound, progress_words
+from bellmax.loops.pacing import is_sound, progress_words, record_steps
 from bellmax.loops.stopping import Pause, Pool, at_once, check_asked, stop_at_a_good_moment
 from bellmax.sources import Source
 from bellmax.stderr import say, warn
@@ -31,14 +29,15 @@ from bellmax.training.divergence import (
     check_finite,
     clipping,
 )
+from bellmax.training.early_stop import EarlyStop
 from bellmax.training.exact import find_truth
 from bellmax.training.grading import GRADES, grade_by_episodes, grade_exactly, play_finally
 from bellmax.training.groups import SeedGroups
-from bellmax.training.history import chunk_columns
-from bellmax.training.kept_records import KeptRecords
+from bellmax.training.kept_records import KeptRecords, record_columns
 from bellmax.training.policy import Policy
 from bellmax.training.progress import ProgressReport
 from bellmax.training.progress import progress as show_progress
+from bellmax.training.record_hooks import OnRecord, call_hooks
 from bellmax.training.run import Run
 from bellmax.training.saver import Saver
 
@@ -57,20 +56,24 @@ class Trainer:
         saved: list[ArrayDict] | None = None,
         *,
         afresh: bool = False,
+        hooks: Sequence[OnRecord] = (),
     ) -> None:
         """Prepare a run to start, or to continue from the `saved` states of its groups; without a loop, to evaluate.
 
         A resumed run without states is before its first step, or after its last; `afresh` writes all its files first.
+        `hooks` are called after each record.
         """
-        self.run, self.source, self.saved = run, source, saved
+        self.run, self.source, self.saved, self.hooks = run, source, saved, hooks
         self.from_file, self.afresh = saved is not None, afresh
         recurrent = getattr(run.config, "recurrent", "none") != "none"  # its values are of histories, not of states
         self.truth = None if recurrent else find_truth(source.mdp, run.config.gamma)
         self.groups = None if loop is None else SeedGroups(loop, run.seeds, begin)
         self.saver = Saver(run, loop.replay if loop else "")
-        self.chunk = chunk_steps(run.steps, loop.stride if loop else 1, run.options.records)
-        self.n_records = -(-run.steps // self.chunk) if loop else len(run.history)
-        self.kept = KeptRecords(run, self.n_records)
+        options = run.options
+        self.ends: Sequence[int] = run.history.step
+        if loop is not None:
+            self.ends = record_steps(run.steps, loop.stride, options.records, options.record_spacing)
+        self.kept = KeptRecords(run, len(self.ends))
         self.clipped = False
         self.best, self.scale = np.full(len(run.seeds), -math.inf), ValueScale.of(len(run.seeds))
         self.asked: list[int] = []
@@ -107,8 +110,8 @@ class Trainer:
         """Make all records, then save the experience and a checkpoint of the end; after a failure, save and raise."""
         try:
             self.open(groups)
-            while len(self.run.history) < self.n_records:
-                self.reach(groups, min((len(self.run.history) + 1) * self.chunk, self.run.steps), report)
+            while len(self.run.history) < len(self.ends) and self.run.stopped is None:
+                self.reach(groups, self.ends[len(self.run.history)], report)
                 self.record(groups, report)
             if self.run.options.keep_experience:
                 self.run.experience = groups.experience()
@@ -160,7 +163,7 @@ class Trainer:
         """Log, evaluate, report and save, when all groups have reached the same step."""
         run, t = self.run, groups.clocks[0]
         before = run.history.step[-1] if len(run.history) else 0
-        chunks = groups.chunks(t - before)
+        chunks, scale = groups.chunks(t - before), ValueScale(*map(np.copy, self.scale))
         self.sound = False
         with blaming(run.world, lambda: groups.blame() or blame_returns(run.seeds, chunks)):
             check_finite(run.seeds, chunks, before, t)  # the policies are still those of the record before
@@ -175,14 +178,24 @@ class Trainer:
         # most of a first chunk is compiling, which is not speed
         fps = math.nan if self.first and t < run.steps else taken / max(time.perf_counter() - self.begun, 1e-9)
         run.policies["final"] = policies
-        columns = {**self.columns(chunks, t), **self.evaluate(groups.loop.kind), "time/fps": fps}
-        run.history.append(t, columns)
+        grades = self.evaluate(groups.loop.kind)
+        columns = {**record_columns(run, chunks, t), **grades, "time/fps": fps}
+        try:
+            own, reason = call_hooks(self.hooks, run, groups, t, columns)
+        except BaseException:
+            self.scale = scale  # the run is saved as before this record, and makes it again when it is resumed
+            raise
+        self.keep_best(grades)
+        run.history.append(t, {**columns, **own})
+        run.stopped = EarlyStop(t, reason) if reason is not None and t < run.steps else None
+        if run.options.keep_policies:
+            run.kept_policies.add(t, policies)
         groups.begin_chunk()
         self.kept.keep(chunks, run.policies["final"])
         self.begun, self.words = time.perf_counter(), progress_words(columns)
         report(t * len(run.seeds), self.words, compiling=self.first)
         self.first = False
-        if t < run.steps:
+        if t < run.end:
             if run.folder is not None and not self.asked and time.monotonic() > self.due:
                 self.save(groups)
             check_asked(self.asked)
@@ -225,12 +238,13 @@ class Trainer:
         """Write everything learned, and a checkpoint without states: only the final evaluation is missing."""
         self.kept.gather()
         if self.run.folder is not None:
-            self.saver.save(self.run.steps, experience=self.run.options.keep_experience)
+            self.saver.save(self.run.end, experience=self.run.options.keep_experience)
 
     def read_own(self, groups: SeedGroups[Any], g: int, arrays: ArrayDict) -> ArrayDict:
         """Read the trainer's arrays of a group's checkpoint, and return the loop's; raises as `read_own_arrays`."""
-        low, first = len(self.run.history) * self.chunk, self.run.seeds.index(groups.seeds[g][0])
-        own = read_own_arrays(arrays, len(groups.seeds[g]), low, min(low + self.chunk, self.run.steps))
+        low = max(self.run.history.step, default=0)
+        high, first = next((end for end in self.ends if end > low), low), self.run.seeds.index(groups.seeds[g][0])
+        own = read_own_arrays(arrays, len(groups.seeds[g]), low, high)
         if own is not None:
             groups.clocks[g], groups.logs[g], scales = own
             for i, scale in enumerate(scales, first):
@@ -263,13 +277,6 @@ class Trainer:
             why = str(error) or type(error).__name__
             say(f"everything learned since the last checkpoint is lost, because it could not be saved: {why}")
 
-    def columns(self, chunks: Sequence[Chunk], t: int) -> dict[str, FloatArray | float]:
-        """Return one record of the history, without evaluation."""
-        columns: dict[str, FloatArray | float] = {"time/total_timesteps": float(t)}
-        if self.run.options.data is None:  # a run with data does not explore
-            columns["rollout/exploration_rate"] = float(self.run.config.epsilon(t, self.run.steps))
-        return {**columns, **chunk_columns(chunks)}
-
     def policies(self, groups: SeedGroups[Any]) -> list[Policy]:
         """Return the present policy of each seed."""
         return [self.policy(arrays) for arrays in groups.snapshot()]
@@ -283,21 +290,25 @@ class Trainer:
         )  # fmt: skip
 
     def evaluate(self, kind: str) -> dict[str, FloatArray]:
-        """Grade the present policies, exactly or by greedy episodes, and store the best ones; return the columns."""
+        """Grade the present policies, exactly or by greedy episodes, and return the columns."""
         run, episodes = self.run, self.run.options.eval_episodes
-        final, grades = run.policies["final"], {}
+        final = run.policies["final"]
         if self.truth is not None:
-            grades = self.pool.call(grade_exactly, self.truth, final)
-        elif episodes and self.source.fixed is None:  # an environment that was given as an object is in use
+            return self.pool.call(grade_exactly, self.truth, final)
+        if episodes and self.source.fixed is None:  # an environment that was given as an object is in use
             stop = functools.partial(check_asked, self.asked)
-            grades = grade_by_episodes(kind, self.source, final, run.seeds, episodes, self.pool, stop)
+            return grade_by_episodes(kind, self.source, final, run.seeds, episodes, self.pool, stop)
+        return {}
+
+    def keep_best(self, grades: Mapping[str, FloatArray]) -> None:
+        """Store the present policy of each seed whose grade is the highest so far."""
+        run, final = self.run, self.run.policies["final"]
         score = next((grades[name] for name in GRADES if name in grades), np.full(len(final), math.nan))
         best = run.policies.setdefault("best", list(final))
         better = ~(score <= self.best)  # without a grade the last is the best
         self.best = np.where(better, score, self.best)
         for i in np.flatnonzero(better):
             best[i] = final[i] if math.isnan(score[i]) else final[i].owned()
-        return grades
 
     def finish(self) -> None:
         """Evaluate the final policies in the environment itself, score them, and write the result."""
