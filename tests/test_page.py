@@ -24,7 +24,7 @@ from bellmax.page.charts import (
     extents,
     make_line,
     readings,
-    spaced,
+    spaced_indices,
 )
 from bellmax.page.document import Html, Section, assemble, data_block, hashed, inner, number_text, table, tag
 from bellmax.page.greedy_episodes import learned_rewards, play_with_values
@@ -135,12 +135,12 @@ def test_intervals_of_all_records_are_those_of_each() -> None:
 
 
 def test_many_records_are_thinned_and_keep_their_ends() -> None:
-    at = spaced(1_000, READ_POINTS)
+    at = spaced_indices(1_000, READ_POINTS)
     assert at[0] == 0
     assert at[-1] == 999
     assert len(at) == READ_POINTS
-    np.testing.assert_array_equal(spaced(3, 10), [0, 1, 2])
-    np.testing.assert_array_equal(spaced(1, 10), [0])
+    np.testing.assert_array_equal(spaced_indices(3, 10), [0, 1, 2])
+    np.testing.assert_array_equal(spaced_indices(1, 10), [0])
 
 
 def test_a_chart_reads_out_the_numbers_it_draws() -> None:

@@ -18,14 +18,14 @@ from PIL import Image
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.contracts import ConfigError, EnvContractError, ResourceError
-from bellmax.envs.screens import action_names, image_of
+from bellmax.envs.screens import action_names, screen_image
 from bellmax.mdp.layout import find_layout
 from bellmax.sources import find_world
 from bellmax.training.actors import find_actors
 from bellmax.watching import drawing
-from bellmax.watching.drawing import ValueAxis, compose, draw_panel, length_of, rows_of, text_image
+from bellmax.watching.drawing import ValueAxis, bar_length, compose, draw_panel, shown_rows, text_image
 from bellmax.watching.on_screen import show_in_window
-from bellmax.watching.staging import Moment, opened_stage
+from bellmax.watching.staging import StagedMoment, opened_stage
 from bellmax.watching.state_drawing import EDGE, HIGH, LOW, cell_side, state_drawer
 from bellmax.watching.video import stride_of, write_video
 
@@ -105,7 +105,7 @@ def test_pictures_that_nobody_can_see_are_left_out() -> None:
 def bars_of(panel: np.ndarray, n: int, chosen: int) -> list[int]:
     """The lengths of the bars in pixels, by the colors in the lowest line of each."""
     lengths = []
-    for row in rows_of(n, chosen, panel.shape[0], drawing.ROW):
+    for row in shown_rows(n, chosen, panel.shape[0], drawing.ROW):
         color = drawing.CHOSEN if row.action == chosen else drawing.BAR
         left, right = drawing.plot_of(row)
         line = panel[row.top + row.height - 8, left : right + 1]
@@ -130,9 +130,9 @@ def test_the_chosen_action_is_marked_and_one_that_is_not_allowed_has_no_bar() ->
     panel = np.asarray(draw_panel(400, [], ["a", "b", "c"], ValueAxis(0.0, 5.0), q, None, 0))
     lengths = bars_of(panel, 3, 0)
     assert lengths[1] == 0
-    assert lengths[2] == length_of(1.0, ValueAxis(0.0, 5.0), 272)
+    assert lengths[2] == bar_length(1.0, ValueAxis(0.0, 5.0), 272)
     glowing = (panel[:, drawing.WIDTH - 2] == drawing.GLOW).all(axis=1)
-    rows = rows_of(3, 0, 400, drawing.ROW)
+    rows = shown_rows(3, 0, 400, drawing.ROW)
     assert np.flatnonzero(glowing).tolist() == list(range(rows[0].top, rows[0].top + rows[0].height - 2))
 
 
@@ -143,7 +143,7 @@ def test_distributions_are_drawn_by_their_probabilities() -> None:
     spread = bx.ReturnDistribution(np.stack([atoms, atoms]), p)
     panel = np.asarray(draw_panel(400, [], ["a", "b"], ValueAxis(0.0, 10.0), spread.mean, spread, 1))
     for row, color, peak in zip(
-        rows_of(2, 1, 400, drawing.TALL_ROW), (drawing.BAR, drawing.CHOSEN), (3, 7), strict=True
+        shown_rows(2, 1, 400, drawing.TALL_ROW), (drawing.BAR, drawing.CHOSEN), (3, 7), strict=True
     ):
         left, right = drawing.plot_of(row)
         area = (panel[row.top + 20 : row.top + row.height - 7, left : right + 1] == color).all(axis=2).sum(axis=0)
@@ -155,7 +155,7 @@ def test_distributions_are_drawn_by_their_probabilities() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 18, 19, 500])
 def test_many_actions_have_room_and_the_chosen_one_is_there(n: int) -> None:
-    rows = rows_of(n, n - 1, 420, drawing.ROW)
+    rows = shown_rows(n, n - 1, 420, drawing.ROW)
     assert rows[-1].action == n - 1
     assert all(row.top + row.height <= 420 - drawing.BOTTOM for row in rows)
     assert [a.top + a.height for a in rows[:-1]] == [b.top for b in rows[1:]]
@@ -236,7 +236,7 @@ def evaluated(policy: object, episodes: int, world: object = None, **kwargs: Any
     return [float(bx.evaluate(policy, world, episodes=1, seed=1 + e, **kwargs).returns[0]) for e in range(episodes)]
 
 
-def moments_of(policy: object, world: object = None, seed: int = 1, **kwargs: Any) -> list[Moment]:
+def moments_of(policy: object, world: object = None, seed: int = 1, **kwargs: Any) -> list[StagedMoment]:
     actors, source = find_actors(policy, world, kwargs or None)
     with opened_stage(actors[0], source) as stage:
         return list(stage.play(seed, stage.limit))
@@ -444,11 +444,11 @@ def test_a_picture_that_is_none_is_an_error_in_words() -> None:
     with pytest.raises(EnvContractError, match=r"Wrong.*render\(\) returned an array of float64 \[3, 4, 5\]"):
         bx.watch(always, Wrong)
     gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    assert image_of("x", gray, text_image).shape == (3, 4, 3)
-    assert image_of("x", np.zeros((3, 4, 4), np.uint8), text_image).shape == (3, 4, 3)
+    assert screen_image("x", gray, text_image).shape == (3, 4, 3)
+    assert screen_image("x", np.zeros((3, 4, 4), np.uint8), text_image).shape == (3, 4, 3)
     for wrong in (None, 3, [], np.zeros((0, 4, 3), np.uint8), [[1.0]]):
         with pytest.raises(EnvContractError, match="must return an array"):
-            image_of("x", wrong, text_image)
+            screen_image("x", wrong, text_image)
 
 
 def test_actions_are_called_what_the_environment_calls_them() -> None:

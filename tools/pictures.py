@@ -22,9 +22,9 @@ from PIL import Image
 import bellmax as bx
 from bellmax.training.actors import find_actors
 from bellmax.training.random_play import play_randomly
-from bellmax.watching.staging import Moment, opened_stage
+from bellmax.watching.staging import StagedMoment, opened_stage
 from bellmax.watching.video import write_video
-from bellmax.watching.watch import Asked, images_of
+from bellmax.watching.watch import WatchRequest, images_of
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "baselines"))
@@ -53,9 +53,9 @@ def median_seed(run: bx.Run) -> int:
 def draw_gif(path: Path, policy: bx.Policy, words: str, *, stride: int, steps: int, width: int) -> None:
     """The first steps of one episode, every `stride`-th of them, as a GIF of this width in pixels."""
     actors, source = find_actors(policy, None, None)
-    ends: list[Moment] = []
+    ends: list[StagedMoment] = []
     with opened_stage(actors[0], source) as stage:
-        asked = Asked(1, 1, min(steps, stage.limit), stage.speed, stride, panel=True, progress=True)
+        asked = WatchRequest(1, 1, min(steps, stage.limit), stage.speed, stride, panel=True, progress=True)
 
         def images() -> Iterator[np.ndarray]:
             for image in images_of(stage, words, asked, ends):

@@ -156,7 +156,7 @@ def action_names(env: object, n_actions: int, coding: Mapping[str, Any]) -> tupl
     return tuple(str(each.tolist() if isinstance(each, np.ndarray | np.generic) else each) for each in native)
 
 
-def image_of(name: str, picture: object, draw_text: Callable[[str], np.ndarray]) -> np.ndarray:
+def screen_image(name: str, picture: object, draw_text: Callable[[str], np.ndarray]) -> np.ndarray:
     """Return what an environment rendered as an image [H, W, 3] of bytes; text is drawn by `draw_text`.
 
     Raises:

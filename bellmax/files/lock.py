@@ -76,7 +76,7 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(held.descriptor)
 
 
-def place_of(folder: Path) -> Path:
+def place_held(folder: Path) -> Path:
     """Return where a folder is that this process holds, also after the working directory has changed."""
     return _HELD[folder].place if folder in _HELD else folder
 

@@ -101,7 +101,7 @@ def column_intervals(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return low, high
 
 
-def spaced(n: int, most: int) -> npt.NDArray[np.intp]:
+def spaced_indices(n: int, most: int) -> npt.NDArray[np.intp]:
     """Return at most `most` indices below `n`, evenly spaced, with the first and the last."""
     return np.unique(np.linspace(0, n - 1, min(n, max(most, 2))).round().astype(np.intp))
 
@@ -153,7 +153,7 @@ def readings(chart: Chart, across: tuple[float, float], up: tuple[float, float])
                 "low": rounded(line.low[at]), "high": rounded(line.high[at]),
             }
             for line in chart.lines
-            for at in [spaced(line.steps.size, READ_POINTS)]
+            for at in [spaced_indices(line.steps.size, READ_POINTS)]
         ],
     }  # fmt: skip
 
@@ -173,7 +173,7 @@ def number_table(chart: Chart) -> Html:
     head += chart.lines[0].labels[:shown_seeds]
     rows = []
     for line in chart.lines:
-        for t in spaced(line.steps.size, LISTED).tolist():
+        for t in spaced_indices(line.steps.size, LISTED).tolist():
             values = (line.middle[t], line.low[t], line.high[t], *line.seeds[:shown_seeds, t])
             rows.append(
                 [*([line.name] if several else []), number_text(line.steps[t], 12), *(number_text(v) for v in values)]
@@ -197,7 +197,7 @@ def specification(chart: Chart, across: tuple[float, float], up: tuple[float, fl
         return {"name": name, "data": {"values": rows}, "mark": mark, "encoding": {"x": x, "y": vertical, **more}}
 
     for i, line in enumerate(chart.lines):
-        color, at = f"var(--color-{line.color + 1})", spaced(line.steps.size, READ_POINTS)
+        color, at = f"var(--color-{line.color + 1})", spaced_indices(line.steps.size, READ_POINTS)
         if np.isfinite(line.low).any():
             rows = points(line.steps[at], low=line.low[at], high=line.high[at])
             area: Json = {"type": "area", "color": color, "opacity": 0.22}
@@ -228,8 +228,8 @@ def points(steps: FloatArray, **columns: FloatArray) -> list[Json]:
 
 def seed_points(line: Line) -> list[Json]:
     """Return the rows of single seeds, of so many seeds and records that the page stays small."""
-    which = spaced(len(line.seeds), DRAWN_SEEDS)
-    at = spaced(line.steps.size, max(20, min(READ_POINTS, DRAWN_POINTS // which.size)))
+    which = spaced_indices(len(line.seeds), DRAWN_SEEDS)
+    at = spaced_indices(line.steps.size, max(20, min(READ_POINTS, DRAWN_POINTS // which.size)))
     return [
         {"seed": line.labels[i], "x": step, "value": value if math.isfinite(value) else None}
         for i in which.tolist()

@@ -62,7 +62,7 @@ def _play(policy: Policy, source: Source, episodes: int) -> list[Greedy] | None:
     lengths, cut, after = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n)
     with closed_at_the_end(worlds):
         obs, carry = worlds.reset(SEED), policy.begin(n)
-        states: list[FloatArray | None] = [numbers_of(obs)]
+        states: list[FloatArray | None] = [flat_observation(obs)]
         playing: BoolArray = np.ones(n, np.bool_)
         while playing.any():
             if time.monotonic() > end:
@@ -79,7 +79,7 @@ def _play(policy: Policy, source: Source, episodes: int) -> list[Greedy] | None:
                 following = policy.look_from_zero(carry, step.next_obs)[0].max(axis=1)
                 cut, after = cut | cut_now, np.where(cut_now, following, after)
             playing, obs = playing & ~over, step.obs
-            states.append(numbers_of(step.next_obs))
+            states.append(flat_observation(step.next_obs))
     return [
         _episode(i, int(lengths[i]), policy.config, predicted, actions, rewards, states, bool(cut[i]), float(after[i]))
         for i in range(n)
@@ -118,10 +118,10 @@ def learned_rewards(config: AgentConfig, rewards: FloatArray) -> FloatArray:
     return np.clip(scaled, -clip, clip) if clip else scaled
 
 
-def numbers_of(obs: object) -> FloatArray | None:
+def flat_observation(obs: object) -> FloatArray | None:
     """Return the observations of n environments as vectors [n, k], None if they have parts or are images."""
     if isinstance(obs, Masked):
-        return numbers_of(obs.obs)
+        return flat_observation(obs.obs)
     if not isinstance(obs, np.ndarray) or obs.ndim > 2 or not np.issubdtype(obs.dtype, np.number):
         return None
     return np.array(obs.reshape(len(obs), -1), np.float64)

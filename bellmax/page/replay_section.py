@@ -31,7 +31,7 @@ def replay_section(windows: Sequence[Mapping[str, Json]]) -> Section:
 
 def numbers_in(window: Mapping[str, Json], kind: str) -> FloatArray:
     """Return the recorded numbers of one kind in all batches of a window."""
-    found = [value for values in values_in(window) for value in flat(values.get(kind))]
+    found = [value for values in values_in(window) for value in flat_numbers(values.get(kind))]
     return np.array(found, np.float64)
 
 
@@ -45,7 +45,7 @@ def values_in(window: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
                 yield values
 
 
-def flat(value: Json) -> Iterator[float]:
+def flat_numbers(value: Json) -> Iterator[float]:
     """Yield the numbers in a list of numbers, or of lists."""
     if isinstance(value, bool) or value is None or isinstance(value, str | Mapping):
         return
@@ -53,7 +53,7 @@ def flat(value: Json) -> Iterator[float]:
         yield float(value)
         return
     for each in value:
-        yield from flat(each)
+        yield from flat_numbers(each)
 
 
 def draw_kinds(known: Mapping[str, FloatArray]) -> Html:

@@ -115,11 +115,11 @@ def read_runs(runs: Runs) -> dict[str, Run]:
         if not isinstance(each, Run | str | os.PathLike):
             raise ConfigError(f"`runs` must be runs or their folders; got {describe(each)}")
         run = each if isinstance(each, Run) else load(path_of("runs", each))
-        found[free_name(name or name_of(run), found)] = run
+        found[free_name(name or label_of(run), found)] = run
     return found
 
 
-def name_of(run: Run) -> str:
+def label_of(run: Run) -> str:
     """Return what a run is called: by its folder, which differs where runs have one agent and environment."""
     return run.folder.name if run.folder is not None else f"{run.world}-{run.config.name}"
 

@@ -143,7 +143,7 @@ def mean_of(run: Run, column: str) -> float:
 
 def settings_section(runs: Mapping[str, Run]) -> Section:
     """Return every setting of each run with where it came from; of several runs first those that differ."""
-    parts: list[Html | None] = [differences(runs) if len(runs) > 1 else None]
+    parts: list[Html | None] = [different_settings(runs) if len(runs) > 1 else None]
     for name, run in runs.items():
         rows = [
             [row.name, str(row.value), row.origin, row.text]
@@ -178,7 +178,7 @@ def options_of(run: Run) -> Iterator[list[Child]]:
         yield [name, str(value)]
 
 
-def differences(runs: Mapping[str, Run]) -> Html:
+def different_settings(runs: Mapping[str, Run]) -> Html:
     """Return the settings in which runs differ, a column for each run."""
     tables = {name: {row.name: str(row.value) for row in settings_of(run)} for name, run in runs.items()}
     for name, run in runs.items():

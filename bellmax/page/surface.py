@@ -75,12 +75,12 @@ def slice_of(outcome: Outcome) -> Slice | None:
     if known is None or not real or policy.n_actions > MOST_ACTIONS:
         return None
     try:
-        return cut(policy, states, known, NAMES.get(outcome.run.world))
+        return slice_through(policy, states, known, NAMES.get(outcome.run.world))
     except BellmaxError:
         return None
 
 
-def cut(policy: Policy, states: FloatArray, axes: tuple[int, int], names: tuple[str, ...] | None) -> Slice:
+def slice_through(policy: Policy, states: FloatArray, axes: tuple[int, int], names: tuple[str, ...] | None) -> Slice:
     """Return the values of a policy over two numbers, in the range of the `states` [n, k] that it saw.
 
     Raises:

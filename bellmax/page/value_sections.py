@@ -49,11 +49,11 @@ def values_section(outcomes: Mapping[str, Outcome]) -> Section:
     parts = []
     for i, (name, outcome) in enumerate(outcomes.items()):
         if outcome.first is not None:
-            parts.append(inner([headings(runs, name), values_of(outcome, f"values-{i}")]))
+            parts.append(inner([headings(runs, name), outcome_table(outcome, f"values-{i}")]))
     return Section("values", "Values against returns", inner(parts) if parts else Html())
 
 
-def values_of(outcome: Outcome, identifier: str) -> Html:
+def outcome_table(outcome: Outcome, identifier: str) -> Html:
     """Return a table over seeds, and a chart of the first episode of the first seed."""
     rows: list[Sequence[Child]] = []
     for seed, episodes in zip(outcome.run.seeds, outcome.played, strict=False):

@@ -38,13 +38,13 @@ def windows_of(runs: Mapping[str, Run], asked: Sequence[int] | None, progress: b
 
 def chosen_steps(run: Run, steps: int) -> list[int]:
     """Return a step at which learning has just begun, and one at the end, as far as replaying them is quick."""
-    total = length_of(run)
+    total = window_length(run)
     begin = int(getattr(run.config, "learning_starts", 0)) if run.options.data is None else 0
     early = begin + max((total - begin) // 50, 1)
     return [at for at in dict.fromkeys((early, total - steps)) if 0 <= at < total and at / speed_of(run) <= SECONDS]
 
 
-def length_of(run: Run) -> int:
+def window_length(run: Run) -> int:
     """Return the length of a run in environment steps, or gradient steps with data, as far as it has come."""
     if not run.history.step:
         return 0

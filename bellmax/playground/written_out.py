@@ -30,7 +30,7 @@ EQUATIONS = {
 }
 
 
-class Term(NamedTuple):
+class WrittenTerm(NamedTuple):
     """A number of the target, and what it is."""
 
     symbol: str
@@ -51,7 +51,7 @@ class Taken(NamedTuple):
     """
 
     step: Step
-    terms: tuple[Term, ...]
+    terms: tuple[WrittenTerm, ...]
     mine: FloatArray
     bootstrap: float
     table: int
@@ -76,17 +76,17 @@ def take_again(live: LiveTable, before: stepping.TabularState) -> Taken:
 def _with_terms(name: str, step: Step, before: stepping.TabularState, now: Now) -> Taken:
     """The step with the value of s′ as the agent has it."""
     table, which = table_of(before.q), 0
-    terms: tuple[Term, ...]
+    terms: tuple[WrittenTerm, ...]
     row = table[step.next_obs]
     if name == "sarsa":
         value = float(row[step.next_action])
-        terms = (Term("Q(s′,a′)", value, f"value of the next action, {_arrow(int(step.next_action))}"),)
+        terms = (WrittenTerm("Q(s′,a′)", value, f"value of the next action, {_arrow(int(step.next_action))}"),)
     elif name == "expected-sarsa":
         best, mean, level = float(row.max()), float(row.mean()), float(now.level)
         value = (1.0 - level) * best + level * mean
         terms = (
-            Term("max_b Q(s′,b)", best, f"value of the best action, weighted by 1−ε = {1.0 - level:g}"),
-            Term("mean_b Q(s′,b)", mean, f"mean over the actions, weighted by ε = {level:g}"),
+            WrittenTerm("max_b Q(s′,b)", best, f"value of the best action, weighted by 1−ε = {1.0 - level:g}"),
+            WrittenTerm("mean_b Q(s′,b)", mean, f"mean over the actions, weighted by ε = {level:g}"),
         )
     elif isinstance(before.memory, Tables):
         which = 1 + int(random_bits(now.generator) >> np.uint64(63))
@@ -94,10 +94,10 @@ def _with_terms(name: str, step: Step, before: stepping.TabularState, now: Now) 
         best_action = int(random_best(table, step.next_obs, now))
         value = float(other[step.next_obs, best_action])
         symbol = f"Q{'₂₁'[which - 1]}(s′, {_arrow(best_action)})"
-        terms = (Term(symbol, value, "value in the other table of this table's best action"),)
+        terms = (WrittenTerm(symbol, value, "value in the other table of this table's best action"),)
     else:
         value = float(row.max())
-        terms = (Term("max_b Q(s′,b)", value, f"value of the best next action, {_arrow(int(row.argmax()))}"),)
+        terms = (WrittenTerm("max_b Q(s′,b)", value, f"value of the best next action, {_arrow(int(row.argmax()))}"),)
     return Taken(step, terms, table, value, which, False)
 
 

@@ -14,7 +14,7 @@ from bellmax.contracts import ConfigError, Json, counted, listed
 from bellmax.files.data_sources import name_of, read_data
 from bellmax.files.dataset import Dataset
 from bellmax.loops import choosing
-from bellmax.recording.starting import bring, differences, find_saved
+from bellmax.recording.starting import bring, changed_versions, find_saved
 from bellmax.recording.table_recorders import Recorder
 from bellmax.recording.window import RecordedStep, Window, shown
 from bellmax.sources import Source
@@ -199,7 +199,7 @@ def open_recorder(
     """Bring a recorder to the step from which on it records: a little before the window, if its parts need that."""
     begin = max(0, first // recorder.block * recorder.block - recorder.lead)
     saved = find_saved(run, seed, begin, say)
-    for line in differences(run, begin, network=is_deep(run.config)):
+    for line in changed_versions(run, begin, network=is_deep(run.config)):
         say(line)
     if saved is None:
         recorder.start(seed)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bellmax.contracts import Json
-from bellmax.recording.table_parts import TableUpdate, action_of, changed_cells, copy_of, first_row, place_of
+from bellmax.recording.table_parts import TableUpdate, action_of, cell_of, changed_cells, copy_of, first_row
 from bellmax.recording.td_terms import moved
 from bellmax.recording.window import MOST_ROWS, Part, Phase, shown, term
 from bellmax.tabular.action_values import change, greedy, largest, value
@@ -41,7 +41,7 @@ def store_phase(update: TableUpdate, window: StepWindow, size: int, code: str) -
     last = held[-1]
     values: dict[str, Json] = {
         "index": last, "held": len(held), "size": size,
-        "obs": [place_of(update.q, int(window.obs[i])) for i in held[-MOST_ROWS:]],
+        "obs": [cell_of(update.q, int(window.obs[i])) for i in held[-MOST_ROWS:]],
         "actions": [action_of(update.order, int(window.obs[i]), int(window.action[i])) for i in held[-MOST_ROWS:]],
         "rewards": shown(window.reward[held[-MOST_ROWS:]]), "discounts": shown(window.discount[held[-MOST_ROWS:]]),
         "step_sizes": shown(window.step_size[held[-MOST_ROWS:]]),
@@ -57,7 +57,7 @@ def pair_phases(update: TableUpdate, q: Representation, window: StepWindow, made
     error = target - old
     change(q, obs, action, alpha * error)
     new = float(value(q, obs, action))
-    name = {"obs": place_of(q, obs), "action": action_of(update.order, obs, action)}
+    name = {"obs": cell_of(q, obs), "action": action_of(update.order, obs, action)}
     values: dict[str, Json] = {**name, "target": target, "q": old, "td_error": error, **made.more}
     after: dict[str, Json] = {**name, "step_size": alpha, "td_error": error, "q_before": old, "q_after": new}
     return [
@@ -189,7 +189,7 @@ def monte_carlo_phases(update: TableUpdate) -> list[Phase]:
             old = float(value(q, obs, action))
             change(q, obs, action, alpha * (target - old))
             pairs.append({
-                "obs": place_of(q, obs), "action": action_of(update.order, obs, action), "step": k, "return": target,
+                "obs": cell_of(q, obs), "action": action_of(update.order, obs, action), "step": k, "return": target,
                 "step_size": alpha, "td_error": target - old, "q_before": old, "q_after": float(value(q, obs, action)),
             })  # fmt: skip
     steps = list(range(int(window.cursor[HELD])))

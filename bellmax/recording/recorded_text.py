@@ -32,11 +32,15 @@ def describe_phase(phase: Phase) -> list[str]:
     """Return the lines of a phase: its equation in symbols and in numbers, then its values."""
     lines, label = list[str](), f"  {phase.name:<{INDENT - 2}}"
     if phase.equation:
-        lines.append(label + "".join(spaced([symbol_of(part) for part in phase.equation])))
+        lines.append(label + "".join(joined_words([symbol_of(part) for part in phase.equation])))
         label = " " * INDENT
-        lines.append(label + "".join(spaced([number_of(part) for part in phase.equation])))
-    words = [f"{name}={in_words(value)}" for name, value in phase.values.items() if not isinstance(value, dict | list)]
-    words += [f"{name}={in_words(value)}" for name, value in phase.values.items() if isinstance(value, dict | list)]
+        lines.append(label + "".join(joined_words([number_of(part) for part in phase.equation])))
+    words = [
+        f"{name}={value_in_words(value)}" for name, value in phase.values.items() if not isinstance(value, dict | list)
+    ]
+    words += [
+        f"{name}={value_in_words(value)}" for name, value in phase.values.items() if isinstance(value, dict | list)
+    ]
     for line in wrapped(words):
         lines.append(label + line)
         label = " " * INDENT
@@ -53,7 +57,7 @@ def wrapped(words: list[str]) -> list[str]:
     return [line for line in lines if line]
 
 
-def spaced(words: list[str]) -> list[str]:
+def joined_words(words: list[str]) -> list[str]:
     """Return words with a space between them, but not inside of a bracket."""
     return [word if i == 0 else f" {word}" for i, word in enumerate(words)]
 
@@ -65,10 +69,14 @@ def symbol_of(part: Part) -> str:
 
 def number_of(part: Part) -> str:
     """Return a term by its number."""
-    return part if isinstance(part, str) else in_words(list(part.value) if isinstance(part.value, list) else part.value)
+    return (
+        part
+        if isinstance(part, str)
+        else value_in_words(list(part.value) if isinstance(part.value, list) else part.value)
+    )
 
 
-def in_words(value: Json) -> str:
+def value_in_words(value: Json) -> str:
     """Return a value in a few letters."""
     if value is None:
         return "–"
@@ -78,7 +86,7 @@ def in_words(value: Json) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         more = f", ... ({len(value)})" if len(value) > MOST_SHOWN else ""
-        return f"[{', '.join(in_words(each) for each in value[:MOST_SHOWN])}{more}]"
+        return f"[{', '.join(value_in_words(each) for each in value[:MOST_SHOWN])}{more}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{name}: {in_words(each)}' for name, each in value.items())}}}"
+        return f"{{{', '.join(f'{name}: {value_in_words(each)}' for name, each in value.items())}}}"
     return str(value)

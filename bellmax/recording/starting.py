@@ -76,7 +76,7 @@ def bring(recorder: Recorder, until: int, title: str, wanted: bool | None, say: 
         recorder.forward(until, tick)
 
 
-def differences(run: Run, step: int, *, network: bool) -> list[str]:
+def changed_versions(run: Run, step: int, *, network: bool) -> list[str]:
     """Return a line for each reason for which the replay may differ from the run in the last bits."""
     lines = provenance.inexact(run.environment)
     if run.environment:

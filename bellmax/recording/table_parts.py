@@ -96,7 +96,7 @@ def action_of(order: IntArray | None, row: int, column: int) -> int:
     return column if order is None else int(order[row, column])
 
 
-def values_of(q: Representation, obs: int) -> list[float]:
+def action_row(q: Representation, obs: int) -> list[float]:
     """Return Q(s, ·) of the allowed actions, by column."""
     return [float(value(q, obs, column)) for column in columns_of(q, obs)]
 
@@ -104,12 +104,12 @@ def values_of(q: Representation, obs: int) -> list[float]:
 def q_row(q: Representation, obs: int, order: IntArray | None) -> list[Json]:
     """Return Q(s, ·) by the environment's actions; None where an action is not allowed."""
     row: list[Json] = [None] * table_of(q).shape[1]
-    for column, number in zip(columns_of(q, obs), values_of(q, obs), strict=True):
+    for column, number in zip(columns_of(q, obs), action_row(q, obs), strict=True):
         row[action_of(order, obs, column)] = number
     return row
 
 
-def place_of(q: Representation, obs: int) -> Json:
+def cell_of(q: Representation, obs: int) -> Json:
     """Return what identifies an observation in the table: its state or cell, or the tiles that are active in it."""
     if isinstance(q, Tiles | MaskedTiles):
         return {"tiles": shown(q.active[obs])}
@@ -164,9 +164,9 @@ class TableParts:
         name = action_of(self.order, obs, action)
         best = action_of(self.order, obs, int(greedy(q, obs)))
         values: dict[str, Json] = {
-            "obs": place_of(q, obs), "q": q_row(q, obs, self.order), "greedy_action": best, "action": name,
+            "obs": cell_of(q, obs), "q": q_row(q, obs, self.order), "greedy_action": best, "action": name,
         }  # fmt: skip
-        a, row = term("a", "action", name), term("Q(s, ·)", "values", values_of(q, obs))
+        a, row = term("a", "action", name), term("Q(s, ·)", "values", action_row(q, obs))
         if self.config.exploration == "boltzmann":
             coin, columns = float(uniform(before)), columns_of(q, obs)
             shares = [float(self.learner.behavior.probability(q, obs, column, now)) for column in columns]
@@ -195,7 +195,7 @@ class TableParts:
         log = math.log(max(sum(seen), 1))
         return [
             float(number) + float(now.level) * math.sqrt(log / n) if n else None
-            for number, n in zip(values_of(q, obs), seen, strict=True)
+            for number, n in zip(action_row(q, obs), seen, strict=True)
         ]
 
     def taken(self, obs: int, action: int) -> Phase:
@@ -206,7 +206,7 @@ class TableParts:
         return Phase(
             "choose",
             {
-                "obs": place_of(q, obs), "q": q_row(q, obs, self.order), "action": action_of(self.order, obs, action),
+                "obs": cell_of(q, obs), "q": q_row(q, obs, self.order), "action": action_of(self.order, obs, action),
                 "before_the_window": True,
             },
             code=ACT,

@@ -11,7 +11,7 @@ import numpy as np
 from bellmax.contracts import BoolArray, IntArray, Json, Masked
 from bellmax.envs.host_steps import HostStep
 from bellmax.loops.table_gymnasium import NO_MASKS, GymnasiumTable, TabularRun
-from bellmax.recording.table_parts import RESET, STEP, TableParts, action_of, place_of, q_row
+from bellmax.recording.table_parts import RESET, STEP, TableParts, action_of, cell_of, q_row
 from bellmax.recording.window import Phase, RecordedStep, first_rows, shown
 from bellmax.tabular.agent import Step
 from bellmax.tabular.kernel import uniform
@@ -23,7 +23,7 @@ DRAW = "i = np.int64(uniform(state.generator) * batch.obs.shape[0])"
 
 def observed(parts: TableParts, obs: int, seen: Json = None) -> Phase:
     """Return the phase that shows the present observation and its values; `seen` are the numbers behind it."""
-    values = {"obs": place_of(parts.state.q, obs), "q": q_row(parts.state.q, obs, parts.order)}
+    values = {"obs": cell_of(parts.state.q, obs), "q": q_row(parts.state.q, obs, parts.order)}
     return Phase("observe", values if seen is None else {**values, "seen": seen})
 
 
@@ -31,8 +31,8 @@ def taken_step(parts: TableParts, step: Step, continues: float, score: float, se
     """Return the phase that shows what the environment returned; `score` is the return of the episode so far."""
     q, ended = parts.state.q, continues == 0.0
     values: dict[str, Json] = {
-        "obs": place_of(q, int(step.obs)), "action": action_of(parts.order, int(step.obs), int(step.action)),
-        "reward": float(step.reward), "next_obs": place_of(q, int(step.next_obs)), "terminated": ended,
+        "obs": cell_of(q, int(step.obs)), "action": action_of(parts.order, int(step.obs), int(step.action)),
+        "reward": float(step.reward), "next_obs": cell_of(q, int(step.next_obs)), "terminated": ended,
         "truncated": bool(step.over) and not ended, "discount": float(step.discount), "episode_return": score,
     }  # fmt: skip
     return Phase("step", values if seen is None else {**values, "seen": seen}, code=STEP)
@@ -73,7 +73,7 @@ def compiled_step(parts: TableParts, world: CompiledWorld) -> RecordedStep:
         clock.ended[0], clock.length[0], state.episode_return[0] = ended + 1, 0, 0.0
         following = int(world.begin(world, place, q, state.generator))
         phases.append(
-            Phase("reset", {"episode_return": score, "episode_length": length + 1, "obs": place_of(q, following)},
+            Phase("reset", {"episode_return": score, "episode_length": length + 1, "obs": cell_of(q, following)},
                   code=RESET)
         )  # fmt: skip
         if rates.by_episode:
@@ -169,7 +169,7 @@ def first_phases(parts: TableParts, batch: Batch, run: TabularRun, step: HostSte
 def reset_phase(parts: TableParts, score: float, length: int, obs: int, step: HostStep) -> Phase:
     """Return the phase in which an episode of the first environment ended and the next one began."""
     values: dict[str, Json] = {"episode_return": score, "episode_length": length + 1}
-    return Phase("reset", {**values, "obs": place_of(parts.state.q, obs), "seen": seen_of(step.obs)}, code=RESET)
+    return Phase("reset", {**values, "obs": cell_of(parts.state.q, obs), "seen": seen_of(step.obs)}, code=RESET)
 
 
 def seen_of(seen: object) -> Json:

@@ -8,12 +8,12 @@ from bellmax.contracts import Json
 from bellmax.recording.table_parts import (
     TableUpdate,
     action_of,
+    action_row,
     changed_cells,
     columns_of,
     first_row,
     n_active_of,
     q_row,
-    values_of,
 )
 from bellmax.recording.window import Part, Phase, Term, shown, term
 from bellmax.tabular.action_values import largest, value
@@ -104,7 +104,7 @@ def expected_sarsa_phases(update: TableUpdate) -> list[Phase]:
     shares = [float(behavior.probability(update.q, step.next_obs, column, now)) for column in columns]
     expected = float(behavior.expected(update.q, step.next_obs, now))
     target = step.reward + step.discount * expected
-    numbers = values_of(update.q, int(step.next_obs))
+    numbers = action_row(update.q, int(step.next_obs))
     bootstrap = (
         "Σ", term("π(a | s′)", "probabilities of the behavior", shares), "·",
         term("Q(s′, a)", "values of the next observation", numbers),

@@ -10,7 +10,7 @@ from bellmax.agent_config import AgentConfig
 from bellmax.catalog import is_tabular
 from bellmax.contracts import ArrayDict, ConfigError, Space, counted
 from bellmax.files import run_files
-from bellmax.files.lock import place_of
+from bellmax.files.lock import place_held
 from bellmax.files.policy_files import expected_shapes
 from bellmax.files.saved_files import files_of
 from bellmax.loops.pacing import record_steps
@@ -80,7 +80,7 @@ class KeptPolicies:
         if arrays is not None:
             return arrays
         assert folder is not None  # noqa: S101 - they were loaded from there
-        return run_files.read_kept(files_of(place_of(folder)), step, [policy.arrays for policy in like])
+        return run_files.read_kept(files_of(place_held(folder)), step, [policy.arrays for policy in like])
 
     def unsaved(self, *, afresh: bool = False) -> Iterator[tuple[int, list[ArrayDict]]]:
         """Yield the step and the arrays of each record that is not in a file yet; `afresh`: of all in memory."""

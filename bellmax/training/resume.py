@@ -13,7 +13,7 @@ from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, listed
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, format_one, manifest, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
-from bellmax.files.lock import locked, place_of
+from bellmax.files.lock import locked, place_held
 from bellmax.files.provenance import EXACT
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
 from bellmax.files.saved_files import files_of, saved_step
@@ -281,7 +281,7 @@ def finish(trainer: Trainer, progress: bool | None, say: Callable[[str], None]) 
             if note.startswith(NOTE):
                 say(note)
         if run.folder is not None and run.policies:
-            say(f"stopped; the state at step {saved_step(place_of(run.folder)):,} is saved in {run.folder}")
+            say(f"stopped; the state at step {saved_step(place_held(run.folder)):,} is saved in {run.folder}")
             again = options_to_repeat(run.world, run.env_kwargs, run.config)
             say(f"next: bellmax resume {shlex.quote(str(run.folder))}{again}")
         raise

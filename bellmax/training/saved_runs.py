@@ -308,4 +308,4 @@ def usable(files: Files) -> str:
 
 def _folder(run: Run) -> Path:
     assert run.folder is not None  # noqa: S101 - only saved runs come here
-    return lock.place_of(run.folder)
+    return lock.place_held(run.folder)

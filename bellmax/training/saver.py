@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from bellmax.contracts import ArrayDict, CorruptCheckpoint, ResourceError, RunWarning
 from bellmax.files.blocks import in_blocks, known_blocks
 from bellmax.files.checkpoint import SavedGroup, replay_files
-from bellmax.files.lock import check_held, place_of
+from bellmax.files.lock import check_held, place_held
 from bellmax.files.saved_files import Files, files_of
 from bellmax.loops.stopping import Pool
 from bellmax.loops.table_memory import LARGE
@@ -118,7 +118,7 @@ class Saver:
     def _files(self) -> Files:
         assert self.run.folder is not None  # noqa: S101 - only saved runs come here
         check_held(self.run.folder)
-        return files_of(place_of(self.run.folder))
+        return files_of(place_held(self.run.folder))
 
     def _groups(
         self, dumped: Iterable[ArrayDict], known: set[str], older: list[list[str]], *, copied: bool

@@ -71,7 +71,7 @@ def widened(axis: ValueAxis | None, q: np.ndarray | None, spread: ReturnDistribu
     return ValueAxis(float(seen.min()), float(seen.max())) if seen.size else axis
 
 
-def length_of(value: float, axis: ValueAxis, width: int) -> int:
+def bar_length(value: float, axis: ValueAxis, width: int) -> int:
     """Return the length in pixels of a bar, at most `width`; the lowest value still has one pixel."""
     value, low, high = (
         each / 2 for each in (min(max(value, axis.low), axis.high), *axis)
@@ -79,7 +79,7 @@ def length_of(value: float, axis: ValueAxis, width: int) -> int:
     return 1 + round((value - low) / (high - low) * (width - 1)) if high > low else width
 
 
-def rows_of(n_actions: int, chosen: int | None, height: int, usual: int) -> list[ActionRow]:
+def shown_rows(n_actions: int, chosen: int | None, height: int, usual: int) -> list[ActionRow]:
     """Return the rows of the actions on a panel of this height; of too many the first ones, and the chosen one."""
     room = height - TOP - BOTTOM
     each = min(usual, room // n_actions) if room // n_actions >= LOW_ROW else LOW_ROW
@@ -124,7 +124,7 @@ def draw_panel(
     if action is None:
         write_line(draw, (MARGIN, TOP + 8), end, 18, INK, WIDTH - 2 * MARGIN)
         return panel
-    rows = rows_of(len(names), action, height, TALL_ROW if spread is not None else ROW)
+    rows = shown_rows(len(names), action, height, TALL_ROW if spread is not None else ROW)
     shapes = None if spread is None or axis is None else _shapes(spread, axis)
     for row in rows:
         _draw_row(draw, row, names[row.action], axis, q, shapes, chosen=row.action == action)
@@ -169,7 +169,7 @@ def _draw_row(
     if value is None or axis is None or not allowed:
         return
     top, bottom = (row.top + 20, row.top + row.height - 7) if tall else (row.top + 4, row.top + row.height - 6)
-    end = left + length_of(value, axis, right - left + 1) - 1
+    end = left + bar_length(value, axis, right - left + 1) - 1
     if shapes is None:
         draw.rectangle([(left, top), (end, bottom)], color)
         return

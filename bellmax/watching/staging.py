@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bellmax.contracts import ConfigError, HostObs
 from bellmax.envs.raising import closed_at_the_end
-from bellmax.envs.screens import image_of
+from bellmax.envs.screens import screen_image
 from bellmax.mdp.model import FiniteMDP
 from bellmax.sources import Source
 from bellmax.training.function_policy import Actor
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MODEL_SPEED = 4.0  # pictures per second of a model, where each step is a move
 
 
-class Moment(NamedTuple):
+class StagedMoment(NamedTuple):
     """An environment and a policy before an action, or after the last step of an episode.
 
     Attributes:
@@ -66,7 +66,7 @@ class Stage(NamedTuple):
     name: str
     speed: float
     action_names: tuple[str, ...]
-    play: Callable[[int, int], Iterator[Moment]]
+    play: Callable[[int, int], Iterator[StagedMoment]]
     limit: int
     own_window: bool = False
 
@@ -120,38 +120,38 @@ def host_episode(
     valued: bool,
     seed: int,
     cap: int,
-) -> Iterator[Moment]:
+) -> Iterator[StagedMoment]:
     """Yield the moments of one greedy episode in a host environment; `look(obs)` is the picture of the moment."""
     obs, carry, total = world.reset(seed), actor.begin(1), 0.0
     for t in range(cap):
         q, after = actor.look_from_zero(carry, obs)
         action, shown = int(np.argmax(q[0])), q[0] if valued else None
-        yield Moment(look(obs), shown, spreads(carry, obs), action, t, total)
+        yield StagedMoment(look(obs), shown, spreads(carry, obs), action, t, total)
         step = world.step([action])
         total += float(step.reward[0])
         end = "terminated" if step.terminated[0] else "truncated" if step.ended[0] else "cut short"
         if step.begins[0] or t + 1 == cap:
             last = end if step.begins[0] else "stopped"
-            yield Moment(look(step.next_obs), None, None, None, t + 1, total, last)
+            yield StagedMoment(look(step.next_obs), None, None, None, t + 1, total, last)
             return
         obs, carry = step.obs, after
 
 
 def table_episode(
     mdp: FiniteMDP, table: npt.NDArray[np.generic], spreads: Spreads, valued: bool, seed: int, cap: int
-) -> Iterator[Moment]:
+) -> Iterator[StagedMoment]:
     """Yield the moments of one greedy episode in a model by a table [S, A], with the numbers of `play_table`."""
     q, total = np.where(mdp.allowed, table, -np.inf), 0.0
     draw = state_drawer(mdp, q.max(axis=1) if valued else None)
     for t, step in enumerate(table_steps(mdp, table, 1, seed)):
         state = int(step.state[0])
         spread = spreads(None, np.array([state]))
-        yield Moment(draw(state), q[state] if valued else None, spread, int(step.action[0]), t, total)
+        yield StagedMoment(draw(state), q[state] if valued else None, spread, int(step.action[0]), t, total)
         total += float(step.reward[0])
         over = bool(step.over[0])
         if over or t + 1 == cap:
             end = "terminated" if over else "truncated" if t + 1 == (mdp.max_episode_steps or STEP_CAP) else "stopped"
-            yield Moment(draw(int(step.next_state[0])), None, None, None, t + 1, total, end)
+            yield StagedMoment(draw(int(step.next_state[0])), None, None, None, t + 1, total, end)
             return
 
 
@@ -179,7 +179,7 @@ def _of_taken(name: str, taken: deque[object], mode: str, obs: HostObs) -> np.nd
     del obs
     picture = taken[0]
     taken.clear()
-    return None if mode == "human" else image_of(name, picture, text_image)
+    return None if mode == "human" else screen_image(name, picture, text_image)
 
 
 def _of_state(draw: Callable[[int], np.ndarray], obs: HostObs) -> np.ndarray:

@@ -24,7 +24,7 @@ from bellmax.training.run import Run, Which
 from bellmax.training.saved_runs import load
 from bellmax.watching.drawing import SMALLEST, ValueAxis, canvas_of, compose, draw_panel, need_pillow, widened
 from bellmax.watching.on_screen import NoWindow, has_display, show_in_window
-from bellmax.watching.staging import Moment, Stage, opened_stage
+from bellmax.watching.staging import Stage, StagedMoment, opened_stage
 from bellmax.watching.video import can_write_mp4, stride_of, video_path, write_video
 
 TICK = 10.0  # seconds between lines on how far it is
@@ -78,7 +78,7 @@ class Subject(NamedTuple):
     file: Path
 
 
-class Asked(NamedTuple):
+class WatchRequest(NamedTuple):
     """How it is watched; see `watch`."""
 
     episodes: int
@@ -160,18 +160,20 @@ def watch(
             f"returns are in the rewards of {', '.join(subject.source.reward_wrappers)}, not in the environment's own"
         )
     with compiling_shown(progress), opened_stage(subject.actor, subject.source, valued=subject.valued) as stage:
-        asked = Asked(
+        asked = WatchRequest(
             episodes, episode_seed, min(stage.limit, longest), stage.speed * speed, 1, panel is not False,
             is_wanted(progress),
         )  # fmt: skip
         return _show(stage, subject, asked, file, told)
 
 
-def _show(stage: Stage, subject: Subject, asked: Asked, file: Path | None, say: Callable[[str], None]) -> Watched:
+def _show(
+    stage: Stage, subject: Subject, asked: WatchRequest, file: Path | None, say: Callable[[str], None]
+) -> Watched:
     """Show the episodes in a window, or write a file."""
-    ends: list[Moment] = []
+    ends: list[StagedMoment] = []
 
-    def started(ending: str) -> tuple[Asked, Iterator[np.ndarray]]:
+    def started(ending: str) -> tuple[WatchRequest, Iterator[np.ndarray]]:
         ends.clear()
         thin = asked._replace(stride=stride_of(asked.speed, ending))
         return thin, images_of(stage, subject.words, thin, ends)
@@ -195,14 +197,14 @@ def _show(stage: Stage, subject: Subject, asked: Asked, file: Path | None, say: 
     return _watched(stage, thin, ends, file, pictures)
 
 
-def _watched(stage: Stage, asked: Asked, ends: list[Moment], file: Path | None, pictures: int) -> Watched:
+def _watched(stage: Stage, asked: WatchRequest, ends: list[StagedMoment], file: Path | None, pictures: int) -> Watched:
     returns, lengths = np.array([end.total for end in ends]), np.array([end.step for end in ends], np.int64)
     whole = all(end.end in ("terminated", "truncated") or end.step == stage.limit for end in ends)
     complete = whole and len(ends) == asked.episodes
     return Watched(Evaluation(returns, lengths), complete, file, pictures, pictures / asked.shown_speed)
 
 
-def images_of(stage: Stage, words: str, asked: Asked, ends: list[Moment]) -> Iterator[np.ndarray]:
+def images_of(stage: Stage, words: str, asked: WatchRequest, ends: list[StagedMoment]) -> Iterator[np.ndarray]:
     """Yield the pictures [H, W, 3] of the episodes, all of one size; the last moment of each episode is put in `ends`.
 
     Args:
