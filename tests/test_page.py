@@ -249,7 +249,7 @@ def test_a_report_of_a_network(pole: Run) -> None:
         headings = seen.page.locator("h2").all_text_contents()
         assert headings == [
             "Verdict", "Learning curves", "Values against returns", "An episode", "Slices of the values",
-            "What happened while learning",
+            "Step by step", "What happened while learning", "What was drawn from the replay buffer",
             "Where the time went", "Settings", "Versions and machine",
         ]  # fmt: skip
         check_charts(seen.page, pole)
@@ -281,6 +281,31 @@ def test_a_report_of_a_table_has_intervals_and_the_optimum(cliff: Run, tmp_path:
         assert "optimum" in seen.page.locator("#curves .legend").first.inner_text()
 
 
+def test_the_map_follows_the_slider_over_training(tmp_path: Path) -> None:
+    agent = bx.QLearning(learning_rate=0.5)
+    run = bx.train("cliff", agent, steps=4_000, records=4, final_episodes=1, keep_policies=True)
+    tables = {step: policy.table() for step, policy in run.policies_over_time(0)}
+    assert len(tables) == 4
+    path = bx.write_report(run, tmp_path / "it.html", explain=())
+    with opened(path.as_uri()) as seen:
+        figure = seen.page.locator("#map-0")
+        slider = figure.locator("input")
+        for at, (step, table_) in enumerate(tables.items()):
+            slider.focus()
+            seen.page.keyboard.press("Home")
+            for _ in range(at):
+                seen.page.keyboard.press("ArrowRight")
+            assert figure.locator(".readout").inner_text() == f"after {step:,} steps"
+            assert figure.locator("svg:visible").count() == 1
+            titles = figure.locator("svg:visible g.cell title").all_text_contents()
+            shown = {int(m[1]): float(m[2]) for t in titles if (m := re.search(r"state (\d+)[^:]*: value (\S+?);", t))}
+            assert len(shown) > 30
+            for state, value in shown.items():
+                assert value == pytest.approx(table_[state].max(), rel=1e-5, abs=1e-12)
+        assert seen.errors == []
+        assert seen.violations() == []
+
+
 def test_seeds_theme_and_readout_by_keyboard(cliff: Run, tmp_path: Path) -> None:
     path = bx.write_report(cliff, tmp_path / "it.html")
     with opened(path.as_uri()) as seen:
@@ -306,7 +331,7 @@ def test_seeds_theme_and_readout_by_keyboard(cliff: Run, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_several_runs_are_compared(pole: Run, cliff: Run, tmp_path: Path) -> None:
-    path = bx.write_report({"one": pole, "two": cliff, HOSTILE: cliff}, tmp_path / "it.html")
+    path = bx.write_report({"one": pole, "two": cliff, HOSTILE: cliff}, tmp_path / "it.html", explain=())
     with opened(path.as_uri()) as seen:
         assert seen.errors == seen.requests == []
         assert seen.page.title() == "Report of 3 runs"
@@ -334,7 +359,7 @@ def test_a_report_of_a_long_run_is_small_and_opens_fast(tmp_path: Path) -> None:
     columns = ("eval/mean_reward", "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/episodes", "train/loss",
                "train/q", "train/max_reward", "rollout/exploration_rate", "eval/mean_ep_length", "time/fps", "own/a",
                "own/b")  # fmt: skip
-    path = bx.write_report(made_run(10, 1_000, columns), tmp_path / "it.html")
+    path = bx.write_report(made_run(10, 1_000, columns), tmp_path / "it.html", explain=())
     assert path.stat().st_size < 3_000_000
     with opened(path.as_uri()) as seen:
         loaded = seen.page.evaluate("performance.timing.loadEventEnd - performance.timing.navigationStart")
@@ -348,10 +373,10 @@ def test_a_report_of_a_long_run_is_small_and_opens_fast(tmp_path: Path) -> None:
 def test_an_unfinished_run_says_so() -> None:
     run = made_run(2, 3, ("train/loss",))
     run.scores = []
-    page = report_page({"it": run})
+    page = report_page({"it": run}, explain=())
     assert "has not ended; 3,000 of 3,000 environment steps so far" in page
     run.history = History([0, 1])
-    assert "0 of 3,000" in report_page({"it": run})
+    assert "0 of 3,000" in report_page({"it": run}, explain=())
 
 
 @pytest.mark.parametrize(

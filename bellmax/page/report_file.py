@@ -12,6 +12,7 @@ from bellmax.contracts import ConfigError, Json, counted
 from bellmax.files import storage
 from bellmax.page.document import Html, Section, assemble
 from bellmax.page.explainer import explainer_section
+from bellmax.page.map_section import map_section
 from bellmax.page.replay_section import replay_section
 from bellmax.page.run_charts import curves_section, learning_section
 from bellmax.page.run_sections import (
@@ -31,7 +32,7 @@ from bellmax.training.saved_runs import load
 RunOrFolder: TypeAlias = "Run | str | os.PathLike[str]"
 Runs: TypeAlias = "RunOrFolder | list[RunOrFolder] | tuple[RunOrFolder, ...] | Mapping[str, RunOrFolder]"
 MOST_RUNS, MOST_WINDOWS = 20, 6
-SCRIPTS = ("theme.js", "charts.js", "episodes.js")
+SCRIPTS = ("theme.js", "charts.js", "episodes.js", "maps.js")
 NAME = "report.html"
 
 
@@ -149,6 +150,7 @@ def report_page(runs: Mapping[str, Run], progress: bool | None = None, explain: 
     parts: dict[str, Callable[[], Section]] = {
         "verdict": lambda: verdict_section(runs),
         "learning curves": lambda: curves_section(runs),
+        "maps": lambda: map_section(runs),
         "greedy episodes": play,
         "episode": lambda: episode_section(outcomes),
         "slices": lambda: surface_section(outcomes),
