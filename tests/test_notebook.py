@@ -163,6 +163,8 @@ def test_numbers_at_axes() -> None:
     assert [tick_text(x, 0.05) for x in (0.0, 0.25, 1.5)] == ["0.00", "0.25", "1.50"]
     assert [tick_text(x, 500) for x in (0, 1500, 10_000)] == ["0", "1,500", "10,000"]
     assert [tick_text(x, 5e5) for x in (0.0, 5e5, 1e6, 1.5e6)] == ["0", "500,000", "1M", "1.5M"]
+    assert [tick_text(x, 2e-7) for x in (0.0, 1.0, 1.0000002)] == ["0", "1", "1.0000002"]
+    assert [tick_text(x, 2e12) for x in (2e12, 1.2e13)] == ["2e+12", "1.2e+13"]
 
 
 def test_a_histogram_counts_each_return() -> None:

@@ -57,11 +57,12 @@ def ticks(low: float, high: float, most: int = 5) -> tuple[list[float], float]:
 
 
 def tick_text(value: float, step: float) -> str:
-    """Return a number with as many digits as its step needs: 0.25, 1,500, 2.5M."""
+    """Return a number with as many digits as its step needs: 0.25, 1,500, 2.5M, 1.0000002."""
     unit, letter = (1e6, "M") if abs(value) >= 1e6 and step >= 1e3 else (1.0, "")
     decimals = max(0, -math.floor(math.log10(step / unit) + 1e-9))
     if decimals > 6 or abs(value) >= 1e12:
-        return f"{value:.4g}"
+        digits = 2 + math.floor(math.log10(max(abs(value) / step, 1.0)))  # those that tell it from the next one
+        return f"{value:.{min(digits, 17)}g}"
     text = f"{value / unit:,.{decimals}f}"
     return f"{text.rstrip('0').rstrip('.') if letter and '.' in text else text}{letter}"
 
