@@ -249,8 +249,10 @@ def watch(
     Example: bellmax watch runs/CartPole-v1-dqn --episodes 2 --video cartpole.gif
     """
     from bellmax.stderr import say
+    from bellmax.watching.on_screen import silence_drivers
     from bellmax.watching.watch import watch as show
 
+    silence_drivers()
     kwargs = read_env(env) or None
     import_from_here(world or "", str((kwargs or {}).get("wrappers", "")))
     seen = show(

@@ -85,7 +85,12 @@ def main() -> None:
     pole(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     print(f"\n{time.monotonic() - begin:.0f} s, {peak:.2f} GB at the most")
-    print("next: .venv/bin/bellmax train FrozenLake-v1 --agent dqn --seeds 3")
+    print("next, each of them a page in your browser:")
+    print(f"  .venv/bin/bellmax report {folder}/cartpole --open                  what happened in the run")
+    print(f"  .venv/bin/bellmax explain {folder}/cartpole --at 20000 --open      DQN, step by step, with its numbers")
+    print(
+        "  .venv/bin/bellmax play                                              edit a grid, and see agents learn in it"
+    )
 
 
 if __name__ == "__main__":

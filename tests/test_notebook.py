@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jupyter_client.manager import start_new_kernel
 from test_report import NAN, RISING, make_run
 
 import bellmax as bx
@@ -286,10 +287,8 @@ run
 
 
 def test_in_a_real_kernel() -> None:
-    """Where ipykernel is installed: one display, then only updates of it, and the card of the run."""
-    pytest.importorskip("ipykernel")
-    client = pytest.importorskip("jupyter_client")
-    manager, kernel = client.manager.start_new_kernel()
+    """One display, then only updates of it, and the card of the run."""
+    manager, kernel = start_new_kernel()
     messages: list[dict[str, Any]] = []
     try:
         kernel.execute_interactive(KERNEL, timeout=120, output_hook=messages.append)

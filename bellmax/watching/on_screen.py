@@ -27,6 +27,16 @@ def has_display() -> bool:
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
+def silence_drivers() -> None:
+    """Without a display, let SDL look for neither screen nor sound: it would write lines to standard error.
+
+    This changes the environment variables of the process, so it is for the command line.
+    """
+    if not has_display():
+        for name in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
+            os.environ.setdefault(name, NO_DISPLAY[0])
+
+
 def show_in_window(images: Iterable[np.ndarray], speed: float, title: str) -> int:
     """Show pictures at `speed` per second until they end or the window is closed; return how many were shown.
 
