@@ -91,10 +91,10 @@ def show_values(
 
     Environments without a map are shown as a table of states.
 
-    \b
-    bellmax show FrozenLake-v1 --what q
-    bellmax show runs/FrozenLake-v1-q-learning --what error --svg lake.svg
-    """  # noqa: D301 - \b is click's mark for a block kept as it is
+    Example: bellmax show FrozenLake-v1 --what q
+
+    Example: bellmax show runs/FrozenLake-v1-q-learning --what error --svg lake.svg
+    """
     from bellmax.pictures.state_numbers import numbers_as_json
 
     if as_csv and as_json:

@@ -277,7 +277,7 @@ def test_policies_of_steps_that_are_given_up_are_removed(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         lose_power(patch, 400)
         with pytest.raises(StopError):
-            begin("table, compiled", tmp_path / "run", records=6, keep_policies=True)
+            begin("table, compiled", tmp_path / "run", records=6, keep_policies=True, keep_checkpoints=3)
     with monkeypatch.context() as patch:
         lose_power(patch, 300)
         with pytest.raises(StopError):

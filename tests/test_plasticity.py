@@ -149,7 +149,7 @@ def test_after_each_record_on_the_replay_buffer_or_on_observations(loop: str) ->
 
 def test_what_cannot_be_measured_is_refused() -> None:
     network = train(net_arch=(8,)).policy()
-    recurrent = train("r2d2", net_arch=(8,), steps=400, learning_starts=100, sequence_length=4).policy()
+    recurrent = train("r2d2", net_arch=(8,), steps=400, learning_starts=224, sequence_length=4, n_steps=2).policy()
     for call, message in (
         (lambda: bx.metrics.effective_rank(network), "`obs` must be a batch of observations"),
         (lambda: bx.metrics.effective_rank(network, OBS, delta=2.0), "delta=2.0 is outside"),

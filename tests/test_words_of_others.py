@@ -42,7 +42,7 @@ LEAVE_OUT = "leave it out"
         ("dqn", "save_freq", 10, "saves itself"),
         ("dqn", "checkpoint_freq", 10, "saves itself"),
         ("dqn", "replay_buffer_class", None, "follows from the agent's settings"),
-        ("dqn", "target_score", 195, "stores the best policy"),
+        ("dqn", "target_score", 195, "bx.stop_at(score)"),
         ("dqn", "epoch", 10, "give steps"),
         ("dqn", "normalize_reward", True, "reward_scale"),
     ],

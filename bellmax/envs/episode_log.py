@@ -121,6 +121,9 @@ def perform(env: gym.Env[Any, Any], script: Script) -> Performed:
     return Performed(answer, generator, (checksum, before))
 
 
+OLDER = {"first", "seeds", "seeded", "resets", "generators", "seed"}  # what a log of format 1 has
+
+
 class EpisodeLog:
     """The actions [T, N] of N environments, as integers from 0, and when and how each was reset.
 
@@ -220,7 +223,7 @@ class EpisodeLog:
         log = cls(n)
         try:
             about, rows = json.loads(bytes(arrays["log"])), arrays["actions"]
-            if not ({"checksums", "before", "unseen"} & about.keys()):
+            if about.keys() == OLDER:
                 raise IncompatibleCheckpoint(
                     "the checkpoint is of an older version, which did not store checksums of what its environments "
                     "returned: resume it with the bellmax that wrote it, or train it again"
