@@ -87,6 +87,12 @@ def test_a_curve_shows_the_seeds_their_iqm_and_its_interval() -> None:
     assert "95 % interval, 6 seeds" in "".join(root.itertext())
 
 
+def test_the_last_number_of_an_axis_is_within_the_picture() -> None:
+    root = parse(curve_svg([0, 20_000], [[1.0, 2.0]]))
+    (last,) = [text for text in root.iter(f"{SVG}text") if text.text == "20,000"]
+    assert float(last.get("x", "")) + 6 * len("20,000") / 2 <= float(root.get("width", ""))
+
+
 def test_of_one_seed_there_is_one_line() -> None:
     root = parse(curve_svg([1, 2, 3], [[1.0, 2.0, 4.0]]))
     assert len(paths(root, "c0")) == 1

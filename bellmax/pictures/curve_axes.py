@@ -73,7 +73,9 @@ def frame_with_room(
     """Return a frame with room on the left for the numbers of the y axis, and below for the x axis."""
     marks, step = ticks(*y_range)
     longest = max((len(tick_text(mark, step)) for mark in marks), default=1)
-    return Frame(26 + LETTER * longest, top, width - 14.0, height - 40.0, x_range, y_range)
+    below, step = ticks(*x_range)
+    half = 0.5 * LETTER * max((len(tick_text(mark, step)) for mark in below[-1:]), default=1)  # it may be at the edge
+    return Frame(26 + LETTER * longest, top, width - 6.0 - half, height - 40.0, x_range, y_range)
 
 
 def axes_svg(frame: Frame, x_label: str, y_label: str) -> str:
