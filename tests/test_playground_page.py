@@ -193,9 +193,9 @@ def test_frames_and_steps_per_second(server: Served) -> None:
         page.wait_for_selector(".board:nth-child(2) .stage:not([hidden])")
         set_range(page, "speed", 100)
         page.click("#play")
-        enough = """() => Number(document.querySelector('#frames').textContent) >= 20 &&
+        enough = """() => Number(document.querySelector('#frames').textContent) >= 5 &&
             Number(document.querySelector('#measured').dataset.value) >= 1e5"""
-        until(page, enough)  # the machine may be busy with other tests at first
+        until(page, enough)  # beside other tests; bench/playground.py measures it alone
         sound(seen)
 
 
