@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recordings import recorded, same_bits
 
 import bellmax as bx
 from bellmax.catalog import is_deep, make_agent
@@ -16,7 +17,6 @@ from bellmax.files import checkpoint
 from bellmax.files.storage import finite
 from bellmax.loops.choosing import make_data_loop, make_loop, prepare_for_data
 from bellmax.recording.network_recorders import CompiledNetworkRecorder, DataNetworkRecorder, HostNetworkRecorder
-from bellmax.recording.table_recorders import Recorder
 from bellmax.recording.window import Phase, RecordedStep, Term
 from bellmax.sources import find_world
 
@@ -59,21 +59,6 @@ def config_of(case: str) -> DeepConfig:
     config = make_agent(agent, "", {**small, **settings})
     assert is_deep(config)
     return config
-
-
-def recorded(recorder: Recorder, at: int, count: int) -> list[RecordedStep]:
-    recorder.start(0)
-    recorder.forward(at // recorder.block * recorder.block, lambda clock: None)
-    steps = []
-    while recorder.clock() < at + count:
-        steps += recorder.record()
-    return [step for step in steps if step.t >= at]
-
-
-def same_bits(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
 def phases(steps: list[RecordedStep], name: str) -> list[Phase]:

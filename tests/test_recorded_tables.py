@@ -9,11 +9,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from recordings import recorded, same_bits
 
 import bellmax as bx
 from bellmax.catalog import AGENTS, is_tabular, make_agent
 from bellmax.loops.choosing import make_data_loop, make_loop, prepare_for_data
-from bellmax.recording.table_recorders import CompiledTableRecorder, DataTableRecorder, HostTableRecorder, Recorder
+from bellmax.recording.table_recorders import CompiledTableRecorder, DataTableRecorder, HostTableRecorder
 from bellmax.recording.window import Phase, RecordedStep, Term
 from bellmax.sources import find_world
 from bellmax.tabular.agent import TabularConfig
@@ -27,23 +28,6 @@ def config_of(agent: str, **settings: Any) -> TabularConfig:
     config = make_agent(agent, "", {"gamma": 0.9, **settings})
     assert is_tabular(config)
     return config
-
-
-def recorded(recorder: Recorder, at: int, count: int) -> list[RecordedStep]:
-    """The steps from `at` on, as `explain` records them."""
-    recorder.start(0)
-    begin = max(0, at - recorder.lead)
-    recorder.forward(begin, lambda clock: None)
-    steps = []
-    while recorder.clock() < at + count:
-        steps += recorder.record()
-    return [step for step in steps if step.t >= at]
-
-
-def same_bits(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
 def loop_dump(config: TabularConfig, world: Any, kind: str, steps: int) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bellmax.training.history import SCORES, first_common
 from bellmax.training.run import Run
 
 
@@ -14,7 +15,6 @@ class Words(NamedTuple):
     note: str
 
 
-SCORES = ("exact/policy_return", "eval/mean_reward", "rollout/ep_rew_mean")  # what a learning curve shows, best first
 COLUMNS = {
     "exact/policy_return": Words("Exact return", "Expected return of the greedy policy, computed from the model."),
     "eval/mean_reward": Words("Return in evaluation", "Mean return of greedy episodes at each record."),
@@ -53,7 +53,7 @@ def words_of(column: str) -> Words:
 
 def score_column(run: Run) -> str | None:
     """Return the column of the learning curve, None if nothing was scored."""
-    return next((name for name in SCORES if name in run.history.columns), None)
+    return first_common([run.history], SCORES)
 
 
 def axis_of(run: Run) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 
 from bellmax.contracts import counted
 from bellmax.page.charts import DRAWN_SEEDS, Chart, Line, draw_chart, make_line
-from bellmax.page.columns import HIDDEN, LEARNING, SCORES, axis_of, is_time, score_column, words_of
+from bellmax.page.columns import HIDDEN, LEARNING, axis_of, is_time, score_column, words_of
 from bellmax.page.document import Html, Section, inner, tag
+from bellmax.training.history import SCORES
 from bellmax.training.run import Run
 
 MOST_CHARTS = 40  # of a page; a run may have hundreds of columns of your own

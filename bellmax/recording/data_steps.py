@@ -26,6 +26,10 @@ class DataRecorder:
         """Record the round at `t`: return (the state by the loop, the state by the parts, the steps)."""
         both = state.learner, self.loop.memory._replace(sampler=state.sampler)
         both, phases = record_learning(self.learning, both, t + self.loop.stride, self.key_of(state.key, np.int32(t)))
-        looped, _ = self.loop.chunk(1, False)(state, self.loop.memory, np.int32(t))
         parts = OfflineState(both[0], both[1].sampler, state.key)
-        return looped, parts, [RecordedStep(t, 0, tuple(phases))]
+        return self.advance(state, 1, t), parts, [RecordedStep(t, 0, tuple(phases))]
+
+    def advance(self, state: OfflineState, rounds: int, t: int) -> OfflineState:
+        """Take `rounds` from step `t` on by the loop's own program."""
+        after: OfflineState = self.loop.chunk(rounds, False)(state, self.loop.memory, np.int32(t))[0]
+        return after

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-import numpy as np
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
 
 from bellmax.contracts import ArrayDict
 from bellmax.deep.config import DeepConfig, ReplayConfig
@@ -12,7 +12,7 @@ from bellmax.files import checkpoint
 from bellmax.files.dataset import Dataset
 from bellmax.loops.network_data import OfflineState
 from bellmax.loops.network_gymnasium import NetworkRun
-from bellmax.loops.network_pieces import pieces, unstack
+from bellmax.loops.network_pieces import Keyed, pieces, unstack
 from bellmax.loops.network_rounds import RunState
 from bellmax.recording.acting_steps import is_known
 from bellmax.recording.data_steps import DataRecorder
@@ -22,6 +22,8 @@ from bellmax.recording.table_recorders import Saved, Tick
 from bellmax.recording.window import RecordedStep
 from bellmax.sources import Source
 
+S = TypeVar("S", bound=Keyed)
+S_co = TypeVar("S_co", covariant=True)
 FEW = 256  # rounds that are advanced one by one, since another program takes seconds to compile
 
 
@@ -34,16 +36,41 @@ def network_flow(config: DeepConfig, *, from_data: bool = False) -> tuple[str, .
     return (*acting, "wait", "sample", *inside, "update", *priorities, *(("sync",) if replays else ()))
 
 
-class CompiledNetworkRecorder:
-    """Records a network in a compiled environment. See `Recorder`."""
+class StateLoop(Protocol[S_co]):
+    """What is needed of a loop whose state is arrays."""
 
-    @in_32_bits
-    def __init__(self, config: DeepConfig, source: Source, steps: int) -> None:
-        """Prepare for a run of `steps` environment steps."""
-        self.rounds = RoundRecorder(config, source, steps)
-        self.own, self.flow, self.t = self.rounds.loop, network_flow(config), 0
+    stride: int
+    most: int
+
+    def start(self, seeds: Sequence[int]) -> S_co:
+        """See `Loop`."""
+
+    def restore(self, seeds: Sequence[int], arrays: ArrayDict, step: int = 0) -> S_co:
+        """See `Loop`."""
+
+
+class Rounds(Protocol[S]):
+    """A recorder of single rounds: `RoundRecorder` or `DataRecorder`."""
+
+    @property
+    def loop(self) -> StateLoop[S]:
+        """The loop whose rounds are recorded."""
+
+    def record(self, state: S, t: int) -> tuple[S, S, list[RecordedStep]]:
+        """Return (the state by the loop, the state by the parts, the steps)."""
+
+    def advance(self, state: S, rounds: int, t: int) -> S:
+        """Take rounds by the loop's own program."""
+
+
+class StateRecorder(Generic[S]):
+    """Records a network whose state is arrays, round by round. See `Recorder`."""
+
+    def __init__(self, rounds: Rounds[S], flow: tuple[str, ...]) -> None:
+        """Prepare to record these rounds."""
+        self.rounds, self.own, self.flow, self.t = rounds, rounds.loop, flow, 0
         self.stride, self.lead, self.block = self.own.stride, 0, self.own.stride
-        self.by_parts: RunState | None = None
+        self.by_parts: S | None = None
 
     @in_32_bits
     def start(self, seed: int) -> None:
@@ -65,7 +92,7 @@ class CompiledNetworkRecorder:
         """See `Recorder`."""
         rounds = (until - self.t) // self.stride
         for size in [1] * rounds if rounds <= FEW else pieces(rounds, self.own.most):
-            self.state, _ = self.own.chunk(size, False)(self.state, jnp.int32(self.t))
+            self.state = self.rounds.advance(self.state, size, self.t)
             self.t += size * self.stride
             tick(self.t)
 
@@ -83,6 +110,24 @@ class CompiledNetworkRecorder:
 
     def close(self) -> None:
         """See `Recorder`."""
+
+
+class CompiledNetworkRecorder(StateRecorder[RunState]):
+    """Records a network in a compiled environment."""
+
+    @in_32_bits
+    def __init__(self, config: DeepConfig, source: Source, steps: int) -> None:
+        """Prepare for a run of `steps` environment steps."""
+        super().__init__(RoundRecorder(config, source, steps), network_flow(config))
+
+
+class DataNetworkRecorder(StateRecorder[OfflineState]):
+    """Records a network that learns from data."""
+
+    @in_32_bits
+    def __init__(self, config: DeepConfig, source: Source, steps: int, data: Dataset) -> None:
+        """Prepare for a run of `steps` gradient steps; `config` is as the loop needs it."""
+        super().__init__(DataRecorder(config, source, steps, data), network_flow(config, from_data=True))
 
 
 class HostNetworkRecorder:
@@ -141,54 +186,3 @@ class HostNetworkRecorder:
         """See `Recorder`."""
         if self.run is not None:
             self.own.close(self.run)
-
-
-class DataNetworkRecorder:
-    """Records a network that learns from data. See `Recorder`."""
-
-    @in_32_bits
-    def __init__(self, config: DeepConfig, source: Source, steps: int, data: Dataset) -> None:
-        """Prepare for a run of `steps` gradient steps; `config` is as the loop needs it."""
-        self.rounds = DataRecorder(config, source, steps, data)
-        self.own, self.flow, self.t = self.rounds.loop, network_flow(config, from_data=True), 0
-        self.stride, self.lead, self.block = self.own.stride, 0, self.own.stride
-        self.by_parts: OfflineState | None = None
-
-    @in_32_bits
-    def start(self, seed: int) -> None:
-        """See `Recorder`."""
-        self.state, self.t = self.own.start([seed]), 0
-
-    @in_32_bits
-    def restore(self, saved: Saved) -> None:
-        """See `Recorder`."""
-        self.state = unstack(self.own.restore(saved.seeds, saved.arrays, saved.step))[saved.place]
-        self.t = saved.step
-
-    def clock(self) -> int:
-        """See `Recorder`."""
-        return self.t
-
-    @in_32_bits
-    def forward(self, until: int, tick: Tick) -> None:
-        """See `Recorder`."""
-        rounds = (until - self.t) // self.stride
-        for size in [1] * rounds if rounds <= FEW else pieces(rounds, self.own.most):
-            self.state, _ = self.own.chunk(size, False)(self.state, self.own.memory, np.int32(self.t))
-            self.t += size * self.stride
-            tick(self.t)
-
-    @in_32_bits
-    def record(self) -> list[RecordedStep]:
-        """See `Recorder`."""
-        self.state, self.by_parts, steps = self.rounds.record(self.state, self.t)
-        self.t += self.stride
-        return steps
-
-    @in_32_bits
-    def dump(self) -> ArrayDict:
-        """See `Recorder`."""
-        return checkpoint.to_arrays(self.state)
-
-    def close(self) -> None:
-        """See `Recorder`."""

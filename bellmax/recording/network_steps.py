@@ -62,8 +62,12 @@ class RoundRecorder:
         else:
             both, phases = record_learning(self.learning, both, end, learn_key)
         steps[-1] = steps[-1]._replace(phases=(*steps[-1].phases, *phases))
-        looped, _ = self.loop.chunk(1, False)(state, jnp.int32(t))
-        return looped, parts._replace(learner=both[0], memory=both[1]), steps
+        return self.advance(state, 1, t), parts._replace(learner=both[0], memory=both[1]), steps
+
+    def advance(self, state: RunState, rounds: int, t: int) -> RunState:
+        """Take `rounds` from step `t` on by the loop's own program."""
+        after: RunState = self.loop.chunk(rounds, False)(state, jnp.int32(t))[0]
+        return after
 
     def record_step(self, state: RunState, t: int, keys: tuple[Array, ...]) -> tuple[RunState, RecordedStep]:
         """Take one step in every environment and record that of the first."""
