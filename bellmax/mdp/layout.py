@@ -252,7 +252,7 @@ def _of_names(mdp: Placed) -> Layout | None:
 
 
 def _kinds_of(mdp: Placed, cell: IntArray, n_cells: int) -> Kinds:
-    """What each cell is, by what happens there: an end where episodes only end, a wall where there is no state."""
+    """Return the kind of each cell: an end if episodes only end there, a wall if it has no state."""
     entered = np.zeros(mdp.n_states, np.bool_)
     entered[mdp.successor[mdp.terminated]] = True
     ends = ~reachable(mdp) & entered

@@ -56,8 +56,8 @@ def write_report(
         **unknown_names: an error, which says what to write.
 
     Raises:
-        ConfigError: there is no run, or it was not saved and `path` is None, or vl-convert is not installed; or a
-            run does not have a step of `explain`.
+        ConfigError: `runs` is not a run; no `path` for a run that was not saved; a run does not have a step of
+            `explain`; or vl-convert is not installed.
         ResourceError: the file cannot be written.
     """
     check_call(

@@ -40,7 +40,7 @@ class Picture:
     def map(self) -> MapView | None:
         """The map; None where a table is shown."""
         layout = self.numbers.layout
-        if layout is None or (self.what == "q" and not any(layout.arrows)):  # there is no side for a value
+        if layout is None or (self.what == "q" and not any(layout.arrows)):  # no side of a cell is for an action
             return None
         return map_of(self.numbers, layout, self.what)
 

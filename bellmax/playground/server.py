@@ -93,7 +93,7 @@ def make_app(grid: Grid, token: str, port: int) -> Starlette:
             return PlainTextResponse(NOT_YOURS, 403, headers)
         name = request.path_params.get("name", "")
         if name not in files and name:
-            return PlainTextResponse("There is no such file in the page.", 404, headers)
+            return PlainTextResponse("This page does not have such a file.", 404, headers)
         content, kind = files[name or "index.html"]
         return Response(content, media_type=kind, headers=headers)
 
