@@ -1,6 +1,7 @@
 """Choose which tests `make test` leaves to `make test-all`, by what each costs.
 
     python tests/slow_evidence.py            measure the whole suite with empty caches, then write slow.txt
+    python tests/slow_evidence.py --quick    measure only what is quick now; what is in slow.txt stays there
     python tests/slow_evidence.py COSTS      write slow.txt from costs measured before
     python tests/slow_evidence.py --check    only whether each name in slow.txt is that of a test
 
@@ -36,12 +37,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     return done  # type: ignore[return-value]
 
 
-def measure(costs: Path) -> None:
-    """Run every test, two at a time, as on a fresh machine."""
+def measure(costs: Path, *words: str) -> None:
+    """Run every test, or those that words of pytest select, two at a time, as on a fresh machine."""
     with tempfile.TemporaryDirectory() as cache:
         places = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
         environ = {**os.environ, "TEST_COSTS": str(costs), "BELLMAX_CACHE_DIR": cache, "PYTHONPATH": places}
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-p", "slow_evidence"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-p", "slow_evidence", *words]
+        print(f"costs: {costs}", flush=True)
         subprocess.run(command, cwd=HERE.parent, env=environ, check=True)
 
 
@@ -72,14 +74,18 @@ def check() -> int:
 def main() -> None:
     if sys.argv[1:] == ["--check"]:
         sys.exit(check())
-    if sys.argv[1:]:
+    kept: list[str] = []
+    if sys.argv[1:] == ["--quick"]:
+        costs, kept = Path(tempfile.mkdtemp()) / "costs.jsonl", SLOW.read_text(encoding="utf-8").splitlines()
+        measure(costs, "-m", "not slow")
+    elif sys.argv[1:]:
         costs = Path(sys.argv[1])
     else:
         costs = Path(tempfile.mkdtemp()) / "costs.jsonl"
         measure(costs)
     cost = dict(json.loads(line) for line in costs.read_text(encoding="utf-8").splitlines())
     slow = choose(cost)
-    SLOW.write_text("".join(f"{name}\n" for name in slow), encoding="utf-8")
+    SLOW.write_text("".join(f"{name}\n" for name in sorted({*slow, *kept})), encoding="utf-8")
     left = sum(cost.values()) - sum(cost[name] for name in slow)
     print(
         f"{len(cost)} tests, {sum(cost.values()):.0f} s of processor time; quick: {len(cost) - len(slow)}, {left:.0f} s"

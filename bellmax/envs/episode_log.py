@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import struct
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
+from zlib import crc32
 
 import gymnasium as gym
 import numpy as np
@@ -23,8 +23,8 @@ from bellmax.contracts import ArrayDict, CorruptCheckpoint, IncompatibleCheckpoi
 
 LONGEST = 100_000  # vector steps that are kept, and asked again
 SECONDS = 300.0  # in which an environment must be where it was, by repeating its episode
-PLAIN = struct.Struct("d??")
 SHORT = 10.0  # seconds for repeating everything since its seed, where repeating the episode may do
+pack = struct.Struct("d??").pack
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 State: TypeAlias = Mapping[str, Any]  # of a generator of NumPy
@@ -58,23 +58,26 @@ class TooSlow(Exception):
 def checksum_of(value: object, before: int) -> int:
     """Return the checksum of values of any type, nested as spaces are, after that of others."""
     if isinstance(value, np.ndarray):
-        return zlib.crc32(value.tobytes(), before)
+        return crc32(value.tobytes(), before)
+    if type(value) is int:
+        return crc32(b"%d" % value, before)
     if isinstance(value, dict):
         value = tuple(value.values())
     if isinstance(value, tuple | list):
         for part in value:
             before = checksum_of(part, before)
         return before
-    return zlib.crc32(repr(value).encode(), before)
+    return crc32(repr(value).encode(), before)
 
 
 def checksum_of_step(obs: object, reward: object, terminated: object, truncated: object, before: int) -> int:
     """Return the checksum of a step after that of others; plain numbers, which are most, are packed together."""
     try:
-        rest = PLAIN.pack(reward, terminated, truncated)
+        rest = pack(reward, terminated, truncated)
     except (struct.error, TypeError, ValueError):  # of a vector environment, or of another type
         return checksum_of((obs, reward, terminated, truncated), before)
-    return zlib.crc32(rest, checksum_of(obs, before))
+    seen = crc32(obs.tobytes(), before) if type(obs) is np.ndarray else checksum_of(obs, before)
+    return crc32(rest, seen)
 
 
 def generator_state(env: gym.Env[Any, Any]) -> State | None:
