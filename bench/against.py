@@ -50,7 +50,8 @@ def rows(turns: int) -> dict[str, list[str]]:
             name = " ".join(filter(None, [world.removeprefix("gymnax:"), agent, settings]))
             found[name] = ["deep", "--measure", world, agent, settings, "1", str(turns)]
     for name, work in host.WORKS.items():
-        found[f"{name}, through Gymnasium"] = ["host", "--measure", name, str(work["steps"] // 8 * turns), str(turns)]
+        chunk = str(max(work["steps"] // 8, 200 * work["num_envs"]) * turns)
+        found[f"{name}, through Gymnasium"] = ["host", "--measure", name, chunk, str(turns)]
     found["solve, 100,000 states"] = ["solving", "--ours", "100000", "4", "3"]
     return found
 
@@ -177,12 +178,14 @@ def main() -> None:
     if not chosen:
         parser.error(f"no row contains {' or '.join(options.words)}; rows: {', '.join(every)}")
     kept = BENCH / "against.json"
-    measured: dict[str, Any] = json.loads(kept.read_text())["rows"] if kept.exists() and options.words else {}
-    results: dict[str, Any] = {
+    old = git("rev-parse", "--short", options.revision)
+    everything: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
+    measured: dict[str, Any] = everything[old]["rows"] if old in everything and options.words else {}
+    everything[old] = {
         "command": shlex.join(["python", "bench/against.py", options.revision, *options.words]),
         "date": datetime.date.today().isoformat(),
         "machine": speed.machine(),
-        "old": git("rev-parse", "--short", options.revision),
+        "old": old,
         "new": git("rev-parse", "--short", "HEAD"),
         "rows": measured,
     }
@@ -192,9 +195,9 @@ def main() -> None:
         for name, words in chosen.items():
             measured[name] = compare(Path(folder), words, options.turns, options.seconds)
             print(f"{name:60} {ratio(measured[name]):.3f}", file=sys.stderr, flush=True)
-            kept.write_text(json.dumps(results, indent=1) + "\n")  # what is measured survives an interruption
-            (BENCH / "AGAINST.md").write_text(markdown(results))
-    print(markdown(results))
+            kept.write_text(json.dumps(everything, indent=1) + "\n")  # what is measured survives an interruption
+            (BENCH / "AGAINST.md").write_text(markdown(everything))
+    print(section(everything[old]))
 
 
 def git(*words: str) -> str:
@@ -202,10 +205,16 @@ def git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """The results for people."""
-    lines = ["# Speed against an older revision", "", f"Made by `{results['command']}` on {results['date']}: "]
-    lines[-1] += f"{results['old']} (old), {results['new']} (new)."
+def markdown(everything: dict[str, dict[str, Any]]) -> str:
+    """The results for people: a section for each older revision, the latest measured first."""
+    sections = [section(results) for results in sorted(everything.values(), key=lambda r: r["date"], reverse=True)]
+    return "\n".join(["# Speed against older revisions", "", *sections, *(__doc__ or "").splitlines()[2:], ""])
+
+
+def section(results: dict[str, Any]) -> str:
+    """The results against one revision."""
+    lines = [f"## {results['old']}", "", f"Made by `{results['command']}`, last on {results['date']}: "]
+    lines[-1] += f"{results['old']} (old), {results['new']} (new). Rows may be of earlier calls with the same revision."
     lines += ["", "| work | old, 1/s | new, 1/s | new / old | 95 % | turns |", "|---|---:|---:|---:|---:|---:|"]
     for name, sides in results["rows"].items():
         speeds = f"{median(sides['old']):,.4g} | {median(sides['new']):,.4g}"
@@ -218,7 +227,7 @@ def markdown(results: dict[str, Any]) -> str:
     slower = sum(each < 1.0 - BAND for each in every)
     lines += ["", f"{len(every)} rows, {slower} of them more than 3 % slower; the median ratio is {median(every):.2f}."]
     facts = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
-    return "\n".join([*lines, "", f"{facts}.", "", *(__doc__ or "").splitlines()[2:], ""])
+    return "\n".join([*lines, "", f"{facts}.", ""])
 
 
 if __name__ == "__main__":
