@@ -42,7 +42,19 @@ def measure(costs: Path, *words: str) -> None:
     with tempfile.TemporaryDirectory() as cache:
         places = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
         environ = {**os.environ, "TEST_COSTS": str(costs), "BELLMAX_CACHE_DIR": cache, "PYTHONPATH": places}
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-p", "slow_evidence", *words]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "2",
+            "--dist",
+            "worksteal",
+            "-p",
+            "slow_evidence",
+            *words,
+        ]
         print(f"costs: {costs}", flush=True)
         subprocess.run(command, cwd=HERE.parent, env=environ, check=True)
 

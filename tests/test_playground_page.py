@@ -186,6 +186,22 @@ def test_two_agents_side_by_side_take_the_same_steps(server: Served) -> None:
         sound(seen)
 
 
+def test_a_second_choice_before_the_answer_to_the_first_keeps_both(server: Served) -> None:
+    """An agent is compiled when it is first chosen, which takes seconds."""
+    choose = """(names) => names.forEach((name, i) => {
+        const select = document.querySelector(`.board:nth-child(${i + 1}) select`);
+        select.value = name;
+        select.dispatchEvent(new Event('change'));
+    })"""
+    shown = "async () => (await import('./main.js')).page.frame.tables.map((each) => each.agent).join()"
+    with opened(server.address, own=server.address) as seen:
+        page = ready(seen)
+        for names in (["watkins-q", "expected-sarsa"], ["sarsa", "double-q"]):
+            page.evaluate(choose, names)
+            until(page, f"async () => (await ({shown})()) === '{','.join(names)}'", seconds=90.0)
+        sound(seen)
+
+
 def test_frames_and_steps_per_second(server: Served) -> None:
     with opened(server.address, own=server.address) as seen:
         page = ready(seen)

@@ -10,7 +10,7 @@ import { connect } from "./protocol.js";
 import { digits, writtenUpdate } from "./written.js";
 
 export const page = {
-  titles: {}, presets: {}, grid: null, accepted: null, exact: null, why: "", agents: [], seed: 0, frame: null,
+  titles: {}, presets: {}, grid: null, accepted: null, exact: null, why: "", agents: [], wanted: null, seed: 0, frame: null,
   boards: [], curves: [], tool: "look", selected: null, updates: new Map(), drawn: [], count: 0, asked: 0, heard: -1, dirty: false, begun: false, edited: false,
 };
 const SLOW = 700; // milliseconds
@@ -57,12 +57,14 @@ function hello(message) {
 
 function refused(words) {
   say(capital(words));
+  page.wanted = null;
   if (page.accepted && page.edited) useGrid(page.accepted);
   page.edited = false;
 }
 
 function showSession(message) {
   const { agents, settings, seed, speed } = message;
+  if (page.wanted?.join() === agents.join()) page.wanted = null;
   if (agents.join() !== page.agents.join() || !page.boards.length) {
     page.agents = agents;
     page.curves = agents.map(() => ({ returns: new Curve(), errors: new Curve() }));
@@ -90,10 +92,12 @@ function arrange() {
   by("boards").classList.toggle("stacked", page.agents.length < 2 || wide);
 }
 
+/** Asks the server for other agents; `wanted` are those asked for, until it answers with them. */
 function chooseAgent(index, name) {
-  const agents = [...page.agents];
+  const agents = [...(page.wanted ?? page.agents)];
   if (name) agents[index] = name;
   else agents.splice(index, 1);
+  page.wanted = agents;
   forgetUpdates();
   send("agents", { agents });
 }
