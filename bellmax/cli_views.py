@@ -23,7 +23,7 @@ DEFAULT_GAMMA = 0.99  # as of `bellmax solve`
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--at", type=WHOLE, required=True, help="The first step to record: environment steps so far.")
 @click.option("--steps", type=WHOLE, default=10, show_default=True, help="Steps to record, in whole rounds.")
-@click.option("--seed", type=WHOLE, default=0, show_default=True, help="One of the run's seeds.")
+@click.option("--seed", type=WHOLE, help="Seed of the run.  [default: its first]")
 @click.option("--json", "file", metavar="FILE", help="Write the window to this file as JSON; - prints it.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page that steps through the window.")
 @click.option("--open", "open_it", is_flag=True, help="Open that page in the browser.")
@@ -32,8 +32,8 @@ DEFAULT_GAMMA = 0.99  # as of `bellmax solve`
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @env_option
 def explain_run(
-    run: Path, at: int, steps: int, seed: int, file: str | None, html: Path | None, open_it: bool, data: str | None,
-    world: str | None, quiet: bool, env: tuple[str, ...],
+    run: Path, at: int, steps: int, seed: int | None, file: str | None, html: Path | None, open_it: bool,
+    data: str | None, world: str | None, quiet: bool, env: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Replay a few steps of RUN, a folder, and show everything that happens in them, with the equations.
 
@@ -73,19 +73,23 @@ def explain_run(
 )
 @click.option("--seed", type=WHOLE, help="Seed of the run.  [default: its first]")
 @click.option("--which", help="final or best policy of the run.  [default: final]")
+@click.option("--at", type=WHOLE, help="What the run had learned at this step, with --keep-policies.")
 @click.option("--gamma", type=float, help="Discount factor of the exact answer of ENV.  [default: 0.99]")
 @click.option(
     "--world", help="The environment of the run, if its name is MODULE:NAME; a saved file never imports code."
 )
 @click.option("--svg", type=click.Path(path_type=Path), help="Write the map to this SVG file.")
 @click.option("--png", type=click.Path(path_type=Path), help="Write the map to this PNG file; needs Matplotlib.")
-@click.option("--all", "everything", is_flag=True, help="Show all states, also where they do not fit the screen.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Show all states, also where they do not fit the screen or a picture."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print all numbers of all states as CSV.")
 @env_option
 @as_json_option
 def show_values(
-    target: str, what: What, seed: int | None, which: Which | None, gamma: float | None, world: str | None,
-    svg: Path | None, png: Path | None, everything: bool, as_csv: bool, env: tuple[str, ...], as_json: bool,
+    target: str, what: What, seed: int | None, which: Which | None, at: int | None, gamma: float | None,
+    world: str | None, svg: Path | None, png: Path | None, everything: bool, as_csv: bool, env: tuple[str, ...],
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Show what a run learned, or the exact answer of a finite ENV, as a map with values and greedy actions.
 
@@ -108,9 +112,10 @@ def show_values(
     if (Path(target) / "config.json").is_file():
         if gamma is not None:
             raise ConfigError("--gamma is for an environment: a run has a discount factor of its own; leave it out")
-        picture = _of_run(target, what, seed, which or "final", world, kwargs, everything)
+        chosen = {"seed": seed, "which": which or "final", "at": at, "world": world, "env_kwargs": kwargs or None}
+        picture = _of_run(target, what, chosen, everything)
     else:
-        given = {"--seed": seed, "--which": which, "--world": world}
+        given = {"--seed": seed, "--which": which, "--at": at, "--world": world}
         if only_of_runs := [name for name, value in given.items() if value is not None]:
             raise ConfigError(f"{only_of_runs[0]} is for the folder of a run, and {target!r} is not one; leave it out")
         picture = _of_environment(target, what, DEFAULT_GAMMA if gamma is None else gamma, kwargs, everything)
@@ -125,24 +130,13 @@ def show_values(
         click.echo(str(picture))
 
 
-def _of_run(
-    folder: str, what: What, seed: int | None, which: Which, world: str | None, kwargs: dict[str, object],
-    everything: bool,
-) -> Picture:  # fmt: skip
+def _of_run(folder: str, what: What, chosen: dict[str, Any], everything: bool) -> Picture:
     from bellmax.report.solving import watching
     from bellmax.training.saved_runs import load
 
     run = load(folder)
     with watching(f"{run.world}, γ = {run.config.gamma}", 1e-10) as progress:
-        return run.show(
-            what,
-            seed=seed,
-            which=which,
-            world=world,
-            env_kwargs=kwargs or None,
-            everything=everything,
-            progress=progress,
-        )
+        return run.show(what, **chosen, everything=everything, progress=progress)
 
 
 def _of_environment(name: str, what: What, gamma: float, kwargs: dict[str, object], everything: bool) -> Picture:
@@ -209,6 +203,8 @@ def report(
     """
     from bellmax.page.report_file import write_report
 
+    if steps and no_explain:
+        raise ConfigError("--explain and --no-explain exclude each other; give one of them")
     path = write_report(folders, out, explain=steps if steps or no_explain else None, progress=not quiet)
     if open_it:
         click.launch(path.resolve().as_uri())

@@ -128,19 +128,21 @@ def percentiles(estimates: FloatArray, confidence: float) -> tuple[float, float]
 
     An infinite estimate counts as the largest or the smallest; a NaN makes both ends NaN.
     """
+    low, high = percentiles_of_columns(estimates, confidence)
+    return float(low), float(high)
+
+
+def percentiles_of_columns(estimates: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
+    """The `percentiles` (low [...], high [...]) of each column of estimates [resamples, ...]."""
     within = np.clip(estimates, -_ENDLESS, _ENDLESS)  # quantiles interpolate, and inf - inf is no number
-    low, high = np.quantile(within, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return _unclip(low), _unclip(high)
+    ends = np.quantile(within, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    low, high = np.where(np.abs(ends) > _ENDLESS / 1e50, np.copysign(np.inf, ends), ends)  # interpolated from infinity
+    return low, high
 
 
 def with_interval(middle: float, low: float, high: float) -> str:
     """Such as 475.3 [471.0, 488.2]; the interval is left out where there is none."""
     return f"{middle:.4g}" if math.isnan(low) else f"{middle:.4g} [{low:.4g}, {high:.4g}]"
-
-
-def _unclip(x: float) -> float:
-    """Infinite, if it is interpolated from what was."""
-    return math.copysign(math.inf, x) if abs(x) > _ENDLESS / 1e50 else float(x)
 
 
 def summarize(scores: npt.ArrayLike, confidence: float = 0.95) -> Summary:

@@ -18,7 +18,10 @@ from test_report import make_run
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.difference_statistics import difference_between, improvement, improvements
+from bellmax.page.report_file import read_runs
+from bellmax.report.named_runs import named_runs
 from bellmax.summary_statistics import iqm, probability_of_improvement
+from bellmax.training.early_stop import EarlyStop
 
 LOW, HIGH = [1.0, 2.0, 3.0, 4.0, 5.0], [4.0, 5.5, 6.0, 7.0, 9.0]
 
@@ -197,6 +200,36 @@ def test_settings_that_differ_are_listed() -> None:
     assert table.settings["agent"] == ("'dqn'", "'q-learning'")
     assert table.settings["gamma"] == ("0.99", "0.5")
     assert "double" not in table.settings  # which a table does not have
+
+
+def test_arguments_of_the_environment_differ_one_by_one() -> None:
+    maps = ["S" + "F" * 98 + last for last in "GH"]  # too long for a message, and the same for the first letters
+    one = scored(*LOW, env_kwargs={"desc": [maps[0]], "is_slippery": True})
+    other = scored(*LOW, env_kwargs={"desc": [maps[1]], "is_slippery": True, "extra": 3})
+    found = bx.compare({"a": one, "b": other}).settings
+    assert found == {"env desc": (repr([maps[0]]), repr([maps[1]])), "env extra": ("default", "3")}
+
+
+def test_seeds_that_differ_are_listed() -> None:
+    one, other = scored(*range(12)), scored(*range(12), seeds=list(range(1, 13)))
+    assert bx.compare([one, other]).settings["seeds"] == ("12", str(list(range(1, 13))))
+
+
+def test_the_present_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "inside").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "inside")
+    runs = [scored(*LOW, folder=Path(each)) for each in (".", "..")]
+    assert list(named_runs(runs)) == ["inside", "here"]
+    assert list(read_runs(runs)) == ["inside", "here"]
+
+
+def test_a_run_that_was_stopped_early_is_as_long_as_it_was() -> None:
+    one = scored(*LOW)
+    other = scored(*LOW, stopped=EarlyStop(300, "good enough"))
+    found = bx.compare({"a": one, "b": other})
+    assert [row.steps for row in found.scores] == [1_000, 300]
+    assert "the runs differ in length: a 1,000 steps, b 300 steps" in found.remarks
+    assert "b was stopped early at step 300: good enough" in found.remarks
 
 
 def exact_run(gamma: float, values: list[float]) -> bx.Run:

@@ -74,7 +74,10 @@ def test_the_present_folder_is_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
 def test_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(tmp_path / "run", monkeypatch)
     (tmp_path / "run" / ".config.json.abc123").write_text("half")
+    for page in ("report.html", "explain.html"):
+        (tmp_path / "run" / page).write_text("of the run before")
     run = train(tmp_path / "run", "replace", seeds=1, gamma=0.5)
+    assert not list((tmp_path / "run").glob("*.html"))
     assert (bx.load(run.folder).seeds, bx.load(run.folder).config.gamma) == ([0], 0.5)
     assert not (run.folder / "checkpoint").exists()
     assert sorted(path.name for path in (run.folder / "policies").iterdir()) == sorted(

@@ -52,6 +52,28 @@ def test_a_window_is_clipped_where_the_run_ends() -> None:
     assert any("where the run ends" in line for line in lines)
 
 
+def test_a_run_that_was_stopped_early_has_no_later_steps() -> None:
+    stopped = train(seeds=[5, 7], records=[200, 600], on_record=bx.stop_at(-1e9))
+    assert stopped.stopped is not None
+    window = bx.explain(stopped, at=198)
+    assert [step.t for step in window.steps] == [198, 199]
+    assert window.seed == 5, "the first seed of the run"
+    with pytest.raises(ConfigError, match=r"at=200 is beyond .* 200 steps; it was stopped early .*; choose 0 to 199"):
+        bx.explain(stopped, at=200)
+
+
+def test_a_run_of_episodes_that_was_stopped_early_has_no_later_steps() -> None:
+    stopped = bx.train(
+        "corridor", "q-learning", episodes=9, seeds=2, records=[3], on_record=bx.stop_at(-1e9), final_episodes=1
+    )
+    for seed, end in zip(
+        stopped.seeds, stopped.history["time/total_timesteps"][:, -1].astype(int).tolist(), strict=True
+    ):
+        assert bx.explain(stopped, at=end - 1, seed=seed).steps[-1].t == end - 1
+        with pytest.raises(ConfigError, match=f"at={end} is beyond the run, which has {end} steps"):
+            bx.explain(stopped, at=end, seed=seed)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

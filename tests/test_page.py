@@ -1,5 +1,6 @@
 """The report as a page: its numbers are those of the run, and nothing in it can do anything else."""
 
+import html
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.contracts import ConfigError
+from bellmax.page import windows
 from bellmax.page.charts import (
     LISTED,
     READ_POINTS,
@@ -29,9 +31,14 @@ from bellmax.page.charts import (
 from bellmax.page.document import Html, Section, assemble, data_block, hashed, inner, number_text, table, tag
 from bellmax.page.greedy_episodes import learned_rewards, play_with_values
 from bellmax.page.report_file import read_runs, report_page
+from bellmax.page.run_charts import learning_section, optima_of
+from bellmax.page.run_sections import different_settings, verdict_of
+from bellmax.page.windows import MOST_RUNS, windows_of
 from bellmax.report.settings import settings_of
 from bellmax.summary_statistics import bootstrap_interval, iqm
+from bellmax.training.early_stop import EarlyStop
 from bellmax.training.history import History
+from bellmax.training.options import RunOptions
 from bellmax.training.run import Run
 
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>\x1b[2J\"'&\u202e"
@@ -415,3 +422,76 @@ def test_the_command(cliff: Run, tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"file": str(out), "bytes": out.stat().st_size}
     wrong = CliRunner().invoke(main, ["report", str(tmp_path / "nothing")])
     assert wrong.exit_code == 2
+
+
+# ---- several runs
+
+
+def words_on(page: str) -> str:
+    """The text of a page without its elements."""
+    return html.unescape(re.sub(r"<[^>]*>", " ", page))
+
+
+def test_an_endless_policy_of_one_seed_does_not_hide_the_others() -> None:
+    values = np.random.default_rng(2).normal(size=(6, 3))
+    values[0, 1] = -np.inf
+    line = make_line("one", np.arange(3), values, [f"seed {i}" for i in range(6)])
+    assert line.middle[1] == iqm(values[:, 1])
+    assert math.isnan(line.seeds[0, 1])
+    low, high = bootstrap_interval(values[:, 1], resamples=RESAMPLES)
+    assert low == -np.inf
+    assert math.isnan(line.low[1])
+    assert line.high[1] == high
+
+
+def test_runs_that_count_other_things_have_charts_of_their_own() -> None:
+    steps, episodes = (made_run(2, 3, ("eval/mean_reward", "train/loss")) for _ in range(2))
+    episodes.options = RunOptions(episodes=3_000)
+    page = learning_section({"a": steps, "b": episodes}).body
+    assert re.findall(r'"axis":"([a-z ]+)"', page) == ["environment steps", "episodes"]
+    assert re.findall(r'"name":"([ab])"', page) == ["a", "b"]
+    assert "var(--color-2)" in page, "a run keeps its color"
+
+
+def test_runs_of_other_optima_have_a_level_each() -> None:
+    one, other, same = (made_run(2, 3, ("exact/policy_return",)) for _ in range(3))
+    for run, best in ((one, 1.0), (other, 2.0), (same, 1.0)):
+        run.history.append(4_000, {"exact/optimal_return": best})
+    assert optima_of({"a": one, "c": same}, ["a", "c"]) == [("optimum", 1.0)]
+    runs = {"a": one, "b": other}
+    assert optima_of(runs, ["a", "b"]) == [("optimum of a", 1.0), ("optimum of b", 2.0)]
+    assert optima_of({"a": made_run(1, 1, ("train/loss",))}, ["a"]) == []
+
+
+def test_the_settings_that_differ_are_also_those_of_the_environment_and_the_run() -> None:
+    one, other = made_run(2, 3, ("train/loss",)), made_run(2, 3, ("train/loss",))
+    assert "The runs have the same settings" in different_settings({"a": one, "b": other})
+    other.env_kwargs, other.options, other.seeds = {"is_slippery": False}, RunOptions(records=5), [4, 9]
+    rows = re.findall(
+        r'<th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', different_settings({"a": one, "b": other})
+    )
+    assert sorted(rows) == [
+        ("environment argument is_slippery", "–", "False"), ("records", "20", "5"), ("seeds", "0, 1", "4, 9"),
+    ]  # fmt: skip
+
+
+def test_a_run_that_was_stopped_early_says_so_in_its_verdict() -> None:
+    run = made_run(2, 3, ("train/loss",))
+    run.stopped = EarlyStop(1_500, "good enough")
+    said = words_on(verdict_of(run))
+    assert "This run was stopped early at step 1,500: good enough." in said
+    assert "1,500" in said.replace("step 1,500", "")
+    assert "3,000" not in said
+
+
+def test_what_contradicts_itself_is_an_error(cliff: Run) -> None:
+    done = CliRunner().invoke(main, ["report", str(cliff.folder), "--explain", "5", "--no-explain"])
+    assert done.exit_code == 2
+    assert "--explain and --no-explain exclude each other" in done.output
+
+
+def test_every_run_has_the_steps_that_were_asked_for(cliff: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = {str(i): cliff for i in range(MOST_RUNS + 1)}
+    assert [window["start"] for window in windows_of(runs, [5], False)] == [5] * (MOST_RUNS + 1)
+    monkeypatch.setattr(windows, "chosen_steps", lambda run, steps: [5])
+    assert len(windows_of(runs, None, False)) == MOST_RUNS

@@ -188,6 +188,8 @@ def test_a_large_map_shrinks_and_says_so() -> None:
     drawing = draw_map(view)
     assert len([group for group in drawing.groups if group.title]) == 2500
     assert len(exact.show().svg()) < 1_000_000
+    assert len([group for group in draw_map(view, everything=True).groups if group.title]) == 100 * 100
+    assert exact.show(everything=True).svg().count("<title>") == 100 * 100
 
 
 def test_every_cell_of_the_svg_says_what_it_shows() -> None:

@@ -221,6 +221,7 @@ def test_the_same_run_gives_the_same_picture(tmp_path: Path) -> None:
         ({"column": 3}, "`column` must be the name of a column; got 3"),
         ({"kind": "profil"}, "unknown kind 'profil'; did you mean 'profile'"),
         ({"kind": "improvement"}, "'improvement' compares runs; got 1 run"),
+        ({"kind": "improvement", "optimum": 1.0}, "kind='improvement' draws probabilities; leave it out"),
         ({"axes": 3}, "`axes` must be Matplotlib axes, such as those of pyplot.subplots"),
         ({"confidence": 95}, "confidence=95 is outside"),
     ],

@@ -175,6 +175,18 @@ def test_the_command_says_what_is_wrong(
     assert re.search(message, said), said
 
 
+def test_the_command_shows_what_was_learned_by_a_step(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    run = bx.train("corridor", "q-learning", steps=400, keep_policies=True, out=folder, **QUIET | {"records": [100]})
+    text = show(folder, "--at", 250, "--what", "q")
+    assert text.startswith("q-learning on corridor, 100 steps, seed 0, final policy\n")
+    value = json.loads(show(folder, "--at", 250, "--json"))
+    assert value["q"] == run.policy(at=100).table().tolist() != run.policy().table().tolist()
+    assert "at=401 is after the last of the 400 steps" in show(folder, "--at", 401, code=2)
+    assert "no policy was stored at or before step 99" in show(folder, "--at", 99, code=2)
+    assert "--at is for the folder of a run" in show("corridor", "--at", 9, code=2)
+
+
 def test_a_run_has_its_own_discount_factor_and_its_own_seeds(saved: bx.Run) -> None:
     assert "--gamma is for an environment" in show(str(saved.folder), "--gamma", "0.5", code=2)
     assert "no 'final' policy of seed 4; seeds: [3, 5]" in show(str(saved.folder), "--seed", "4", code=2)

@@ -17,7 +17,8 @@ from bellmax.files.saved_files import files_of
 
 IfExists: TypeAlias = Literal["error", "number", "resume", "replace"]
 IF_EXISTS: tuple[str, ...] = get_args(IfExists)
-VIEWS = re.compile(r"\.?watch-(best-)?seed-\d+(\.part)?\.(mp4|gif)")  # drawn from a run, and replaced with it
+# drawn from a run, and replaced with it
+VIEWS = re.compile(r"\.?watch-(best-)?seed-\d+(\.part)?\.(mp4|gif)|(report|explain)\.html")
 
 
 def is_taken(folder: Path) -> bool:

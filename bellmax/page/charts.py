@@ -18,7 +18,7 @@ import numpy.typing as npt
 from bellmax.contracts import ConfigError, FloatArray, Json
 from bellmax.files.storage import finite
 from bellmax.page.document import Html, data_block, number_text, table, tag
-from bellmax.summary_statistics import MIN_SEEDS, iqm
+from bellmax.summary_statistics import MIN_SEEDS, iqm, percentiles_of_columns
 
 WIDTH, HEIGHT = 480, 230  # of the plot, in the units of the picture
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 10, 44
@@ -79,11 +79,15 @@ class Chart(NamedTuple):
 
 
 def make_line(name: str, steps: npt.ArrayLike, values: npt.ArrayLike, labels: Sequence[str], color: int = 0) -> Line:
-    """Return the line of values [seeds, T]: the IQM over seeds and its interval; what is not finite is left out."""
+    """Return the line of values [seeds, T]: the IQM over seeds and its interval.
+
+    An infinite value counts as the largest or the smallest; what is not finite is not drawn.
+    """
     rows = np.asarray(values, np.float64)
-    rows = np.where(np.isfinite(rows), rows, np.nan)
-    low, high = column_intervals(rows)
-    return Line(name, np.asarray(steps, np.float64), iqm(rows, axis=0), low, high, rows, tuple(labels), color % COLORS)
+    with np.errstate(invalid="ignore"):  # both infinities have no mean
+        drawn = (iqm(rows, axis=0), *column_intervals(rows), rows)
+    middle, low, high, seeds = (np.where(np.isfinite(each), each, np.nan) for each in drawn)
+    return Line(name, np.asarray(steps, np.float64), middle, low, high, seeds, tuple(labels), color % COLORS)
 
 
 def column_intervals(values: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -97,7 +101,7 @@ def column_intervals(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     for first in range(0, records, block):
         part = slice(first, first + block)
         estimates = iqm(values[:, part][drawn], axis=1)
-        low[part], high[part] = np.quantile(estimates, [0.025, 0.975], axis=0)
+        low[part], high[part] = percentiles_of_columns(estimates, 0.95)
     return low, high
 
 

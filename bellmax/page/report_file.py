@@ -10,7 +10,7 @@ from typing import Never, TypeAlias
 from bellmax.arguments import check_call, describe, integer, path_of
 from bellmax.contracts import ConfigError, Json, counted
 from bellmax.files import storage
-from bellmax.page.document import Html, Section, assemble
+from bellmax.page.document import Html, Section, assemble, tag
 from bellmax.page.explainer import explainer_section
 from bellmax.page.map_section import map_section
 from bellmax.page.replay_section import replay_section
@@ -24,7 +24,9 @@ from bellmax.page.run_sections import (
 )
 from bellmax.page.surface import surface_section
 from bellmax.page.value_sections import Outcome, episode_section, play_run, values_section
+from bellmax.page.windows import MOST_RUNS as MOST_EXPLAINED
 from bellmax.page.windows import windows_of
+from bellmax.report.named_runs import name_of_folder
 from bellmax.training.progress import progress as show_progress
 from bellmax.training.run import Run
 from bellmax.training.saved_runs import load
@@ -122,7 +124,7 @@ def read_runs(runs: Runs) -> dict[str, Run]:
 
 def label_of(run: Run) -> str:
     """Return what a run is called: by its folder, which differs where runs have one agent and environment."""
-    return run.folder.name if run.folder is not None else f"{run.world}-{run.config.name}"
+    return name_of_folder(run.folder) if run.folder is not None else f"{run.world}-{run.config.name}"
 
 
 def free_name(name: str, used: Mapping[str, Run]) -> str:
@@ -145,7 +147,13 @@ def report_page(runs: Mapping[str, Run], progress: bool | None = None, explain: 
 
     def record() -> Section:
         windows.extend(windows_of(runs, explain, progress))
-        return explainer_section(windows) if windows else Section("explainer", "", Html())
+        if not windows:
+            return Section("explainer", "", Html())
+        section = explainer_section(windows)
+        if explain is not None or len(runs) <= MOST_EXPLAINED:
+            return section
+        note = tag("p", f"Of the first {MOST_EXPLAINED} runs; explain= or --explain STEP records all.", class_="note")
+        return section._replace(body=Html(note + section.body))
 
     parts: dict[str, Callable[[], Section]] = {
         "verdict": lambda: verdict_section(runs),

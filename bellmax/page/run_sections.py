@@ -62,7 +62,8 @@ def verdict_section(runs: Mapping[str, Run]) -> Section:
 
 def verdict_of(run: Run) -> Html:
     """Return the verdict on one run."""
-    exact = [tag("p", line, class_="remark") for line in inexact(run.environment)]
+    early = [f"This run was {run.early}."] if run.stopped else []
+    exact = [tag("p", line, class_="remark") for line in (*early, *inexact(run.environment))]
     if not is_over(run):
         where = f"`bellmax resume {run.folder}` finishes it." if run.folder else ""
         return inner([tag("p", f"This run has not ended, so it has no scores yet. {where}"), exact])
@@ -73,7 +74,7 @@ def verdict_of(run: Run) -> Html:
         cards.append(("best in training" + " (discounted)" * verdict.discounted, number_text(verdict.best, 4)))
     if "exact/optimal_return" in run.history.columns:
         cards.append(("optimum", number_text(float(run.history["exact/optimal_return"][0, -1]), 6)))
-    cards += [("seeds", f"{len(run.seeds):,}"), (axis_of(run), f"{run.steps:,}")]
+    cards += [("seeds", f"{len(run.seeds):,}"), (axis_of(run), f"{run.end:,}")]
     shown = [tag("li", tag("span", words, class_="value"), tag("span", what, class_="what")) for what, words in cards]
     remarks = [tag("p", remark, class_="remark") for remark in verdict.remarks]
     lines = [describe_summary(summary), *str(verdict).splitlines()[: 2 if verdict.discounted else 1]]
@@ -165,24 +166,25 @@ def settings_section(runs: Mapping[str, Run]) -> Section:
     return Section("settings", "Settings", inner(parts))
 
 
-def options_of(run: Run) -> Iterator[list[Child]]:
+def options_of(run: Run) -> Iterator[tuple[str, str]]:
     """Yield the arguments of `train` that are not settings of the agent, each as name and value."""
-    yield ["environment", run.world]
+    yield "environment", run.world
     for name, value in run.env_kwargs.items():
-        yield [f"environment argument {name}", str(value)]
-    yield ["agent", run.config.name]
-    yield [axis_of(run), f"{run.steps:,}"]
-    yield ["seeds", ", ".join(map(str, run.seeds[:20])) + (", ..." if len(run.seeds) > 20 else "")]
-    yield ["loop", run.loop]
+        yield f"environment argument {name}", str(value)
+    yield "agent", run.config.name
+    yield axis_of(run), f"{run.steps:,}"
+    first = ", ".join(map(str, run.seeds[:20]))
+    yield "seeds", f"{first}, ... ({len(run.seeds):,} seeds)" if len(run.seeds) > 20 else first
+    yield "loop", run.loop
     for name, value in asdict(run.options).items():
-        yield [name, str(value)]
+        yield name, str(value)
 
 
 def different_settings(runs: Mapping[str, Run]) -> Html:
-    """Return the settings in which runs differ, a column for each run."""
+    """Return the settings and options in which runs differ, a column for each run; – where a run does not have one."""
     tables = {name: {row.name: str(row.value) for row in settings_of(run)} for name, run in runs.items()}
     for name, run in runs.items():
-        tables[name] |= {"environment": run.world, "agent": run.config.name, "length": f"{run.steps:,} {axis_of(run)}"}
+        tables[name] |= dict(options_of(run))
     names = list(dict.fromkeys(setting for values in tables.values() for setting in values))
     rows: list[list[Child]] = []
     for setting in names:

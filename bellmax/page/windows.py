@@ -15,7 +15,7 @@ from bellmax.training.run import Run
 TABLE_STEPS, NETWORK_STEPS = 8, 3
 SECONDS = 8.0  # of replaying up to a window, as far as the speed of training says
 UNKNOWN_SPEED = 2_000.0  # steps per second, where no record has one
-MOST_RUNS = 3  # with an explainer
+MOST_RUNS = 3  # with windows that nobody asked for
 
 
 def windows_of(runs: Mapping[str, Run], asked: Sequence[int] | None, progress: bool | None) -> list[Mapping[str, Json]]:
@@ -25,14 +25,16 @@ def windows_of(runs: Mapping[str, Run], asked: Sequence[int] | None, progress: b
         BellmaxError: a window that was asked for cannot be recorded; others are left out.
     """
     found: list[Mapping[str, Json]] = []
-    for run in list(runs.values())[:MOST_RUNS]:
+    for i, run in enumerate(runs.values()):
         steps = TABLE_STEPS if is_tabular(run.config) else NETWORK_STEPS
         if asked is not None:
-            found += [explain(run, at=at, steps=steps, seed=run.seeds[0], progress=progress).to_json() for at in asked]
+            found += [explain(run, at=at, steps=steps, progress=progress).to_json() for at in asked]
             continue
+        if i == MOST_RUNS:
+            break
         for at in chosen_steps(run, steps):
             with contextlib.suppress(BellmaxError):
-                found.append(explain(run, at=at, steps=steps, seed=run.seeds[0], progress=progress).to_json())
+                found.append(explain(run, at=at, steps=steps, progress=progress).to_json())
     return found
 
 

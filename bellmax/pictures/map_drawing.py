@@ -63,9 +63,12 @@ class Drawing(NamedTuple):
     groups: list[Group]
 
 
-def draw_map(view: MapView) -> Drawing:
-    """The polygons and words of a map; of one with more than 2,500 cells, each stands for a block of cells."""
-    view = shrink(view, _block_size(view.layout.rows, view.layout.columns))
+def draw_map(view: MapView, *, everything: bool = False) -> Drawing:
+    """The polygons and words of a map; of one with more than 2,500 cells, each stands for a block of cells.
+
+    With `everything`, each cell is drawn, however many there are.
+    """
+    view = view if everything else shrink(view, _block_size(view.layout.rows, view.layout.columns))
     panels, layout = view.shown_panels, view.layout
     size = min(SIZE * (1.3 if view.what == "q" else 1.0), max(LEAST, (WIDEST - 2 * GAP) / layout.columns))
     wide, high = layout.columns * size, layout.rows * size

@@ -15,8 +15,8 @@ DOTS = 144.0  # per inch; a cell of 64 units is 128 dots wide
 UNIT = 72.0  # units per inch
 
 
-def map_png(view: MapView, path: str | Path) -> Path:
-    """Draw a map into a PNG file, and return its path.
+def map_png(view: MapView, path: str | Path, *, everything: bool = False) -> Path:
+    """Draw a map into a PNG file, and return its path; see `draw_map`.
 
     Raises:
         ConfigError: Matplotlib is not installed, or the file cannot be written.
@@ -28,7 +28,7 @@ def map_png(view: MapView, path: str | Path) -> Path:
         raise ConfigError(
             "drawing a PNG needs Matplotlib: pip install 'bellmax[plot]'; an SVG needs nothing"
         ) from error
-    target, drawing = path_of("path", path), draw_map(view)
+    target, drawing = path_of("path", path), draw_map(view, everything=everything)
     figure = Figure(figsize=(drawing.width / UNIT, drawing.height / UNIT), dpi=DOTS)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_xlim(0, drawing.width)

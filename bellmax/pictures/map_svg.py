@@ -18,7 +18,7 @@ STYLE = (
 )
 
 
-def map_svg(view: MapView, *, style: bool = True) -> str:
+def map_svg(view: MapView, *, style: bool = True, everything: bool = False) -> str:
     """A map as an SVG element; see `draw_map`.
 
     Each cell is a group `<g class="cell">` with a `<title>` that says its place, its state and its numbers. The color
@@ -28,8 +28,9 @@ def map_svg(view: MapView, *, style: bool = True) -> str:
     Args:
         view: from `make_map`.
         style: with a `<style>` of its own, for a file; a page that allows no such element has its own rules.
+        everything: draw each cell, however many there are.
     """
-    return _svg(draw_map(view), style)
+    return _svg(draw_map(view, everything=everything), style)
 
 
 def _svg(drawing: Drawing, style: bool) -> str:

@@ -63,14 +63,14 @@ def map_text(view: MapView, width: int | None = 120, *, color: bool = False) -> 
     from rich.text import Text
 
     wide, most = view.layout.columns, math.inf if width is None else max(width, 20)
-    note, cells = "", None
+    note, cells, remedy = "", None, "pass --all (everything=True), or draw the map with --svg"
     if wide * 2 <= most:
         cells = _full(view)
         if cells.columns_of(wide) > most:
-            note = f"numbers need {cells.columns_of(wide):,} columns: pass --all, or draw the map with --svg"
+            note = f"numbers need {cells.columns_of(wide):,} columns: {remedy}"
             cells = None
     else:
-        note = "numbers do not fit: pass --all, or draw the map with --svg"
+        note = f"numbers do not fit: {remedy}"
     if cells is None:
         view = shrink(view, math.ceil(wide / most))
         cells = _small(view)

@@ -85,7 +85,7 @@ class Picture:
         """
         from bellmax.pictures.map_svg import map_svg
 
-        return map_svg(self._need_map("an SVG"), style=style)
+        return map_svg(self._need_map("an SVG"), style=style, everything=self.everything)
 
     def csv(self) -> str:
         """Return all numbers of all states as CSV."""
@@ -103,7 +103,7 @@ class Picture:
         if target.suffix.lower() == ".png":
             from bellmax.pictures.map_png import map_png
 
-            return map_png(self._need_map("a PNG"), target)
+            return map_png(self._need_map("a PNG"), target, everything=self.everything)
         make = {".svg": self.svg, ".csv": self.csv, ".txt": self.text}.get(target.suffix.lower())
         if make is None:
             raise ConfigError(f"`path` must end in {', '.join(ENDINGS)}; got {str(target)!r}")

@@ -32,7 +32,7 @@ def explain(
     *,
     at: int,
     steps: int = 10,
-    seed: int = 0,
+    seed: int | None = None,
     world: object = None,
     env_kwargs: Mapping[str, Any] | None = None,
     data: object = None,
@@ -50,7 +50,7 @@ def explain(
         at: the first step to record: environment steps so far, also of a run of so many episodes; of a run with data,
             gradient steps.
         steps: how many to record, in whole rounds; at most 1,000 are recorded. The window ends where the run does.
-        seed: one of the run's seeds.
+        seed: one of the run's seeds; by default its first.
         world: needed if the run was given an object and not a name, or a name that imports a module.
         env_kwargs: arguments of the environment, as for `resume`.
         data: needed if the run learned from data that were not a file, or have moved.
@@ -67,13 +67,14 @@ def explain(
     """
     say_line, _ = voices(say)
     check_flag("progress", progress)
-    at, steps, seed = integer("at", at, 0), integer("steps", steps), integer("seed", seed, 0)
+    at, steps = integer("at", at, 0), integer("steps", steps)
     found = run if isinstance(run, Run) else load(path_of("run", run))
+    seed = found.seeds[0] if seed is None else integer("seed", seed, 0)
     check_place(found, at, seed)
     source = source_of(found, world, env_kwargs, say_line)
     with compiling_shown(progress):
         config, recorder = make_recorder(found, source, data)
-        first, last = window_of(found, recorder, at, steps, say_line)
+        first, last = window_of(found, recorder, at, steps, end_of(found, seed), say_line)
         try:
             open_recorder(found, recorder, seed, first, progress, say_line)
             recorded = record_all(recorder, first, last)
@@ -95,10 +96,19 @@ def check_place(run: Run, at: int, seed: int) -> None:
     """
     if seed not in run.seeds:
         raise ConfigError(f"the run does not have seed={seed}; its seeds: {listed(map(str, run.seeds))}")
-    if run.options.episodes is None and at >= run.steps:
-        raise ConfigError(
-            f"at={at:,} is beyond the run, which has {run.steps:,} {run.unit}; choose 0 to {run.steps - 1:,}"
-        )
+    end = end_of(run, seed)
+    if end is not None and at >= end:
+        unit, early = ("steps" if run.unit == "episodes" else run.unit), f"; it was {run.early}" if run.stopped else ""
+        raise ConfigError(f"at={at:,} is beyond the run, which has {end:,} {unit}{early}; choose 0 to {end - 1:,}")
+
+
+def end_of(run: Run, seed: int) -> int | None:
+    """Return the step at which a seed of a run ends; None where only a replay of its episodes can say."""
+    if run.options.episodes is None:
+        return run.end
+    if run.stopped is None or not run.history.step:
+        return None
+    return int(run.history["time/total_timesteps"][run.seeds.index(seed), -1])
 
 
 def source_of(run: Run, world: object, env_kwargs: Mapping[str, Any] | None, say: Callable[[str], None]) -> Source:
@@ -170,8 +180,10 @@ def data_of(run: Run, data: object) -> Dataset:
     return given
 
 
-def window_of(run: Run, recorder: Recorder, at: int, steps: int, say: Callable[[str], None]) -> tuple[int, int]:
-    """Return the clock at the begin and the end of the window, in whole rounds.
+def window_of(
+    run: Run, recorder: Recorder, at: int, steps: int, end: int | None, say: Callable[[str], None]
+) -> tuple[int, int]:
+    """Return the clock at the begin and the end of the window, in whole rounds, as far as the run's `end`.
 
     Raises:
         ConfigError: it is too long.
@@ -179,8 +191,8 @@ def window_of(run: Run, recorder: Recorder, at: int, steps: int, say: Callable[[
     stride = recorder.stride
     first = at // stride * stride
     last = first + -(-steps // stride) * stride
-    if run.options.episodes is None:
-        last = min(last, run.steps)
+    if end is not None:
+        last = min(last, end)
     envs = getattr(run.config, "num_envs", stride if is_tabular(run.config) else 1)
     if (last - first) // envs > MOST_STEPS:
         most = MOST_STEPS * envs // stride * stride

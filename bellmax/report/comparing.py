@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import combinations
 
 import numpy as np
 
-from bellmax.arguments import describe, real
+from bellmax.arguments import real
 from bellmax.contracts import LONGEST_WORD, ConfigError, FloatArray, counted, listed
 from bellmax.difference_statistics import difference_between, improvement
 from bellmax.report.comparison import Comparison, Pair, RunScores
@@ -16,6 +16,7 @@ from bellmax.report.named_runs import Runs, check_one_environment, common_column
 from bellmax.summary_statistics import MIN_SEEDS, iqm, summarize
 from bellmax.training.run import Run
 
+LONGEST_TEXT = 200  # letters of a setting
 NEAR_ONE = 0.999999  # the largest confidence, and the smallest is as far from 0
 
 
@@ -41,7 +42,7 @@ def compare(runs: Runs, metric: str | None = None, confidence: float = 0.95) -> 
     check_one_environment(found)
     scores = {name: _scores(run, name, metric, found) for name, run in found.items()}
     rows = tuple(
-        RunScores(name, run.config.name, run.steps, run.unit, summarize(scores[name], confidence))
+        RunScores(name, run.config.name, run.end, run.unit, summarize(scores[name], confidence))
         for name, run in found.items()
     )
     pairs = tuple(_pair(a, b, scores[a], scores[b], confidence) for a, b in combinations(found, 2))
@@ -80,17 +81,28 @@ def _pair(earlier: str, later: str, low: FloatArray, high: FloatArray, confidenc
 
 
 def differing_settings(runs: Mapping[str, Run]) -> dict[str, tuple[str, ...]]:
-    """Return the settings that all runs have and that differ, by name, with the text of each run's value."""
-    known = [
-        {
-            "agent": run.config.name, "steps": run.steps, "loop": run.loop, "env_kwargs": run.env_kwargs,
-            "seeds": run.seeds if len(run.seeds) <= 10 else len(run.seeds), **asdict(run.options), **asdict(run.config),
-        }
-        for run in runs.values()
-    ]  # fmt: skip
-    shared = [name for name in known[0] if all(name in each for each in known)]
-    texts = {name: tuple(describe(each[name]) for each in known) for name in shared}
-    return {name: each for name, each in texts.items() if len(set(each)) > 1}
+    """Return the settings that all runs have and that differ, by name, with the text of each run's value.
+
+    An argument of the environment is compared by itself; its text is "default" in a run that was not given it.
+    """
+    arguments = {f"env {name}": "default" for run in runs.values() for name in run.env_kwargs}
+    texts = [arguments | {name: repr(value) for name, value in _settings_of(run)} for run in runs.values()]
+    shared = [name for name in texts[0] if all(name in each for each in texts)]
+    differing = [name for name in shared if len({each[name] for each in texts}) > 1]
+    return {name: tuple(_shortened(each[name]) for each in texts) for name in differing}
+
+
+def _settings_of(run: Run) -> Iterator[tuple[str, object]]:
+    """The arguments of a run by name."""
+    yield from (("agent", run.config.name), ("steps", run.steps), ("loop", run.loop))
+    yield from ((f"env {name}", value) for name, value in run.env_kwargs.items())
+    n = len(run.seeds)
+    yield "seeds", n if n > 10 and run.seeds == list(range(n)) else run.seeds
+    yield from (asdict(run.options) | asdict(run.config)).items()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 
 def _remarks(runs: Mapping[str, Run], scores: Mapping[str, FloatArray], metric: str | None, n_pairs: int) -> list[str]:
@@ -99,9 +111,10 @@ def _remarks(runs: Mapping[str, Run], scores: Mapping[str, FloatArray], metric: 
     if few := [name for name in runs if scores[name].size < MIN_SEEDS]:
         have = listed(f"{name} has {counted(scores[name].size, 'seed')}" for name in few)
         found.append(f"an interval needs {MIN_SEEDS} seeds: {have}")
-    if len({(run.steps, run.unit) for run in runs.values()}) > 1:
-        lengths = listed(f"{name} {run.steps:,} {run.unit}" for name, run in runs.items())
+    if len({(run.end, run.unit) for run in runs.values()}) > 1:
+        lengths = listed(f"{name} {run.end:,} {run.unit}" for name, run in runs.items())
         found.append(f"the runs differ in length: {lengths}")
+    found += [f"{name} was {run.early}" for name, run in runs.items() if run.stopped]
     for name, run in runs.items():
         if not run.scores and len(run.history):
             at = f"{run.history.step[-1]:,} of {run.steps:,} {run.unit}"

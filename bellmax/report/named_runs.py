@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from bellmax.arguments import describe, path_of
@@ -48,8 +49,13 @@ def _read(run: object) -> Run:
     raise ConfigError(f"`runs` must be {_WANTED}; got {describe(run)}")
 
 
+def name_of_folder(folder: Path) -> str:
+    """Return the last part of a path, also of one such as `.` or `..`."""
+    return os.path.basename(os.path.abspath(folder)) or str(folder)
+
+
 def _with_names(runs: Sequence[Run]) -> dict[str, Run]:
-    plain_names = [str(run.folder.name) if run.folder is not None else run.config.name for run in runs]
+    plain_names = [name_of_folder(run.folder) if run.folder is not None else run.config.name for run in runs]
     if max(Counter(plain_names).values(), default=0) > 1:  # the same agent in other folders, or the same folder name
         plain_names = [str(run.folder) if run.folder is not None else run.config.name for run in runs]
     count, found = Counter[str](), dict[str, Run]()

@@ -14,7 +14,7 @@ from bellmax.difference_statistics import improvement
 from bellmax.pictures.curve_data import RESAMPLES, curve_of
 from bellmax.printing import plain
 from bellmax.report.named_runs import Runs, check_one_environment, common_column, named_runs
-from bellmax.summary_statistics import MIN_SEEDS, percentiles, performance_profile
+from bellmax.summary_statistics import MIN_SEEDS, percentiles_of_columns, performance_profile
 from bellmax.training.history import SCORES
 from bellmax.training.run import Run
 
@@ -52,20 +52,22 @@ def plot(
             "profile": the share of seeds whose score is above each number. "improvement": of each two runs, the
             probability that a seed of the later one has the higher score.
         axes: draw into these Matplotlib axes; None: into new ones.
-        optimum: draw a line at the best possible value.
+        optimum: draw a line at the best possible value; not with "improvement", which draws probabilities.
         confidence: nominal coverage of all intervals.
 
     Returns:
         The axes: `axes.figure.savefig("curve.png")` writes them to a file.
 
     Raises:
-        ConfigError: Matplotlib is not installed; a run does not have the column; "improvement" of one run, or "profile"
-            or "improvement" of runs in different environments, or of one that has not ended.
+        ConfigError: Matplotlib is not installed; a run does not have the column; "improvement" of one run or with
+            `optimum`; or "profile" or "improvement" of runs in different environments, or of one that has not ended.
     """
     found = named_runs(runs)
     kind = one_of("kind", kind, KINDS)
     confidence = real("confidence", confidence, 1e-6, 1 - 1e-6)
     optimum = None if optimum is None else real("optimum", optimum)
+    if optimum is not None and kind == "improvement":
+        raise ConfigError("`optimum` is a score, and kind='improvement' draws probabilities; leave it out")
     left_out = ""
     if kind in ("curve", "q"):
         usual, what = (SCORES, "scores") if kind == "curve" else (Q_COLUMNS, "Q-values")
@@ -80,7 +82,7 @@ def plot(
         drawn = _open(axes)
         draw = _draw_profiles if kind == "profile" else _draw_improvements
         draw(drawn, scores, name, confidence)
-    if optimum is not None and kind != "improvement":
+    if optimum is not None:
         line = drawn.axvline if kind == "profile" else drawn.axhline
         line(optimum, color="#a04030", linestyle="--", linewidth=1, label=f"optimum {optimum:.4g}")
     drawn.set_title(f"{_title(found)}{left_out}", loc="left", fontsize=10)
@@ -156,8 +158,7 @@ def profile_interval(scores: FloatArray, thresholds: FloatArray, confidence: flo
     rng = np.random.default_rng(0)
     drawn = scores[rng.integers(scores.size, size=(RESAMPLES, scores.size))]
     shares = np.array([performance_profile(each, thresholds) for each in drawn])
-    ends = np.array([percentiles(column, confidence) for column in shares.T])
-    return ends[:, 0], ends[:, 1]
+    return percentiles_of_columns(shares, confidence)
 
 
 def _draw_improvements(axes: Axes, scores: Mapping[str, FloatArray], name: str, confidence: float) -> None:

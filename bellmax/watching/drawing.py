@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import ConfigError
+from bellmax.contracts import ConfigError, counted
 from bellmax.printing import plain
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ def draw_panel(
         draw.text((left, below), f"{axis.low:.4g}", FAINT, font, anchor="la")
         draw.text((right, below), f"{axis.high:.4g}", FAINT, font, anchor="ra")
     hidden = len(names) - len(rows)
-    words = f"{hidden} more actions" if hidden else "" if axis is None else "value" if spread is None else "return"
+    words = (
+        counted(hidden, "more action") if hidden else "" if axis is None else "value" if spread is None else "return"
+    )
     draw.text((WIDTH // 2, below), words, FAINT, font, anchor="ma")
     return panel
 

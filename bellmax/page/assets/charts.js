@@ -21,15 +21,14 @@ function nearest(steps, step) {
   return best;
 }
 
-function sentence(data, at) {
-  const longest = data.lines.reduce((a, b) => (b.steps.length > a.steps.length ? b : a));
-  const step = longest.steps[at];
+function sentence(data, step) {
   const parts = data.lines.map((line) => {
     const i = nearest(line.steps, step);
     const between = line.low[i] === null ? "" : ` [${shown(line.low[i])}, ${shown(line.high[i])}]`;
-    return `${data.lines.length > 1 ? line.name + " " : ""}${shown(line.middle[i])}${between}`;
+    const elsewhere = line.steps[i] === step ? "" : ` (at ${shown(line.steps[i])})`;
+    return `${data.lines.length > 1 ? line.name + " " : ""}${shown(line.middle[i])}${between}${elsewhere}`;
   });
-  return { step, words: `${data.axis} ${shown(step)}: ${parts.join("; ")}` };
+  return `${data.axis} ${shown(step)}: ${parts.join("; ")}`;
 }
 
 for (const figure of document.querySelectorAll("figure.chart")) {
@@ -39,12 +38,12 @@ for (const figure of document.querySelectorAll("figure.chart")) {
   const readout = figure.querySelector(".readout");
   const cursor = document.createElement("div");
   const [left, top, width, height] = data.plot;
-  const steps = data.lines.reduce((a, b) => (b.steps.length > a.steps.length ? b : a)).steps;
+  const steps = [...new Set(data.lines.flatMap((line) => line.steps))].sort((a, b) => a - b);
   let at = -1;
 
   function read(next) {
     at = Math.max(0, Math.min(steps.length - 1, next));
-    const { step, words } = sentence(data, at);
+    const step = steps[at];
     const scale = svg.clientWidth / svg.viewBox.baseVal.width;
     const share = (step - data.across[0]) / (data.across[1] - data.across[0]);
     cursor.className = "cursor";
@@ -52,7 +51,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
     cursor.style.top = `${top * scale}px`;
     cursor.style.height = `${height * scale}px`;
     picture.append(cursor);
-    readout.textContent = words;
+    readout.textContent = sentence(data, step);
   }
 
   picture.addEventListener("pointermove", (event) => {

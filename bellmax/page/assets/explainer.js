@@ -65,8 +65,16 @@ function address(window, step, phase) {
   return `#${prefix}step-${t}-${phaseNames(windows[window].steps[step])[phase]}`;
 }
 
+function decoded(hash) {
+  try {
+    return decodeURIComponent(hash);
+  } catch { // a damaged link
+    return "";
+  }
+}
+
 function find(hash) {
-  const match = /^#(?:window-(\d+)-)?step-(\d+)(?:-(.+))?$/u.exec(decodeURIComponent(hash));
+  const match = /^#(?:window-(\d+)-)?step-(\d+)(?:-(.+))?$/u.exec(decoded(hash));
   if (!match) return false;
   const candidates = match[1] ? [Number(match[1]) - 1] : windows.map((_, i) => i);
   for (const window of candidates) {

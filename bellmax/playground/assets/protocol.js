@@ -1,6 +1,6 @@
 // The WebSocket, and what its messages say. A frame: 4 bytes with the length of a header in JSON, then float64 arrays.
 
-const LONGEST = 60000; // characters of a command
+const LONGEST = 60000; // bytes of a command
 const RECEIVED = '{"do":"received"}';
 
 /** @param {ArrayBuffer} buffer A frame: its header, with `q` [S * A] and `visits` [S] of each table. */
@@ -31,7 +31,7 @@ export function connect(on) {
   socket.onclose = (event) => on.closed(event.code);
   return (word, rest = {}) => {
     const text = JSON.stringify({ do: word, ...rest });
-    if (text.length > LONGEST) { on.message({ kind: "refused", words: "this is too long to be a grid" }); return; }
+    if (new TextEncoder().encode(text).length > LONGEST) { on.message({ kind: "refused", words: "this is too long to be a grid" }); return; }
     if (socket.readyState === WebSocket.CONNECTING) waiting.push(text);
     else if (socket.readyState === WebSocket.OPEN) socket.send(text);
   };
