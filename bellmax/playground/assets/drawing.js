@@ -4,7 +4,7 @@ import { amountColor, css, inkOn, scale, token, valueColor } from "./colors.js";
 import { columnsOf, greedy, kindAt, rewardsOf, routeOf, rowsOf } from "./grids.js";
 
 const LETTERS = { S: "S", G: "G", O: "pit", C: "cliff" };
-const TURN = [-Math.PI / 2, 0, Math.PI / 2, Math.PI];
+const AHEAD = [[0, -1], [1, 0], [0, 1], [-1, 0]];
 const ROOM = 92; // pixels of a cell that holds the numbers of all actions
 const CLOSE = 1e-9; // values this near, as a share of the largest, count as equal for arrows
 
@@ -39,11 +39,15 @@ export function drawGrid(canvas, grid, table, exact, view) {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   const rewards = rewardsOf(grid), n = rows * columns, q = table ? table.q : new Float64Array(4 * n);
-  const largest = largestOf(grid, q, exact, view.color, table);
-  for (let s = 0; s < n; s++) {
-    const x = (s % columns) * size, y = Math.floor(s / columns) * size;
-    cell(context, grid, s, x, y, size, { q, table, exact, view, largest, reward: rewards[s] });
-  }
+  const largest = largestOf(grid, q, exact, view.color, table), given = { q, table, exact, view, largest };
+  const place = (s) => [(s % columns) * size, Math.floor(s / columns) * size];
+  const diagonals = new Path2D(), backs = new Array(n);
+  for (let s = 0; s < n; s++) backs[s] = ground(context, grid, s, ...place(s), size, given, rewards[s], diagonals);
+  context.strokeStyle = css(scale().line);
+  context.lineWidth = 0.5;
+  context.stroke(diagonals);
+  drawArrows(context, place, size, backs, given);
+  for (let s = 0; s < n; s++) if (backs[s]) writeOn(context, grid, s, ...place(s), size, given, rewards[s], backs[s]);
   context.strokeStyle = css(scale().line);
   context.lineWidth = 1;
   context.beginPath();
@@ -68,12 +72,13 @@ function largestOf(grid, q, exact, color, table) {
   return largest;
 }
 
-function cell(context, grid, s, x, y, size, { q, table, exact, view, largest, reward }) {
+/** The color of a cell, or of its triangles; returns {color, value} of where an action is chosen, else null. */
+function ground(context, grid, s, x, y, size, { q, table, exact, view, largest }, reward, diagonals) {
   const kind = kindAt(grid, s);
   if (kind === "#") {
     context.fillStyle = css(scale().wall);
     context.fillRect(x, y, size, size);
-    return;
+    return null;
   }
   if (!acts(grid, s)) {
     const color = valueColor(kind === "G" ? 1 : -1, 1);
@@ -81,19 +86,26 @@ function cell(context, grid, s, x, y, size, { q, table, exact, view, largest, re
     context.fillRect(x, y, size, size);
     write(context, LETTERS[kind], x + size / 2, y + size * (reward ? 0.38 : 0.5), size * (kind === "G" ? 0.3 : 0.22), inkOn(color), "600");
     if (reward && size > 22) write(context, short(reward), x + size / 2, y + size * 0.68, size * 0.2, inkOn(color));
-    return;
+    return null;
   }
-  let back;
-  if (view.color === "triangles") back = triangles(context, q, s, x, y, size, largest, view.numbers);
-  else {
-    back = plain(q, table, exact, s, view.color, largest);
-    context.fillStyle = css(back.color);
-    context.fillRect(x, y, size, size);
-    if (view.numbers && size >= 30) write(context, short(back.value), x + size / 2, y + size * 0.8, Math.min(14, size * 0.22), inkOn(back.color));
+  if (view.color === "triangles") return triangles(context, q, s, x, y, size, largest, diagonals);
+  const back = plain(q, table, exact, s, view.color, largest);
+  context.fillStyle = css(back.color);
+  context.fillRect(x, y, size, size);
+  return back;
+}
+
+/** The letters and numbers of a cell where an action is chosen. */
+function writeOn(context, grid, s, x, y, size, { q, view, largest }, reward, back) {
+  if (view.numbers && view.color === "triangles" && size >= ROOM) {
+    AHEAD.forEach(([dx, dy], a) => {
+      const value = q[4 * s + a], far = dx ? 0.3 : 0.36;
+      write(context, short(value), x + size * (0.5 + far * dx), y + size * (0.5 + far * dy), size * 0.125, inkOn(valueColor(value, largest)));
+    });
+  } else if (view.numbers && view.color !== "triangles" && size >= 30) {
+    write(context, short(back.value), x + size / 2, y + size * 0.8, Math.min(14, size * 0.22), inkOn(back.color));
   }
-  if (view.exact && exact) arrows(context, Float64Array.from(exact.q[s]), x, y, size, largest, token("--focus"), 0.34, true);
-  if (view.arrows) arrows(context, q.subarray(4 * s, 4 * s + 4), x, y, size, largest, inkOn(back.color), view.color === "triangles" && view.numbers && size >= ROOM ? 0.1 : 0.24, false);
-  if (kind === "S") mark(context, x, y, size, "S");
+  if (kindAt(grid, s) === "S") mark(context, x, y, size, "S");
   if (reward && size > 22) write(context, short(reward), x + size * 0.82, y + size * 0.16, Math.max(8, size * 0.17), inkOn(back.color), "700");
 }
 
@@ -111,62 +123,72 @@ function plain(q, table, exact, s, color, largest) {
   return { value, color: valueColor(value, largest) };
 }
 
-/** The triangles of the four actions; returns the color behind the arrows, that of the best one. */
-function triangles(context, q, s, x, y, size, largest, numbers) {
+/** The triangles of the four actions; returns the highest value and its color, which is behind the arrows. */
+function triangles(context, q, s, x, y, size, largest, diagonals) {
   const cx = x + size / 2, cy = y + size / 2;
   const corners = [[x, y, x + size, y], [x + size, y, x + size, y + size], [x + size, y + size, x, y + size], [x, y + size, x, y]];
-  let top = 0;
+  let top = 0, back;
   for (let a = 0; a < 4; a++) {
     const value = q[4 * s + a], color = valueColor(value, largest), [x1, y1, x2, y2] = corners[a];
-    if (value > q[4 * s + top]) top = a;
+    if (!a || value > q[4 * s + top]) { top = a; back = { value, color }; }
     context.fillStyle = css(color);
     context.beginPath();
     context.moveTo(x1, y1);
     context.lineTo(x2, y2);
     context.lineTo(cx, cy);
     context.fill();
-    if (numbers && size >= ROOM) {
-      const from = [[0, -0.36], [0.3, 0], [0, 0.36], [-0.3, 0]][a];
-      write(context, short(value), cx + from[0] * size, cy + from[1] * size, size * 0.125, inkOn(color));
-    }
   }
-  context.strokeStyle = css(scale().line);
-  context.lineWidth = 0.5;
-  context.beginPath();
-  context.moveTo(x, y);
-  context.lineTo(x + size, y + size);
-  context.moveTo(x + size, y);
-  context.lineTo(x, y + size);
-  context.stroke();
-  return { color: valueColor(q[4 * s + top], largest) };
+  diagonals.moveTo(x, y);
+  diagonals.lineTo(x + size, y + size);
+  diagonals.moveTo(x + size, y);
+  diagonals.lineTo(x, y + size);
+  return back;
 }
 
-/** An arrow for each action of the highest value; none where all are equal. */
-function arrows(context, row, x, y, size, largest, ink, length, outlined) {
-  const highest = Math.max(...row), near = CLOSE * Math.max(largest, 1e-12);
+/** The arrows of all cells, those of one color at once: few calls are quick. */
+function drawArrows(context, place, size, backs, { q, exact, view, largest }) {
+  const near = CLOSE * Math.max(largest, 1e-12), exactly = { lines: new Path2D(), heads: null }, own = new Map();
+  const length = view.color === "triangles" && view.numbers && size >= ROOM ? 0.1 : 0.24;
+  backs.forEach((back, s) => {
+    if (!back) return;
+    if (view.exact && exact) addArrows(exactly, exact.q[s], ...place(s), size, near, 0.34);
+    if (!view.arrows) return;
+    const ink = inkOn(back.color);
+    if (!own.has(ink)) own.set(ink, { lines: new Path2D(), heads: new Path2D() });
+    addArrows(own.get(ink), q.subarray(4 * s, 4 * s + 4), ...place(s), size, near, length);
+  });
+  context.lineCap = "round";
+  context.strokeStyle = token("--focus");
+  context.lineWidth = Math.max(1.5, size * 0.05);
+  context.stroke(exactly.lines);
+  context.lineWidth = Math.max(1.2, size * 0.035);
+  for (const [ink, { lines, heads }] of own) {
+    context.strokeStyle = context.fillStyle = ink;
+    context.stroke(lines);
+    context.fill(heads);
+  }
+}
+
+/** Adds an arrow for each action of the highest value, none where all are equal; open ones have no `heads`. */
+function addArrows({ lines, heads }, row, x, y, size, near, length) {
+  const highest = Math.max(...row);
   if (row.every((value) => highest - value <= near)) return;
+  const tip = size * length, wide = size * 0.1, cx = x + size / 2, cy = y + size / 2;
   for (let a = 0; a < 4; a++) {
     if (highest - row[a] > near) continue;
-    context.save();
-    context.translate(x + size / 2, y + size / 2);
-    context.rotate(TURN[a]);
-    const tip = size * length, wide = size * 0.1;
-    context.strokeStyle = context.fillStyle = ink;
-    context.lineWidth = outlined ? Math.max(1.5, size * 0.05) : Math.max(1.2, size * 0.035);
-    context.lineCap = "round";
-    context.beginPath();
-    context.moveTo(-size * 0.04, 0);
-    context.lineTo(tip, 0);
-    if (outlined) { context.moveTo(tip - wide, -wide); context.lineTo(tip, 0); context.lineTo(tip - wide, wide); }
-    context.stroke();
-    if (!outlined) {
-      context.beginPath();
-      context.moveTo(tip + wide * 0.6, 0);
-      context.lineTo(tip - wide * 0.6, -wide * 0.85);
-      context.lineTo(tip - wide * 0.6, wide * 0.85);
-      context.fill();
+    const [dx, dy] = AHEAD[a], at = (ahead, aside) => [cx + ahead * dx - aside * dy, cy + ahead * dy + aside * dx];
+    lines.moveTo(...at(-size * 0.04, 0));
+    lines.lineTo(...at(tip, 0));
+    if (heads) {
+      heads.moveTo(...at(tip + wide * 0.6, 0));
+      heads.lineTo(...at(tip - wide * 0.6, -wide * 0.85));
+      heads.lineTo(...at(tip - wide * 0.6, wide * 0.85));
+      heads.closePath();
+    } else {
+      lines.moveTo(...at(tip - wide, -wide));
+      lines.lineTo(...at(tip, 0));
+      lines.lineTo(...at(tip - wide, wide));
     }
-    context.restore();
   }
 }
 
