@@ -92,7 +92,7 @@ def main() -> None:
         policy = run.policy()
         score = play_randomly(find_actors(policy, None, None)[1], 32, 1, exactly=False, gamma=1.0)
         print(f"{GAME}: {run.scores[0]:.0f} in 24 games, at random {score.score:.0f}")
-        draw_gif(DOCS / "kung-fu.gif", policy, "rainbow, seed 0", stride=2, steps=300, width=620)
+        draw_gif(DOCS / "kung-fu.gif", policy, "rainbow, seed 0", stride=4, steps=300, width=560)
 
 
 if __name__ == "__main__":
