@@ -207,6 +207,12 @@ def rows(html: str) -> dict[str, str]:
     return {"".join(row[0].itertext()): "".join(row[1].itertext()) for row in root.iter("tr")}
 
 
+def on_map(html: str) -> dict[int, float]:
+    """The value of each state on the map of a card, by its number."""
+    titles = [title.text or "" for title in parse(html).iter(f"{SVG}title")]
+    return {int(m[1]): float(m[2]) for t in titles if (m := re.search(r"state (\d+)[^:]*: value (\S+?);", t))}
+
+
 def test_a_run_its_history_policy_and_evaluation_have_cards() -> None:
     run = bx.train("corridor", "q-learning", steps=500, seeds=6, records=5, final_episodes=4)
     shown = rows(run._repr_html_())
@@ -221,14 +227,21 @@ def test_a_run_its_history_policy_and_evaluation_have_cards() -> None:
     assert rows(run.history._repr_html_())["records"] == "5"
     policy = run.policy(0)
     assert rows(policy._repr_html_())["actions"] == "2"
-    (line,) = paths(parse(policy._repr_html_()), "c0")
     best = policy.table().max(axis=1)
+    shown = on_map(policy._repr_html_())
+    assert shown == {s: pytest.approx(best[s], rel=1e-5, abs=1e-12) for s in shown}
+    assert len(shown) == 5
+    elsewhere = replace(policy, world="<mine>")._repr_html_()
+    (line,) = paths(parse(elsewhere), "c0")
     assert np.argsort(-line[:, 1], kind="stable").tolist() == np.argsort(best, kind="stable").tolist()
     evaluation = run.evaluations[0]
     assert rows(evaluation._repr_html_())["mean return"] == f"{evaluation.mean_return:.6g}"
     exact = bx.solve(bx.corridor(6), 0.9)
     assert rows(exact._repr_html_())["value of the start"] == f"{exact.start_value:.10g}"
-    assert len(paths(parse(exact._repr_html_()), "c0")[0]) == 6
+    shown = on_map(exact._repr_html_())
+    assert shown == {s: pytest.approx(exact.v[s], rel=1e-5) for s in range(5)}
+    for nowhere in (exact._replace(mdp=None), bx.solve(bx.random_garnet(6, 2), 0.9)):
+        assert len(paths(parse(nowhere._repr_html_()), "c0")[0]) == 6
 
 
 def test_cards_of_what_is_empty_or_unfinished() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Solution", "evaluate_policy", "greedy_actions", "horizon_length", "horizon_return", "solve"]
 Progress = Callable[[int, float], None]
+MOST_ON_CARD = 2_500  # states of a map that a notebook shows unasked
 UNNAMED = "two arguments without a name, the model and gamma"
 ELSEWHERE = {"discount": "gamma", "discount_factor": "gamma", "tol": "tolerance", "max_iter": "max_iterations"}
 
@@ -74,14 +75,17 @@ class Solution(NamedTuple):
         return picture_of_answer(self.mdp, *parts, what, title=title, everything=everything)
 
     def _repr_html_(self) -> str:
-        """Return the solution for a notebook: its numbers, and the value of each state."""
+        """Return the solution for a notebook: its numbers, and the value of each state, on a map if there is one."""
         rows = (
             ("states, actions", f"{self.q.shape[0]:,}, {self.q.shape[1]:,}"),
             ("value of the start", f"{self.start_value:.10g}"),
             ("error of any value", f"at most {self.bound:.2g}"),
             ("iterations", f"{self.iterations:,}"),
         )
-        return html_card("Solution", rows, state_values_svg(self.v))
+        picture = self.show() if self.mdp is not None and self.v.size <= MOST_ON_CARD else None
+        if picture is None or picture.map is None:
+            return html_card("Solution", rows, state_values_svg(self.v))
+        return html_card("Solution", rows, picture._repr_html_())
 
 
 def solve(

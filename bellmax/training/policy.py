@@ -22,7 +22,6 @@ from bellmax.files.policy_files import PolicyParts, read_policy, save_policy
 from bellmax.files.saved_parts import agent_of, check_found
 from bellmax.names import POLICY, meant
 from bellmax.observations import named, read_batch, read_flags
-from bellmax.pictures.curve_svg import state_values_svg
 from bellmax.pictures.html_card import html_card
 from bellmax.printing import plain
 from bellmax.stderr import warn
@@ -276,7 +275,7 @@ class Policy:
         )
 
     def _repr_html_(self) -> str:
-        """Return the policy for a notebook: what it is, and of a table the greedy value of each state."""
+        """Return the policy for a notebook: what it is, and of a table the value of each state, on a map if known."""
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in self.arrays.items())
         rows = (
             ("environment", self.world),
@@ -284,9 +283,11 @@ class Policy:
             ("actions", f"{self.n_actions:,}"),
             ("arrays", shapes),
         )
+        from bellmax.training.policy_card import values_on_card
+
         table = self.arrays["q"] if self.config_is_tabular and "low" not in self.arrays else None
-        picture = "" if table is None else state_values_svg(table.max(axis=-1), "greedy value of each state")
-        return html_card(f"Policy of {self.config.name}", rows, picture)
+        shown = "" if table is None else values_on_card(table, self.world, self.env_kwargs, not self.from_file)
+        return html_card(f"Policy of {self.config.name}", rows, shown)
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
