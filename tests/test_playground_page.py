@@ -118,6 +118,22 @@ def test_a_wall_in_the_way_and_the_policy_is_seen_to_re_route(server: Served) ->
         sound(seen)
 
 
+def test_the_grid_is_shown_and_compiling_said_before_the_first_frame(server: Served) -> None:
+    def without_frames(socket: Any) -> None:
+        socket.connect_to_server().on_message(lambda m: None if isinstance(m, bytes) else socket.send(m))
+
+    with opened(server.address, own=server.address) as seen:
+        page = ready(seen)
+        page.route_web_socket(lambda url: url.endswith("/live"), without_frames)
+        page.reload()
+        has_cells(page, 15)
+        assert page.evaluate(STEP) == -1
+        page.wait_for_selector("#busy:not([hidden])")
+        assert "Compiling" in page.inner_text("#busy")
+        assert page.evaluate(GRID)["name"] == "two ways"
+        sound(seen)
+
+
 def test_numbers_on_the_page_are_those_of_the_engine(server: Served) -> None:
     session = open_session(TWO_WAYS, ["q-learning"])
     with opened(server.address, own=server.address) as seen:

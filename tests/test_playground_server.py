@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from bellmax.cli import main
 from bellmax.playground import server as module
-from bellmax.playground.live_pages import RECEIVED
+from bellmax.playground import session as sessions
+from bellmax.playground.grid_presets import PRESETS
+from bellmax.playground.live_pages import RECEIVED, WAKE, Desk, work
 from bellmax.playground.server import page_files
 
 
@@ -108,6 +111,32 @@ def test_only_the_address_with_the_token_and_its_own_page_reach_it(
     answer = get(server, path.format(token=server.token), **filled)
     assert answer.status_code == 403
     assert "bellmax play printed" in answer.text
+
+
+def test_the_grid_is_sent_while_the_first_learner_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, told, start = threading.Event(), threading.Event(), sessions.start_live
+
+    def slow(*given: Any) -> Any:
+        assert compiled.wait(20)
+        return start(*given)
+
+    monkeypatch.setattr(sessions, "start_live", slow)
+    desk = Desk(told.set)
+    page = threading.Thread(target=work, args=(desk, PRESETS["corridor"]), daemon=True)
+    page.start()
+    while len(desk.replies) < 3:
+        assert told.wait(20)
+        told.clear()
+    hello, session, grid = (json.loads(text) for text in desk.replies)
+    assert (hello["kind"], session["agents"], grid["grid"]["name"]) == ("hello", ["q-learning"], "corridor")
+    assert desk.frame is None
+    compiled.set()
+    while desk.frame is None:
+        assert told.wait(20)
+        told.clear()
+    desk.gone = True
+    desk.commands.put(WAKE)
+    page.join(20)
 
 
 def test_a_post_does_nothing(server: Served) -> None:

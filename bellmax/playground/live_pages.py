@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bellmax.contracts import BellmaxError, counted
 from bellmax.playground.edited_grid import Grid
-from bellmax.playground.session import Session, open_session, tick
+from bellmax.playground.session import FIRST_AGENTS, Session, blank_session, restart, tick
 from bellmax.playground.session_messages import Reply, describe_grid, describe_session, greeting, make_frame, obey
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ def work(desk: Desk, grid: Grid) -> None:
     """Do what the page says, and learn in between, until it closes; for a thread of its own."""
     desk.reply([greeting()])
     try:
-        session = open_session(grid)
-        desk.reply([describe_session(session), describe_grid(session)])
+        session = blank_session(grid)
+        desk.reply([describe_session(session) | {"agents": list(FIRST_AGENTS)}, describe_grid(session)])
+        restart(session, FIRST_AGENTS, session.seed)  # may compile for seconds; the page shows the grid until then
     except Exception as error:
         desk.reply([refusal(error)])
         return

@@ -26,6 +26,7 @@ from bellmax.playground.live_agents import (
 )
 from bellmax.playground.live_tables import Settings, copy_state, state_bytes
 
+FIRST_AGENTS = ("q-learning",)
 MOST_TABLES = 2
 PIECE = 50_000  # environment steps of one call
 SPACING = 256  # environment steps between states that are kept for the way back
@@ -74,12 +75,17 @@ class Session:
     measured: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=30))
 
 
+def blank_session(grid: Grid, settings: Settings | None = None, seed: int = 0) -> Session:
+    """A page's session with its grid and the exact answer, and no table yet: `restart` starts them, and may compile."""
+    settings, mdp = settings or Settings(), to_model(grid)
+    return Session(grid, mdp, find_exact(mdp, settings.gamma), settings, seed, [])
+
+
 def open_session(
-    grid: Grid, agents: Sequence[str] = ("q-learning",), settings: Settings | None = None, seed: int = 0
+    grid: Grid, agents: Sequence[str] = FIRST_AGENTS, settings: Settings | None = None, seed: int = 0
 ) -> Session:
     """A page's session before the first step; raises ConfigError for an agent that the page does not show."""
-    settings, mdp = settings or Settings(), to_model(grid)
-    session = Session(grid, mdp, find_exact(mdp, settings.gamma), settings, seed, [])
+    session = blank_session(grid, settings, seed)
     restart(session, agents, seed)
     return session
 
