@@ -297,7 +297,7 @@ def test_the_report_has_an_early_and_a_late_window(tmp_path: Path) -> None:
     assert chosen_steps(run, 8) == [40, 1_992]
     path = bx.write_report(run, tmp_path / "it.html")
     with opened(path.as_uri()) as seen:
-        titles = seen.page.locator("select option").all_text_contents()
+        titles = seen.page.locator("#stage select option").all_text_contents()
         assert [title.partition(", steps ")[2] for title in titles] == ["40 to 47", "1,992 to 1,999"]
         assert "#stage" not in seen.page.url
         assert seen.errors == []
@@ -328,4 +328,9 @@ def test_what_was_drawn_is_summed_up() -> None:
     section = replay_section([window])
     assert "age (steps since it was stored)" in section.body
     assert ">3.5<" in section.body
+    assert "Of the 12 transitions drawn in these steps" in section.body
+    sample = window["steps"][0]["phases"][2]["values"]
+    sample |= {"batch_size": 9, "whole_batch": {"age": [1, 2, 3, 4, 5, 6, 100, 200]}}
+    np.testing.assert_array_equal(numbers_in(window, "age"), [1, 2, 3, 4, 5, 6, 100, 200, 1, 2, 3, 4, 5, 6])
+    assert "Of 14 of the 15 transitions drawn in these steps" in replay_section([window]).body
     assert replay_section([{**window, "steps": [{"t": 1, "phases": []}]}]).body == ""

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.contracts import ConfigError
+from bellmax.mdp.outcomes import reachable
 from bellmax.page import windows
 from bellmax.page.charts import (
     LISTED,
@@ -293,6 +294,7 @@ def test_the_map_follows_the_slider_over_training(tmp_path: Path) -> None:
     run = bx.train("cliff", agent, steps=4_000, records=4, final_episodes=1, keep_policies=True)
     tables = {step: policy.table() for step, policy in run.policies_over_time(0)}
     assert len(tables) == 4
+    exact = bx.solve(bx.cliff(), run.config.gamma)
     path = bx.write_report(run, tmp_path / "it.html", explain=())
     with opened(path.as_uri()) as seen:
         figure = seen.page.locator("#map-0")
@@ -302,13 +304,54 @@ def test_the_map_follows_the_slider_over_training(tmp_path: Path) -> None:
             seen.page.keyboard.press("Home")
             for _ in range(at):
                 seen.page.keyboard.press("ArrowRight")
-            assert figure.locator(".readout").inner_text() == f"after {step:,} steps"
+            right, off = distance(exact, table_)
+            words = f"the greedy action is an exact one in {right} of 37 states; values are up to {off:.3g} off"
+            assert figure.locator(".readout").inner_text() == f"after {step:,} steps; {words}"
             assert figure.locator("svg:visible").count() == 1
             titles = figure.locator("svg:visible g.cell title").all_text_contents()
             shown = {int(m[1]): float(m[2]) for t in titles if (m := re.search(r"state (\d+)[^:]*: value (\S+?);", t))}
             assert len(shown) > 30
             for state, value in shown.items():
                 assert value == pytest.approx(table_[state].max(), rel=1e-5, abs=1e-12)
+        assert seen.errors == []
+        assert seen.violations() == []
+
+
+def distance(exact: bx.Solution, table_: np.ndarray) -> tuple[int, float]:
+    """In how many states that occur a greedy action is exact, and the largest error of a value; by hand."""
+    assert exact.mdp is not None
+    known = np.flatnonzero(reachable(exact.mdp))
+    best = exact.q[known] >= exact.v[known, None] - 1e-9
+    right = best[np.arange(known.size), table_[known].argmax(axis=1)]
+    return int(right.sum()), float(np.abs(table_[known].max(axis=1) - exact.v[known]).max())
+
+
+def test_the_exact_answer_is_shown_on_the_map_and_instead_of_it(tmp_path: Path) -> None:
+    run = bx.train("cliff", "q-learning", steps=2_000, records=2, final_episodes=1, keep_policies=True)
+    exact = bx.solve(bx.cliff(), run.config.gamma)
+    path = bx.write_report(run, tmp_path / "it.html", explain=())
+    with opened(path.as_uri()) as seen:
+        figure, choice = seen.page.locator("#map-0"), seen.page.locator("#map-0 select")
+        marks = figure.locator('[data-layer="policy"]')
+        assert not marks.is_visible()
+        choice.focus()
+        seen.page.keyboard.press("ArrowDown")
+        assert figure.locator("svg:visible").count() == 2
+        known = reachable(bx.cliff())
+        best = exact.q[known] >= exact.v[known, None] - 1e-9
+        assert marks.locator('polygon[fill="#ffffff"]').count() == best.sum()
+        boxes = figure.locator("svg:visible").evaluate_all(
+            "(all) => all.map((each) => JSON.stringify(each.getBoundingClientRect()))"
+        )
+        assert boxes[0] == boxes[1], "marks lie on the cells"
+        assert seen.violations() == []
+        seen.page.keyboard.press("ArrowDown")
+        assert figure.locator("svg:visible").count() == 1
+        assert figure.locator(".readout").inner_text() == "the exact answer"
+        assert figure.locator("input").is_disabled()
+        titles = figure.locator("svg:visible g.cell title").all_text_contents()
+        shown = {int(m[1]): float(m[2]) for t in titles if (m := re.search(r"state (\d+)[^:]*: value (\S+?);", t))}
+        assert shown == {s: pytest.approx(exact.v[s], rel=1e-5) for s in np.flatnonzero(known).tolist()}
         assert seen.errors == []
         assert seen.violations() == []
 

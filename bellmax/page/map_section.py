@@ -1,22 +1,26 @@
-"""NumPy. The map of what a run learned, with a slider over training where the run stored its policies."""
+"""NumPy. The map of what a run learned, the exact answer, and a slider over training if policies were stored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from bellmax.contracts import BellmaxError
 from bellmax.page.charts import spaced_indices
 from bellmax.page.document import Html, Section, inner, tag
+from bellmax.page.exact_map import distance_in_words, exact_picture, state_table
 from bellmax.page.run_sections import headings
-from bellmax.pictures.map_svg import map_svg
-from bellmax.pictures.map_view import make_map
+from bellmax.pictures.map_marks import draw_marks
+from bellmax.pictures.map_svg import drawing_svg, map_svg
+from bellmax.pictures.map_view import MapView, make_map
 from bellmax.pictures.picture import Picture
 from bellmax.training.policy import Policy
 from bellmax.training.run import Run
 from bellmax.training.run_picture import picture_of_policy
 
+Limits: TypeAlias = tuple[float, float]
 MOST_RECORDS = 24
 MOST_BYTES = 700_000  # of the maps of one run
 
@@ -59,40 +63,64 @@ def policies_of(run: Run) -> dict[int, Policy]:
 
 
 def draw_maps(run: Run, pictures: Mapping[int, Picture], identifier: str) -> Html:
-    """Return the maps at some records with one scale of colors, of which a slider shows one."""
-    maps = draw_values(pictures)
+    """Return the maps at some records with one scale of colors, of which a slider shows one; also the exact answer."""
+    last_picture = list(pictures.values())[-1]
+    exact, why = exact_picture(run, last_picture)
+    limits = limits_of([*pictures.values(), *([exact] if exact else [])])
+    maps = {step: Html(map_svg(view_of(picture, limits), style=False)) for step, picture in pictures.items()}
     while len(maps) > 2 and sum(map(len, maps.values())) > MOST_BYTES:
         steps = list(maps)
         maps = {step: maps[step] for step in [*steps[:-1:2], steps[-1]]}
-    steps = list(maps)
-    last = len(steps) - 1
-    shown = [tag("div", svg, hidden=i != last, data_record=i) for i, svg in enumerate(maps.values())]
-    slider = tag(
-        "label", f"After so many {run.unit} ",
-        tag("input", type="range", min=0, max=last, value=last, step=1, data_steps=" ".join(map(str, steps))),
-    )  # fmt: skip
-    words = f"Values and greedy actions of seed {run.seeds[0]}"
-    words += "." if last else " at the end; a run with keep_policies has a slider over training here."
+    last = len(maps) - 1
+    shown, words = list[Html](), ""
+    for i, (step, svg) in enumerate(maps.items()):
+        words = f"after {step:,} {run.unit}" + (f"; {distance_in_words(pictures[step], exact)}" if exact else "")
+        shown.append(tag("div", svg, hidden=i != last, data_record=i, data_words=words))
+    choice, layers, note = exact_layers(last_picture, exact, limits) if exact else (None, None, why)
+    slider = tag("input", type="range", min=0, max=last, value=last, step=1)
+    controls = [*([choice] if choice else []), *([tag("label", f"After so many {run.unit} ", slider)] if last else [])]
+    seed = f"Values and greedy actions of seed {run.seeds[0]}"
+    about = "." if last else " at the end; a run with keep_policies has a slider over training here."
     return tag(
-        "figure", tag("figcaption", words), tag("div", slider, class_="controls") if last else None,
-        tag("p", f"after {steps[-1]:,} {run.unit}", class_="readout", aria_live="polite") if last else None, *shown,
-        id=identifier, class_="map", data_unit=run.unit,
+        "figure", tag("figcaption", f"{seed}{about} {note}".rstrip()),
+        tag("div", controls, class_="controls") if controls else None,
+        tag("p", words, class_="readout", aria_live="polite") if controls else None,
+        tag("div", shown, layers, class_="layers"),
+        tag("details", tag("summary", "Numbers"), state_table(last_picture, exact)),
+        id=identifier, class_="map",
     )  # fmt: skip
 
 
-def draw_values(pictures: Mapping[int, Picture]) -> dict[int, Html]:
-    """Return each map as SVG, all with the same colors for the same values."""
-    values = np.concatenate([picture.numbers.values[picture.numbers.known] for picture in pictures.values()])
+def exact_layers(learned: Picture, exact: Picture, limits: Limits) -> tuple[Html, Html, str]:
+    """Return the choice of what is shown, the exact answer as a map and as marks on any other, and a note on them."""
+    marked = view_of(learned, limits)._replace(greedy=exact.numbers.greedy, title="Marks of the exact policy")
+    marks = draw_marks(marked)
+    options = [tag("option", "what was learned", value="learned")]
+    layers = [tag("div", Html(map_svg(view_of(exact, limits), style=False)), data_layer="exact", hidden=True)]
+    note = ""
+    if marks is not None and marks.groups[0].patches:
+        options.append(tag("option", "the exact policy on it", value="policy"))
+        layers.append(tag("div", Html(drawing_svg(marks, style=False)), data_layer="policy", hidden=True))
+        note = "The exact policy is a white triangle at each side to which one of its actions leads"
+        aimless = exact.numbers.greedy[:, [direction is None for direction in marked.directions]].any()
+        note += ", and a square in the corner for actions without a direction." if aimless else "."
+    options.append(tag("option", "the exact answer", value="exact"))
+    return tag("label", "Show ", tag("select", options)), inner(layers), note
+
+
+def limits_of(pictures: Sequence[Picture]) -> Limits:
+    """Return the smallest and the largest value on some maps, for one scale of colors."""
+    values = np.concatenate([picture.numbers.values[picture.numbers.known] for picture in pictures])
     known = values[np.isfinite(values)]
-    limits = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    found = {}
-    for step, picture in pictures.items():
-        numbers = picture.numbers
-        assert numbers.layout is not None  # noqa: S101 - a picture without a map is left out
-        view = make_map(
-            numbers.layout, numbers.values, of_actions=np.where(np.isfinite(numbers.q), numbers.q, np.nan),
-            greedy=numbers.greedy, known=numbers.known, what="value", title=numbers.title,
-            action_names=numbers.action_names, state_names=numbers.state_names, limits=limits,
-        )  # fmt: skip
-        found[step] = Html(map_svg(view, style=False))
-    return found
+    return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+
+
+def view_of(picture: Picture, limits: Limits) -> MapView:
+    """Return the map of a picture with the colors of these limits."""
+    numbers = picture.numbers
+    assert numbers.layout is not None  # noqa: S101 - a picture without a map is left out
+    return make_map(
+        numbers.layout, numbers.values, of_actions=np.where(np.isfinite(numbers.q), numbers.q, np.nan),
+        greedy=numbers.greedy, known=numbers.known, what="value", title=numbers.title,
+        action_names=numbers.action_names, state_names=numbers.state_names, limits=limits,
+    )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from bellmax.contracts import FloatArray, Json
+from bellmax.contracts import FloatArray, Json, counted
 from bellmax.page.charts import CONFIG, vega_picture
 from bellmax.page.document import Html, Section, inner, number_text, table, tag
 from bellmax.page.explainer import steps_of, window_title
@@ -25,7 +25,7 @@ def replay_section(windows: Sequence[Mapping[str, Json]]) -> Section:
         found = {kind: numbers_in(window, kind) for kind in KINDS}
         known = {kind: values for kind, values in found.items() if values.size > 1 and np.ptp(values) > 0}
         if known:
-            parts.append(inner([tag("h3", window_title(window)), draw_kinds(known)]))
+            parts.append(inner([tag("h3", window_title(window)), draw_kinds(known, drawn_in(window))]))
     return Section("replay", "What was drawn from the replay buffer", inner(parts) if parts else Html())
 
 
@@ -35,14 +35,21 @@ def numbers_in(window: Mapping[str, Json], kind: str) -> FloatArray:
     return np.array(found, np.float64)
 
 
+def drawn_in(window: Mapping[str, Json]) -> int:
+    """Return how many transitions were drawn in a window, also those whose numbers were not recorded."""
+    sizes = [values.get("batch_size", len(list(flat_numbers(values["index"])))) for values in values_in(window)]
+    return sum(size for size in sizes if isinstance(size, int))
+
+
 def values_in(window: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:
-    """Yield the values of every phase of a window in which a batch was drawn."""
+    """Yield the values of every phase of a window in which a batch was drawn, of the whole batch where recorded."""
     for step in steps_of(window):
         phases = step["phases"]
         for phase in phases if isinstance(phases, Sequence) else ():
             values = phase["values"] if isinstance(phase, Mapping) else None
             if isinstance(values, Mapping) and "index" in values:
-                yield values
+                whole = values.get("whole_batch")
+                yield {**values, **whole} if isinstance(whole, Mapping) else values
 
 
 def flat_numbers(value: Json) -> Iterator[float]:
@@ -56,8 +63,8 @@ def flat_numbers(value: Json) -> Iterator[float]:
         yield from flat_numbers(each)
 
 
-def draw_kinds(known: Mapping[str, FloatArray]) -> Html:
-    """Return a histogram of each kind, and their quartiles in a table."""
+def draw_kinds(known: Mapping[str, FloatArray], drawn: int) -> Html:
+    """Return a histogram of each kind, and their quartiles in a table; `drawn` is the number of all transitions."""
     rows = [
         [
             KINDS[kind],
@@ -74,7 +81,10 @@ def draw_kinds(known: Mapping[str, FloatArray]) -> Html:
         )
         for kind, values in known.items()
     ]  # fmt: skip
-    return inner([tag("div", figures, class_="charts"), table(head, rows, "Of the transitions drawn in these steps")])
+    recorded = max(values.size for values in known.values())
+    of = f"Of {recorded:,} of the" if recorded < drawn else "Of the"
+    caption = f"{of} {counted(drawn, 'transition')} drawn in these steps"
+    return inner([tag("div", figures, class_="charts"), table(head, rows, caption)])
 
 
 def histogram(values: FloatArray, title: str) -> dict[str, Json]:

@@ -10,6 +10,7 @@ from typing import Never, TypeAlias
 from bellmax.arguments import check_call, describe, integer, path_of
 from bellmax.contracts import ConfigError, Json, counted
 from bellmax.files import storage
+from bellmax.page.comparison_section import comparison_section
 from bellmax.page.document import Html, Section, assemble, tag
 from bellmax.page.explainer import explainer_section
 from bellmax.page.map_section import map_section
@@ -158,6 +159,7 @@ def report_page(runs: Mapping[str, Run], progress: bool | None = None, explain: 
     parts: dict[str, Callable[[], Section]] = {
         "verdict": lambda: verdict_section(runs),
         "learning curves": lambda: curves_section(runs),
+        "comparison": lambda: comparison_section(runs),
         "maps": lambda: map_section(runs),
         "greedy episodes": play,
         "episode": lambda: episode_section(outcomes),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import Json
-from bellmax.page.charts import Chart, draw_chart, make_line
+from bellmax.contracts import Json, counted
+from bellmax.page.charts import Chart, draw_chart, make_line, spaced_indices
+from bellmax.page.columns import axis_of
 from bellmax.page.document import Child, Html, Section, data_block, inner, number_text, table, tag
-from bellmax.page.greedy_episodes import Greedy, play_with_values
+from bellmax.page.greedy_episodes import EPISODES, Greedy, play_with_values
 from bellmax.page.run_sections import headings
 from bellmax.sources import Source
 from bellmax.training.run import Run
@@ -18,13 +20,21 @@ from bellmax.training.run import Run
 PLAYED_SEEDS = 10
 DRAWINGS = ("CartPole-v1", "CartPole-v0", "MountainCar-v0", "Acrobot-v1")  # that assets/episodes.js draws
 KEPT_STATES = 1_000
+STORED_RECORDS, STORED_SECONDS = 8, 8.0  # of stored policies that are played, and after which no other one begins
 
 
 class Outcome(NamedTuple):
-    """The greedy episodes of one run: one list for each of its first seeds, None for a seed that could not play."""
+    """The greedy episodes of one run.
+
+    Attributes:
+        run: it.
+        played: those of the final policy of each of the first seeds, None for a seed that could not play.
+        over_time: those of the first seed by step, at some records, if its policies were stored.
+    """
 
     run: Run
     played: list[list[Greedy] | None]
+    over_time: Mapping[int, list[Greedy]] = {}
 
     @property
     def first(self) -> Greedy | None:
@@ -33,14 +43,33 @@ class Outcome(NamedTuple):
 
 
 def play_run(run: Run, source: Source | None) -> Outcome:
-    """Play the final policies of a run in its environment, if there is one."""
+    """Play the final policies of a run in its environment, if there is one, and stored ones of its first seed."""
     policies = run.policies.get("final", [])[:PLAYED_SEEDS] if source is not None else []
     played: list[list[Greedy] | None] = []
     for policy in policies:
         if source is None or (played and played[-1] is None):
             break  # the next one would be as slow
         played.append(play_with_values(policy, source))
-    return Outcome(run, played)
+    return Outcome(run, played, play_stored(run, source) if source is not None and played and played[0] else {})
+
+
+def play_stored(run: Run, source: Source) -> dict[int, list[Greedy]]:
+    """Play policies of the first seed at some records, by step; {} if none were stored."""
+    found: dict[int, list[Greedy]] = {}
+    end = time.monotonic() + STORED_SECONDS
+    for step in chosen_records(run):
+        if time.monotonic() > end:
+            break
+        episodes = play_with_values(run.policy(run.seeds[0], at=step), source)
+        if episodes:
+            found[step] = episodes
+    return found
+
+
+def chosen_records(run: Run) -> list[int]:
+    """Return the steps of at most `STORED_RECORDS` stored policies, from the first to the last."""
+    steps = run.kept_policies.steps
+    return [steps[i] for i in spaced_indices(len(steps), STORED_RECORDS)] if steps else []
 
 
 def values_section(outcomes: Mapping[str, Outcome]) -> Section:
@@ -82,8 +111,29 @@ def outcome_table(outcome: Outcome, identifier: str) -> Html:
     )
     return inner([
         tag("p", words), table(head, rows, "Start of the episodes: value and discounted return, means"),
-        tag("div", draw_chart(chart), class_="hero"),
+        tag("div", draw_chart(chart), class_="hero"), over_training(outcome, f"{identifier}-over-training"),
     ])  # fmt: skip
+
+
+def over_training(outcome: Outcome, identifier: str) -> Html:
+    """Return a chart of value and return at the start by records, or in words why there is none."""
+    run, episodes = outcome.run, outcome.over_time
+    wanted = len(chosen_records(run))
+    if not wanted:
+        return tag("p", "A run with keep_policies shows the two over training as well.", class_="note")
+    if not episodes:
+        return tag("p", "Over training, the episodes of the stored policies take too long to play.", class_="note")
+    steps = np.array(list(episodes), np.float64)
+    predicted = np.array([[np.mean([each.predicted[0] for each in played]) for played in episodes.values()]])
+    got = np.array([[np.mean([each.returns[0] for each in played]) for played in episodes.values()]])
+    lines = (
+        make_line("predicted at the start", steps, predicted, ["predicted"], 0),
+        make_line("got: discounted return", steps, got, ["got"], 1),
+    )
+    note = f"Means of {EPISODES} greedy episodes of seed {run.seeds[0]} at {counted(len(steps), 'record')}."
+    note += f" Left out, as episodes take too long: {wanted - len(steps)}." if len(steps) < wanted else ""
+    chart = Chart(identifier, "Value and return over training", note, lines, axis_of(run))
+    return tag("div", draw_chart(chart), class_="hero")
 
 
 def episode_section(outcomes: Mapping[str, Outcome]) -> Section:

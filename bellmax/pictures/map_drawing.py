@@ -27,7 +27,7 @@ INK, OUTLINE = "ink", "outline"  # colors that follow the page
 
 
 class Patch(NamedTuple):
-    """A polygon, filled with `#rrggbb`, or with INK; with `stroke`, its outline only."""
+    """A polygon, filled with `#rrggbb`, or with INK; with `stroke`, its outline only, in this color."""
 
     points: tuple[Point, ...]
     fill: str
@@ -63,8 +63,27 @@ class Drawing(NamedTuple):
     groups: list[Group]
 
 
-def draw_map(view: MapView, *, everything: bool = False) -> Drawing:
-    """The polygons and words of a map; of one with more than 2,500 cells, each stands for a block of cells.
+class Plan(NamedTuple):
+    """Where the parts of a map are.
+
+    Attributes:
+        view: the map, in blocks where it has too many cells.
+        size: of a cell.
+        corners: the upper left corner of each panel with its name.
+        head: the room for the name of a panel.
+        width, bottom: of the picture, and where the panels end.
+    """
+
+    view: MapView
+    size: float
+    corners: dict[int, Point]
+    head: float
+    width: int
+    bottom: float
+
+
+def plan_map(view: MapView, *, everything: bool = False) -> Plan:
+    """Where the parts of a map are; of one with more than 2,500 cells, each stands for a block of cells.
 
     With `everything`, each cell is drawn, however many there are.
     """
@@ -75,19 +94,27 @@ def draw_map(view: MapView, *, everything: bool = False) -> Drawing:
     beside = max(1, min(len(panels), int((WIDEST - GAP) // (wide + GAP))))
     head = LINE if any(layout.panels) else 0.0
     top = GAP + (LINE if view.title else 0.0)
+    corners = {
+        panel: (GAP + (i % beside) * (wide + GAP), top + (i // beside) * (high + GAP + head))
+        for i, panel in enumerate(panels)
+    }
+    bottom = top + math.ceil(len(panels) / beside) * (high + GAP + head)
+    width = max(2 * GAP + beside * (wide + GAP) - GAP, 420.0)
+    return Plan(view, size, corners, head, math.ceil(width), bottom)
+
+
+def draw_map(view: MapView, *, everything: bool = False) -> Drawing:
+    """The polygons and words of a map; `everything` as in `plan_map`."""
+    view, size, corners, head, width, bottom = plan_map(view, everything=everything)
+    wide = view.layout.columns * size
     groups = [Group("", (), tuple(_words(view.title, (GAP, GAP), bold=True)))]
-    for i, panel in enumerate(panels):
-        x = GAP + (i % beside) * (wide + GAP)
-        y = top + (i // beside) * (high + GAP + head)
-        name = shortened(layout.panels[panel], max(8, int(wide / 7)))
+    for panel, (x, y) in corners.items():
+        name = shortened(view.layout.panels[panel], max(8, int(wide / 7)))
         groups.append(Group("", (), tuple(_words(name, (x, y + 12)))))
         groups += _cells(view, panel, (x, y + head), size)
         groups.append(Group("", tuple(_fences(view, (x, y + head), size)), ()))
-    bottom = top + math.ceil(len(panels) / beside) * (high + GAP + head)
-    width = max(2 * GAP + beside * (wide + GAP) - GAP, 420.0)
-    legend = _legend(view, (GAP, bottom))
-    height = bottom + LINE * 3
-    return Drawing(math.ceil(width), math.ceil(height), f"{view.title}: {scale_in_words(view)}", [*groups, legend])
+    groups.append(_legend(view, (GAP, bottom)))
+    return Drawing(width, math.ceil(bottom + LINE * 3), f"{view.title}: {scale_in_words(view)}", groups)
 
 
 def _block_size(rows: int, columns: int) -> int:

@@ -46,6 +46,16 @@ def arrow_shape(tail: Point, direction: Direction, reach: float) -> tuple[Point,
     return tuple((tail[0] + reach * (a * x - b * y), tail[1] + reach * (a * y + b * x)) for a, b in outline)
 
 
+def edge_mark(at: Point, size: float, direction: Direction) -> tuple[Point, ...]:
+    """A triangle in a cell with its upper left corner at a point: its tip is at the side in a direction."""
+    length, far = math.hypot(*direction), max(map(abs, direction))
+    y, x = direction[0] / length, direction[1] / length
+    tip = at[0] + size * (0.5 + 0.48 * direction[1] / far), at[1] + size * (0.5 + 0.48 * direction[0] / far)
+    back = tip[0] - 0.13 * size * x, tip[1] - 0.13 * size * y
+    side = 0.11 * size
+    return tip, (back[0] - side * y, back[1] + side * x), (back[0] + side * y, back[1] - side * x)
+
+
 def square(at: Point, width: float, height: float) -> tuple[Point, ...]:
     """A rectangle with its upper left corner at a point."""
     x, y = at

@@ -30,10 +30,11 @@ def map_svg(view: MapView, *, style: bool = True, everything: bool = False) -> s
         style: with a `<style>` of its own, for a file; a page that allows no such element has its own rules.
         everything: draw each cell, however many there are.
     """
-    return _svg(draw_map(view, everything=everything), style)
+    return drawing_svg(draw_map(view, everything=everything), style)
 
 
-def _svg(drawing: Drawing, style: bool) -> str:
+def drawing_svg(drawing: Drawing, style: bool) -> str:
+    """A drawing as an SVG element; `style` as for `map_svg`."""
     width, height = drawing.width, drawing.height
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="bellmax-map" viewBox="0 0 {width} {height}" width="{width}" '
@@ -58,7 +59,8 @@ def _group(group: Group) -> str:
 def _patch(patch: Patch) -> str:
     points = " ".join(map(_point, patch.points))
     if patch.stroke:
-        return f'<polygon points="{points}" fill="none" stroke="currentColor" stroke-width="{_number(patch.stroke)}"/>'
+        color = "currentColor" if patch.fill == INK else patch.fill
+        return f'<polygon points="{points}" fill="none" stroke="{color}" stroke-width="{_number(patch.stroke)}"/>'
     fill = "" if patch.fill == INK else f' fill="{patch.fill}"'
     level = f' class="l{patch.level}"' if patch.level >= 0 else ""
     return f'<polygon{level} points="{points}"{fill}/>'

@@ -8,12 +8,13 @@ import numpy as np
 
 from bellmax.contracts import Array, Batch, Experience, Json
 from bellmax.deep.config import DeepConfig, ReplayConfig
-from bellmax.recording.window import Part, Phase, first_rows, term
+from bellmax.recording.window import MOST_ROWS, Part, Phase, first_rows, term
 from bellmax.replay.frames import FrameState
 from bellmax.replay.memory import ReplayState
 from bellmax.replay.prioritized import Priorities
 from bellmax.trees import tree_map
 
+WHOLE_BATCH = 1_024  # rows of a batch whose ages, priorities and weights are recorded, for their distribution
 Buffer: TypeAlias = ReplayState[Any] | FrameState[Any]
 SAMPLE = "batch, weight, _ = memory.sample(state.memory, sample_key, state.updates)"
 STORE = "stored = memory.add(state.memory, jax.tree.map(lambda x: x[None], Experience(step, over.astype(jnp.int32))))"
@@ -49,26 +50,30 @@ def sampled_phase(
         return Phase("sample", {"batch_size": int(np.asarray(weight).size), **more}, code="return *state[0]")
     slots, filled = np.asarray(index), int(np.asarray(memory.ring.size).sum())
     rows = batch.transition if isinstance(batch, Experience) else batch
+    whole: dict[str, object] = {"age": ages_of(memory, slots, capacity_of(config)), "weight": weight}
     values: dict[str, Json] = {
         **more, "batch_size": slots.size, "filled": filled, "capacity": capacity_of(config), "index": first_rows(slots),
-        "age": first_rows(ages_of(memory, slots, capacity_of(config))), "weight": first_rows(weight),
+        "age": first_rows(whole["age"]), "weight": first_rows(weight),
     }  # fmt: skip
     equation: tuple[Part, ...] = ()
     tree = leaves_of_tree(memory, slots)
     if tree is None:
         window = config.window if isinstance(batch, Experience) else 1
         starts = int(np.maximum(np.asarray(memory.ring.size) - (window - 1), 0).sum())
-        values["probability"] = [1.0 / starts] * min(slots.size, 16)
+        values["probability"] = [1.0 / starts] * min(slots.size, MOST_ROWS)
         equation = (term("P", "probability of each slot", 1.0 / starts), "= 1 /", term("n", "slots", starts))
     else:
         leaf, total = tree
         share = leaf / np.float32(total)
+        whole |= {"priority": leaf, "probability": share}
         values |= {"priority": first_rows(leaf), "priority_total": total, "probability": first_rows(share)}
         values["beta"] = beta_at(config, memory, steps)
         equation = (
             term("P(i)", "probability of the first slot", share[0]), "=", term("pᵅ", "its priority", leaf[0]), "/",
             term("Σ pᵅ", "sum of all priorities", total),
         )  # fmt: skip
+    if slots.size > MOST_ROWS:
+        values["whole_batch"] = {name: first_rows(column, WHOLE_BATCH) for name, column in whole.items()}
     if isinstance(batch, Experience):
         values |= {"sequence_length": config.sequence_length, "burn_in": config.burn_in}
         rows = tree_map(lambda x: x[0], rows)

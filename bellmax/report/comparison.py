@@ -22,7 +22,7 @@ from bellmax.summary_statistics import MIN_SEEDS, Summary, with_interval
 from bellmax.training.history import SCORES, first_common
 from bellmax.training.run import Run
 
-_Shown: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]], str]  # header, rows and a last line
+ShownTable: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]], str]  # header, rows and a last line
 MOST_PAIRS = 30  # rows of a printed table; to_json has all
 
 
@@ -139,7 +139,22 @@ class Comparison:
         })  # fmt: skip
         return result
 
-    def _tables(self) -> list[_Shown]:
+    def pair_table(self) -> ShownTable:
+        """Return the differences of the first pairs: a header, a row for each, and a line on those left out."""
+        percent = f"[{100 * self.confidence:g} %]"
+        rows = [
+            (
+                f"{pair.later} - {pair.earlier}", with_interval(*pair.iqm), with_interval(*pair.mean),
+                with_interval(*pair.improvement), pair.in_words(),
+            )
+            for pair in self.pairs[:MOST_PAIRS]
+        ]  # fmt: skip
+        more = len(self.pairs) - MOST_PAIRS
+        header = ("difference", f"of IQM {percent}", f"of mean {percent}", f"P(higher) {percent}", "in words")
+        rest = f"... and {more:,} more pairs; bx.compare(runs).to_json() or bellmax compare --json has all"
+        return header, rows, rest if more > 0 else ""
+
+    def _tables(self) -> list[ShownTable]:
         """The tables: runs, pairs, and settings where some differ."""
         percent = f"[{100 * self.confidence:g} %]"
         runs = [
@@ -151,25 +166,13 @@ class Comparison:
             )
             for row in self.scores
         ]  # fmt: skip
-        pairs = [
-            (
-                f"{pair.later} - {pair.earlier}", with_interval(*pair.iqm), with_interval(*pair.mean),
-                with_interval(*pair.improvement), pair.in_words(),
-            )
-            for pair in self.pairs[:MOST_PAIRS]
-        ]  # fmt: skip
-        more = len(self.pairs) - MOST_PAIRS
-        tables: list[_Shown] = [
+        tables: list[ShownTable] = [
             (
                 ("run", "agent", "length", "seeds", f"IQM {percent}", f"mean {percent}", "worst seed", "best seed"),
                 runs,
                 "",
             ),
-            (
-                ("difference", f"of IQM {percent}", f"of mean {percent}", f"P(higher) {percent}", "in words"),
-                pairs,
-                f"... and {more:,} more pairs; to_json() or --json has all" if more > 0 else "",
-            ),
+            self.pair_table(),
         ]  # fmt: skip
         if self.settings:
             rows = [(name, *texts) for name, texts in self.settings.items()]
