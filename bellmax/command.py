@@ -21,7 +21,7 @@ from bellmax.literals import Value
 from bellmax.loops.stopping import busy_threads, end_on_second_signal
 from bellmax.printing import plain
 from bellmax.registry import import_named
-from bellmax.stderr import give_up_broken_stream, open_missing_streams
+from bellmax.stderr import give_up_broken_stream, open_missing_streams, say
 from bellmax.values import read_as, read_value, read_values
 from bellmax.words import option_meant
 
@@ -65,7 +65,7 @@ class Main(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt as interrupt:
-            click.echo("interrupted", err=True)
+            say("interrupted")  # the terminal may be closed
             code = 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)  # as shells expect
             if busy_threads():  # in a step that does not return: nobody waits for it
                 sys.stdout.flush()

@@ -47,6 +47,7 @@ class Source(NamedTuple):
         wide_bounds: the same, where integers beyond int32 do not count as open.
         coding: how the environment counts its actions, if not from 0; for `coding.to_native`.
         reward_wrappers: the names of wrappers that change its rewards.
+        made_with: the arguments with which `gymnasium.make` made one that was given as an object, as JSON.
         fixed: how many environments an environment given as an object is; None for what can be created many times.
         is_model: whether the environment is its transition table, and not only described by it.
         notes: lines for people on how it was read: why its transition table is not used, which states end.
@@ -69,6 +70,7 @@ class Source(NamedTuple):
     fixed: int | None = None
     coding: Mapping[str, Any] = {}
     reward_wrappers: tuple[str, ...] = ()
+    made_with: str = ""
     is_model: bool = False
     notes: tuple[str, ...] = ()
     without_twin: str = ""
@@ -244,7 +246,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Handling | None)
 
     from bellmax.envs.classic import CLASSIC
     from bellmax.envs.host_world import Handling, open_world
-    from bellmax.envs.making import Ready, make
+    from bellmax.envs.making import Ready, made_with, make
     from bellmax.envs.stateful import refuse_carrying
 
     def open_(n: int) -> HostWorld:
@@ -283,7 +285,7 @@ def _from_gymnasium(env: Any, kwargs: dict[str, Any], handling: Handling | None)
         return Source(
             name, space, first.n_actions, first.max_episode_steps, mdp=mdp, compiled=twin, open=open_, work=work,
             film=film, bounds=first.bounds, wide_bounds=first.wide_bounds, fixed=fixed, coding=first.coding,
-            reward_wrappers=tuple(first.reward_wrappers),
+            reward_wrappers=tuple(first.reward_wrappers), made_with="" if env == name else made_with(first.native),
             notes=notes, without_twin=without,
         )  # fmt: skip
 

@@ -94,7 +94,8 @@ def test_files_exchanged_between_two_checkpoints(folder: Path) -> None:
         bx.resume(folder)
 
 
-def test_what_lies_around_is_left_where_it_is(folder: Path) -> None:
+def test_what_lies_around_is_left_where_it_is(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "bellmax.files")
     place = files_of_step(folder, 200)[0].parent
     strays = [folder / "step_100.bak", folder / ".DS_Store", place / ".DS_Store", place / "step-300.bak"]
     for path in strays:
@@ -103,6 +104,11 @@ def test_what_lies_around_is_left_where_it_is(folder: Path) -> None:
     (folder / "tmp-0a1b").mkdir()
     times = [os.stat(path).st_mtime_ns for path in strays]
     assert load_stopped(folder).step == 200
+    (line,) = caplog.messages
+    assert line == (
+        f"{folder}: ignored, because no run has files of these names: .DS_Store, checkpoint/.DS_Store, "
+        "checkpoint/step-300.bak, checkpoint/step-400, step_100.bak, tmp-0a1b"
+    )
     assert bx.resume(folder).scores
     assert [os.stat(path).st_mtime_ns for path in strays] == times
     assert (place / "step-400").is_dir()

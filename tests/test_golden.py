@@ -41,10 +41,21 @@ def test_a_run_with_a_table_holds_what_it_held(form: str, name: str) -> None:
 def test_a_network_holds_what_it_held(form: str) -> None:
     run, held = bx.load(GOLDEN / form / "network"), expected(form, "network")
     assert run.scores == held["scores"]
-    for which, values in held["q_values"].items():
-        np.testing.assert_allclose(run.policy(0, which).q_values(OBSERVATION), values, rtol=1e-5)
+    assert_same_values(run, held)
     alone = bx.load_policy(GOLDEN / form / "policy-network")
     np.testing.assert_allclose(alone.q_values(OBSERVATION), held["q_values"]["best"], rtol=1e-5)
+
+
+def assert_same_values(run: bx.Run, held: dict[str, Any]) -> None:
+    for which, values in held["q_values"].items():
+        np.testing.assert_allclose(run.policy(0, which).q_values(OBSERVATION), values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["table", "network", "stopped"])
+def test_a_run_is_evaluated(form: str, name: str) -> None:
+    seeds = 1 if name == "network" else 2
+    assert np.isfinite(bx.evaluate(GOLDEN / form / name, episodes=2, progress=False).returns).sum() == 2 * seeds
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -76,6 +87,21 @@ def test_a_stopped_run_is_resumed_or_says_why_not(form: str, tmp_path: Path) -> 
     run = bx.resume(folder)
     assert run.history["step"].tolist() == [100, 200, 300]
     assert len(bx.load(folder).scores) == 2
+
+
+def test_a_stopped_network_holds_what_it_held() -> None:
+    assert_same_values(bx.load(GOLDEN / FORMATS[-1] / "stopped-network"), expected(FORMATS[-1], "stopped-network"))
+
+
+@pytest.mark.slow  # it compiles all of a DQN
+def test_a_stopped_network_is_resumed_by_the_version_that_saved_it(tmp_path: Path) -> None:
+    """If this fails, what is in a checkpoint has changed: raise the format, or the minor version."""
+    folder = Path(shutil.copytree(GOLDEN / FORMATS[-1] / "stopped-network", tmp_path / "run"))
+    wrote = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["bellmax"]
+    if wrote.split(".")[:2] == bx.__version__.split(".")[:2]:
+        run = bx.resume(folder, progress=False)
+        assert run.history["step"].tolist() == [80, 160, 240]
+        assert np.isfinite(bx.load(folder).scores).all()
 
 
 def test_damage_of_a_checkpoint_of_format_1_is_found(tmp_path: Path) -> None:

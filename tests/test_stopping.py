@@ -303,7 +303,9 @@ def start(folder: Path, *words: str, seconds: float = 0.3, free: int = 0, ignore
     raise AssertionError(f"it ended with {process.wait()}")
 
 
-@pytest.mark.parametrize(("agent", "number"), [("q-learning", signal.SIGINT), ("dqn", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("agent", "number"), [("q-learning", signal.SIGINT), ("dqn", signal.SIGTERM), ("q-learning", signal.SIGHUP)]
+)
 def test_the_first_signal_ends_the_present_step(agent: str, number: int, tmp_path: Path) -> None:
     process = start(tmp_path, "-a", agent, "--steps", "100000", "--eval-episodes", "0")
     time.sleep(0.5)
@@ -316,6 +318,31 @@ def test_the_first_signal_ends_the_present_step(agent: str, number: int, tmp_pat
     step, _ = newest(tmp_path / "run")
     assert 0 < step < 20
     assert bx.load(tmp_path / "run").policies["final"]
+
+
+def test_a_terminal_that_closes_is_one_signal_however_many_it_sends() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    assert before == signal.SIG_DFL
+    with stopping.stop_at_a_good_moment() as asked:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert asked == [signal.SIGHUP]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_who_ignores_or_handles_a_closed_terminal_keeps_doing_so() -> None:
+    """As `nohup` does, and a server that reads its settings again."""
+    heard: list[int] = []
+    for handler, sound in ((signal.SIG_IGN, []), (lambda number, frame: heard.append(number), [signal.SIGHUP])):
+        before = signal.signal(signal.SIGHUP, handler)
+        try:
+            with stopping.stop_at_a_good_moment() as asked:
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert (asked, heard) == ([], sound)
+        finally:
+            assert signal.signal(signal.SIGHUP, before) == handler
 
 
 def test_a_signal_in_an_evaluation_ends_its_step(tmp_path: Path) -> None:

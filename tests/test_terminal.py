@@ -155,6 +155,17 @@ def test_sigterm(phase: str, tmp_path: Path) -> None:
     assert newest(tmp_path / "run")[0] > 0
 
 
+def test_the_terminal_is_closed(tmp_path: Path) -> None:
+    """Then SIGHUP reaches the run and its workers, and nothing can be shown any more."""
+    words, marker, seconds = PHASES["workers"]
+    terminal = Terminal(tmp_path, *words)
+    terminal.wait_for(marker, seconds)
+    os.close(terminal.end)
+    assert terminal.process.wait(PATIENCE) == 129
+    assert newest(tmp_path / "run")[0] > 0
+    assert bx.load(tmp_path / "run").policies["final"]
+
+
 def test_ctrl_c_in_resume(tmp_path: Path) -> None:
     words, marker, seconds = PHASES["table"]
     first = Terminal(tmp_path, *words)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 from bellmax.arguments import describe
@@ -287,6 +289,17 @@ def _name(env: Env | Vector) -> str:
         return env.spec.id
     parts = _parts(env)
     return _name(parts[0]) if parts else type(env.unwrapped).__name__
+
+
+def made_with(native: Sequence[Env] | Vector) -> str:
+    """The arguments with which `gymnasium.make` made environments, as JSON; "" if it did not, or they are not data."""
+    spec = (native if isinstance(native, VectorEnv) else native[0]).unwrapped.spec
+    given = {} if spec is None else spec.kwargs
+    told = {name: value for name, value in given.items() if name not in ("render_mode", "max_episode_steps")}
+    try:
+        return json.dumps(told, sort_keys=True, default=lambda value: np.asarray(value).tolist()) if told else ""
+    except (TypeError, ValueError):  # functions, other objects
+        return ""
 
 
 def _parts(env: Env | Vector) -> list[Env]:

@@ -26,7 +26,8 @@ GRACE = 2.0  # seconds for a worker to close its worlds before it is made to end
 
 def serve(pipe: Connection[bytes, bytes], at: Synchronized[int], make: bytes, environ: dict[str, str]) -> None:
     """The worker process: answer until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    for number in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:  # of the terminal, to all processes in it
+        signal.signal(number, signal.SIG_IGN)  # the parent decides
     os.environ.update(environ)  # a fork server gives those of the day when it was started
     threading.Thread(target=_watch, daemon=True).start()
     envs: dict[int, Any] = {}

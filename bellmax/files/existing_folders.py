@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from bellmax.files import manifest, run_files, storage
 from bellmax.files.lock import LOCK, locked
 from bellmax.files.saved_files import files_of
 
+LOG = logging.getLogger("bellmax.files")
 IfExists: TypeAlias = Literal["error", "number", "resume", "replace"]
 IF_EXISTS: tuple[str, ...] = get_args(IfExists)
 # drawn from a run, and replaced with it
@@ -29,6 +31,17 @@ def is_taken(folder: Path) -> bool:
     if not os.path.isdir(folder):
         return os.path.lexists(folder)
     return any(name != LOCK and not manifest.is_leftover(name) for name in manifest.listing(folder))
+
+
+def log_others(folder: Path) -> None:
+    """Log at the level of debugging what lies in a run's folder and is ignored, since no run has files of this name."""
+    others = [name for name in manifest.listing(folder) if name != LOCK and not _is_known(name)]
+    if others:
+        LOG.debug("%s: ignored, because no run has files of these names: %s", folder, listed(sorted(others)))
+
+
+def _is_known(name: str) -> bool:
+    return manifest.is_ours(name) or bool(VIEWS.fullmatch(name))
 
 
 @contextlib.contextmanager
@@ -127,8 +140,7 @@ def remove_run(folder: Path) -> None:
     """
     check_replaced(folder)
     names = [name for name in manifest.listing(folder) if name != LOCK]
-    known = [name for name in names if manifest.is_ours(name) or VIEWS.fullmatch(name)]
-    foreign = [name for name in names if name not in known or not is_plain(folder / name)]
+    foreign = [name for name in names if not _is_known(name) or not is_plain(folder / name)]
     if foreign:
         raise ConfigError(
             f"{folder} also holds {listed(sorted(foreign))}, which bellmax did not write, so nothing is replaced; move "

@@ -24,6 +24,7 @@ SLICE = 5.0  # seconds of a chunk before it may be saved in its middle; most chu
 PATIENCE = 1.0  # seconds after the second signal
 PREFIX = "bellmax-"
 DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+HANGUP: int | None = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows does not have it
 
 
 def never() -> bool:
@@ -119,9 +120,11 @@ def check_asked(asked: list[int]) -> None:
 
 @contextlib.contextmanager
 def stop_at_a_good_moment(saved: bool = True) -> Iterator[list[int]]:
-    """Turn the first SIGINT or SIGTERM into an entry of a list, which is checked between steps; a second acts at once.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into an entry of a list, checked between steps; a second acts at once.
 
     A second one does so also if the process ignored signals at its start, like a command in the background of a script.
+    SIGHUP is a first signal, never a second one, since a terminal that closes sends several. A process that ignores it
+    (`nohup`) or handles it itself keeps doing so.
     Only the main thread can handle signals; in others, nothing changes. `saved`: whether the run has a folder.
     """
     asked: list[int] = []
@@ -133,11 +136,17 @@ def stop_at_a_good_moment(saved: bool = True) -> Iterator[list[int]]:
         del frame
         asked.append(number)
         for each, handler in before.items():
-            signal.signal(each, DEFAULTS[each] if handler in (signal.SIG_IGN, None) else handler)
+            if each == HANGUP:
+                signal.signal(each, signal.SIG_IGN)
+            else:
+                signal.signal(each, DEFAULTS[each] if handler in (signal.SIG_IGN, None) else handler)
         how = ", with everything saved" if saved else ""
         say(f"stopping after the present step{how}; press Ctrl-C again to stop now")
 
-    before: dict[int, Any] = {number: signal.signal(number, note) for number in DEFAULTS}
+    numbers = list(DEFAULTS)
+    if HANGUP is not None and signal.getsignal(HANGUP) == signal.SIG_DFL:
+        numbers.append(HANGUP)
+    before: dict[int, Any] = {number: signal.signal(number, note) for number in numbers}
     try:
         yield asked
     finally:
@@ -162,7 +171,7 @@ def end_on_second_signal() -> Iterator[None]:
     def watch() -> None:
         count = 0
         while number := os.read(reader, 1):
-            count += number[0] in (signal.SIGINT, signal.SIGTERM)
+            count += number[0] in DEFAULTS or (number[0] == HANGUP and not count)
             if count > 1 and not over.wait(PATIENCE):
                 os._exit(128 + number[0])
         os.close(reader)

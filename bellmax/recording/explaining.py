@@ -62,6 +62,7 @@ def explain(
 
     Raises:
         ConfigError: there is no run, or it does not have this seed or step; or its data are not those of the run.
+        IncompatibleCheckpoint: the environment has the name of that of training, but differs.
         ResourceError: it does not fit in memory.
         UnsafeFile: only the file asks for something that imports a module, writes files or opens a window.
     """

@@ -13,10 +13,12 @@ from bellmax.contracts import ArrayDict, ConfigError, CorruptCheckpoint, listed
 from bellmax.envs.host_steps import Handling
 from bellmax.files import checkpoint, format_one, manifest, run_files, storage
 from bellmax.files.data_sources import name_of, read_data
+from bellmax.files.existing_folders import log_others
 from bellmax.files.lock import locked, place_held
 from bellmax.files.provenance import EXACT
 from bellmax.files.saved_environments import find_saved_world, options_to_repeat, written
 from bellmax.files.saved_files import files_of, saved_step
+from bellmax.files.world_traits import check_same_world, traits_of
 from bellmax.loops import choosing
 from bellmax.loops.logs import check_step
 from bellmax.loops.loop import Loop
@@ -103,7 +105,7 @@ def go_on(
     elsewhere = source.name == run.world and written(source.arguments) != written(run.env_kwargs)
     if elsewhere:
         check_saved(source.arguments)
-        run.env_kwargs = dict(source.arguments)
+        run.env_kwargs, run._traits = dict(source.arguments), traits_of(source)
     check_step(step, run.steps, groups)
     run.drop_after(step)
     ended = step == run.end and not groups  # only the final evaluation is missing
@@ -173,6 +175,7 @@ def load_stopped(folder: Path, wanted: int | None = None) -> Stopped:
         at = f" at step {steps:,}" if type(steps) is int else ""
         raise ConfigError(f"the run in {folder} has ended{at}; there is nothing to resume")
     run_files.read_config(files)
+    log_others(folder)
     if files.manifest is None:
         run = saved_runs.load(folder)
         step, groups = format_one.read_checkpoint(folder)
@@ -226,12 +229,19 @@ def listed_steps(steps: Sequence[int]) -> str:
 def find_source(
     run: Run, world: object, env_kwargs: Mapping[str, Any] | None, options: RunOptions, say: Callable[[str], None]
 ) -> Source:
-    """Return the environment of a resumed run; `say` is called with a line on what differs from before."""
+    """Return the environment of a resumed run; `say` is called with a line on what differs from before.
+
+    Raises:
+        IncompatibleCheckpoint: it has the name and the arguments of the environment of training, but differs.
+    """
     handling = options.handling
     source = find_saved_world(world, env_kwargs, run.world, run.env_kwargs, handling=handling, say=say)
     if handling != Handling():
         check_handled(source, run.loop)
-    return masked_as_asked(run.config, source, run.loop)[0]
+    source = masked_as_asked(run.config, source, run.loop)[0]
+    if source.name == run.world and written(source.arguments) == written(run.env_kwargs):
+        check_same_world(run.world, run._traits, source)
+    return source
 
 
 def check_ended(run: Run, differing: Sequence[str]) -> None:

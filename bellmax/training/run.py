@@ -99,6 +99,7 @@ class Run:
     kept_policies: KeptPolicies = field(default_factory=KeptPolicies, compare=False)
     folder: Path | None = None
     environment: Facts = field(default_factory=dict)
+    _traits: Facts = field(default_factory=dict, compare=False)  # of the environment, for `resume`
     _source: Source | None = field(default=None, init=False, compare=False)  # for random play in `verdict`
     _verdict: Verdict | None = field(default=None, init=False, compare=False)
 

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bellmax.contracts import ConfigError
+from bellmax.contracts import ConfigError, listed
 from bellmax.files.saved_parts import agent_of
+from bellmax.files.world_traits import find_other_traits
 from bellmax.training.options import FIXED
 from bellmax.training.run import Run
 from bellmax.training.saved_runs import load
@@ -26,7 +27,10 @@ def find_differences(asked: Run, saved: Run) -> list[str]:
     if agents[0] == agents[1]:
         pairs += _unlike(asdict(asked.config), asdict(saved.config))
     pairs += [pair for pair in _unlike(asdict(asked.options), asdict(saved.options)) if pair[0] in (*FIXED, "data")]
-    return [f"{name}={mine!r} (saved: {theirs!r})" for name, mine, theirs in pairs if mine != theirs]
+    found = [f"{name}={mine!r} (saved: {theirs!r})" for name, mine, theirs in pairs if mine != theirs]
+    if asked.world == saved.world and (inside := find_other_traits(saved._traits, asked._traits)):
+        found.insert(0, f"{asked.world} differs in {listed(inside)}")
+    return found
 
 
 def changed_options(asked: Run, saved: Run) -> dict[str, Any]:

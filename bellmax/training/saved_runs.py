@@ -21,6 +21,7 @@ from bellmax.files.dataset import Dataset
 from bellmax.files.manifest import Content
 from bellmax.files.saved_files import Files, files_of
 from bellmax.files.saved_parts import agent_of, saved_config
+from bellmax.files.world_traits import read_traits
 from bellmax.loops.logs import Episodes
 from bellmax.training.early_stop import EarlyStop
 from bellmax.training.history import History
@@ -86,6 +87,7 @@ def _card(run: Run) -> dict[str, Any]:
     return {
         "world": run.world,
         "env_kwargs": run.env_kwargs,
+        **({"world_traits": run._traits} if run._traits else {}),
         **agent_of(run.config),
         "hyper_parameters": asdict(run.config),
         "steps": run.steps,
@@ -213,7 +215,7 @@ def read_run(files: Files, *, policies: bool = True) -> Run:
         run.environment = read_environment(files)
         run.episodes = [Episodes(*pair) for pair in run_files.read_episodes(files, len(run.seeds))]
         run.visits = run_files.read_visits(files, len(run.seeds))
-        run.stopped, run.on_record = read_stop(card), read_hook_names(card)
+        run.stopped, run.on_record, run._traits = read_stop(card), read_hook_names(card), read_traits(card)
         known = set(run.history.step)
         run.kept_policies = KeptPolicies([step for step in run_files.kept_steps(files) if step in known])
         run.drop_after(run.history.step[-1] if len(run.history) else 0)

@@ -13,6 +13,7 @@ from bellmax.catalog import shared_name
 from bellmax.contracts import counted
 from bellmax.envs.host_steps import NonFinite
 from bellmax.files.existing_folders import IfExists, claimed, is_taken, remove_run
+from bellmax.files.world_traits import traits_of
 from bellmax.loops import choosing
 from bellmax.loops.choosing import LoopKind
 from bellmax.loops.loop import Loop
@@ -157,6 +158,7 @@ def start(
     if plan.folder is None:
         announce(plan, run, say_line, remark)
         return finish(Trainer(run, plan.source, engine, hooks=plan.hooks), progress, say_line)
+    run._traits = traits_of(plan.source)
     with claimed(plan.folder, if_exists) as folder:
         run.folder = folder
         if if_exists == "resume" and is_taken(folder):

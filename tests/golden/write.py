@@ -43,8 +43,8 @@ def data() -> bx.Dataset:
     )
 
 
-def stop_after(records: int, folder: Path) -> None:
-    """A run in Gymnasium that lost power after so many records, each of which was saved."""
+def stop_after(records: int, folder: Path, world: str, agent: str | bx.DQN, **options: Any) -> None:
+    """A run that lost power after so many records, each of which was saved."""
     save, record = trainer.SAVE_SECONDS, trainer.Trainer.record
 
     def record_and_stop(self: trainer.Trainer, *arguments: Any) -> None:
@@ -54,7 +54,7 @@ def stop_after(records: int, folder: Path) -> None:
 
     trainer.SAVE_SECONDS, trainer.Trainer.record = -1.0, record_and_stop  # type: ignore[method-assign]
     try:
-        bx.train("FrozenLake-v1", "q-learning", steps=300, seeds=2, loop="host", out=folder, **FEW)
+        bx.train(world, agent, out=folder, **options, **FEW)
     except StopError:
         pass
     finally:
@@ -72,6 +72,11 @@ def table(run: bx.Run) -> dict[str, Any]:
     }
 
 
+def values(run: bx.Run) -> dict[str, Any]:
+    """What a network of a run makes of one observation."""
+    return {which: run.policy(0, which).q_values(OBSERVATION).tolist() for which in ("final", "best")}
+
+
 def main() -> None:
     """Write the folder."""
     from bellmax.files import run_files
@@ -87,11 +92,12 @@ def main() -> None:
     expected["many"] = table(run)
     run = bx.train("CartPole-v1", bx.DQN(**NETWORK), steps=160, out=folder / "network", keep_experience=True, **FEW)
     run.policy(0, "best").save(folder / "policy-network")
-    values = {which: run.policy(0, which).q_values(OBSERVATION).tolist() for which in ("final", "best")}
-    expected["network"] = {"scores": run.scores, "q_values": values, "experience": float(run.experience[0].obs.sum())}
-    stop_after(2, folder / "stopped")
-    stopped = bx.load(folder / "stopped")
-    expected["stopped"] = table(stopped)
+    held = float(run.experience[0].obs.sum())
+    expected["network"] = {"scores": run.scores, "q_values": values(run), "experience": held}
+    stop_after(2, folder / "stopped", "FrozenLake-v1", "q-learning", steps=300, seeds=2, loop="host")
+    expected["stopped"] = table(bx.load(folder / "stopped"))
+    stop_after(2, folder / "stopped-network", "CartPole-v1", bx.DQN(**NETWORK), steps=240)
+    expected["stopped-network"] = {"q_values": values(bx.load(folder / "stopped-network"))}
     data().save(folder / "data.safetensors")
     expected["data"] = {"returns": data().returns().tolist()}
     (folder / "expected.json").write_text(json.dumps(expected) + "\n", encoding="utf-8")
