@@ -50,7 +50,9 @@ def test_another_model_of_the_same_name_is_refused(stopped: Callable[[object], P
         "successor, probability": maze("S.G\n..#"),
     }
     for words, other in others.items():
-        with pytest.raises(bx.IncompatibleCheckpoint, match=f"<maze> differs from the environment of training.*{words}"):
+        with pytest.raises(
+            bx.IncompatibleCheckpoint, match=f"<maze> differs from the environment of training.*{words}"
+        ):
             bx.resume(folder, other)
     with pytest.raises(bx.ConfigError, match="is another one: <maze> differs in reward; choose another folder"):
         bx.train(maze(step_reward=-0.05), "q-learning", out=folder, if_exists="resume", **QUICK)
@@ -84,7 +86,7 @@ def test_a_run_of_an_older_version_has_no_traits(stopped: Callable[[object], Pat
 
 def test_what_gymnasium_makes_in_a_function(stopped: Callable[[object], Path]) -> None:
     folder = stopped(lake("SF", "FG"))
-    with pytest.raises(bx.IncompatibleCheckpoint, match="<FrozenLake-v1> differs from .* in arguments; pass the env"):
+    with pytest.raises(bx.IncompatibleCheckpoint, match=r"<FrozenLake-v1> differs from .* in arguments; pass the env"):
         bx.resume(folder, lake("SH", "FG"))
     assert bx.resume(folder, lambda: gym.make("FrozenLake-v1", desc=("SF", "FG"))).scores  # rendering does not count
 
