@@ -1,6 +1,6 @@
 """NumPy. What distinguishes an environment from another of its name: `resume` compares it with what config.json says.
 
-Hashes are of float32, so a model that was computed anew on another machine, and differs in its last bits, is the same.
+Hashes are of float32, so a model that was computed again on another machine, and differs in its last bits, is the same.
 What a step of a compiled `World` or of a Gymnasium environment does is not hashed: those have functions, not arrays.
 """
 
