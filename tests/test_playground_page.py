@@ -187,9 +187,9 @@ def test_two_agents_side_by_side_take_the_same_steps(server: Served) -> None:
     with opened(server.address, own=server.address) as seen:
         page = ready(seen)
         page.select_option("#preset", "cliff")
-        has_cells(page, 96)
+        has_cells(page, 48)
         page.select_option(".board:nth-child(2) select", "sarsa")
-        page.wait_for_selector(".board:nth-child(2) .stage:not([hidden])")
+        has_cells(page, 96)
         set_range(page, "gamma", 0.9)
         until(page, "() => document.querySelector('#gamma').previousElementSibling.textContent === '0.9'")
         page.wait_for_timeout(300)
