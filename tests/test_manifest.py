@@ -145,6 +145,8 @@ def test_whatever_call_fails_the_state_is_the_old_or_the_new_one(
             except BellmaxError as error:
                 raised = str(error)
         assert not raised or os.strerror(code) in raised
+        if "saved state is unchanged" in raised:
+            assert raised.endswith("; free space there") == (code == errno.ENOSPC)
         found = state(folder)
         assert found in (BEFORE, AFTER)
         assert raised or found == AFTER

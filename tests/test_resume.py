@@ -257,6 +257,7 @@ def test_a_step_that_is_named_is_the_one_that_is_used(stopped: Path, tmp_path: P
         bx.resume(stopped)
     done = CliRunner().invoke(main, ["resume", str(stopped), "--from", "200", "--quiet", "--json"])
     assert done.exit_code == 0, done.output
+    assert "the run continues from step 200, so its checkpoint of step 300 is dropped" in done.stderr
     assert "resumed at step 200 of 600" in done.stderr
     whole = begin("network, compiled", tmp_path / "whole")
     assert bx.load(stopped).scores == whole.scores

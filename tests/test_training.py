@@ -1,5 +1,6 @@
 """Runs: the same bits from the same seed in every loop, whatever the chunks, the number of seeds, or the failures."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -312,6 +313,15 @@ def test_output_folder_must_be_new_and_writable(tmp_path: Path) -> None:
             go("table, compiled", out=folder)
     assert (tmp_path / "full" / "x").read_text() == "mine"
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_output_folder_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bellmax.files.storage.write_new", fail)
+    with pytest.raises(bx.ConfigError, match=r"^cannot write to output folder \S+: No space .*; choose another one$"):
+        go("table, compiled", out=tmp_path / "run")
 
 
 def test_worlds_of_the_users_own() -> None:

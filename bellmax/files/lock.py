@@ -111,7 +111,10 @@ def _take(path: Path) -> int:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | SAFELY, 0o666)
         except OSError as error:
-            raise ResourceError(f"cannot create {path}: {error.strerror}") from error
+            raise ResourceError(
+                f"cannot create {path}: {error.strerror}; a run is written to its folder, so use one that can be "
+                "written to"
+            ) from error
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UnsafeFile(f"{path} is not a regular file; remove it")

@@ -10,6 +10,7 @@ killed anywhere leaves one complete state.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from bellmax.files import storage
 from bellmax.stderr import say
 
 NAME = "manifest.json"
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota
 FORMAT = 3  # of the folder of a run; in format 2 each checkpoint had one file for each group
 NEXT = ".next"
 
@@ -203,8 +205,9 @@ def commit(
         if not isinstance(error, OSError):
             raise
         where = error.filename or (folder / written[-1] if written else folder)
+        remedy = "; free space there" if error.errno in FULL else ""
         raise ResourceError(
-            f"cannot write {where}: {error.strerror}; the run's last saved state is unchanged"
+            f"cannot write {where}: {error.strerror}; the run's last saved state is unchanged{remedy}"
         ) from error
     with contextlib.suppress(OSError):  # whoever reads or writes next looks under both names
         for name in written:

@@ -152,7 +152,7 @@ class Stopped(NamedTuple):
         step: of the checkpoint that is used.
         groups: the arrays of the checkpoint; [] before the first and after the last step.
         afresh: the folder is not of this step, or of an older format, and must be written again.
-        remarks: a line for each newer checkpoint that is damaged, and one if the replay buffer is older.
+        remarks: lines on newer checkpoints, which are damaged or dropped, and one if the replay buffer is older.
     """
 
     run: Run
@@ -195,6 +195,8 @@ def load_stopped(folder: Path, wanted: int | None = None) -> Stopped:
             remarks.append(f"the checkpoint of step {step:,} is damaged, and the one before it is used: {error}")
             continue
         break
+    if wanted is not None and (later := [each for each in steps if each > wanted]):
+        remarks.append(f"the run continues from step {wanted:,}, so its checkpoint of {listed_steps(later)} is dropped")
     older = {int(group[checkpoint.REPLAY_STEP][0]) for group in groups if checkpoint.REPLAY_STEP in group}
     about = [
         f"the replay buffer in the checkpoint is of step {held:,}, not {step:,} (save_replay_every); the run continues "

@@ -47,7 +47,8 @@ def begin_folder(run: Run) -> None:
         run.environment = provenance.environment(network=is_deep(run.config))
         _commit(run, [_environment(run), *_words(run)], step=0)
     except ResourceError as error:
-        raise ConfigError(f"cannot write to output folder {folder}: {error}; choose another one") from error
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise ConfigError(f"cannot write to output folder {folder}: {why}; choose another one") from error
 
 
 def write_config(run: Run) -> None:
