@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 import bellmax as bx
 from bellmax.mdp.gallery import GALLERY
@@ -190,6 +191,19 @@ def test_a_large_map_shrinks_and_says_so() -> None:
     assert len(exact.show().svg()) < 1_000_000
     assert len([group for group in draw_map(view, everything=True).groups if group.title]) == 100 * 100
     assert exact.show(everything=True).svg().count("<title>") == 100 * 100
+
+
+def test_words_around_a_small_map_are_not_cut_off(tmp_path: Path) -> None:
+    picture = bx.solve(LAKE, gamma=0.99).show(title="q-learning on FrozenLake-v1, 100,000 steps, seed 0, final policy")
+    path = picture.save(tmp_path / "lake.png")
+    image = imread(path)
+    assert (image[:, -20:] == image[0, 0]).all(), "the right margin is empty"
+    words = next(line for line in picture.svg().splitlines() if "final policy</text>" in line)
+    width = float(re.findall(r'viewBox="0 0 (\d+)', picture.svg())[0])
+    assert "seed 0, final policy" in words
+    assert width > 64 * 13 * 0.6
+    long = bx.solve(LAKE, gamma=0.99).show(title="x" * 300).svg()
+    assert float(re.findall(r'viewBox="0 0 (\d+)', long)[0]) <= 1_200
 
 
 def test_every_cell_of_the_svg_says_what_it_shows() -> None:

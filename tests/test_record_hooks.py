@@ -15,6 +15,7 @@ from saved import StopError, lose_power, newest, reseal
 import bellmax as bx
 from bellmax.cli import main
 from bellmax.training import trainer
+from bellmax.training.run import Which
 
 SMALL = {"learning_starts": 50, "buffer_size": 300, "batch_size": 8, "net_arch": (8,), "target_update_interval": 100}
 QUICK: dict[str, Any] = {
@@ -356,6 +357,17 @@ def test_stop_at_stops_at_a_score_or_says_what_is_missing() -> None:
         begin("table, compiled", on_record=bx.stop_at(3, "mine"))
     early = begin("network, compiled", on_record=bx.stop_at(1, "return"), records=[1, 50, 100], eval_episodes=0)
     assert early.end == 50  # no episode has ended in the first step
+
+
+@pytest.mark.parametrize("which", ["final", "best"])
+def test_a_function_cannot_change_the_policies(which: Which) -> None:
+    def spoil(record: bx.Record) -> None:
+        with pytest.raises(ValueError, match="read-only"):
+            record.run.policy(1, which).arrays["q"][:] = 7.0
+        with pytest.raises(ValueError, match="read-only"):
+            record.policies[1].arrays["visits"][:] = 7
+
+    same(begin("table, compiled", on_record=spoil), begin("table, compiled"))
 
 
 def test_pruning_as_in_optuna_ends_the_trial_with_its_own_exception() -> None:

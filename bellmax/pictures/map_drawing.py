@@ -23,6 +23,7 @@ WITH_NUMBERS = 40.0  # cells of this size have room for numbers
 WIDEST = 1_200.0
 MOST_CELLS = 2_500  # of one panel
 GAP, LINE = 20.0, 18.0  # between panels; of a line of words
+LETTERS, LETTER, WIDE_LETTER = 13.0, 0.62, 0.7  # the size of words around a map; the width of a letter, and in bold
 INK, OUTLINE = "ink", "outline"  # colors that follow the page
 
 
@@ -99,7 +100,8 @@ def plan_map(view: MapView, *, everything: bool = False) -> Plan:
         for i, panel in enumerate(panels)
     }
     bottom = top + math.ceil(len(panels) / beside) * (high + GAP + head)
-    width = max(2 * GAP + beside * (wide + GAP) - GAP, 420.0)
+    around = (*_title(view), *_legend(view, (GAP, bottom)).labels)
+    width = GAP + max(beside * (wide + GAP), *map(_right_end, around))
     return Plan(view, size, corners, head, math.ceil(width), bottom)
 
 
@@ -107,7 +109,7 @@ def draw_map(view: MapView, *, everything: bool = False) -> Drawing:
     """The polygons and words of a map; `everything` as in `plan_map`."""
     view, size, corners, head, width, bottom = plan_map(view, everything=everything)
     wide = view.layout.columns * size
-    groups = [Group("", (), tuple(_words(view.title, (GAP, GAP), bold=True)))]
+    groups = [Group("", (), tuple(_title(view)))]
     for panel, (x, y) in corners.items():
         name = shortened(view.layout.panels[panel], max(8, int(wide / 7)))
         groups.append(Group("", (), tuple(_words(name, (x, y + 12)))))
@@ -127,7 +129,17 @@ def _block_size(rows: int, columns: int) -> int:
 
 def _words(text: str, at: Point, bold: bool = False) -> Iterator[Label]:
     if text:
-        yield Label(at, text, 13.0, bold=bold, anchor="start")
+        yield Label(at, text, LETTERS, bold=bold, anchor="start")
+
+
+def _title(view: MapView) -> Iterator[Label]:
+    most = int((WIDEST - 2 * GAP) / (LETTERS * WIDE_LETTER))
+    return _words(shortened(view.title, most), (GAP, GAP), bold=True)
+
+
+def _right_end(label: Label) -> float:
+    """Where a line of words ends at most, in any usual font."""
+    return label.at[0] + len(label.text) * label.size * (WIDE_LETTER if label.bold else LETTER)
 
 
 def _legend(view: MapView, at: Point) -> Group:

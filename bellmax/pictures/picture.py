@@ -118,7 +118,8 @@ class Picture:
         view = self.map
         if view is None:
             why = "its states are on no map" if self.numbers.layout is None else "its actions have no directions"
-            raise ConfigError(f"{self.numbers.title} cannot be drawn as {what}: {why}; .csv writes all numbers")
+            other = "" if self.numbers.layout is None else "what='value' can, and "
+            raise ConfigError(f"{self.numbers.title} cannot be drawn as {what}: {why}; {other}.csv writes all numbers")
         return view
 
     def _repr_html_(self) -> str:

@@ -32,7 +32,7 @@ class Record:
         step: of the record: environment steps, with data gradient steps, in a run of so many episodes these.
         seeds: of the run.
         columns: of this record, by name, each [seeds], see `History`; also those of the functions before this one.
-        policies: the present policy of each seed.
+        policies: the present policy of each seed; its arrays cannot be written to.
         run: the run so far, with this record in its history; to be read, not changed.
         experience: `experience()` returns the content of the replay buffer of each seed, one Dataset per seed, which
             takes the time and the memory of a copy. It raises ConfigError for an agent without one.
@@ -121,6 +121,7 @@ def _record(run: Run, groups: SeedGroups[Any], step: int, columns: Mapping[str, 
     """The record, with a run that stays as it is now."""
     so_far = frozen(run)
     so_far.history.append(step, columns)
+    so_far.policies = {which: list(map(_unwritable, each)) for which, each in so_far.policies.items()}
     policies = so_far.policies["final"]
     so_far.policies.setdefault("best", list(policies))
     if run.options.keep_policies:
@@ -133,6 +134,14 @@ def _record(run: Run, groups: SeedGroups[Any], step: int, columns: Mapping[str, 
         return groups.experience()
 
     return Record(step, run.seeds, so_far.history.last_record(), policies, so_far, experience)
+
+
+def _unwritable(policy: Policy) -> Policy:
+    """The same policy; what a function writes to its arrays, which a table may still learn in, is an error."""
+    views = {name: np.asarray(array).view() for name, array in policy.arrays.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return replace(policy, arrays=views)
 
 
 def read_columns(returned: object, name: str, record: Record) -> dict[str, FloatArray]:
