@@ -32,10 +32,11 @@ from bellmax.page.charts import (
 from bellmax.page.document import Html, Section, assemble, data_block, hashed, inner, number_text, table, tag
 from bellmax.page.greedy_episodes import learned_rewards, play_with_values
 from bellmax.page.report_file import read_runs, report_page
-from bellmax.page.run_charts import learning_section, optima_of
+from bellmax.page.run_charts import curves_section, learning_section, optima_of
 from bellmax.page.run_sections import different_settings, verdict_of
 from bellmax.page.windows import MOST_RUNS, windows_of
 from bellmax.report.settings import settings_of
+from bellmax.report.text import describe_run
 from bellmax.summary_statistics import bootstrap_interval, iqm
 from bellmax.training.early_stop import EarlyStop
 from bellmax.training.history import History
@@ -525,6 +526,17 @@ def test_a_run_that_was_stopped_early_says_so_in_its_verdict() -> None:
     assert "This run was stopped early at step 1,500: good enough." in said
     assert "1,500" in said.replace("step 1,500", "")
     assert "3,000" not in said
+
+
+def test_what_is_discounted_says_so(cliff: Run) -> None:
+    assert "optimum (discounted)" in verdict_of(cliff)
+    body = curves_section({"it": cliff}).body
+    assert "exact returns are discounted by γ" in body
+    assert ">0</text>" in body
+    assert ">0k<" not in body
+    assert "policy / optimum (discounted)" in describe_run(cliff)
+    limited = made_run(2, 3, ("exact/policy_return",))
+    assert "discounted" not in curves_section({"it": limited}).body
 
 
 def test_what_contradicts_itself_is_an_error(cliff: Run) -> None:

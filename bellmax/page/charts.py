@@ -25,6 +25,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 14, 10, 44
 DRAWN_SEEDS, DRAWN_POINTS, READ_POINTS, LISTED, LISTED_SEEDS = 50, 4_000, 200, 40, 10
 RESAMPLES = 500
 COLORS = 6  # of the style sheet, for lines
+SHORT: Json = {"format": "~s", "tickCount": 5, "labelExpr": "datum.value === 0 ? '0' : datum.label"}  # 10k, but not 0k
 DOTS = 30  # records, up to which each is marked
 QUIET = "var(--quiet)"
 CONFIG: dict[str, Json] = {
@@ -191,7 +192,7 @@ def specification(chart: Chart, across: tuple[float, float], up: tuple[float, fl
     seeds: list[Json] = []
     middles: list[Json] = []
     x: Json = {
-        "field": "x", "type": "quantitative", "title": chart.axis, "axis": {"format": "~s", "tickCount": 5},
+        "field": "x", "type": "quantitative", "title": chart.axis, "axis": SHORT,
         "scale": {"domain": list(across), "nice": False, "zero": False},
     }  # fmt: skip
     scale: Json = {"domain": list(up), "nice": False, "zero": False}

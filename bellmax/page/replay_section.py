@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from bellmax.contracts import FloatArray, Json, counted
-from bellmax.page.charts import CONFIG, vega_picture
+from bellmax.page.charts import CONFIG, SHORT, vega_picture
 from bellmax.page.document import Html, Section, inner, number_text, table, tag
 from bellmax.page.explainer import steps_of, window_title
 
@@ -101,7 +101,7 @@ def histogram(values: FloatArray, title: str) -> dict[str, Json]:
         "encoding": {
             "x": {
                 "field": "from", "type": "quantitative", "title": title, "bin": {"binned": True},
-                "axis": {"tickCount": 5, "format": "~s"}, "scale": scale,
+                "axis": SHORT, "scale": scale,
             },
             "x2": {"field": "to"}, "y": {"field": "n", "type": "quantitative", "title": None, "axis": {"tickCount": 3}},
         },

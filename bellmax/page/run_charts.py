@@ -11,6 +11,7 @@ from bellmax.contracts import counted
 from bellmax.page.charts import DRAWN_SEEDS, Chart, Line, draw_chart, make_line
 from bellmax.page.columns import HIDDEN, LEARNING, axis_of, is_time, score_column, words_of
 from bellmax.page.document import Html, Section, inner, tag
+from bellmax.training.facts import is_discounted
 from bellmax.training.history import SCORES
 from bellmax.training.run import Run
 
@@ -71,6 +72,8 @@ def curves_section(runs: Mapping[str, Run]) -> Section:
     drawn = [runs[name].history[column] for (_, column, _), group in groups.items() if column for name in group]
     if any(np.isinf(values).any() for values in drawn):
         notes.append("An infinite value, of a policy that never ends, counts as the lowest one, and is not drawn.")
+    if any(is_discounted(run.history, run.config.gamma) for run in runs.values()):
+        notes.append("Where an environment has no time limit, exact returns are discounted by γ.")
     button = tag("button", "Every seed", id="seeds", type="button", aria_pressed="false") if seeds > 1 else None
     note = tag("p", " ".join(notes), class_="note")
     return Section("curves", "Learning curves", inner([note, tag("div", button), *figures]))

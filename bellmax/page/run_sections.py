@@ -73,7 +73,12 @@ def verdict_of(run: Run) -> Html:
     if not np.isnan(verdict.best):
         cards.append(("best in training" + " (discounted)" * verdict.discounted, number_text(verdict.best, 4)))
     if "exact/optimal_return" in run.history.columns:
-        cards.append(("optimum", number_text(float(run.history["exact/optimal_return"][0, -1]), 6)))
+        cards.append(
+            (
+                "optimum" + " (discounted)" * verdict.discounted,
+                number_text(float(run.history["exact/optimal_return"][0, -1]), 6),
+            )
+        )
     cards += [("seeds", f"{len(run.seeds):,}"), (axis_of(run), f"{run.end:,}")]
     shown = [tag("li", tag("span", words, class_="value"), tag("span", what, class_="what")) for what, words in cards]
     remarks = [tag("p", remark, class_="remark") for remark in verdict.remarks]

@@ -14,6 +14,7 @@ from bellmax.difference_statistics import difference_between, improvement
 from bellmax.report.comparison import Comparison, Pair, RunScores
 from bellmax.report.named_runs import Runs, check_one_environment, common_column, named_runs
 from bellmax.summary_statistics import MIN_SEEDS, iqm, summarize
+from bellmax.training.facts import is_discounted
 from bellmax.training.run import Run
 
 LONGEST_TEXT = 200  # letters of a setting
@@ -138,13 +139,7 @@ def _kinds_of_scores(runs: Mapping[str, Run]) -> list[str]:
         sampled = listed(name for name in runs if name not in exact)
         return [f"the scores of {listed(name for name in runs if name in exact)} are exact expected returns, "
                 f"those of {sampled} are means of episodes"]  # fmt: skip
-    discounted = [run for name, run in runs.items() if name in exact and _is_discounted(run)]
+    discounted = [run for name, run in runs.items() if name in exact and is_discounted(run.history, run.config.gamma)]
     if len({run.config.gamma for run in discounted}) > 1:
         return ["the scores are values discounted with different gamma, which have different scales"]
     return []
-
-
-def _is_discounted(run: Run) -> bool:
-    """Whether exact scores are discounted values: the environment has no time limit."""
-    returns, values = (run.history.last(f"exact/policy_{kind}") for kind in ("return", "value"))
-    return run.config.gamma != 1.0 and np.array_equal(returns, values, equal_nan=True)

@@ -18,6 +18,7 @@ from bellmax.mdp.model import FiniteMDP
 from bellmax.printing import plain
 from bellmax.solving.solve import Solution
 from bellmax.summary_statistics import MIN_SEEDS, Summary, with_interval
+from bellmax.training.facts import is_discounted
 from bellmax.training.history import SCORES, first_common
 from bellmax.training.play import Evaluation
 from bellmax.training.run import Run, StepsToOptimal
@@ -86,7 +87,8 @@ def seeds_table(run: Run) -> Table:
     exact = "exact/q_error" in run.history.columns
     if exact:
         table.add_column("‖Q−Q*‖∞", justify="right")
-        table.add_column("policy / optimum", justify="right")
+        discounted = " (discounted)" * is_discounted(run.history, run.config.gamma)
+        table.add_column(f"policy / optimum{discounted}", justify="right")
     recent, error = last("rollout/ep_rew_mean"), last("exact/q_error")
     value, best = last("exact/policy_return"), last("exact/optimal_return")
     for i, seed in enumerate(run.seeds[:SHOWN_SEEDS]):

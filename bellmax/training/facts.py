@@ -112,6 +112,15 @@ def scores_are_exact(history: History, scores: Sequence[float]) -> bool:
     return name in history.columns and np.array_equal(scores, history[name][:, -1], equal_nan=True)
 
 
+def is_discounted(history: History, gamma: float) -> bool:
+    """Return whether exact returns are discounted values, as the environment has no time limit."""
+    names = [f"exact/policy_{kind}" for kind in ("return", "value")]
+    if gamma == 1.0 or not all(name in history.columns for name in names):
+        return False
+    returns, values = map(history.last, names)
+    return np.array_equal(returns, values, equal_nan=True)
+
+
 def _random(
     source: Source | None, gamma: float, episodes: int, *, exactly: bool, endless: bool
 ) -> tuple[RandomScore, float]:
