@@ -19,7 +19,7 @@ from bellmax.contracts import RunWarning
 from bellmax.printing import plain
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from bellmax.rich_parts import Console
 
 
 def is_terminal() -> bool:
@@ -127,7 +127,7 @@ class Unfailing:
 
 def console() -> Console:
     """A Rich console on standard error."""
-    from rich.console import Console
+    from bellmax.rich_parts import Console
 
     return Console(file=Unfailing())  # type: ignore[arg-type]
 

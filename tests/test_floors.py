@@ -21,6 +21,7 @@ FLOORS = [
         "values",
         "stderr",
         "printing",
+        "rich_parts",
         "names",
         "words",
         "caching",

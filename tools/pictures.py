@@ -1,12 +1,12 @@
 """The pictures at the beginning of the README, and one of an Atari game, from runs that are trained here.
 
 python tools/pictures.py                    curve and cartpole: some minutes
-python tools/pictures.py atari              only this one: half an hour of two cores
+python tools/pictures.py atari              only this one: a quarter of an hour of two cores
 python tools/pictures.py --runs FOLDER      where the runs are; one that has been trained is used again
 
 curve       docs/cartpole.svg: DQN with its defaults on CartPole-v1, the greedy score over 100,000 steps, five seeds
 cartpole    docs/cartpole.gif: the policy of the seed with the median score, the lowest one among equals
-atari       docs/kung-fu.gif: the settings of `atari` in baselines/host.py with 100,000 steps, seed 0
+atari       docs/kung-fu.gif: the settings of `atari` in baselines/host.py with 40,000 steps, seed 0
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
         from host import DATA_EFFICIENT
 
         run = trained(
-            asked.runs / "atari", GAME, "rainbow", steps=100_000, seeds=1, eval_episodes=0, final_episodes=24,
+            asked.runs / "atari", GAME, "rainbow", steps=40_000, seeds=1, eval_episodes=0, final_episodes=24,
             **DATA_EFFICIENT,
         )  # fmt: skip
         policy = run.policy()

@@ -24,7 +24,7 @@ from bellmax.pictures.map_view import (
 from bellmax.printing import plain
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from bellmax.rich_parts import Text
 
 WALL = "░"
 HERE = "@"
@@ -60,7 +60,7 @@ def map_text(view: MapView, width: int | None = 120, *, color: bool = False) -> 
         width: characters in a row.
         color: paint cells by their number; without it the text is plain.
     """
-    from rich.text import Text
+    from bellmax.rich_parts import Text
 
     wide, most = view.layout.columns, math.inf if width is None else max(width, 20)
     note, cells, remedy = "", None, "pass --all (everything=True), or draw the map with --svg"
@@ -160,7 +160,7 @@ def _small(view: MapView) -> Cells:
 
 def _panel(view: MapView, panel: int, cells: Cells, color: bool) -> list[Text]:
     """One map, line by line."""
-    from rich.text import Text
+    from bellmax.rich_parts import Text
 
     layout = view.layout
     states, level = view.states_of(panel), view.scale.levels(view.values)
@@ -211,7 +211,7 @@ def _fences(fences: IntArray, columns: int) -> tuple[set[tuple[int, int]], dict[
 
 def _side_by_side(panels: Sequence[list[Text]], width: int, most: float) -> list[Text]:
     """Maps in rows of as many as fit, with an empty line between the rows."""
-    from rich.text import Text
+    from bellmax.rich_parts import Text
 
     beside = int(max(1, min((most + 3) // (width + 3), len(panels))))
     lines: list[Text] = []
@@ -228,7 +228,7 @@ def _side_by_side(panels: Sequence[list[Text]], width: int, most: float) -> list
 
 def _legend(view: MapView, color: bool) -> Text:
     """The scale of colors, and what the arrows are."""
-    from rich.text import Text
+    from bellmax.rich_parts import Text
 
     text = Text()
     if color:

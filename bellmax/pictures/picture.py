@@ -12,7 +12,7 @@ from bellmax.pictures.state_numbers import StateNumbers, What, ask
 from bellmax.printing import plain
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from bellmax.rich_parts import Console
 
 PLAIN_WIDTH = 120  # characters of a line that is not for a terminal
 TABLE_WIDTH = 1_000  # files and pipes have room for a table: no number is cut off
@@ -46,14 +46,14 @@ class Picture:
 
     def text(self, width: int = PLAIN_WIDTH, *, color: bool = False) -> str:
         """Return the picture in characters, `width` in a line; with `color` as escape sequences for a terminal."""
-        from rich.console import Console
+        from bellmax.rich_parts import Console
 
         system: Literal["truecolor"] | None = "truecolor" if color else None
         console = Console(width=TABLE_WIDTH, force_terminal=color, color_system=system, force_jupyter=False)
         return self._render(console, integer("width", width, 20))
 
     def __str__(self) -> str:
-        from rich.console import Console
+        from bellmax.rich_parts import Console
 
         console = Console(force_jupyter=False)
         return self._render(console, console.width) if console.is_terminal else self.text()

@@ -15,7 +15,7 @@ from bellmax.pictures.state_numbers import WORDS, StateNumbers, What, ask
 from bellmax.printing import plain
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from bellmax.rich_parts import Table
 
 SHOWN_STATES = 40
 SHOWN_ACTIONS = 12  # columns of single actions
@@ -29,8 +29,7 @@ def state_table(numbers: StateNumbers, what: What, *, everything: bool = False) 
     Raises:
         ConfigError: as `ask`.
     """
-    from rich.table import Table
-    from rich.text import Text
+    from bellmax.rich_parts import Table, Text
 
     asked = ask(numbers, what)
     states = np.flatnonzero(numbers.known)

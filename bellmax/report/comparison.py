@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from rich.console import RenderableType
-from rich.table import Table
-
 from bellmax.contracts import Json
 from bellmax.difference_statistics import Estimate
 from bellmax.files.storage import finite
@@ -18,6 +15,7 @@ from bellmax.pictures.curve_svg import curves_svg
 from bellmax.pictures.html_card import html_table
 from bellmax.pictures.map_svg import escaped
 from bellmax.report.text import render
+from bellmax.rich_parts import RenderableType, Table
 from bellmax.summary_statistics import MIN_SEEDS, Summary, with_interval
 from bellmax.training.history import SCORES, first_common
 from bellmax.training.run import Run

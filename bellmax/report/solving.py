@@ -20,7 +20,7 @@ from bellmax.training.exact import policy_return
 from bellmax.training.progress import LINE_SECONDS, QUIET_SECONDS
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
+    from bellmax.rich_parts import Progress as Bar
 
 Words = Callable[[], str]
 Answer = tuple[dict[str, Any], dict[str, Any], Words]
@@ -159,7 +159,7 @@ def fraction_done(first: float, bound: float, tolerance: float) -> float:
 
 
 def _bar(title: str) -> Bar:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from bellmax.rich_parts import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[words]}"))
     bar = Progress(*columns, console=console(), transient=True)

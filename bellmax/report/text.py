@@ -7,15 +7,13 @@ import shlex
 from typing import Any
 
 import numpy as np
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from bellmax.contracts import FloatArray, IntArray, counted
 from bellmax.files.provenance import inexact
 from bellmax.files.saved_environments import options_to_repeat
 from bellmax.mdp.model import FiniteMDP
 from bellmax.printing import plain
+from bellmax.rich_parts import Console, RenderableType, Table, Text
 from bellmax.solving.solve import Solution
 from bellmax.summary_statistics import MIN_SEEDS, Summary, with_interval
 from bellmax.training.facts import is_discounted

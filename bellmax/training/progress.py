@@ -74,7 +74,7 @@ def compiling_shown(wanted: bool | None) -> Iterator[None]:
 
 @contextmanager
 def _bar(total: int, title: str, unit: str) -> Iterator[ProgressReport]:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from bellmax.rich_parts import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
