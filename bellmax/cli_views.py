@@ -41,6 +41,7 @@ def explain_run(
     bellmax explain runs/cliff-q-learning --at 500 --steps 3
     bellmax explain runs/cliff-q-learning --at 500 --open
     """  # noqa: D301 - \b is click's mark for a block kept as it is
+    from bellmax.files.storage import check_target
     from bellmax.page.explainer import write_explainer
     from bellmax.recording.explaining import explain as replay
     from bellmax.recording.recorded_text import describe_window
@@ -49,6 +50,10 @@ def explain_run(
 
     kwargs = read_env(env) or None
     import_from_here(world or "", str((kwargs or {}).get("wrappers", "")))
+    if html is not None:
+        check_target(html, "--html")
+    if file not in (None, "-"):
+        check_target(Path(file), "--json")
     window = replay(
         run, at=at, steps=steps, seed=seed, world=world, env_kwargs=kwargs, data=data, progress=not quiet, say=say
     )

@@ -16,7 +16,7 @@ import bellmax as bx
 from bellmax.cli import main
 from bellmax.contracts import ConfigError
 from bellmax.mdp.outcomes import reachable
-from bellmax.page import windows
+from bellmax.page import report_file, windows
 from bellmax.page.charts import (
     LISTED,
     READ_POINTS,
@@ -35,6 +35,7 @@ from bellmax.page.report_file import read_runs, report_page
 from bellmax.page.run_charts import curves_section, learning_section, optima_of
 from bellmax.page.run_sections import different_settings, verdict_of
 from bellmax.page.windows import MOST_RUNS, windows_of
+from bellmax.recording import explaining
 from bellmax.report.settings import settings_of
 from bellmax.report.text import describe_run
 from bellmax.summary_statistics import bootstrap_interval, iqm
@@ -42,6 +43,7 @@ from bellmax.training.early_stop import EarlyStop
 from bellmax.training.history import History
 from bellmax.training.options import RunOptions
 from bellmax.training.run import Run
+from bellmax.watching.video import video_path
 
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>\x1b[2J\"'&\u202e"
 
@@ -550,3 +552,19 @@ def test_every_run_has_the_steps_that_were_asked_for(cliff: Run, monkeypatch: py
     assert [window["start"] for window in windows_of(runs, [5], False)] == [5] * (MOST_RUNS + 1)
     monkeypatch.setattr(windows, "chosen_steps", lambda run, steps: [5])
     assert len(windows_of(runs, None, False)) == MOST_RUNS
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder in which nobody can write")
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_work(tmp_path: Path, monkeypatch: Any) -> None:
+    """Root may write everywhere else."""
+    run = bx.train("corridor", "q-learning", steps=50, final_episodes=1, out=tmp_path / "run")
+    monkeypatch.setattr(report_file, "report_page", lambda *_: pytest.fail("it works before it looks"))
+    monkeypatch.setattr(explaining, "explain", lambda *_, **__: pytest.fail("it works before it looks"))
+    with pytest.raises(ConfigError, match="cannot write to output folder /proc"):
+        bx.write_report(run, "/proc/it.html")
+    with pytest.raises(ConfigError, match="cannot write to output folder /proc"):
+        video_path("/proc/it.gif")
+    for option in ("--html", "--json"):
+        words = ["explain", str(tmp_path / "run"), "--at", "7", option, "/proc/it"]
+        done = CliRunner().invoke(main, words)
+        assert (done.exit_code, "cannot write to output folder /proc" in done.output) == (2, True), done.output

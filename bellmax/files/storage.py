@@ -249,6 +249,17 @@ def check_writable(path: Path) -> None:
         raise ConfigError(f"cannot write to output folder {path}: {error.strerror}; choose another one") from error
 
 
+def check_target(file: Path, option: str) -> None:
+    """Check that a file can be written, before what it shall hold is made.
+
+    Raises:
+        ConfigError: it cannot; `option` is what names it.
+    """
+    if not file.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {file}: there is no folder {file.parent}; create it first")
+    check_writable(file.absolute().parent)
+
+
 def fingerprint(card: Mapping[str, Json], arrays: ArrayDict) -> str:
     """Return the SHA-256 of a policy's card and of its arrays, with their names, types and shapes."""
     digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())

@@ -86,10 +86,8 @@ def write_explainer(windows: Sequence[Mapping[str, Json]], file: Path) -> Path:
     """Write a page that is only the explainer of these windows; return its path.
 
     Raises:
-        ConfigError: the file is in a folder that does not exist.
-        ResourceError: it cannot be written.
+        ConfigError, ResourceError: it cannot be written.
     """
-    if not file.absolute().parent.is_dir():
-        raise ConfigError(f"--html {file}: there is no folder {file.parent}; create it first")
+    storage.check_target(file, "--html")
     storage.write(file, explainer_page(windows))
     return file

@@ -81,6 +81,7 @@ def write_report(
     if target.is_dir() or not target.parent.is_dir():
         what = "is a folder" if target.is_dir() else "is in a folder that does not exist"
         raise ConfigError(f"`path` {describe(str(target))} {what}; give the path of a file, such as {NAME}")
+    storage.check_writable(target.absolute().parent)
     storage.write(target, report_page(named, progress, steps))
     return target
 

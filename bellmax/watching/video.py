@@ -15,6 +15,7 @@ import numpy as np
 
 from bellmax.arguments import brief, describe, path_of
 from bellmax.contracts import ConfigError, ResourceError
+from bellmax.files.storage import check_writable
 
 ENDINGS = (".mp4", ".gif")
 FASTEST_SHOWN = {".mp4": 60.0, ".gif": 50.0}  # pictures per second; browsers play faster GIFs slowly
@@ -26,7 +27,8 @@ def video_path(given: object) -> Path:
     """Return the path of a video that is to be written.
 
     Raises:
-        ConfigError: it is not a path, does not end in .mp4 or .gif, or what writes such files is not installed.
+        ConfigError: it is not a path, does not end in .mp4 or .gif, its folder cannot be written to, or what writes
+            such files is not installed.
     """
     path = path_of("video", given)
     ending = path.suffix.lower()
@@ -34,6 +36,8 @@ def video_path(given: object) -> Path:
         raise ConfigError(f"`video` must end in .mp4 or .gif; got {describe(path)}")
     if ending == ".mp4" and not can_write_mp4():
         raise ConfigError("MP4 files need imageio-ffmpeg: pip install 'bellmax[watch]'; or give a name with .gif")
+    if path.parent.is_dir():
+        check_writable(path.parent)
     return path
 
 
