@@ -41,14 +41,14 @@ def distance_in_words(learned: Picture, exact: Picture) -> str:
     )
 
 
-def state_table(learned: Picture, exact: Picture | None) -> Html:
+def exact_table(learned: Picture, exact: Picture | None) -> Html:
     """Return value and greedy actions of the states on a map, also of the exact answer if there is one."""
     pictures = [learned] if exact is None else [learned, exact]
     numbers = learned.numbers
     known = np.flatnonzero(numbers.known & np.isfinite(numbers.values))
     rows: list[list[Child]] = []
     for state in known[:LISTED_STATES].tolist():
-        row: list[Child] = [place_of(learned, state)]
+        row: list[Child] = [name_in_table(learned, state)]
         for each in pictures:
             found = each.numbers
             best = np.flatnonzero(found.greedy[state]).tolist()
@@ -59,7 +59,7 @@ def state_table(learned: Picture, exact: Picture | None) -> Html:
     return table(head, rows, f"States {numbers.title}{first}")
 
 
-def place_of(picture: Picture, state: int) -> str:
+def name_in_table(picture: Picture, state: int) -> str:
     """Return where a state is: "state 7, row 1, column 3", with the name of its map where there are several."""
     layout = picture.numbers.layout
     assert layout is not None  # noqa: S101 - a picture without a map is left out

@@ -10,7 +10,7 @@ import numpy as np
 from bellmax.contracts import BellmaxError
 from bellmax.page.charts import spaced_indices
 from bellmax.page.document import Html, Section, inner, tag
-from bellmax.page.exact_map import distance_in_words, exact_picture, state_table
+from bellmax.page.exact_map import distance_in_words, exact_picture, exact_table
 from bellmax.page.run_sections import headings
 from bellmax.pictures.map_marks import draw_marks
 from bellmax.pictures.map_svg import drawing_svg, map_svg
@@ -66,7 +66,7 @@ def draw_maps(run: Run, pictures: Mapping[int, Picture], identifier: str) -> Htm
     """Return the maps at some records with one scale of colors, of which a slider shows one; also the exact answer."""
     last_picture = list(pictures.values())[-1]
     exact, why = exact_picture(run, last_picture)
-    limits = limits_of([*pictures.values(), *([exact] if exact else [])])
+    limits = scale_limits([*pictures.values(), *([exact] if exact else [])])
     maps = {step: Html(map_svg(view_of(picture, limits), style=False)) for step, picture in pictures.items()}
     while len(maps) > 2 and sum(map(len, maps.values())) > MOST_BYTES:
         steps = list(maps)
@@ -86,7 +86,7 @@ def draw_maps(run: Run, pictures: Mapping[int, Picture], identifier: str) -> Htm
         tag("div", controls, class_="controls") if controls else None,
         tag("p", words, class_="readout", aria_live="polite") if controls else None,
         tag("div", shown, layers, class_="layers"),
-        tag("details", tag("summary", "Numbers"), state_table(last_picture, exact)),
+        tag("details", tag("summary", "Numbers"), exact_table(last_picture, exact)),
         id=identifier, class_="map",
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ def exact_layers(learned: Picture, exact: Picture, limits: Limits) -> tuple[Html
     return tag("label", "Show ", tag("select", options)), inner(layers), note
 
 
-def limits_of(pictures: Sequence[Picture]) -> Limits:
+def scale_limits(pictures: Sequence[Picture]) -> Limits:
     """Return the smallest and the largest value on some maps, for one scale of colors."""
     values = np.concatenate([picture.numbers.values[picture.numbers.known] for picture in pictures])
     known = values[np.isfinite(values)]

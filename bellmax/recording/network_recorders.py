@@ -49,7 +49,7 @@ class StateLoop(Protocol[S_co]):
         """See `Loop`."""
 
 
-class Rounds(Protocol[S]):
+class SingleRounds(Protocol[S]):
     """A recorder of single rounds: `RoundRecorder` or `DataRecorder`."""
 
     @property
@@ -66,7 +66,7 @@ class Rounds(Protocol[S]):
 class StateRecorder(Generic[S]):
     """Records a network whose state is arrays, round by round. See `Recorder`."""
 
-    def __init__(self, rounds: Rounds[S], flow: tuple[str, ...]) -> None:
+    def __init__(self, rounds: SingleRounds[S], flow: tuple[str, ...]) -> None:
         """Prepare to record these rounds."""
         self.rounds, self.own, self.flow, self.t = rounds, rounds.loop, flow, 0
         self.stride, self.lead, self.block = self.own.stride, 0, self.own.stride
