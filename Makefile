@@ -15,7 +15,7 @@ help:
 	@echo "make test-versions    the tests with the lowest and the newest dependencies, on each Python that is installed"
 	@echo "make mutants plant faults in a copy of the code, and see the tests catch them (half an hour)"
 	@echo "make fuzz    load ten thousand changed files (half an hour)"
-	@echo "make soak    long runs, to see that memory and speed stay flat (two hours; resumes where it was stopped)"
+	@echo "make soak    long runs, to see that memory and speed stay flat (half an hour; resumes where it was stopped)"
 	@echo "make check   format, lint, types"
 	@echo "make bench   speed, side by side with C, MushroomRL, QuantEcon, Stable-Baselines3, SBX, Rejax (fetches PyTorch)"
 

@@ -1,6 +1,6 @@
 """Long runs, to see that memory and speed stay flat: python bench/soak.py [--share 0.01] [--only WORD ...].
 
-Tables take 1,000,000,000 steps in the compiled loop and 100,000,000 through Gymnasium, networks 1,000,000 in each.
+Tables take 1,000,000,000 steps in the compiled loop and 10,000,000 through Gymnasium, networks 1,000,000 in each.
 A row is a run of the library in its own process, with a folder in .soak: started again after it was stopped, it
 resumes, and rows that have ended are not run again. `--share` makes all shorter. Results: bench/soak.json and
 bench/SOAK.md.
@@ -26,7 +26,7 @@ PLACE, BENCH = ROOT / ".soak", ROOT / "bench"
 RECORDS = 100
 CASES: dict[str, dict[str, Any]] = {
     "table, compiled": {"world": "FrozenLake8x8-v1", "agent": "q-learning", "loop": "compiled", "steps": 1_000_000_000},
-    "table, Gymnasium": {"world": "FrozenLake8x8-v1", "agent": "q-learning", "loop": "host", "steps": 100_000_000},
+    "table, Gymnasium": {"world": "FrozenLake8x8-v1", "agent": "q-learning", "loop": "host", "steps": 10_000_000},
     "DQN, compiled": {"world": "CartPole-v1", "agent": "dqn", "loop": "compiled", "steps": 1_000_000},
     "DQN, Gymnasium": {"world": "CartPole-v1", "agent": "dqn", "loop": "host", "steps": 1_000_000},
 }
