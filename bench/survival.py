@@ -1,9 +1,9 @@
 """Kill runs at random moments and resume them: python bench/survival.py [--kills N] [CASE ...].
 
-Each case is trained once as a whole, in a process of its own. Then runs of it are killed with SIGKILL, each several
-times, half of the time within a save, and resumed in a new process each time. At the end a run must have the bits of
-the whole one: all policies, episodes, visits and scores, and the history without what measures time. A resumed run must
-begin at the last save that was finished, or at a later one.
+Each case is trained as a whole, in a process of its own, once to compile and once more to compare with. Then runs of it
+are killed with SIGKILL, each several times, half of the time within a save, and resumed in a new process each time. At
+the end a run must have the bits of the whole one: all policies, episodes, visits and scores, and the history without
+what measures time. A resumed run must begin at the last save that was finished, or at a later one.
 """
 
 from __future__ import annotations
