@@ -6,7 +6,7 @@ python tools/pictures.py --runs FOLDER      where the runs are; one that has bee
 
 curve       docs/cartpole.svg: DQN with its defaults on CartPole-v1, the greedy score over 100,000 steps, five seeds
 cartpole    docs/cartpole.gif: the policy of the seed with the median score, the lowest one among equals
-atari       docs/kung-fu.gif: the settings of `atari` in baselines/host.py with 40,000 steps, seed 0
+atari       docs/kung-fu.gif: the settings of `atari` in baselines/host.py with 100,000 steps, seed 0
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ def main() -> None:
         from host import DATA_EFFICIENT
 
         run = trained(
-            asked.runs / "atari", GAME, "rainbow", steps=40_000, seeds=1, eval_episodes=0, final_episodes=24,
+            asked.runs / "atari", GAME, "rainbow", steps=100_000, seeds=1, eval_episodes=0, final_episodes=24,
             **DATA_EFFICIENT,
         )  # fmt: skip
         policy = run.policy()
         score = play_randomly(find_actors(policy, None, None)[1], 32, 1, exactly=False, gamma=1.0)
         print(f"{GAME}: {run.scores[0]:.0f} in 24 games, at random {score.score:.0f}")
-        draw_gif(DOCS / "kung-fu.gif", policy, "rainbow, seed 0", stride=4, steps=300, width=560)
+        draw_gif(DOCS / "kung-fu.gif", policy, "rainbow, seed 0", stride=5, steps=240, width=480)
 
 
 if __name__ == "__main__":
