@@ -31,7 +31,7 @@ MOST_TABLES = 2
 PIECE = 50_000  # environment steps of one call
 SPACING = 256  # environment steps between states that are kept for the way back
 KEPT_BYTES = 64_000_000  # of these states
-BUSY = 0.022  # seconds of learning per frame
+BUSY = 0.012  # seconds of learning per frame
 SHOWN_SPEED = 10.0  # steps per second up to which each update is written out
 FASTEST = 1e9
 

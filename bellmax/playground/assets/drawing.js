@@ -41,8 +41,9 @@ export function drawGrid(canvas, grid, table, exact, view) {
   const rewards = rewardsOf(grid), n = rows * columns, q = table ? table.q : new Float64Array(4 * n);
   const largest = largestOf(grid, q, exact, view.color, table), given = { q, table, exact, view, largest };
   const place = (s) => [(s % columns) * size, Math.floor(s / columns) * size];
-  const diagonals = new Path2D(), backs = new Array(n);
-  for (let s = 0; s < n; s++) backs[s] = ground(context, grid, s, ...place(s), size, given, rewards[s], diagonals);
+  const diagonals = new Path2D(), backs = new Array(n), fills = new Map();
+  for (let s = 0; s < n; s++) backs[s] = ground(context, grid, s, ...place(s), size, given, rewards[s], { diagonals, fills });
+  for (const [color, path] of fills) { context.fillStyle = color; context.fill(path); }
   context.strokeStyle = css(scale().line);
   context.lineWidth = 0.5;
   context.stroke(diagonals);
@@ -73,7 +74,7 @@ function largestOf(grid, q, exact, color, table) {
 }
 
 /** The color of a cell, or of its triangles; returns {color, value} of where an action is chosen, else null. */
-function ground(context, grid, s, x, y, size, { q, table, exact, view, largest }, reward, diagonals) {
+function ground(context, grid, s, x, y, size, { q, table, exact, view, largest }, reward, paths) {
   const kind = kindAt(grid, s);
   if (kind === "#") {
     context.fillStyle = css(scale().wall);
@@ -88,7 +89,7 @@ function ground(context, grid, s, x, y, size, { q, table, exact, view, largest }
     if (reward && size > 22) write(context, short(reward), x + size / 2, y + size * 0.68, size * 0.2, inkOn(color));
     return null;
   }
-  if (view.color === "triangles") return triangles(context, q, s, x, y, size, largest, diagonals);
+  if (view.color === "triangles") return triangles(q, s, x, y, size, largest, paths);
   const back = plain(q, table, exact, s, view.color, largest);
   context.fillStyle = css(back.color);
   context.fillRect(x, y, size, size);
@@ -124,19 +125,20 @@ function plain(q, table, exact, s, color, largest) {
 }
 
 /** The triangles of the four actions; returns the highest value and its color, which is behind the arrows. */
-function triangles(context, q, s, x, y, size, largest, diagonals) {
+function triangles(q, s, x, y, size, largest, { diagonals, fills }) {
   const cx = x + size / 2, cy = y + size / 2;
   const corners = [[x, y, x + size, y], [x + size, y, x + size, y + size], [x + size, y + size, x, y + size], [x, y + size, x, y]];
   let top = 0, back;
   for (let a = 0; a < 4; a++) {
     const value = q[4 * s + a], color = valueColor(value, largest), [x1, y1, x2, y2] = corners[a];
     if (!a || value > q[4 * s + top]) { top = a; back = { value, color }; }
-    context.fillStyle = css(color);
-    context.beginPath();
-    context.moveTo(x1, y1);
-    context.lineTo(x2, y2);
-    context.lineTo(cx, cy);
-    context.fill();
+    const ink = css(color);
+    if (!fills.has(ink)) fills.set(ink, new Path2D());
+    const path = fills.get(ink);
+    path.moveTo(x1, y1);
+    path.lineTo(x2, y2);
+    path.lineTo(cx, cy);
+    path.closePath();
   }
   diagonals.moveTo(x, y);
   diagonals.lineTo(x + size, y + size);
