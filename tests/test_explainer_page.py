@@ -319,7 +319,7 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     assert done.stdout.strip() == str(page)
     assert "q-learning on corridor, seed 0, step 7" in page.read_text(encoding="utf-8")
     wrong = ["explain", str(tmp_path / "run"), "--at", "7", "--html", str(tmp_path / "a" / "b.html")]
-    assert "there is no folder" in CliRunner().invoke(main, wrong).output
+    assert "does not exist; create it first" in CliRunner().invoke(main, wrong).output
 
 
 def test_what_was_drawn_is_summed_up() -> None:

@@ -575,7 +575,7 @@ def test_33_a_worker_that_hangs(tmp_path: Path) -> None:
     world = functools.partial(Tells, str(pids), "hang", 1000, 2, [5], str(once))
     with pytest.raises(EnvTimeout) as error:
         train(world, steps=200, workers=1, env_timeout=0.5)
-    assert 0.4 < time.time() - float(once.read_text()) < 30
+    assert 0.4 < time.time() - float(once.read_text()) < 5
     assert re.fullmatch(
         r"Tells: 1 environment, step \d+ since reset\(seed\): Tells: worker 0 \(environment 0\) did not "
         r"answer within 0.5 s in "

@@ -132,7 +132,7 @@ def test_a_model_of_the_gallery_that_cannot_fit_is_refused_at_once(name: str, ar
     with pytest.raises(BellmaxError, match=rf"needs .* GB, and .* GB are free|{argument}=\d+ is outside") as error:
         GALLERY[name](**{argument: value + (name == "random-walk") * (1 - value % 2)})
     assert isinstance(error.value, ResourceError) or argument == "branching"
-    assert time.process_time() - begin < 5.0
+    assert time.process_time() - begin < 1.0
 
 
 def test_the_size_that_the_message_names_fits() -> None:
@@ -188,7 +188,7 @@ def test_the_model_of_a_planning_learner_is_counted(agent: str, monkeypatch: pyt
     begin = time.process_time()
     with pytest.raises(ResourceError):
         table_memory.check_room(make_agent(agent, "", {"outcomes": 1_000_000}), Shape(10**6, 4), "big", 1)
-    assert time.process_time() - begin < 5.0
+    assert time.process_time() - begin < 1.0
 
 
 def test_the_longest_episode_of_monte_carlo_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,7 +249,7 @@ def test_a_worker_that_is_killed_between_steps_is_found_and_named(open_workers: 
         WorkerDied, match=r"^Trouble: worker 1 \(environments 2 to 3\) was killed by SIGKILL in step$"
     ) as caught:
         workers.step([0] * 4)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
     assert (caught.value.worker, caught.value.worlds, caught.value.i) == (1, range(2, 4), None)
     assert gone(pids)
 
@@ -260,7 +260,7 @@ def test_a_worker_that_is_killed_while_another_is_slow_is_found_at_once(open_wor
     began = time.monotonic()
     with pytest.raises(WorkerDied, match=r"worker 1 .* was killed by SIGKILL in step of environment 3$"):
         workers.step(["hang", 0, 0, "hang"])
-    assert 0.4 < time.monotonic() - began < 30
+    assert 0.4 < time.monotonic() - began < 10
     assert gone(pids)
 
 
@@ -291,7 +291,7 @@ def test_a_world_that_hangs_is_named_and_killed(open_workers: Open, action: str)
         match=r"^Trouble: worker 1 \(environments 2 to 3\) did not answer within 1 s in step of environment 3$",
     ):
         workers.step([0, 0, 0, action])
-    assert 1 <= time.monotonic() - began < 30
+    assert 1 <= time.monotonic() - began < 5
     assert gone(pids)
 
 

@@ -250,13 +250,13 @@ def check_writable(path: Path) -> None:
 
 
 def check_target(file: Path, option: str) -> None:
-    """Check that a file can be written, before what it shall hold is made.
+    """Check that a file can be written, before its content is computed.
 
     Raises:
-        ConfigError: it cannot; `option` is what names it.
+        ConfigError: it cannot; `option` is the name that the message gives it.
     """
     if not file.absolute().parent.is_dir():
-        raise ConfigError(f"{option} {file}: there is no folder {file.parent}; create it first")
+        raise ConfigError(f"{option} {file}: the folder {file.parent} does not exist; create it first")
     check_writable(file.absolute().parent)
 
 

@@ -26,7 +26,7 @@ def exact_picture(run: Run, learned: Picture) -> tuple[Picture | None, str]:
     try:
         return solve(mdp, run.config.gamma).show("value", title="the exact answer"), ""
     except BellmaxError as error:
-        return None, f"There is no exact answer: {error}."
+        return None, f"The exact answer is not available: {error}."
 
 
 def distance_in_words(learned: Picture, exact: Picture) -> str:

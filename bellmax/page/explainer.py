@@ -86,8 +86,7 @@ def write_explainer(windows: Sequence[Mapping[str, Json]], file: Path) -> Path:
     """Write a page that is only the explainer of these windows; return its path.
 
     Raises:
-        ConfigError, ResourceError: it cannot be written.
+        ResourceError: it cannot be written.
     """
-    storage.check_target(file, "--html")
     storage.write(file, explainer_page(windows))
     return file

@@ -68,17 +68,14 @@ def verdict_of(run: Run) -> Html:
         where = f"`bellmax resume {run.folder}` finishes it." if run.folder else ""
         return inner([tag("p", f"This run has not ended, so it has no scores yet. {where}"), exact])
     summary, verdict = run.summary(), run.verdict()
+    discounted = " (discounted)" * verdict.discounted
     between = "" if np.isnan(summary.iqm_low) else f" [{summary.iqm_low:.4g}, {summary.iqm_high:.4g}]"
     cards = [(f"final score{between}", f"{summary.iqm:.4g}"), ("random play", number_text(verdict.random, 4))]
     if not np.isnan(verdict.best):
-        cards.append(("best in training" + " (discounted)" * verdict.discounted, number_text(verdict.best, 4)))
+        cards.append((f"best in training{discounted}", number_text(verdict.best, 4)))
     if "exact/optimal_return" in run.history.columns:
-        cards.append(
-            (
-                "optimum" + " (discounted)" * verdict.discounted,
-                number_text(float(run.history["exact/optimal_return"][0, -1]), 6),
-            )
-        )
+        optimum = float(run.history["exact/optimal_return"][0, -1])
+        cards.append((f"optimum{discounted}", number_text(optimum, 6)))
     cards += [("seeds", f"{len(run.seeds):,}"), (axis_of(run), f"{run.end:,}")]
     shown = [tag("li", tag("span", words, class_="value"), tag("span", what, class_="what")) for what, words in cards]
     remarks = [tag("p", remark, class_="remark") for remark in verdict.remarks]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bellmax.contracts import Json, counted
+from bellmax.contracts import FloatArray, Json, counted
 from bellmax.page.charts import Chart, draw_chart, make_line, spaced_indices
 from bellmax.page.columns import axis_of
 from bellmax.page.document import Child, Html, Section, data_block, inner, number_text, table, tag
@@ -82,14 +82,18 @@ def values_section(outcomes: Mapping[str, Outcome]) -> Section:
     return Section("values", "Values against returns", inner(parts) if parts else Html())
 
 
+def at_start(episodes: Sequence[Greedy]) -> tuple[FloatArray, FloatArray]:
+    """Return what was predicted at the start of episodes, and what they got, each [episodes]."""
+    return np.array([each.predicted[0] for each in episodes]), np.array([each.returns[0] for each in episodes])
+
+
 def outcome_table(outcome: Outcome, identifier: str) -> Html:
     """Return a table over seeds, and a chart of the first episode of the first seed."""
     rows: list[Sequence[Child]] = []
     for seed, episodes in zip(outcome.run.seeds, outcome.played, strict=False):
         if not episodes:
             continue
-        predicted = np.array([episode.predicted[0] for episode in episodes])
-        got = np.array([episode.returns[0] for episode in episodes])
+        predicted, got = at_start(episodes)
         error = (predicted - got).std(ddof=1) / np.sqrt(got.size) if got.size > 1 else np.nan
         figures = (predicted.mean(), got.mean(), (predicted - got).mean(), error)
         cut = sum(episode.cut for episode in episodes)
@@ -124,11 +128,10 @@ def over_training(outcome: Outcome, identifier: str) -> Html:
     if not episodes:
         return tag("p", "Over training, the episodes of the stored policies take too long to play.", class_="note")
     steps = np.array(list(episodes), np.float64)
-    predicted = np.array([[np.mean([each.predicted[0] for each in played]) for played in episodes.values()]])
-    got = np.array([[np.mean([each.returns[0] for each in played]) for played in episodes.values()]])
+    means = np.array([[column.mean() for column in at_start(played)] for played in episodes.values()])
     lines = (
-        make_line("predicted at the start", steps, predicted, ["predicted"], 0),
-        make_line("got: discounted return", steps, got, ["got"], 1),
+        make_line("predicted at the start", steps, means[:, :1].T, ["predicted"], 0),
+        make_line("got: discounted return", steps, means[:, 1:].T, ["got"], 1),
     )
     note = f"Means of {EPISODES} greedy episodes of seed {run.seeds[0]} at {counted(len(steps), 'record')}."
     note += f" Left out, as episodes take too long: {wanted - len(steps)}." if len(steps) < wanted else ""

@@ -13,7 +13,7 @@ LIGHT, DARK = "#ffffff", "#000000"  # inside and outline, so that they are seen 
 
 
 def draw_marks(view: MapView) -> Drawing | None:
-    """The greedy actions of a map without the map, in a drawing of the same size; None where there is no room.
+    """Draw only the greedy actions of a map, in the size of the map; None if its cells are blocks of states.
 
     A triangle is at each side to which an action leads; a square in a corner is for actions without a direction.
     """

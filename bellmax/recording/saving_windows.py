@@ -13,12 +13,10 @@ def save_window(window: Window, file: str) -> None:
     """Write a window as JSON to a file; "-" is standard output.
 
     Raises:
-        ConfigError, ResourceError: it cannot be written.
+        ResourceError: it cannot be written.
     """
     content = storage.json_bytes(window.to_json())
     if file == "-":
         sys.stdout.write(content.decode())
         return
-    path = path_of("json", file)
-    storage.check_target(path, "--json")
-    storage.write(path, content)
+    storage.write(path_of("json", file), content)

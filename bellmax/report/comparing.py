@@ -11,6 +11,7 @@ import numpy as np
 from bellmax.arguments import real
 from bellmax.contracts import LONGEST_WORD, ConfigError, FloatArray, counted, listed
 from bellmax.difference_statistics import difference_between, improvement
+from bellmax.pictures.map_view import shortened
 from bellmax.report.comparison import Comparison, Pair, RunScores
 from bellmax.report.named_runs import Runs, check_one_environment, common_column, named_runs
 from bellmax.summary_statistics import MIN_SEEDS, iqm, summarize
@@ -90,7 +91,7 @@ def differing_settings(runs: Mapping[str, Run]) -> dict[str, tuple[str, ...]]:
     texts = [arguments | {name: repr(value) for name, value in _settings_of(run)} for run in runs.values()]
     shared = [name for name in texts[0] if all(name in each for each in texts)]
     differing = [name for name in shared if len({each[name] for each in texts}) > 1]
-    return {name: tuple(_shortened(each[name]) for each in texts) for name in differing}
+    return {name: tuple(shortened(each[name], LONGEST_TEXT) for each in texts) for name in differing}
 
 
 def _settings_of(run: Run) -> Iterator[tuple[str, object]]:
@@ -100,10 +101,6 @@ def _settings_of(run: Run) -> Iterator[tuple[str, object]]:
     n = len(run.seeds)
     yield "seeds", n if n > 10 and run.seeds == list(range(n)) else run.seeds
     yield from (asdict(run.options) | asdict(run.config)).items()
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."
 
 
 def _remarks(runs: Mapping[str, Run], scores: Mapping[str, FloatArray], metric: str | None, n_pairs: int) -> list[str]:
