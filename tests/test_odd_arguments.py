@@ -38,6 +38,7 @@ OTHER_WORDS = {
 PHRASES = (
     "is not a valid model", "columns have", "are free", "is taken", "the policy is for", "no run in missing",
     "is the folder of a run", "is not a regular file", "policy of seed 0", "folder that does not exist",
+    "unknown column",
 )  # fmt: skip
 LONGEST = 2_000  # letters of a message
 

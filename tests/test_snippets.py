@@ -41,6 +41,7 @@ SMALL = (
     (r"--steps \d+", "--steps 300"),
     (r"--episodes \d+", "--episodes 2"),
     (r"--seeds \d+", "--seeds 2"),
+    (r"--(at|explain) \d+", r"--\1 100"),
 )
 MISSING = {"steps": 300, "eval_episodes": 1, "final_episodes": 1}  # for `bx.train` and `bellmax train`, if not given
 ROUND = {"pqn": "5000"}  # agents whose first round of learning needs more steps than that

@@ -278,6 +278,7 @@ def test_the_history_names_its_columns() -> None:
     assert list(next(iter(run.history))) == ["seed", "step", *run.history.columns]
     assert "exact/regret" in run.history
     assert "return" in run.history
+    assert "loss" not in run.history  # short for a column that a table does not have
     assert "nothing" not in run.history
 
 

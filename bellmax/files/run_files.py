@@ -195,7 +195,7 @@ def check_card(card: Mapping[str, Any]) -> None:
     steps, seeds, loop = card["steps"], card["seeds"], card["loop"]
     if type(steps) is not int or steps < 1:
         raise TypeError(f"steps={steps!r} is not a positive integer")
-    if type(seeds) is not list or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+    if type(seeds) is not list or {*map(type, seeds)} != {int} or min(seeds) < 0:
         raise TypeError(f"seeds={seeds!r} is not a list of integers from 0")
     if loop not in ("compiled", "host"):
         raise TypeError(f"loop={loop!r} is neither compiled nor host")

@@ -31,6 +31,7 @@ from bellmax.machine import check_fits, out_of_memory
 
 FORMAT = 1  # version of the files of policies and of data
 MOST_JSON = 32 << 20  # bytes
+NESTED = (dict, list)  # JSON's values that have parts
 MOST_VALUES, MOST_PARTS, MOST_DEPTH = 4_000_000, 250_000, 64  # values of a JSON file, its lists and objects, and levels
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
@@ -184,8 +185,8 @@ def parse_json(data: bytes | bytearray, where: object) -> Json:
         raise CorruptCheckpoint(f"{where} is not the JSON that bellmax wrote: {error}") from error
     level: list[Any] = [content]
     for _ in range(MOST_DEPTH):
-        inner = (node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list))
-        level = [part for node in inner for part in node if isinstance(part, dict | list)]
+        inner = (node.values() if type(node) is dict else node for node in level if type(node) in NESTED)
+        level = [part for node in inner for part in node if type(part) in NESTED]
         if not level:
             return content
     raise CorruptCheckpoint(f"{where} is not the JSON that bellmax wrote: it has more than {MOST_DEPTH} levels")

@@ -13,7 +13,7 @@ from bellmax.recording.window import Part, Phase, first_rows, term
 Found = Mapping[str, np.ndarray]
 LISTED = (
     "target", "prediction", "td_error", "bootstrap", "log_policy_bonus", "entropy", "reward_learned", "member_targets",
-    "member_predictions", "member_errors", "loss", "next_q", "next_q_online", "policy",
+    "member_bootstraps", "member_predictions", "member_errors", "loss", "next_q", "next_q_online", "policy",
 )  # fmt: skip
 # of the first transition only: distributions
 FIRST = (

@@ -22,7 +22,7 @@ from bellmax.envs.native_spaces import Spaces, one_line, read_spaces
 from bellmax.envs.playing import CheckingPlayer, Event
 from bellmax.envs.raising import theirs
 from bellmax.envs.stateful import refuse_carrying, refuse_learning
-from bellmax.machine import resident_mb
+from bellmax.machine import resident_mb, return_free_memory
 from bellmax.registry import WORLDS
 from bellmax.report.checking_worlds import check_world
 
@@ -143,6 +143,7 @@ def _state(name: str, world: Env, again: Callable[[], Any] | None, findings: Fin
 
 def _play(player: CheckingPlayer, steps: int, seed: int) -> dict[str, Any]:
     """The first play, whose findings count; its facts."""
+    return_free_memory()
     before = resident_mb()
     for _ in player.walk(steps, seed):
         if len(player.step_seconds) <= steps // 10:

@@ -160,7 +160,7 @@ class History:
         return html_card("History", rows, self.picture("steps"))
 
     def __contains__(self, name: object) -> bool:
-        return name in ("step", *ALIASES, *self.columns)
+        return ALIASES.get(str(name), name) in ("step", *self.columns)
 
     def __len__(self) -> int:
         return len(self.step)
@@ -192,21 +192,17 @@ class History:
                 or any(len(name) > LONGEST_NAME or plain(name) != name for name in names)
             ):
                 raise ValueError(f"its {len(names):,} columns are not those of a history")
-            lines = [
-                (int(line[0]), int(line[1]), np.array([float(cell or "nan") for cell in line[2:]]))
-                for line in reader
-                if len(line) == len(names)
-            ]
+            lines = [(int(line[0]), int(line[1]), line[2:]) for line in reader if len(line) == len(names)]
         except csv.Error as error:
             raise ValueError(str(error)) from error
         history = cls(list(dict.fromkeys(seed for seed, _, _ in lines)) if seeds is None else seeds)
+        steps, n_seeds = {step: t for t, step in enumerate(sorted({step for _, step, _ in lines}))}, len(history.seeds)
+        if len(steps) * n_seeds > 2 * len(lines):
+            raise ValueError(f"the history has {len(lines):,} lines for {n_seeds:,} seeds and {len(steps):,} steps")
         row = {seed: i for i, seed in enumerate(history.seeds)}
-        steps = {step: t for t, step in enumerate(sorted({step for _, step, _ in lines}))}
-        if len(steps) * len(row) > 2 * len(lines):
-            raise ValueError(f"the history has {len(lines):,} lines for {len(row):,} seeds and {len(steps):,} steps")
-        table = np.full((len(steps), len(names) - 2, len(history.seeds)), np.nan)
-        for seed, step, values in lines:
-            table[steps[step], :, row[seed]] = values
+        table = np.full((len(steps), len(names) - 2, n_seeds), np.nan)
+        for seed, step, cells in lines:
+            table[steps[step], :, row[seed]] = [float(cell or "nan") for cell in cells]
         for step, record in zip(steps, table, strict=True):
             known = zip(names[2:], record, strict=True)
             history.append(step, {name: values for name, values in known if not np.isnan(values).all()})

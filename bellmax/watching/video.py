@@ -111,7 +111,8 @@ def _write_gif(path: Path, images: Iterable[np.ndarray], speed: float, say: Call
             count += 1
 
     each = frames()
-    next(each).save(path, format="GIF", save_all=True, append_images=each, loop=0, optimize=False, disposal=1)
+    with path.open("wb") as file:  # closed on Ctrl-C too
+        next(each).save(file, format="GIF", save_all=True, append_images=each, loop=0, optimize=False, disposal=1)
     return min(count, LONGEST_GIF)
 
 
