@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 
-.PHONY: demo test test-all test-versions check mutants fuzz soak bench format clean
+.PHONY: demo test test-part test-all test-versions check mutants fuzz soak bench format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train a table and a network, and see how far each is from the truth (3 minutes)"
 	@echo "make test    the tests, but for slow evidence (some minutes)"
-	@echo "make test-all    make test, then the slow evidence"
+	@echo "make test-part   make test, then a fourth of the slow evidence, another one at each commit"
+	@echo "make test-all    make test, then all slow evidence (over an hour)"
 	@echo "make test-versions    the tests with the lowest and the newest dependencies, on each Python that is installed"
 	@echo "make mutants plant faults in a copy of the code, and see the tests catch them (half an hour)"
 	@echo "make fuzz    load ten thousand changed files (half an hour)"
@@ -42,6 +43,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	@.ci/browser.sh
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow"
+
+# Of the slow evidence a fourth, at each commit the next one: four commits have run all of it.
+test-part: test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow --part $$(git rev-list --count HEAD)/4
 
 test-all: test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow
