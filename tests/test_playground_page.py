@@ -312,4 +312,48 @@ def test_what_the_server_does_not_accept_is_said_and_undone(server: Served) -> N
         page.dispatch_event("#limit", "change")
         until(page, "() => document.querySelector('#message').textContent.includes('time_limit')")
         assert page.evaluate("async () => (await import('./main.js')).page.grid.time_limit") == 1_000
+        assert page.input_value("#limit") == "1000", "the input shows what holds, also while it is focused"
+        page.click("#step")
+        page.wait_for_selector("#message", state="hidden")
+        sound(seen)
+
+
+def enter(page: Any, name: str, value: str) -> None:
+    page.fill(f"#{name}", value)
+    page.dispatch_event(f"#{name}", "change")
+
+
+def test_inputs_show_the_numbers_that_hold(server: Served) -> None:
+    with opened(server.address, own=server.address) as seen:
+        page = ready(seen)
+        for name, given, shown in (
+            ("rows", "99", "20"),
+            ("columns", "0", "1"),
+            ("rows", "2.4", "2"),
+            ("step-reward", "", "0"),
+        ):
+            enter(page, name, given)
+            assert page.input_value(f"#{name}") == shown, name
+        enter(page, "seed", "-3")
+        page.wait_for_selector("#message:not([hidden])")
+        assert page.input_value("#seed") == "0"
+        sound(seen)
+
+
+def test_an_edit_while_the_server_has_not_answered_to_a_resize_is_one_of_the_new_grid(server: Served) -> None:
+    both = """() => {
+        const rows = document.querySelector("#rows");
+        rows.value = "4";
+        rows.dispatchEvent(new Event("change"));
+        document.querySelector(".board [data-state='0']").focus();
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+    }"""
+    with opened(server.address, own=server.address) as seen:
+        page = ready(seen)
+        tool(page, "wall")
+        page.evaluate(both)
+        until(page, "async () => (await import('./main.js')).page.accepted.cells.length === 4")
+        for of in ("accepted", "grid"):
+            cells = page.evaluate(f"async () => (await import('./main.js')).page.{of}.cells")
+            assert cells == ["#.S..", ".###.", "..G..", "....."]
         sound(seen)

@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from click.testing import CliRunner
 from playgrounds import ROOT, Served, served
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -236,6 +238,20 @@ def test_ctrl_c_ends_it_with_open_pages_and_says_so() -> None:
         assert one.stop() == 0
     assert not [line for line in one.errors if "Traceback" in line or "error" in line.lower()]
     assert "The playground has ended.\n" in one.errors
+
+
+def test_the_server_waits_for_a_learner_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would abort the process if a thread returned from a compiler while the interpreter ends."""
+    desk = Desk(lambda: None, thread=threading.Thread(target=time.sleep, args=(0.2,), daemon=True))
+
+    def app_of_a_busy_page(grid: object, token: str, port: int, desks: list[Desk]) -> None:
+        desks.append(desk)
+        desk.thread.start()
+
+    monkeypatch.setattr(module, "make_app", app_of_a_busy_page)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    module.serve_playground(PRESETS["cliff"], browser=False, say=lambda address: None)
+    assert not desk.thread.is_alive()
 
 
 def test_a_port_in_use_and_other_odd_arguments_are_errors_in_words() -> None:

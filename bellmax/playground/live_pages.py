@@ -41,6 +41,7 @@ class Desk:
         frame: the newest frame; None once it has been sent.
         sent, received: frames so far.
         gone: the page has closed; commands that still wait are dropped.
+        thread: it runs `work` with this desk.
     """
 
     notify: Callable[[], None]
@@ -50,6 +51,7 @@ class Desk:
     sent: int = 0
     received: int = 0
     gone: bool = False
+    thread: threading.Thread = field(default_factory=threading.Thread)
 
     def reply(self, replies: Sequence[Reply]) -> None:
         """Send these to the page."""
@@ -119,10 +121,10 @@ def replies_of(action: Callable[[], list[Reply]]) -> list[Reply]:
         return [refusal(error)]
 
 
-async def talk(socket: WebSocket, grid: Grid, open_pages: set[int], most: int) -> None:
-    """Serve one page from its first message to its last."""
+async def talk(socket: WebSocket, grid: Grid, desks: list[Desk], most: int) -> None:
+    """Serve one page from its first message to its last; `desks` are those of all pages whose threads have not ended."""
     await socket.accept()
-    if len(open_pages) >= most:
+    if sum(not desk.gone for desk in desks) >= most:
         words = f"{counted(most, 'page')} of this playground are open; close one, then load this one again"
         await socket.send_text(as_text({"kind": "refused", "words": words}))
         await socket.close(1013)
@@ -134,15 +136,15 @@ async def talk(socket: WebSocket, grid: Grid, open_pages: set[int], most: int) -
             loop.call_soon_threadsafe(wake.set)
 
     desk = Desk(notify)
-    open_pages.add(id(desk))
-    threading.Thread(target=work, args=(desk, grid), daemon=True, name="playground").start()
+    desk.thread = threading.Thread(target=work, args=(desk, grid), daemon=True, name="playground")
+    desks[:] = [*(each for each in desks if each.thread.is_alive()), desk]
+    desk.thread.start()
     sender = asyncio.create_task(send(socket, desk, wake))
     try:
         await receive(socket, desk, wake)
     finally:
         desk.gone = True
         desk.commands.put(WAKE)
-        open_pages.discard(id(desk))
         sender.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await sender

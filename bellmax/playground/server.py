@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.websockets import WebSocket
 
+    from bellmax.playground.live_pages import Desk
+
 ADDRESS = "127.0.0.1"
 MOST_PAGES = 4  # open at the same time, each with a thread
 LONGEST_MESSAGE = 64_000  # bytes
@@ -76,8 +78,11 @@ def may_connect(connection: HTTPConnection, token: str, port: int) -> bool:
     return str(origin) in [f"http://{name}" for name in names]
 
 
-def make_app(grid: Grid, token: str, port: int) -> Starlette:
-    """The application: the files of the page below `/TOKEN/`, and the WebSocket `/TOKEN/live`."""
+def make_app(grid: Grid, token: str, port: int, desks: list[Desk]) -> Starlette:
+    """The application: the files of the page below `/TOKEN/`, and the WebSocket `/TOKEN/live`.
+
+    `desks` are those of the pages so far whose threads have not ended; the caller may wait for them.
+    """
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -86,7 +91,6 @@ def make_app(grid: Grid, token: str, port: int) -> Starlette:
     from bellmax.playground.live_pages import talk
 
     files, headers = page_files(), security_headers(port)
-    open_pages: set[int] = set()
 
     async def page(request: Request) -> Response:
         if not may_connect(request, token, port):
@@ -106,7 +110,7 @@ def make_app(grid: Grid, token: str, port: int) -> Starlette:
         if not may_connect(socket, token, port):
             await socket.close(4403)
             return
-        await talk(socket, grid, open_pages, MOST_PAGES)
+        await talk(socket, grid, desks, MOST_PAGES)
 
     async def refuse(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -159,8 +163,9 @@ def serve_playground(grid: Grid, *, port: int = 0, browser: bool = True, say: Ca
     listening, token = bind(port), secrets.token_urlsafe(16)
     port = listening.getsockname()[1]
     address = f"http://{ADDRESS}:{port}/{token}/"
+    desks: list[Desk] = []
     config = uvicorn.Config(
-        make_app(grid, token, port), log_config=None, access_log=False, lifespan="off", server_header=False,
+        make_app(grid, token, port, desks), log_config=None, access_log=False, lifespan="off", server_header=False,
         ws_max_size=LONGEST_MESSAGE, ws_per_message_deflate=False, ws_max_queue=16, limit_concurrency=64,
         timeout_graceful_shutdown=1,
     )  # fmt: skip
@@ -169,6 +174,8 @@ def serve_playground(grid: Grid, *, port: int = 0, browser: bool = True, say: Ca
         webbrowser.open(address)
     try:
         uvicorn.Server(config).run(sockets=[listening])
+        for desk in desks:  # a thread that compiles while Python ends would abort the process
+            desk.thread.join()
     except KeyboardInterrupt:  # the way to stop it, after an orderly end
         pass
     finally:

@@ -68,8 +68,9 @@ export function showRates(settings, agents) {
   }
 }
 
-export function showEnvironment(grid) {
-  const set = (id, value) => { if (document.activeElement !== by(id)) by(id).value = value; };
+/** Shows the numbers of a grid; with `all`, also in an input that is being typed in. */
+export function showEnvironment(grid, all = false) {
+  const set = (id, value) => { if (all || document.activeElement !== by(id)) by(id).value = value; };
   set("slip", grid.slip);
   by("slip-value").textContent = String(+grid.slip.toPrecision(3));
   set("slip-to", grid.slip_to);

@@ -7,6 +7,7 @@ const MOVES = [[-1, 0], [0, 1], [1, 0], [0, -1]];
 
 export const rowsOf = (grid) => grid.cells.length;
 export const columnsOf = (grid) => grid.cells[0].length;
+export const sameSize = (one, other) => rowsOf(one) === rowsOf(other) && columnsOf(one) === columnsOf(other);
 export const kindAt = (grid, state) => grid.cells[Math.floor(state / columnsOf(grid))][state % columnsOf(grid)];
 
 /** The reward on entering each cell [S]. */

@@ -4,14 +4,14 @@ import { Board } from "./board.js";
 import { Curve, compact, drawChart } from "./charts.js";
 import { token } from "./colors.js";
 import { by, makeRates, makeTools, placeOf, readView, showEnvironment, showRates, speedAt, speedWords, throttled } from "./controls.js";
-import { kindAt, painted, resized, startsOf } from "./grids.js";
+import { kindAt, painted, resized, sameSize, startsOf } from "./grids.js";
 import { fromLink, saveFile, toLink } from "./links.js";
 import { connect } from "./protocol.js";
 import { digits, writtenUpdate } from "./written.js";
 
 export const page = {
   titles: {}, presets: {}, grid: null, accepted: null, exact: null, why: "", agents: [], wanted: null, seed: 0, frame: null,
-  boards: [], curves: [], tool: "look", selected: null, updates: new Map(), drawn: [], count: 0, asked: 0, heard: -1, dirty: false, begun: false, edited: false,
+  boards: [], curves: [], tool: "look", updates: new Map(), drawn: [], count: 0, asked: 0, heard: -1, dirty: false, begun: false, edited: false, over: false,
 };
 const SLOW = 700; // milliseconds
 const DASHES = [[], [7, 3]];
@@ -19,7 +19,10 @@ const COLORS = ["--first", "--second"];
 
 const tell = connect({ message: receive, frame: receiveFrame, closed });
 
+/** Sends a command; what was said of the ones before is no longer shown. */
 function send(word, rest) {
+  if (page.over) return;
+  say("");
   page.asked = performance.now();
   tell(word, rest);
 }
@@ -35,6 +38,7 @@ function say(words) {
 function closed(code) {
   say(code === 1013 ? by("message").textContent : "The server has ended, or the connection is closed. Start bellmax play again and open its address.");
   for (const each of document.querySelectorAll("button, input, select")) each.disabled = true;
+  page.over = true;
   page.asked = page.heard = Infinity;
 }
 
@@ -60,10 +64,19 @@ function refused(words) {
   page.wanted = null;
   if (page.accepted && page.edited) useGrid(page.accepted);
   page.edited = false;
+  showInputs();
+}
+
+/** The inputs show what holds, also the one that is being typed in. */
+function showInputs() {
+  if (page.grid) showEnvironment(page.grid, true);
+  by("seed").value = page.seed;
+  page.boards.forEach((board, i) => { board.select.value = (page.wanted ?? page.agents)[i] ?? ""; });
 }
 
 function showSession(message) {
   const { agents, settings, seed, speed } = message;
+  page.seed = seed;
   if (page.wanted?.join() === agents.join()) page.wanted = null;
   if (agents.join() !== page.agents.join() || !page.boards.length) {
     page.agents = agents;
@@ -107,8 +120,7 @@ function showGrid(message) {
   page.why = message.why;
   page.accepted = message.grid;
   if (!page.begun) { page.begun = true; useGrid(message.grid); begin(); return; }
-  if (!page.edited) page.grid = message.grid;
-  useGrid(page.grid);
+  useGrid(page.edited ? page.grid : message.grid);
   history.replaceState(null, "", toLink(page.grid));
 }
 
@@ -123,8 +135,11 @@ function begin() {
 }
 
 function useGrid(grid) {
+  if (page.grid && !sameSize(page.grid, grid)) {
+    page.frame = null;
+    forgetUpdates();
+  }
   page.grid = grid;
-  if (page.frame && page.frame.states !== grid.cells.length * grid.cells[0].length) page.frame = null;
   page.boards.slice(0, page.agents.length).forEach((board) => board.shape(grid));
   arrange();
   const name = Object.keys(page.presets).find((each) => JSON.stringify(page.presets[each]) === JSON.stringify(grid));
@@ -138,21 +153,16 @@ function useGrid(grid) {
   page.dirty = true;
 }
 
-/** Edits the grid: here at once if its size stays, and on the server. */
+/** Edits the grid: here at once, so that the next edit is one of this grid, and on the server. */
 function change(grid) {
-  const { cells } = page.grid;
-  if (grid.cells.length !== cells.length || grid.cells[0].length !== cells[0].length) { propose(grid); return; }
-  say("");
   page.edited = true;
   useGrid(grid);
   sendGrid(grid);
 }
 
-/** Asks the server for another grid, which is shown when it has read it. */
+/** Asks the server for a grid of a file or a link, which is shown when the server has checked it. */
 function propose(grid) {
-  say("");
   page.edited = false;
-  page.selected = null;
   forgetUpdates();
   sendGrid(grid);
 }
@@ -170,11 +180,9 @@ function use(state, { more, drag }) {
 }
 
 function look(state) {
-  page.selected = state;
   for (const board of page.boards) if (board.grid) board.mark(state);
   const kind = kindAt(page.grid, state);
   if (kind !== "." && kind !== "S") {
-    say("");
     forgetUpdates("Nothing is learned in this cell: no action is chosen there.");
     return;
   }
@@ -288,17 +296,21 @@ function wire() {
     by("speed-value").textContent = speedWords(speed);
     sendSpeed(speed);
   };
-  by("preset").onchange = () => { if (by("preset").value) propose(page.presets[by("preset").value]); };
+  by("preset").onchange = () => { if (by("preset").value) change(page.presets[by("preset").value]); };
   const environment = (id, field, read) => { by(id).oninput = () => change({ ...page.grid, [field]: read(by(id).value), name: "own grid" }); };
   environment("slip", "slip", Number);
   environment("slip-to", "slip_to", String);
-  by("step-reward").onchange = () => change({ ...page.grid, step_reward: Number(by("step-reward").value), name: "own grid" });
-  by("limit").onchange = () => change({ ...page.grid, time_limit: by("limit").value ? Number(by("limit").value) : null, name: "own grid" });
-  for (const id of ["rows", "columns"]) {
+  const typed = (id, read) => {
     by(id).onchange = () => {
-      const [rows, columns] = ["rows", "columns"].map((each) => Math.min(20, Math.max(1, Math.round(Number(by(each).value)) || 1)));
-      change({ ...resized(page.grid, rows, columns), name: "own grid" });
+      change({ ...page.grid, ...read(by(id).value), name: "own grid" });
+      showInputs();
     };
+  };
+  typed("step-reward", (value) => ({ step_reward: Number(value) }));
+  typed("limit", (value) => ({ time_limit: value ? Number(value) : null }));
+  for (const id of ["rows", "columns"]) {
+    typed(id, () => resized(page.grid, ...["rows", "columns"].map((each) =>
+      Math.min(20, Math.max(1, Math.round(Number(by(each).value)) || 1)))));
   }
   for (const id of ["color", "show-arrows", "show-exact", "show-route", "show-numbers"]) by(id).onchange = () => { page.dirty = true; };
   by("save").onclick = () => saveFile(page.grid);
