@@ -272,6 +272,15 @@ def test_a_network_has_a_card() -> None:
         assert f"{name} {list(array.shape)}" in rows(html)["arrays"]
 
 
+def test_a_network_has_a_card_with_a_map_where_its_environment_has_one() -> None:
+    agent = bx.DQN(net_arch=(4,), learning_starts=10, batch_size=8)
+    policy = bx.train("corridor", agent, steps=30, records=1, eval_episodes=0, final_episodes=0).policy()
+    best = policy.table().max(axis=1)
+    shown = on_map(policy._repr_html_())
+    assert shown == {s: pytest.approx(best[s], rel=1e-5, abs=1e-12) for s in range(5)}
+    assert "svg" not in replace(policy, world="<mine>")._repr_html_()
+
+
 def test_progress_is_one_line_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     monkeypatch.setattr(progress, "UPDATE_SECONDS", 0.05)

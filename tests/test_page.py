@@ -30,10 +30,12 @@ from bellmax.page.charts import (
     spaced_indices,
 )
 from bellmax.page.document import Html, Section, assemble, data_block, hashed, inner, number_text, table, tag
-from bellmax.page.greedy_episodes import learned_rewards, play_with_values
+from bellmax.page.greedy_episodes import Greedy, learned_rewards, play_with_values
+from bellmax.page.report_file import MOST_RUNS as MOST_COMPARED
 from bellmax.page.report_file import read_runs, report_page
 from bellmax.page.run_charts import curves_section, learning_section, optima_of
-from bellmax.page.run_sections import different_settings, verdict_of
+from bellmax.page.run_sections import different_settings, lead_of, verdict_of
+from bellmax.page.value_sections import Outcome, outcome_table
 from bellmax.page.windows import MOST_RUNS, windows_of
 from bellmax.recording import explaining
 from bellmax.report.settings import settings_of
@@ -95,6 +97,7 @@ def test_text_is_escaped_and_markup_is_not() -> None:
         (-math.inf, "−∞"),
         (1234567.0, "1,234,567"),
         (0.1234567, "0.123457"),
+        (-1234567.4, "-1,234,567"),
         (0.0, "0"),
     ],
 )
@@ -170,6 +173,42 @@ def test_a_chart_reads_out_the_numbers_it_draws() -> None:
     assert figure.count("<path") > 6 + 2
     assert "var(--color-1)" in figure
     assert 'style="' not in figure, "the content security policy forbids it"
+
+
+def test_single_seeds_that_are_hidden_do_not_stretch_the_axis() -> None:
+    values = np.zeros((6, 12))
+    values[0, 5] = -1_000.0
+    chart = Chart(
+        "c", "Title", "note", (make_line("one", np.arange(12), values, [f"seed {i}" for i in range(6)]),), "x"
+    )
+    assert extents(chart)[1][0] < -1_000.0
+    assert extents(chart, seeds=False)[1][0] > -600.0, "the interval is in it"
+    figure = draw_chart(chart)
+    short, whole = figure.split('class="with-seeds"')
+    assert 'class="without-seeds"' in short
+    assert ("−1,000</text>" in short, "−1,000</text>" in whole) == (False, True)
+    assert ("seeds_0" in short, "seeds_0" in whole) == (False, True)
+    values[0, 5] = 0.0
+    assert "with-seeds" not in draw_chart(chart._replace(lines=(make_line("one", np.arange(12), values, ["a"] * 6),)))
+
+
+def test_twenty_runs_have_lines_that_differ() -> None:
+    lines = tuple(make_line(str(i), [0, 1], [[i, i]], ["seed 0"], i) for i in range(MOST_COMPARED))
+    figure = draw_chart(Chart("c", "Title", "", lines, "x"))
+    keys = re.findall(r'stroke-width="3"(?: stroke-dasharray="([\d ]+)")?></line></svg>', figure)
+    shades = re.findall(r'class="line-key color-(\d)"', figure)
+    assert len(set(zip(keys, shades, strict=True))) == len(lines)
+    drawn = re.findall(r'stroke="var\(--color-(\d)\)" stroke-width="2.2"(?: stroke-dasharray="([\d,]+)")?', figure)
+    assert len(set(drawn)) == len(lines)
+
+
+def test_rounding_is_no_overestimation(cliff: Run) -> None:
+    played = [
+        Greedy(np.full(3, 0.1 + 0.2 + i), np.zeros(3), np.full(3, 0.3 + i), 0.0, False, None, np.zeros(3))
+        for i in range(2)
+    ]
+    row = re.findall(r"<td>(.*?)</td>", outcome_table(Outcome(cliff, [played]), "it"))
+    assert row[1:5] == ["0.8", "0.8", "0", "0"]
 
 
 def test_nothing_but_a_constant_is_drawn() -> None:
@@ -519,6 +558,12 @@ def test_the_settings_that_differ_are_also_those_of_the_environment_and_the_run(
     assert sorted(rows) == [
         ("environment argument is_slippery", "–", "False"), ("records", "20", "5"), ("seeds", "0, 1", "4, 9"),
     ]  # fmt: skip
+
+
+def test_the_beginning_says_how_many_runs_it_leaves_out() -> None:
+    run = made_run(1, 1, ("train/loss",))
+    assert "2 more runs below." in lead_of({str(i): run for i in range(8)})
+    assert "below" not in lead_of({str(i): run for i in range(6)})
 
 
 def test_a_run_that_was_stopped_early_says_so_in_its_verdict() -> None:

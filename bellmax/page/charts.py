@@ -17,14 +17,16 @@ import numpy.typing as npt
 
 from bellmax.contracts import ConfigError, FloatArray, Json
 from bellmax.files.storage import finite
-from bellmax.page.document import Html, data_block, number_text, table, tag
+from bellmax.page.document import Html, data_block, inner, number_text, table, tag
 from bellmax.summary_statistics import MIN_SEEDS, iqm, percentiles_of_columns
 
 WIDTH, HEIGHT = 480, 230  # of the plot, in the units of the picture
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 10, 44
 DRAWN_SEEDS, DRAWN_POINTS, READ_POINTS, LISTED, LISTED_SEEDS = 50, 4_000, 200, 40, 10
 RESAMPLES = 500
+MUCH_OF_AXIS = 0.8  # of the axis of single seeds: where the rest fills less, it has an axis of its own
 COLORS = 6  # of the style sheet, for lines
+DASHES = ("", "7 3", "2 3", "9 3 2 3")  # of lines, one after the other where colors begin again
 SHORT: Json = {"format": "~s", "tickCount": 5, "labelExpr": "datum.value === 0 ? '0' : datum.label"}  # 10k, but not 0k
 DOTS = 30  # records, up to which each is marked
 QUIET = "var(--quiet)"
@@ -46,7 +48,7 @@ class Line(NamedTuple):
         middle, low, high: [T], the IQM over seeds and its 95 % interval, NaN where there is none.
         seeds: [seeds, T]; one row if there are no seeds behind the line.
         labels: the names of the rows of `seeds`.
-        color: its number in the style sheet, from 0.
+        color: its number, from 0; a color of the style sheet, and with others again in another dash.
     """
 
     name: str
@@ -57,6 +59,16 @@ class Line(NamedTuple):
     seeds: FloatArray
     labels: tuple[str, ...]
     color: int = 0
+
+    @property
+    def shade(self) -> int:
+        """The number of its color in the style sheet, from 1."""
+        return self.color % COLORS + 1
+
+    @property
+    def dash(self) -> str:
+        """Lengths of its dashes and gaps, as SVG has them; "" for a solid line."""
+        return DASHES[self.color // COLORS % len(DASHES)]
 
 
 class Chart(NamedTuple):
@@ -88,7 +100,7 @@ def make_line(name: str, steps: npt.ArrayLike, values: npt.ArrayLike, labels: Se
     with np.errstate(invalid="ignore"):  # both infinities have no mean
         drawn = (iqm(rows, axis=0), *column_intervals(rows), rows)
     middle, low, high, seeds = (np.where(np.isfinite(each), each, np.nan) for each in drawn)
-    return Line(name, np.asarray(steps, np.float64), middle, low, high, seeds, tuple(labels), color % COLORS)
+    return Line(name, np.asarray(steps, np.float64), middle, low, high, seeds, tuple(labels), color)
 
 
 def column_intervals(values: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -118,17 +130,21 @@ def draw_chart(chart: Chart) -> Html:
         ConfigError: vl-convert is not installed.
     """
     across, up = extents(chart)
-    picture = vega_picture(specification(chart, across, up), chart.title)
-    named = [
-        tag("li", tag("span", class_=f"key color-{line.color + 1}"), line.name) for line in chart.lines
-    ]  # fmt: skip
+    named = [tag("li", key_of(line), line.name) for line in chart.lines]
     named += [
         tag("li", tag("span", class_="key level"), f"{name} {number_text(value, 5)}") for name, value in chart.levels
     ]
     several = any(len(line.seeds) > 1 for line in chart.lines)
     parts = [
         tag("figcaption", tag("strong", chart.title), " ", chart.note),
-        tag("div", picture, class_="picture", tabindex=0, role="group", aria_label=f"{chart.title}: arrow keys read"),
+        tag(
+            "div",
+            pictures_of(chart),
+            class_="picture",
+            tabindex=0,
+            role="group",
+            aria_label=f"{chart.title}: arrow keys read",
+        ),
         tag("ul", named, class_="legend"),
         tag("p", class_="readout", aria_live="polite"),
         tag("details", tag("summary", "Numbers"), number_table(chart)),
@@ -137,10 +153,32 @@ def draw_chart(chart: Chart) -> Html:
     return tag("figure", parts, id=chart.identifier, class_="chart several" if several else "chart")
 
 
-def extents(chart: Chart) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the ends of both axes; the vertical one has all seeds and levels in it."""
+def key_of(line: Line) -> Html:
+    """Return a piece of a line, for the legend."""
+    stroke = tag(
+        "line", x1=0, y1=4, x2=28, y2=4, stroke="currentColor", stroke_width=3, stroke_dasharray=line.dash or None
+    )
+    return tag("svg", stroke, viewBox="0 0 28 8", class_=f"line-key color-{line.shade}", aria_hidden="true")
+
+
+def pictures_of(chart: Chart) -> Html:
+    """Return the picture of a chart; if single seeds, which are hidden at first, need a longer axis, one of each."""
+    across, up = extents(chart)
+    _, short = extents(chart, seeds=False)
+    whole = vega_picture(specification(chart, across, up), chart.title)
+    if short[1] - short[0] > MUCH_OF_AXIS * (up[1] - up[0]):
+        return whole
+    hidden = chart._replace(lines=tuple(line._replace(seeds=line.seeds[:0]) for line in chart.lines))
+    fitting = vega_picture(specification(hidden, across, short), chart.title)
+    return inner([tag("div", fitting, class_="without-seeds"), tag("div", whole, class_="with-seeds")])
+
+
+def extents(chart: Chart, *, seeds: bool = True) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the ends of both axes; the vertical one has all levels in it, and all single seeds or what is of all."""
     x = np.concatenate([line.steps for line in chart.lines])
-    y = np.concatenate([*(line.seeds.ravel() for line in chart.lines), [value for _, value in chart.levels]])
+    drawn = [np.concatenate([line.middle, line.low, line.high]) for line in chart.lines]
+    drawn += [line.seeds.ravel() for line in chart.lines] if seeds else []
+    y = np.concatenate([*drawn, [value for _, value in chart.levels]])
     y = y[np.isfinite(y)]
     low, high = (float(y.min()), float(y.max())) if y.size else (0.0, 1.0)
     margin = 0.04 * (high - low) or 0.5 * abs(high) or 1.0
@@ -202,16 +240,17 @@ def specification(chart: Chart, across: tuple[float, float], up: tuple[float, fl
         return {"name": name, "data": {"values": rows}, "mark": mark, "encoding": {"x": x, "y": vertical, **more}}
 
     for i, line in enumerate(chart.lines):
-        color, at = f"var(--color-{line.color + 1})", spaced_indices(line.steps.size, READ_POINTS)
+        color, at = f"var(--color-{line.shade})", spaced_indices(line.steps.size, READ_POINTS)
+        dash: Json = [float(length) for length in line.dash.split()]
         if np.isfinite(line.low).any():
             rows = points(line.steps[at], low=line.low[at], high=line.high[at])
             area: Json = {"type": "area", "color": color, "opacity": 0.22}
             bands.append(layer(f"band_{i}", rows, area, "low", y2={"field": "high"}))
         if len(line.seeds) > 1:
-            thin: Json = {"type": "line", "color": color, "strokeWidth": 0.9, "opacity": 0.6}
+            thin: Json = {"type": "line", "color": color, "strokeWidth": 0.9, "opacity": 0.6, "strokeDash": dash}
             seeds.append(layer(f"seeds_{i}", seed_points(line), thin, "value", detail={"field": "seed"}))
-        dots: Json = {"color": color, "size": 16}
-        thick: Json = {"type": "line", "color": color, "strokeWidth": 2.2, "point": dots if at.size <= DOTS else False}
+        dots: Json = {"color": color, "size": 16} if at.size <= DOTS else False
+        thick: Json = {"type": "line", "color": color, "strokeWidth": 2.2, "strokeDash": dash, "point": dots}
         middles.append(layer(f"middle_{i}", points(line.steps[at], value=line.middle[at]), thick, "value"))
     for i, (_, value) in enumerate(chart.levels):
         rule: Json = {"type": "rule", "color": "var(--level)", "strokeDash": [5, 4], "strokeWidth": 1.4}

@@ -70,14 +70,14 @@ def inner(children: Child) -> Html:
 
 
 def number_text(value: float, digits: int = 6) -> str:
-    """Return a number as people read it: with `digits` significant digits, thousands apart, and – for a NaN."""
+    """Return a number as people read it: with `digits` significant digits or all before the point, – for a NaN."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.{digits}g}"
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
 def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], caption: str, *, class_: str | None = None) -> Html:

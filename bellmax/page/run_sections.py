@@ -24,6 +24,7 @@ PARTS = {
 }  # fmt: skip
 WHOLE, BESIDE = "time/step_ms", "time/learn_ms"
 SHOWN_SEEDS = 100  # rows of a table
+LED = 6  # runs with a sentence at the beginning of the page
 
 
 def headings(runs: Mapping[str, Run], name: str) -> Html | None:
@@ -38,7 +39,9 @@ def is_over(run: Run) -> bool:
 
 def lead_of(runs: Mapping[str, Run]) -> Html:
     """Return the first sentences of the page: what each run came to."""
-    return inner([tag("p", sentence_of(run), class_="lead") for run in list(runs.values())[:6]])
+    shown = [tag("p", sentence_of(run), class_="lead") for run in list(runs.values())[:LED]]
+    more = len(runs) - LED
+    return inner([*shown, tag("p", f"{counted(more, 'more run')} below.", class_="lead") if more > 0 else None])
 
 
 def sentence_of(run: Run) -> str:
@@ -69,8 +72,10 @@ def verdict_of(run: Run) -> Html:
         return inner([tag("p", f"This run has not ended, so it has no scores yet. {where}"), exact])
     summary, verdict = run.summary(), run.verdict()
     discounted = " (discounted)" * verdict.discounted
-    between = "" if np.isnan(summary.iqm_low) else f" [{summary.iqm_low:.4g}, {summary.iqm_high:.4g}]"
-    cards = [(f"final score{between}", f"{summary.iqm:.4g}"), ("random play", number_text(verdict.random, 4))]
+    between = (
+        "" if np.isnan(summary.iqm_low) else f" [{number_text(summary.iqm_low, 4)}, {number_text(summary.iqm_high, 4)}]"
+    )
+    cards = [(f"final score{between}", number_text(summary.iqm, 4)), ("random play", number_text(verdict.random, 4))]
     if not np.isnan(verdict.best):
         cards.append((f"best in training{discounted}", number_text(verdict.best, 4)))
     if "exact/optimal_return" in run.history.columns:

@@ -20,6 +20,7 @@ from bellmax.training.run import Run
 PLAYED_SEEDS = 10
 DRAWINGS = ("CartPole-v1", "CartPole-v0", "MountainCar-v0", "Acrobot-v1")  # that assets/episodes.js draws
 KEPT_STATES = 1_000
+EQUAL = 1e-9  # up to which a value and a return, which are sums in another order, are the same number
 STORED_RECORDS, STORED_SECONDS = 8, 8.0  # of stored policies that are played, and after which no other one begins
 
 
@@ -94,8 +95,9 @@ def outcome_table(outcome: Outcome, identifier: str) -> Html:
         if not episodes:
             continue
         predicted, got = at_start(episodes)
-        error = (predicted - got).std(ddof=1) / np.sqrt(got.size) if got.size > 1 else np.nan
-        figures = (predicted.mean(), got.mean(), (predicted - got).mean(), error)
+        apart = np.where(np.isclose(predicted, got, rtol=EQUAL, atol=EQUAL), 0.0, predicted - got)
+        error = apart.std(ddof=1) / np.sqrt(got.size) if got.size > 1 else np.nan
+        figures = (predicted.mean(), got.mean(), apart.mean(), error)
         cut = sum(episode.cut for episode in episodes)
         rows.append([f"seed {seed}", *(number_text(float(x), 5) for x in figures), f"{cut} of {got.size}"])
     head = ["", "predicted", "got", "predicted − got", "standard error", "cut by a time limit"]

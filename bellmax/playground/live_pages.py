@@ -122,7 +122,7 @@ def replies_of(action: Callable[[], list[Reply]]) -> list[Reply]:
 
 
 async def talk(socket: WebSocket, grid: Grid, desks: list[Desk], most: int) -> None:
-    """Serve one page from its first message to its last; `desks` are those of all pages whose threads have not ended."""
+    """Serve one page from its first message to its last; `desks` are those whose threads have not ended."""
     await socket.accept()
     if sum(not desk.gone for desk in desks) >= most:
         words = f"{counted(most, 'page')} of this playground are open; close one, then load this one again"

@@ -275,7 +275,7 @@ class Policy:
         )
 
     def _repr_html_(self) -> str:
-        """Return the policy for a notebook: what it is, and of a table the value of each state, on a map if known."""
+        """Return the policy for a notebook: what it is, and the value of each state, on a map if one is known."""
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in self.arrays.items())
         rows = (
             ("environment", self.world),
@@ -285,9 +285,7 @@ class Policy:
         )
         from bellmax.training.policy_card import values_on_card
 
-        table = self.arrays["q"] if self.config_is_tabular and "low" not in self.arrays else None
-        shown = "" if table is None else values_on_card(table, self.world, self.env_kwargs, not self.from_file)
-        return html_card(f"Policy of {self.config.name}", rows, shown)
+        return html_card(f"Policy of {self.config.name}", rows, values_on_card(self))
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:

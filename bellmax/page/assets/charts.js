@@ -34,7 +34,7 @@ function sentence(data, step) {
 for (const figure of document.querySelectorAll("figure.chart")) {
   const data = JSON.parse(document.getElementById(`${figure.id}-data`).textContent);
   const picture = figure.querySelector(".picture");
-  const svg = picture.querySelector("svg");
+  const svg = picture.querySelector("svg"); // of two, which show one plot, with and without single seeds
   const readout = figure.querySelector(".readout");
   const cursor = document.createElement("div");
   const [left, top, width, height] = data.plot;
@@ -44,7 +44,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
   function read(next) {
     at = Math.max(0, Math.min(steps.length - 1, next));
     const step = steps[at];
-    const scale = svg.clientWidth / svg.viewBox.baseVal.width;
+    const scale = picture.clientWidth / svg.viewBox.baseVal.width;
     const share = (step - data.across[0]) / (data.across[1] - data.across[0]);
     cursor.className = "cursor";
     cursor.style.left = `${(left + share * width) * scale}px`;
@@ -55,7 +55,7 @@ for (const figure of document.querySelectorAll("figure.chart")) {
   }
 
   picture.addEventListener("pointermove", (event) => {
-    const box = svg.getBoundingClientRect();
+    const box = picture.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
     read(nearest(steps, data.across[0] + ((x - left) / width) * (data.across[1] - data.across[0])));
   });
