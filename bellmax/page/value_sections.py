@@ -96,7 +96,8 @@ def outcome_table(outcome: Outcome, identifier: str) -> Html:
             continue
         predicted, got = at_start(episodes)
         apart = np.where(np.isclose(predicted, got, rtol=EQUAL, atol=EQUAL), 0.0, predicted - got)
-        error = apart.std(ddof=1) / np.sqrt(got.size) if got.size > 1 else np.nan
+        alike = np.allclose(apart, apart[0], rtol=EQUAL, atol=EQUAL)
+        error = (0.0 if alike else apart.std(ddof=1) / np.sqrt(got.size)) if got.size > 1 else np.nan
         figures = (predicted.mean(), got.mean(), apart.mean(), error)
         cut = sum(episode.cut for episode in episodes)
         rows.append([f"seed {seed}", *(number_text(float(x), 5) for x in figures), f"{cut} of {got.size}"])

@@ -45,7 +45,7 @@ def values_on_card(policy: Policy) -> str:
 
 
 def number_of_states(policy: Policy) -> float:
-    """Return how many states a policy knows by their number; infinity if its observations are no single integer."""
+    """Return how many states a policy knows by their number; infinity if an observation is not an integer."""
     seen = spaces.visible(policy.space)
     return seen.n if isinstance(seen, Discrete) else np.inf
 
