@@ -382,6 +382,13 @@ def test_the_exact_answer_is_shown_on_the_map_and_instead_of_it(tmp_path: Path) 
         choice.focus()
         seen.page.keyboard.press("ArrowDown")
         assert figure.locator("svg:visible").count() == 2
+        seen.page.set_viewport_size({"width": 390, "height": 844})
+        widths = figure.locator("svg:visible").evaluate_all("(all) => all.map((each) => each.clientWidth)")
+        assert widths == [int(figure.locator("svg:visible").first.get_attribute("width") or 0)] * 2, (
+            "it scrolls on a phone"
+        )
+        assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
+        assert seen.violations() == []
         known = reachable(bx.cliff())
         best = exact.q[known] >= exact.v[known, None] - 1e-9
         assert marks.locator('polygon[fill="#ffffff"]').count() == best.sum()
@@ -471,7 +478,7 @@ def test_an_unfinished_run_says_so() -> None:
     page = report_page({"it": run}, explain=())
     assert "has not ended; 3,000 of 3,000 environment steps so far" in page
     run.history = History([0, 1])
-    assert "0 of 3,000" in report_page({"it": run}, explain=())
+    assert "has not ended; no record of its 3,000 environment steps yet" in report_page({"it": run}, explain=())
 
 
 @pytest.mark.parametrize(
@@ -563,8 +570,10 @@ def test_the_settings_that_differ_are_also_those_of_the_environment_and_the_run(
     ]  # fmt: skip
 
 
-def test_the_beginning_says_how_many_runs_it_leaves_out() -> None:
+def test_the_beginning_names_its_runs_and_says_how_many_it_leaves_out() -> None:
     run = made_run(1, 1, ("train/loss",))
+    assert lead_of({"it": run}).startswith('<p class="lead">dqn in CartPole-v1')
+    assert '<p class="lead">mine: dqn in CartPole-v1' in lead_of({"it": run, "mine": run})
     assert "2 more runs below." in lead_of({str(i): run for i in range(8)})
     assert "below" not in lead_of({str(i): run for i in range(6)})
 

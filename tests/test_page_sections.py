@@ -22,6 +22,7 @@ from bellmax.page.value_sections import Outcome, over_training, play_run, values
 from bellmax.pictures.map_drawing import draw_map
 from bellmax.pictures.map_marks import draw_marks
 from bellmax.pictures.map_view import make_map
+from bellmax.pictures.picture import Picture
 from bellmax.recording.sampled import sampled_phase
 from bellmax.replay.memory import ReplayState
 from bellmax.replay.prioritized import Priorities
@@ -85,6 +86,8 @@ def test_there_is_no_exact_answer_where_values_have_another_scale() -> None:
     assert exact is not None
     assert why == ""
     assert distance_in_words(learned, exact).endswith("in 37 of 37 states; values are up to 0 off")
+    nearly = learned.numbers._replace(q=learned.numbers.q + 7e-14)
+    assert distance_in_words(Picture(nearly, "value"), exact).endswith("values are up to 0 off"), "rounding"
     none, why = exact_picture(replace(run, config=bx.DQN(gamma=0.9, reward_scale=0.5)), learned)
     assert none is None
     assert "scaled or clipped" in why

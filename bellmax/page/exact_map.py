@@ -12,6 +12,7 @@ from bellmax.solving.solve import solve
 from bellmax.training.run import Run
 
 LISTED_STATES = 100
+ROUNDING = 1e-12  # relative, up to which a learned value is the exact one
 
 
 def exact_picture(run: Run, learned: Picture) -> tuple[Picture | None, str]:
@@ -34,7 +35,8 @@ def distance_in_words(learned: Picture, exact: Picture) -> str:
     mine, best = learned.numbers, exact.numbers
     known = np.flatnonzero(mine.known & best.known & np.isfinite(mine.values) & np.isfinite(best.values))
     right = int(best.greedy[known, mine.q[known].argmax(axis=1)].sum())
-    off = np.abs(mine.values - best.values)[known].max(initial=0.0)
+    apart = np.abs(mine.values - best.values)[known]
+    off = np.where(apart <= ROUNDING * np.maximum(1.0, np.abs(best.values[known])), 0.0, apart).max(initial=0.0)
     return (
         f"the greedy action is an exact one in {right:,} of {counted(known.size, 'state')}; values are up to "
         f"{number_text(float(off), 3)} off"

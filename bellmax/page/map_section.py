@@ -85,7 +85,7 @@ def draw_maps(run: Run, pictures: Mapping[int, Picture], identifier: str) -> Htm
         "figure", tag("figcaption", f"{seed}{about} {note}".rstrip()),
         tag("div", controls, class_="controls") if controls else None,
         tag("p", words, class_="readout", aria_live="polite") if controls else None,
-        tag("div", shown, layers, class_="layers"),
+        tag("div", shown, layers, class_="layers", role="group", aria_label=f"Map: {seed}", tabindex=0),
         tag("details", tag("summary", "Numbers"), exact_table(last_picture, exact)),
         id=identifier, class_="map",
     )  # fmt: skip

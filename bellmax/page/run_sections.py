@@ -39,8 +39,9 @@ def is_over(run: Run) -> bool:
 
 def lead_of(runs: Mapping[str, Run]) -> Html:
     """Return the first sentences of the page: what each run came to."""
-    shown = [tag("p", sentence_of(run), class_="lead") for run in list(runs.values())[:LED]]
-    more = len(runs) - LED
+    several, more = len(runs) > 1, len(runs) - LED
+    said = [f"{name}: {sentence_of(run)}" if several else sentence_of(run) for name, run in list(runs.items())[:LED]]
+    shown = [tag("p", sentence, class_="lead") for sentence in said]
     return inner([*shown, tag("p", f"{counted(more, 'more run')} below.", class_="lead") if more > 0 else None])
 
 
@@ -48,8 +49,9 @@ def sentence_of(run: Run) -> str:
     """Return the result of a run in one sentence."""
     trained = f"{run.config.name} in {run.world}, {counted(len(run.seeds), 'seed')}"
     if not is_over(run):
-        done = run.history.step[-1] if run.history.step else 0
-        return f"{trained}: has not ended; {done:,} of {run.steps:,} {axis_of(run)} so far."
+        planned = f"{run.steps:,} {axis_of(run)}"
+        far = f"{run.history.step[-1]:,} of {planned} so far" if run.history.step else f"no record of its {planned} yet"
+        return f"{trained}: has not ended; {far}."
     summary = run.summary()
     score = with_interval(summary.iqm, summary.iqm_low, summary.iqm_high)
     few = f"; an interval needs {MIN_SEEDS} seeds" if summary.n < MIN_SEEDS else ", with a 95 % interval"
