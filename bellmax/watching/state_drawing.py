@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bellmax.mdp.layout import Layout, find_layout
 from bellmax.mdp.model import FiniteMDP
+from bellmax.mdp.outcomes import reachable
 from bellmax.watching.drawing import CHOSEN, FAINT, GLOW, INK, LINE, PAPER, SMALLEST, font_of, write_line
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ def state_drawer(mdp: FiniteMDP, values: npt.ArrayLike | None = None) -> Callabl
 
     Args:
         mdp: the model.
-        values: of the states [S], by which the cells of the map are colored; None: they are not.
+        values: of the states [S], by which the cells of the map are colored, if an action is chosen there; None: they
+            are not.
     """
     layout = find_layout(mdp)
     if layout is None:
         return functools.partial(name_image, mdp)
-    v = None if values is None else np.asarray(values, np.float64)
+    v = None if values is None else np.where(reachable(mdp), np.asarray(values, np.float64), np.nan)
     base = functools.lru_cache(maxsize=64)(functools.partial(map_image, layout, v))
     side = cell_side(layout)
 
@@ -83,10 +85,11 @@ def map_image(layout: Layout, values: np.ndarray | None, panel: int) -> Image:
 
 
 def _colors(layout: Layout, values: np.ndarray | None, panel: int) -> dict[int, Color]:
-    """The color of each cell of a panel in which there is a state, by its value."""
+    """The color of each cell of a panel in which there is a state, by its value; none where that is NaN."""
     states = np.flatnonzero((layout.panel == panel) & (layout.cell >= 0))
     if values is None:
         return {int(layout.cell[state]): LOW for state in states}
+    states = states[~np.isnan(values[states])]
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     share = np.clip(np.nan_to_num((values[states] - low) / (high - low)), 0, 1) if high > low else np.zeros(states.size)
