@@ -14,7 +14,7 @@ from test_report import make_run
 import bellmax as bx
 from bellmax.contracts import Transition
 from bellmax.mdp.layout import grid_of
-from bellmax.page import value_sections
+from bellmax.page import map_section, value_sections
 from bellmax.page.comparison_section import comparison_section
 from bellmax.page.document import number_text
 from bellmax.page.exact_map import distance_in_words, exact_picture
@@ -128,6 +128,14 @@ def test_values_against_returns_over_training() -> None:
     assert [row[2] for row in rows[4:]] == [number_text(mean) for mean in means]
     run.kept_policies.drop_after(-1)
     assert "with keep_policies" in over_training(Outcome(run, outcome.played), "x")
+
+
+def test_maps_of_several_runs_share_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = bx.train("corridor", "q-learning", steps=200, records=5, final_episodes=1, keep_policies=True)
+    alone = map_section.map_section({"one": run}).body
+    monkeypatch.setattr(map_section, "MOST_BYTES", len(alone))
+    shown = [map_section.map_section({str(i): run for i in range(n)}).body.count("data-record=") for n in (1, 2, 4)]
+    assert shown == [5, 2 * 3, 4 * 2], "every second map of two runs, the first and the last of four"
 
 
 def test_stored_policies_that_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from bellmax.training.run_picture import picture_of_policy
 
 Limits: TypeAlias = tuple[float, float]
 MOST_RECORDS = 24
-MOST_BYTES = 700_000  # of the maps of one run
+MOST_BYTES = 700_000  # of the maps of all runs
 
 
 def map_section(runs: Mapping[str, Run]) -> Section:
@@ -31,7 +31,7 @@ def map_section(runs: Mapping[str, Run]) -> Section:
     for i, (name, run) in enumerate(runs.items()):
         pictures = pictures_of(run)
         if pictures:
-            parts.append(inner([headings(runs, name), draw_maps(run, pictures, f"map-{i}")]))
+            parts.append(inner([headings(runs, name), draw_maps(run, pictures, f"map-{i}", MOST_BYTES // len(runs))]))
     return Section("map", "What it learned, on the map", inner(parts) if parts else Html())
 
 
@@ -62,13 +62,16 @@ def policies_of(run: Run) -> dict[int, Policy]:
     return {**found, run.history.step[-1]: run.policy(run.seeds[0])}
 
 
-def draw_maps(run: Run, pictures: Mapping[int, Picture], identifier: str) -> Html:
-    """Return the maps at some records with one scale of colors, of which a slider shows one; also the exact answer."""
+def draw_maps(run: Run, pictures: Mapping[int, Picture], identifier: str, most_bytes: int) -> Html:
+    """Return the maps at some records with one scale of colors, of which a slider shows one; also the exact answer.
+
+    Of more maps than `most_bytes`, every second one is left out, as often as needed; the first and the last stay.
+    """
     last_picture = list(pictures.values())[-1]
     exact, why = exact_picture(run, last_picture)
     limits = scale_limits([*pictures.values(), *([exact] if exact else [])])
     maps = {step: Html(map_svg(view_of(picture, limits), style=False)) for step, picture in pictures.items()}
-    while len(maps) > 2 and sum(map(len, maps.values())) > MOST_BYTES:
+    while len(maps) > 2 and sum(map(len, maps.values())) > most_bytes:
         steps = list(maps)
         maps = {step: maps[step] for step in [*steps[:-1:2], steps[-1]]}
     last = len(maps) - 1
