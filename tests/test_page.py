@@ -149,12 +149,25 @@ def test_intervals_of_all_records_are_those_of_each() -> None:
 
 
 def test_many_records_are_thinned_and_keep_their_ends() -> None:
-    at = spaced_indices(1_000, READ_POINTS)
+    at = spaced_indices(1_000, READ_POINTS.line)
     assert at[0] == 0
     assert at[-1] == 999
-    assert len(at) == READ_POINTS
+    assert len(at) == READ_POINTS.line
     np.testing.assert_array_equal(spaced_indices(3, 10), [0, 1, 2])
     np.testing.assert_array_equal(spaced_indices(1, 10), [0])
+
+
+@pytest.mark.parametrize(("n_lines", "seeds"), [(1, 1_000), (5, 50), (20, 50)])
+def test_a_chart_stays_small_however_much_it_shows(n_lines: int, seeds: int) -> None:
+    random, labels = np.random.default_rng(2), [f"seed {i}" for i in range(seeds)]
+    lines = [
+        make_line(f"run {i}", 1_000 * np.arange(500), random.normal(i, 1e3, (seeds, 500)), labels, i)
+        for i in range(n_lines)
+    ]
+    page = draw_chart(Chart("c", "Title", "", tuple(lines), "environment steps"))
+    assert len(page.encode()) < 125_000  # a report has up to 24 charts, few of them drawn twice as these are
+    for line in lines:
+        assert line.name in page
 
 
 def test_a_chart_reads_out_the_numbers_it_draws() -> None:
@@ -286,7 +299,7 @@ def check_charts(page: Any, run: Run) -> None:
         low = [bootstrap_interval(values[:, t], resamples=RESAMPLES)[0] for t in range(values.shape[1])]
         assert line["low"] == [None if np.isnan(x) else float(f"{x:.6g}") for x in low]
         rows = tables[f"{title}: numbers"][1:]
-        assert len(rows) == min(len(run.history), LISTED)
+        assert len(rows) == min(len(run.history), LISTED.line)
         for row, step, column_values in zip(rows, run.history["step"], values.T, strict=True):
             assert row[0] == f"{step:,}"
             assert row[1] == number_text(iqm(column_values))

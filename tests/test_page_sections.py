@@ -136,6 +136,10 @@ def test_maps_of_several_runs_share_their_bytes(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(map_section, "MOST_BYTES", len(alone))
     shown = [map_section.map_section({str(i): run for i in range(n)}).body.count("data-record=") for n in (1, 2, 4)]
     assert shown == [5, 2 * 3, 4 * 2], "every second map of two runs, the first and the last of four"
+    monkeypatch.setattr(map_section, "MOST_IN_ALL", int(1.5 * len(alone)))
+    few = map_section.map_section({"<one>": run, "<two>": run, "<three>": run}).body
+    assert few.count("<figure") == 2
+    assert "Not drawn: the maps of &lt;three&gt;. The page has no room" in few
 
 
 def test_stored_policies_that_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

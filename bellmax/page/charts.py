@@ -22,13 +22,14 @@ from bellmax.summary_statistics import MIN_SEEDS, iqm, percentiles_of_columns
 
 WIDTH, HEIGHT = 480, 230  # of the plot, in the units of the picture
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 10, 44
-DRAWN_SEEDS, DRAWN_POINTS, READ_POINTS, LISTED, LISTED_SEEDS = 50, 4_000, 200, 40, 10
+DRAWN_POINTS, LISTED_SEEDS = 2_000, 10  # of the single seeds of a chart; of a table
 RESAMPLES = 500
 MUCH_OF_AXIS = 0.8  # of the axis of single seeds: where the rest fills less, it has an axis of its own
 COLORS = 6  # of the style sheet, for lines
 DASHES = ("", "7 3", "2 3", "9 3 2 3")  # of lines, one after the other where colors begin again
 SHORT: Json = {"format": "~s", "tickCount": 5, "labelExpr": "datum.value === 0 ? '0' : datum.label"}  # 10k, but not 0k
-DOTS = 30  # records, up to which each is marked
+DOTS = 120  # records of a chart, up to which each is marked
+LONG = re.compile(r"(\.\d)\d{2,}")  # decimals below a tenth of a unit of the picture
 QUIET = "var(--quiet)"
 CONFIG: dict[str, Json] = {
     "aria": False, "background": None, "view": {"stroke": None},
@@ -37,6 +38,21 @@ CONFIG: dict[str, Json] = {
         "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
     },
 }  # fmt: skip
+
+
+class Most(NamedTuple):
+    """How much of a line is shown, and less where a chart has many lines, so that a page stays small."""
+
+    line: int
+    chart: int
+    least: int
+
+    def of(self, lines: int) -> int:
+        """Of each line of a chart that has so many."""
+        return min(self.line, max(self.chart // lines, self.least))
+
+
+READ_POINTS, LISTED, DRAWN_SEEDS = Most(200, 400, 20), Most(40, 120, 5), Most(50, 60, 3)
 
 
 class Line(NamedTuple):
@@ -188,6 +204,7 @@ def extents(chart: Chart, *, seeds: bool = True) -> tuple[tuple[float, float], t
 
 def readings(chart: Chart, across: tuple[float, float], up: tuple[float, float]) -> Json:
     """Return what the script reads out: values of up to `READ_POINTS` records, and where they are in the picture."""
+    most = READ_POINTS.of(len(chart.lines))
     return {
         "plot": [LEFT, TOP, WIDTH, HEIGHT], "across": list(across), "up": list(up), "axis": chart.axis,
         "lines": [
@@ -196,7 +213,7 @@ def readings(chart: Chart, across: tuple[float, float], up: tuple[float, float])
                 "low": rounded(line.low[at]), "high": rounded(line.high[at]),
             }
             for line in chart.lines
-            for at in [spaced_indices(line.steps.size, READ_POINTS)]
+            for at in [spaced_indices(line.steps.size, most)]
         ],
     }  # fmt: skip
 
@@ -216,7 +233,7 @@ def number_table(chart: Chart) -> Html:
     head += chart.lines[0].labels[:shown_seeds]
     rows = []
     for line in chart.lines:
-        for t in spaced_indices(line.steps.size, LISTED).tolist():
+        for t in spaced_indices(line.steps.size, LISTED.of(len(chart.lines))).tolist():
             values = (line.middle[t], line.low[t], line.high[t], *line.seeds[:shown_seeds, t])
             rows.append(
                 [*([line.name] if several else []), number_text(line.steps[t], 12), *(number_text(v) for v in values)]
@@ -239,8 +256,9 @@ def specification(chart: Chart, across: tuple[float, float], up: tuple[float, fl
         vertical: Json = {"field": y, "type": "quantitative", "title": None, "axis": {"tickCount": 5}, "scale": scale}
         return {"name": name, "data": {"values": rows}, "mark": mark, "encoding": {"x": x, "y": vertical, **more}}
 
+    n_lines, marked = len(chart.lines), sum(line.steps.size for line in chart.lines) <= DOTS
     for i, line in enumerate(chart.lines):
-        color, at = f"var(--color-{line.shade})", spaced_indices(line.steps.size, READ_POINTS)
+        color, at = f"var(--color-{line.shade})", spaced_indices(line.steps.size, READ_POINTS.of(n_lines))
         dash: Json = [float(length) for length in line.dash.split()]
         if np.isfinite(line.low).any():
             rows = points(line.steps[at], low=line.low[at], high=line.high[at])
@@ -248,8 +266,8 @@ def specification(chart: Chart, across: tuple[float, float], up: tuple[float, fl
             bands.append(layer(f"band_{i}", rows, area, "low", y2={"field": "high"}))
         if len(line.seeds) > 1:
             thin: Json = {"type": "line", "color": color, "strokeWidth": 0.9, "opacity": 0.6, "strokeDash": dash}
-            seeds.append(layer(f"seeds_{i}", seed_points(line), thin, "value", detail={"field": "seed"}))
-        dots: Json = {"color": color, "size": 16} if at.size <= DOTS else False
+            seeds.append(layer(f"seeds_{i}", seed_points(line, n_lines), thin, "value", detail={"field": "seed"}))
+        dots: Json = {"color": color, "size": 16} if marked else False
         thick: Json = {"type": "line", "color": color, "strokeWidth": 2.2, "strokeDash": dash, "point": dots}
         middles.append(layer(f"middle_{i}", points(line.steps[at], value=line.middle[at]), thick, "value"))
     for i, (_, value) in enumerate(chart.levels):
@@ -270,10 +288,10 @@ def points(steps: FloatArray, **columns: FloatArray) -> list[Json]:
     return rows
 
 
-def seed_points(line: Line) -> list[Json]:
-    """Return the rows of single seeds, of so many seeds and records that the page stays small."""
-    which = spaced_indices(len(line.seeds), DRAWN_SEEDS)
-    at = spaced_indices(line.steps.size, max(20, min(READ_POINTS, DRAWN_POINTS // which.size)))
+def seed_points(line: Line, n_lines: int) -> list[Json]:
+    """Return the rows of single seeds of one of so many lines, of as many seeds and records as there is room for."""
+    which = spaced_indices(len(line.seeds), DRAWN_SEEDS.of(n_lines))
+    at = spaced_indices(line.steps.size, max(20, min(READ_POINTS.line, DRAWN_POINTS // (which.size * n_lines))))
     return [
         {"seed": line.labels[i], "x": step, "value": value if math.isfinite(value) else None}
         for i in which.tolist()
@@ -296,4 +314,4 @@ def vega_picture(spec: Mapping[str, Json], words: str) -> Html:
     box = size[1] if size else f"0 0 {LEFT + WIDTH + RIGHT} {TOP + HEIGHT + BOTTOM}"
     inside = drawn[drawn.index(">", drawn.index("<svg")) + 1 : drawn.rindex("</svg>")]
     inside = re.sub(r' (style|role|aria-[a-z]+)="[^"]*"', "", inside)  # of parts; `words` are of the whole
-    return tag("svg", Html(inside), viewBox=box, role="img", aria_label=words)
+    return tag("svg", Html(LONG.sub(r"\1", inside)), viewBox=box, role="img", aria_label=words)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from bellmax.contracts import BellmaxError
+from bellmax.contracts import BellmaxError, listed
 from bellmax.page.charts import spaced_indices
 from bellmax.page.document import Html, Section, inner, tag
 from bellmax.page.exact_map import distance_in_words, exact_picture, exact_table
@@ -22,16 +22,24 @@ from bellmax.training.run_picture import picture_of_policy
 
 Limits: TypeAlias = tuple[float, float]
 MOST_RECORDS = 24
-MOST_BYTES = 700_000  # of the maps of all runs
+MOST_BYTES = 700_000  # of the maps over training of all runs
+MOST_IN_ALL = 800_000  # of bytes, with exact answers and tables
 
 
 def map_section(runs: Mapping[str, Run]) -> Section:
-    """Return the maps of each run whose states are on one."""
-    parts = []
+    """Return the maps of each run whose states are on one; of many runs, as many as there is room for."""
+    parts, size, left_out = list[Html](), 0, list[str]()
     for i, (name, run) in enumerate(runs.items()):
         pictures = pictures_of(run)
-        if pictures:
-            parts.append(inner([headings(runs, name), draw_maps(run, pictures, f"map-{i}", MOST_BYTES // len(runs))]))
+        figure = draw_maps(run, pictures, f"map-{i}", MOST_BYTES // len(runs)) if pictures else Html()
+        if parts and figure and size + len(figure) > MOST_IN_ALL:
+            left_out.append(name)
+        elif figure:
+            parts.append(inner([headings(runs, name), figure]))
+            size += len(figure)
+    if left_out:
+        how = "has no room for them; `bellmax show` draws the map of one run"
+        parts.append(tag("p", f"Not drawn: the maps of {listed(left_out)}. The page {how}.", class_="note"))
     return Section("map", "What it learned, on the map", inner(parts) if parts else Html())
 
 

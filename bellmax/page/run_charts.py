@@ -67,8 +67,9 @@ def curves_section(runs: Mapping[str, Run]) -> Section:
     if not any(figures):
         return Section("curves", "Learning curves", tag("p", "No record has a score yet."))
     seeds = max(len(run.seeds) for run in runs.values())
+    shown = max(DRAWN_SEEDS.of(len(group)) for group in groups.values())
     notes = ["The line is the interquartile mean over seeds, the band its 95 % interval (from five seeds on)."]
-    notes += [f"Up to {DRAWN_SEEDS} seeds of each run are drawn."] if seeds > DRAWN_SEEDS else []
+    notes += [f"Up to {shown} seeds of each run are drawn."] if seeds > shown else []
     drawn = [runs[name].history[column] for (_, column, _), group in groups.items() if column for name in group]
     if any(np.isinf(values).any() for values in drawn):
         notes.append("An infinite value, of a policy that never ends, counts as the lowest one, and is not drawn.")
