@@ -285,7 +285,12 @@ class Policy:
         )
         from bellmax.training.policy_card import values_on_card
 
-        return html_card(f"Policy of {self.config.name}", rows, values_on_card(self))
+        shown, q = "", self.arrays["q"] if self.config_is_tabular else None
+        if "low" not in self.arrays:  # no cells of real numbers
+            shown = values_on_card(
+                self.world, self.env_kwargs, self.space, q, self.table, self.n_actions, trusted=not self.from_file
+            )
+        return html_card(f"Policy of {self.config.name}", rows, shown)
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
