@@ -170,6 +170,16 @@ def test_a_chart_stays_small_however_much_it_shows(n_lines: int, seeds: int) -> 
         assert line.name in page
 
 
+def test_the_ticks_of_a_chart_are_not_rounded() -> None:
+    line = make_line("small", np.arange(5), np.linspace(0.0005, 0.0035, 5)[None], ["seed 0"])
+    drawn = draw_chart(Chart("c", "Title", "", (line,), "environment steps"))
+    ticks = {float(text) for text in re.findall(r"<text[^>]*>(0\.\d+)</text>", drawn)}
+    assert {0.001, 0.002, 0.003} <= ticks
+    places = [place for place in re.findall(r' d="([^"]*)"', drawn) if "." in place]
+    assert places
+    assert not any(re.search(r"\.\d{3}", place) for place in places)
+
+
 def test_a_chart_reads_out_the_numbers_it_draws() -> None:
     values = np.random.default_rng(1).normal(size=(6, 12))
     values[:, 3] = -np.inf

@@ -29,7 +29,8 @@ COLORS = 6  # of the style sheet, for lines
 DASHES = ("", "7 3", "2 3", "9 3 2 3")  # of lines, one after the other where colors begin again
 SHORT: Json = {"format": "~s", "tickCount": 5, "labelExpr": "datum.value === 0 ? '0' : datum.label"}  # 10k, but not 0k
 DOTS = 120  # records of a chart, up to which each is marked
-LONG = re.compile(r"(\.\d)\d{2,}")  # decimals below a tenth of a unit of the picture
+PLACES = re.compile(r' (?:d|transform)="[^"]*"')  # where things are in a picture; not its texts, such as 0.025
+LONG = re.compile(r"(\.\d)\d{2,}")  # decimals of them below a tenth of a unit of the picture
 QUIET = "var(--quiet)"
 CONFIG: dict[str, Json] = {
     "aria": False, "background": None, "view": {"stroke": None},
@@ -314,4 +315,5 @@ def vega_picture(spec: Mapping[str, Json], words: str) -> Html:
     box = size[1] if size else f"0 0 {LEFT + WIDTH + RIGHT} {TOP + HEIGHT + BOTTOM}"
     inside = drawn[drawn.index(">", drawn.index("<svg")) + 1 : drawn.rindex("</svg>")]
     inside = re.sub(r' (style|role|aria-[a-z]+)="[^"]*"', "", inside)  # of parts; `words` are of the whole
-    return tag("svg", Html(LONG.sub(r"\1", inside)), viewBox=box, role="img", aria_label=words)
+    inside = PLACES.sub(lambda place: LONG.sub(r"\1", place[0]), inside)
+    return tag("svg", Html(inside), viewBox=box, role="img", aria_label=words)
