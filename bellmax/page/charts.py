@@ -156,7 +156,7 @@ def draw_chart(chart: Chart) -> Html:
         tag("figcaption", tag("strong", chart.title), " ", chart.note),
         tag(
             "div",
-            pictures_of(chart),
+            chart_pictures(chart),
             class_="picture",
             tabindex=0,
             role="group",
@@ -178,7 +178,7 @@ def key_of(line: Line) -> Html:
     return tag("svg", stroke, viewBox="0 0 28 8", class_=f"line-key color-{line.shade}", aria_hidden="true")
 
 
-def pictures_of(chart: Chart) -> Html:
+def chart_pictures(chart: Chart) -> Html:
     """Return the picture of a chart; if single seeds, which are hidden at first, need a longer axis, one of each."""
     across, up = extents(chart)
     _, short = extents(chart, seeds=False)
